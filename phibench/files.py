@@ -1,0 +1,166 @@
+"""Nouns <-> TOML and JSON, whole files written atomically. The only I/O of nouns.
+
+What a user writes (suite, machine, goal) is read strictly: a misspelled key is an error that names it.
+Run files ignore unknown fields within one schema number, so an upgrade orphans nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from phibench.nouns import FAILED, SCHEMA, PhibenchError, Run, unknown
+
+T = TypeVar("T")
+MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything
+
+
+def data_dir(name: str) -> Path:
+    """``suites`` or ``dashboard``: beside the package in a checkout, inside it in a wheel."""
+    packaged = Path(__file__).parent / "_data" / name
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / name
+
+
+def cache_dir() -> Path:
+    """``$PHIBENCH_CACHE``, else ``phibench`` under the XDG cache (absolute paths only, as XDG says)."""
+    if own := os.environ.get("PHIBENCH_CACHE"):
+        return Path(own).expanduser()
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "phibench"
+
+
+def results_dir(flag: str | None = None) -> Path:
+    """``--results DIR``, else ``$PHIBENCH_RESULTS``, else ``./results``."""
+    return Path(flag or os.environ.get("PHIBENCH_RESULTS") or "results").expanduser()
+
+
+def read_strict(path: Path, kind: type[T]) -> T:
+    """Read a ``.toml`` or ``.json`` file that a person wrote; every key must be known.
+
+    Raises PhibenchError (exit 2) with the file, the key, and the nearest right name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PhibenchError(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PhibenchError(f"cannot read {path}: {_why(error)}") from None
+    try:
+        data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError) as error:
+        raise PhibenchError(f"{path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from None
+    return convert_strict(data, kind, str(path))
+
+
+def convert_strict(data: Any, kind: type[T], where: str) -> T:
+    """Plain data to a noun; an unknown key or a wrong type is an error that names it."""
+    if not isinstance(data, dict):
+        raise PhibenchError(f"{where}: expected named values, found {type(data).__name__}")
+    _check_keys(data, kind, where)
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise PhibenchError(f"{where}: {error}") from None
+
+
+def _check_keys(data: Any, kind: Any, where: str) -> None:
+    if isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        for key, value in data.items():
+            if key not in fields:
+                raise unknown("key", key, fields, f"known keys of {where}: {', '.join(fields)}")
+            _check_keys(value, fields[key], f"{where}, [{key}]")
+    elif isinstance(data, list):
+        for inner in getattr(kind, "__args__", ()):
+            for item in data:
+                _check_keys(item, inner, where)
+    else:
+        for inner in getattr(kind, "__args__", ()):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                _check_keys(data, inner, where)
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "wb") -> Iterator[Any]:
+    """Open a temporary file beside ``path``; it takes the name only when all went well.
+
+    A crash, Ctrl-C or a full disk leaves the old file, or none. Raises PhibenchError (exit 1) on I/O errors.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101, S103  mkstemp makes 0600; results are for sharing
+        os.replace(temporary, path)  # noqa: PTH105  Path.replace would do; os keeps the pair together
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        if isinstance(error, OSError):
+            raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path, "w") as stream:
+        stream.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a noun or plain data as indented JSON, atomically."""
+    with atomic(path) as stream:
+        stream.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def run_path(folder: Path, run: Run) -> Path:
+    """``<results>/<machine slug>/<utc>-<suite>.json``."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", run.suite.name)
+    return folder / run.machine.slug / f"{run.id}-{safe}.json"
+
+
+def read_run(path: Path) -> Run:
+    """One run file. Raises PhibenchError (exit 1) when it is damaged or foreign."""
+    try:
+        if path.stat().st_size > MAX_RUN_BYTES:
+            raise PhibenchError(f"{path} is larger than any run file; skipped", FAILED)
+        data = path.read_bytes()
+        head = msgspec.json.decode(data, type=_Head)
+        if head.schema != SCHEMA:
+            raise PhibenchError(
+                f"{path} has schema {head.schema}, this phibench reads {SCHEMA}; upgrade phibench", FAILED
+            )
+        return msgspec.json.decode(data, type=Run)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
+
+
+class _Head(msgspec.Struct):
+    schema: int
+
+
+def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """All runs below ``folder``, oldest first, and one line for each file that was skipped and why."""
+    runs, skipped = [], []
+    for path in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
+        try:
+            runs.append(read_run(path))
+        except PhibenchError as error:
+            skipped.append(str(error))
+    return tuple(sorted(runs, key=lambda run: run.started)), tuple(skipped)
+
+
+def _why(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

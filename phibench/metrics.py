@@ -1,0 +1,117 @@
+"""THE table of metrics: unit, direction, resolution and the formula from a raw sample.
+
+Labels, axes, sorting and limits all read this table. Names follow the field: prefill, decode, TTFT, TPOT,
+ITL. TPOT is (end to end - TTFT) / (n - 1). A formula answers None where the sample cannot say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from phibench import stats
+from phibench.nouns import Sample, Workload
+
+Formula = Callable[[Workload, Sample], float | None]
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """``resolution``: values closer than this tie. On a ``log`` grid it is a ratio, else an amount."""
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    resolution: float
+    log: bool = False
+    meter: str | None = None  # what must watch the run; None is the clock
+    formula: Formula | None = None
+
+    def rank(self, value: float) -> float:
+        """The value on the metric's grid, signed so that smaller is better. Ties are transitive."""
+        if self.log:
+            step = round(math.log(max(value, 1e-12)) / math.log(1 + self.resolution))
+        else:
+            step = round(value / self.resolution)
+        return -step if self.better == "higher" else step
+
+
+def _prefill_tps(w: Workload, s: Sample) -> float | None:
+    return w.prompt_tokens * w.batch / s.arrivals_s[0] if w.prompt_tokens else None
+
+
+def _decode_tps(w: Workload, s: Sample) -> float | None:
+    """With no prompt every token is a decode step (as llama-bench's tg); else the first is prefill's."""
+    if not w.new_tokens:
+        return None
+    if not w.prompt_tokens:
+        return w.new_tokens * w.batch / s.arrivals_s[-1]
+    if w.new_tokens < 2:
+        return None
+    return (w.new_tokens - 1) * w.batch / (s.arrivals_s[-1] - s.arrivals_s[0])
+
+
+def _total_tps(w: Workload, s: Sample) -> float | None:
+    return (w.prompt_tokens + w.new_tokens) * w.batch / s.arrivals_s[-1]
+
+
+def _ttft_s(w: Workload, s: Sample) -> float | None:
+    return s.arrivals_s[0] if w.prompt_tokens else None
+
+
+def _tpot_s(w: Workload, s: Sample) -> float | None:
+    return (s.arrivals_s[-1] - s.arrivals_s[0]) / (w.new_tokens - 1) if w.new_tokens > 1 else None
+
+
+def _answer_s(w: Workload, s: Sample) -> float | None:
+    return s.arrivals_s[-1] if w.prompt_tokens and w.new_tokens else None
+
+
+def _itl(quantile: float) -> Formula:
+    def formula(w: Workload, s: Sample) -> float | None:
+        gaps = [b - a for a, b in zip(s.arrivals_s, s.arrivals_s[1:], strict=False)]
+        return stats.percentile(gaps, quantile) if w.new_tokens > 1 else None
+
+    return formula
+
+
+def _metric(name: str, title: str, unit: str, better: Literal["higher", "lower"], resolution: float,
+            *, log: bool = False, meter: str | None = None, formula: Formula | None = None) -> Metric:  # fmt: skip
+    return Metric(name=name, title=title, unit=unit, better=better, resolution=resolution,
+                  log=log, meter=meter, formula=formula)  # fmt: skip
+
+
+# fmt: off
+METRICS: dict[str, Metric] = {m.name: m for m in (
+    _metric("prefill_tps", "Prefill", "tok/s", "higher", 0.10, log=True, formula=_prefill_tps),
+    _metric("decode_tps", "Decode", "tok/s", "higher", 0.10, log=True, formula=_decode_tps),
+    _metric("total_tps", "Total", "tok/s", "higher", 0.10, log=True, formula=_total_tps),
+    _metric("ttft_s", "TTFT", "s", "lower", 0.10, log=True, formula=_ttft_s),
+    _metric("tpot_s", "TPOT", "s", "lower", 0.10, log=True, formula=_tpot_s),
+    _metric("itl_p50_s", "ITL p50", "s", "lower", 0.10, log=True, formula=_itl(0.50)),
+    _metric("itl_p90_s", "ITL p90", "s", "lower", 0.10, log=True, formula=_itl(0.90)),
+    _metric("itl_p99_s", "ITL p99", "s", "lower", 0.10, log=True, formula=_itl(0.99)),
+    _metric("answer_s", "Answer", "s", "lower", 0.10, log=True, formula=_answer_s),
+    _metric("load_warm_s", "Load (warm)", "s", "lower", 0.10, log=True, meter="load"),
+    _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="plan"),
+    _metric("weights_bytes", "Weights", "B", "lower", 0.10, log=True, meter="plan"),
+    _metric("kv_bytes", "KV cache", "B", "lower", 0.10, log=True, meter="plan"),
+    _metric("disk_bytes", "File", "B", "lower", 0.10, log=True, meter="plan"),
+    _metric("max_context_tokens", "Largest context", "tok", "higher", 0.10, log=True, meter="plan"),
+    _metric("quality", "Quality", "points", "higher", 1.0, meter="published"),
+    _metric("quant_kld", "Quantization loss (KLD)", "nat", "lower", 0.1, meter="published"),
+)}
+# fmt: on
+
+TIMED = tuple(name for name, metric in METRICS.items() if metric.formula)
+
+
+def values(name: str, workload: Workload, samples: tuple[Sample, ...]) -> list[float]:
+    """The metric of every sample, without those that cannot say."""
+    formula = METRICS[name].formula
+    if formula is None:
+        return []
+    return [v for s in samples if (v := formula(workload, s)) is not None]

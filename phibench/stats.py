@@ -1,0 +1,87 @@
+"""Statistics of samples; pure functions. Values are stored, statistics are computed when asked."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+MIN_LAUNCHES = 3  # repetitions inside one process are not independent: no interval from fewer launches
+MIN_SAMPLES = 6  # a 95 % bootstrap interval of a median needs more than 5
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """A median with its range (few samples) or its 95 % interval (several worker launches)."""
+
+    median: float
+    low: float
+    high: float
+    kind: Literal["range", "interval"]
+    count: int
+
+
+def median(values: Sequence[float]) -> float:
+    return percentile(values, 0.5)
+
+
+def percentile(values: Sequence[float], quantile: float) -> float:
+    """Linear interpolation between order statistics (Hyndman and Fan type 7, numpy's default)."""
+    if not values:
+        raise ValueError("no values")
+    ordered = sorted(values)
+    place = quantile * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def sample_stdev(values: Sequence[float]) -> float | None:
+    """Two-pass sample deviation (n - 1); None for fewer than two values.
+
+    A one-pass formula overflows: llama-bench printed 3,722,529,745 ns where the truth is 148,894,758
+    (ggml-org/llama.cpp issue 24951).
+    """
+    if len(values) < 2:
+        return None
+    center = mean(values)
+    return math.sqrt(math.fsum((v - center) ** 2 for v in values) / (len(values) - 1))
+
+
+def bootstrap(
+    groups: Sequence[Sequence[float]],
+    statistic: Callable[[Sequence[float]], float] = median,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval; ``groups`` (launches) are resampled first, then values within them."""
+    rng = random.Random(seed)  # noqa: S311  resampling, not secrecy
+    found = []
+    for _ in range(resamples):
+        drawn: list[float] = []
+        for _ in groups:
+            group = groups[rng.randrange(len(groups))]
+            drawn += rng.choices(group, k=len(group))
+        found.append(statistic(drawn))
+    tail = (1 - confidence) / 2
+    return percentile(found, tail), percentile(found, 1 - tail)
+
+
+def spread(groups: Sequence[Sequence[float]]) -> Spread | None:
+    """Median of all values; a range unless at least three launches allow an interval. None without values."""
+    groups = [g for g in groups if g]
+    pooled = [v for g in groups for v in g]
+    if not pooled:
+        return None
+    if len(groups) >= MIN_LAUNCHES and len(pooled) >= MIN_SAMPLES:
+        low, high = bootstrap(groups)
+        return Spread(median=median(pooled), low=low, high=high, kind="interval", count=len(pooled))
+    return Spread(median=median(pooled), low=min(pooled), high=max(pooled), kind="range", count=len(pooled))
