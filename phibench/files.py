@@ -104,7 +104,7 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[Any]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101, S103  mkstemp makes 0600; results are for sharing
+        os.chmod(temporary, 0o644)  # noqa: PTH101  mkstemp makes 0600; results are for sharing
         os.replace(temporary, path)  # noqa: PTH105  Path.replace would do; os keeps the pair together
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -160,6 +160,21 @@ def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
         except PhibenchError as error:
             skipped.append(str(error))
     return tuple(sorted(runs, key=lambda run: run.started)), tuple(skipped)
+
+
+def scrub(text: str) -> str:
+    """Text for a shared file: no home folder, host name or user name."""
+    import getpass
+    import socket
+
+    text = text.replace(str(Path.home()), "~")
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError, KeyError):
+        names.append(getpass.getuser())
+    for name in names:
+        if len(name) > 2 and name != "root":
+            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "***", text)
+    return text
 
 
 def _why(error: BaseException) -> str:

@@ -1,0 +1,94 @@
+"""The folder is the registry: a backend is a module here. Facts on top, heavy imports inside session().
+
+The promise of a session: each step returns when one more token of every sequence has reached the host,
+and it never stops early. The clock belongs to ``measure.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol, cast
+
+from phibench.nouns import Engine, Job, Need, PhibenchError, Setup, Shape, Workload, unknown
+
+if TYPE_CHECKING:
+    from phibench.catalog.plan import Plan
+
+
+class Session(Protocol):
+    """An open model. ``sampling_s`` grows by what choosing tokens has cost so far."""
+
+    sampling_s: float
+
+    @property
+    def engine(self) -> Engine:
+        """What runs and where, read from the engine; complete after the first ``begin``."""
+
+    def begin(self, workload: Workload) -> None:
+        """Untimed: make room for the workload, forget everything, then fill ``workload.depth`` tokens."""
+
+    def prefill(self, tokens: int) -> None:
+        """Process a prompt of ``tokens``; return when the token after it is on the host."""
+
+    def step(self) -> None:
+        """One more token of every sequence."""
+
+
+class Backend(Protocol):
+    """The facts at the top of a backend's file, readable without its engine."""
+
+    NAME: str
+    FORMATS: tuple[str, ...]  # of artifacts: "gguf", "onnx", "torch"; empty: opens no file
+    PACKAGE: str
+    EXTRA: str  # the extra of phibench that installs it
+    RECOMMENDABLE: bool
+    DEFAULTS: dict[str, str]  # every option and its default
+
+    def devices(self) -> tuple[str, ...]:
+        """Device texts that the installed engine was built for; empty when it is not installed."""
+
+    def installed(self) -> str | None:
+        """The engine's version, or None; does not import it."""
+
+    def need(self, plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+        """Memory that this use would occupy on the host, without reclaimable file pages. Pure."""
+
+    def session(self, job: Job) -> AbstractContextManager[Session]:
+        """Open the job's artifact. Raises PhibenchError when the engine refuses."""
+
+
+def names() -> tuple[str, ...]:
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__)))
+
+
+def load(name: str) -> Backend:
+    """The backend's module. Raises PhibenchError for an unknown name."""
+    known = {n.lower(): n for n in names()}
+    aliases = {"llama.cpp": "llama_cpp", "llama-cpp": "llama_cpp", "llamacpp": "llama_cpp"}
+    wanted = aliases.get(name.lower(), name.lower().replace("-", "_"))
+    if wanted not in known:
+        raise unknown("backend", name, known, f"there are: {', '.join(names())}")
+    return cast("Backend", importlib.import_module(f"{__name__}.{known[wanted]}"))
+
+
+def check_options(setup: Setup) -> None:
+    """Every option of a setup must be one that its backend knows."""
+    known = load(setup.backend).DEFAULTS
+    for key, _ in setup.options:
+        if key not in known:
+            raise unknown("option", key, known, f"{setup.backend} knows: {', '.join(known)}")
+
+
+def effective(setup: Setup) -> dict[str, str]:
+    """All options of a setup, defaults included."""
+    return {**load(setup.backend).DEFAULTS, **dict(setup.options)}
+
+
+def require(name: str) -> Backend:
+    """Like load(), but the engine must be installed."""
+    backend = load(name)
+    if backend.installed() is None:
+        raise PhibenchError(f"backend {name} is not installed: pip install 'phibench[{backend.EXTRA}]'")
+    return backend

@@ -1,0 +1,304 @@
+"""llama.cpp through llama-cpp-python's low-level API.
+
+``Llama.generate`` is not used: its sampling in Python costs 0.4 to 0.6 ms a token. Here the next token is the
+argmax taken on the logits pointer, timed apart (``sampling_s``). Parameters follow llama-bench, so that its
+numbers and ours can be compared: a context of exactly the workload's size, n_batch 2048, n_ubatch 512.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import random
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phibench.nouns import Engine, Job, Need, PhibenchError, Shape, Workload
+
+if TYPE_CHECKING:
+    from phibench.catalog.plan import Plan
+
+NAME = "llama_cpp"
+FORMATS = ("gguf",)
+PACKAGE = "llama-cpp-python"
+EXTRA = "llama-cpp"
+RECOMMENDABLE = True
+DEFAULTS = {
+    "threads": "",  # physical cores that the process may use
+    "n_gpu_layers": "",  # none on cpu, all elsewhere
+    "n_batch": "2048",
+    "n_ubatch": "512",
+    "flash_attn": "auto",
+    "type_k": "f16",
+    "type_v": "f16",
+}
+_FLASH = {"auto": -1, "off": 0, "on": 1, "0": 0, "1": 1}
+_ALL_LAYERS = 999
+# GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
+KV_TYPES = {
+    "f32": (0, 4.0), "f16": (1, 2.0), "bf16": (30, 2.0), "q8_0": (8, 34 / 32), "q5_1": (7, 24 / 32),
+    "q5_0": (6, 22 / 32), "q4_1": (3, 20 / 32), "q4_0": (2, 18 / 32), "iq4_nl": (20, 18 / 32),
+}  # fmt: skip
+_LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
+_BUFFERS = {"cpu": ("CPU",), "cuda": ("CUDA",), "rocm": ("ROCm", "HIP"), "vulkan": ("Vulkan",),
+            "metal": ("Metal", "MTL"), "xpu": ("SYCL",)}  # fmt: skip
+_RUNTIME_BYTES = 120 << 20  # Python, numpy and the libraries, resident before a model is opened; see docs
+
+
+def installed() -> str | None:
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def devices() -> tuple[str, ...]:
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.origin is None:
+        return ()
+    found = {p.name for p in (Path(spec.origin).parent / "lib").glob("*ggml-*")}
+    built = (text for key, text in _LIBRARIES.items() if any(f"ggml-{key}" in name for name in found))
+    return ("cpu", *built)
+
+
+def kv_bytes_per_token(shape: Shape, options: dict[str, str]) -> float:
+    """K and V of every layer. llama.cpp keeps the full cache: it does not use Phi's sliding window."""
+    per_element = KV_TYPES[options["type_k"]][1] + KV_TYPES[options["type_v"]][1]
+    return shape.layers * shape.kv_heads * shape.head_dim * per_element
+
+
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+    """Host memory of the process, without file pages that the system can drop.
+
+    Weights count once: a repacked tensor's pages in the mapped file are reclaimable, any other tensor is used
+    in place. llama.cpp pads the context to 256 tokens. The compute buffer holds the logits of one micro-batch
+    (float32) and the activations of the widest layer; both were read from the engine's log (docs/memory.md).
+    """
+    options = {**DEFAULTS, **options}
+    padded = -(-context // 256) * 256
+    batch = min(int(options["n_ubatch"]), padded)
+    share = plan.layers / plan.of_layers
+    logits = batch * shape.vocab * 4
+    activations = batch * (shape.hidden * 4 + 2 * shape.ffn * max(shape.experts_used, 1)) * 4
+    mask = batch * padded * 2
+    return Need(
+        weights_bytes=plan.weights_bytes,
+        kv_bytes=round(kv_bytes_per_token(shape, options) * padded * share),
+        compute_bytes=logits + activations + mask,
+        runtime_bytes=_RUNTIME_BYTES,
+        because=f"weights + {options['type_k']} KV cache of {padded} tokens + logits of {batch} tokens",
+    )
+
+
+@contextmanager
+def session(job: Job) -> Iterator[_Session]:
+    opened = _Session(job)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+_LOG: list[str] = []
+_CALLBACK: Any = None  # a ctypes callback that is not kept alive crashes the process
+
+
+def _listen(api: Any) -> None:
+    """Keep the engine's log: it alone says where tensors went. It is echoed to stderr for the post-mortem."""
+    global _CALLBACK  # noqa: PLW0603  the engine has one logger per process
+
+    def keep(level: int, text: bytes, _data: Any) -> None:
+        line = text.decode("utf-8", "replace")
+        if level == 5 and _LOG:  # GGML_LOG_LEVEL_CONT
+            _LOG[-1] += line
+        else:
+            _LOG.append(line)
+        if level in (3, 4):  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR (ggml.h)
+            sys.stderr.write(line)
+
+    _CALLBACK = api.llama_log_callback(keep)
+    api.llama_log_set(_CALLBACK, ctypes.c_void_p(0))
+
+
+class _Session:
+    """One open model, and one context at a time: each workload gets a context of its own size.
+
+    LongRoPE variants choose their factors by the configured context, so a larger one would not be the same.
+    """
+
+    def __init__(self, job: Job) -> None:
+        import llama_cpp.llama_cpp as api
+
+        self._api = api
+        self._job = job
+        self._options = {**DEFAULTS, **dict(job.setup.options)}
+        self._context: Any = None
+        self._size = (0, 0)
+        self._filled = 0
+        self._random = random.Random(0)  # noqa: S311  token ids, not secrets
+        self.sampling_s = 0.0
+        _LOG.clear()
+        _listen(api)
+        api.llama_backend_init()
+        self._model = api.llama_model_load_from_file(job.artifact.path.encode(), self._model_params())
+        if not self._model:
+            raise PhibenchError(f"llama.cpp cannot open {Path(job.artifact.path).name}: {_last_error()}", 1)
+        self._vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model))
+        self._tokens = (api.llama_token * 1)()
+        self._check_device()
+
+    def _model_params(self) -> Any:
+        params = self._api.llama_model_default_params()
+        on_cpu = self._job.setup.device == "cpu"
+        layers = self._options["n_gpu_layers"] or ("0" if on_cpu else str(_ALL_LAYERS))
+        params.n_gpu_layers = int(layers)
+        if on_cpu:  # an empty device list, or a GPU build would still compute large batches on the GPU
+            self._no_devices = (ctypes.c_void_p * 1)(None)
+            params.devices = ctypes.cast(self._no_devices, ctypes.c_void_p)
+        elif ":" in self._job.setup.device:
+            params.main_gpu = int(self._job.setup.device.split(":")[1])
+            params.split_mode = self._api.LLAMA_SPLIT_MODE_NONE
+        self._options["n_gpu_layers"] = layers
+        return params
+
+    def _context_params(self, tokens: int, sequences: int) -> Any:
+        params = self._api.llama_context_default_params()
+        params.n_ctx = tokens * sequences
+        params.n_batch = int(self._options["n_batch"])
+        params.n_ubatch = int(self._options["n_ubatch"])
+        params.n_seq_max = sequences
+        params.n_threads = params.n_threads_batch = self._job.threads
+        params.flash_attn_type = _FLASH[self._options["flash_attn"]]
+        params.type_k = KV_TYPES[self._options["type_k"]][0]
+        params.type_v = KV_TYPES[self._options["type_v"]][0]
+        params.offload_kqv = params.op_offload = self._job.setup.device != "cpu"
+        params.swa_full = False
+        return params
+
+    def begin(self, workload: Workload) -> None:
+        size = (workload.context, workload.batch)
+        if workload.batch != 1:
+            raise PhibenchError("the llama_cpp backend runs one sequence at a time")
+        if size != self._size:
+            self._close_context()
+            self._context = self._api.llama_init_from_model(self._model, self._context_params(*size))
+            if not self._context:
+                raise PhibenchError(f"llama.cpp cannot make a context of {size[0]} tokens: {_last_error()}", 1)
+            self._size, self._filled = size, 0
+        memory = self._api.llama_get_memory(self._context)
+        if self._filled and self._filled == workload.depth:
+            self._api.llama_memory_seq_rm(memory, 0, workload.depth, -1)
+        else:
+            self._api.llama_memory_clear(memory, False)
+            self._filled = 0
+            if workload.depth:
+                self._decode(workload.depth)
+                self._filled = workload.depth
+        self._tokens[0] = self._random.randrange(self._vocab)
+
+    def prefill(self, tokens: int) -> None:
+        self._decode(tokens)
+        self._choose()
+
+    def step(self) -> None:
+        self._decode_array(self._tokens, 1)
+        self._choose()
+
+    def _decode(self, count: int) -> None:
+        """Random token ids, as llama-bench: equal ids would send a mixture of experts one way."""
+        limit = int(self._options["n_batch"])
+        while count:
+            chunk = min(count, limit)
+            ids = (self._api.llama_token * chunk)(*(self._random.randrange(self._vocab) for _ in range(chunk)))
+            self._decode_array(ids, chunk)
+            count -= chunk
+
+    def _decode_array(self, ids: Any, count: int) -> None:
+        code = self._api.llama_decode(self._context, self._api.llama_batch_get_one(ids, count))
+        if code:
+            raise PhibenchError(f"llama.cpp failed to decode {count} tokens (code {code}): {_last_error()}", 1)
+
+    def _choose(self) -> None:
+        """Wait for the logits, then greedy choice on the engine's own memory."""
+        import numpy as np
+
+        self._api.llama_synchronize(self._context)
+        start = time.perf_counter()
+        logits = self._api.llama_get_logits_ith(self._context, -1)
+        self._tokens[0] = int(np.ctypeslib.as_array(logits, (self._vocab,)).argmax())
+        self.sampling_s += time.perf_counter() - start
+
+    @property
+    def engine(self) -> Engine:
+        text = "".join(_LOG)
+        return Engine(
+            name=NAME,
+            version=installed() or "unknown",
+            placement=placement(text),
+            options={
+                **{k: v for k, v in self._options.items() if k != "threads"},
+                "n_threads": str(self._job.threads),
+                "n_ctx": str(self._api.llama_n_ctx(self._context)) if self._context else "",
+                "flash_attn": _flash(text, self._options["flash_attn"]),
+            },
+            details={"system_info": self._api.llama_print_system_info().decode().strip()},
+        )
+
+    def _check_device(self) -> None:
+        """A silent fallback is never a measurement of the device that was asked for."""
+        wanted = self._job.setup.device.split(":")[0]
+        if wanted not in _BUFFERS:
+            raise PhibenchError(f"llama.cpp has no device '{wanted}'; there are: {', '.join(_BUFFERS)}")
+        names = [name for name, _ in buffers("".join(_LOG), "model")]
+        if self._options["n_gpu_layers"] != "0" and not any(n.startswith(_BUFFERS[wanted]) for n in names):
+            raise PhibenchError(
+                f"asked for {self._job.setup.device}, but llama.cpp put the model on {', '.join(names) or 'nothing'}; "
+                "this build has no such device: reinstall llama-cpp-python for it",
+                1,
+            )
+
+    def _close_context(self) -> None:
+        if self._context:
+            self._api.llama_free(self._context)
+            self._context = None
+
+    def close(self) -> None:
+        self._close_context()
+        if self._model:
+            self._api.llama_model_free(self._model)
+            self._model = None
+
+
+def buffers(log: str, kind: str) -> list[tuple[str, float]]:
+    """(name, MiB) of every ``kind`` buffer ("model", "KV", "compute") in llama.cpp's log; the last wins."""
+    found = re.findall(rf"(\S+)\s+{kind} buffer size =\s*([\d.]+) MiB", log)
+    return list({name: (name, float(size)) for name, size in found}.values())
+
+
+def placement(log: str) -> str:
+    """Where weights and KV cache are, as the engine's own log says."""
+    offload = re.findall(r"offloaded (\d+/\d+) layers to GPU", log)
+    parts = [f"{offload[-1]} layers on GPU" if offload else "no layers on GPU"]
+    for kind in ("model", "KV"):
+        parts += [f"{kind} {name} {size:.0f} MiB" for name, size in buffers(log, kind)]
+    return "; ".join(parts)
+
+
+def _flash(log: str, asked: str) -> str:
+    """What flash attention became: with ``auto`` only the log knows."""
+    if _FLASH[asked] != _FLASH["auto"]:
+        return asked
+    if "Flash Attention enabled" in log:
+        return "on"
+    return "off" if "Flash Attention not supported" in log else asked
+
+
+def _last_error() -> str:
+    lines = [line.strip() for line in "".join(_LOG[-40:]).splitlines() if "error" in line or "fail" in line]
+    return lines[-1] if lines else "no reason given"

@@ -1,0 +1,89 @@
+"""No model at all: measures the harness itself, and lets tests kill a worker in every way there is.
+
+Options: ``token_us`` (busy time of a token), ``fail`` = error | exit | segv | kill | hang | oom, ``at`` = the
+repetition (warm-up included) in which it happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from phibench import __version__
+from phibench.nouns import Engine, Job, Need, PhibenchError, Shape, Workload
+
+if TYPE_CHECKING:
+    from phibench.catalog.plan import Plan
+
+NAME = "null"
+FORMATS: tuple[str, ...] = ()
+PACKAGE = "phibench"
+EXTRA = ""
+RECOMMENDABLE = False
+DEFAULTS = {"threads": "", "token_us": "0", "fail": "", "at": "1"}
+
+
+def devices() -> tuple[str, ...]:
+    return ("cpu",)
+
+
+def installed() -> str | None:
+    return __version__
+
+
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+    del plan, shape, context, options
+    return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
+
+
+@contextmanager
+def session(job: Job) -> Iterator[_NullSession]:
+    yield _NullSession({**DEFAULTS, **dict(job.setup.options)})
+
+
+class _NullSession:
+    def __init__(self, options: dict[str, str]) -> None:
+        self.sampling_s = 0.0
+        self.engine = Engine(name=NAME, version=__version__, placement="nowhere: no model runs")
+        self._token_s = float(options["token_us"]) * 1e-6
+        self._fail, self._at = options["fail"], int(options["at"])
+        self._begun = 0
+
+    def begin(self, workload: Workload) -> None:
+        del workload
+        self._begun += 1
+        if self._fail and self._begun == self._at:
+            _die(self._fail)
+
+    def prefill(self, tokens: int) -> None:
+        _busy(tokens * self._token_s)
+
+    def step(self) -> None:
+        _busy(self._token_s)
+
+
+def _busy(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def _die(how: str) -> None:
+    if how == "error":
+        raise PhibenchError("the null backend fails as it was told to")
+    if how == "bug":
+        raise ZeroDivisionError("the null backend has a bug as it was told to")
+    if how == "exit":
+        print("the null backend leaves", file=sys.stderr, flush=True)
+        os._exit(3)
+    if how == "oom":
+        raise MemoryError
+    if how == "hang":
+        threading.Event().wait()
+    os.kill(os.getpid(), {"segv": signal.SIGSEGV, "kill": signal.SIGKILL, "int": signal.SIGINT}[how])

@@ -1,0 +1,278 @@
+"""Parse, call one function, print. stdout carries data only; progress and notes go to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phibench import __version__
+from phibench.nouns import FAILED, INTERRUPTED, NOTHING_FITS, PhibenchError, nearest
+
+if TYPE_CHECKING:
+    from phibench.nouns import Machine, Run
+
+_OUTPUTS = ("table", "md", "csv", "json", "jsonl", "sql")
+
+
+class _Commands(click.Group):
+    """A misspelled command names the nearest right one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            guess = nearest(args[0], self.commands)
+            hint = f"did you mean '{guess}'?" if guess else f"there are: {', '.join(self.commands)}"
+            raise PhibenchError(f"unknown command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _output(*names: str) -> Callable[[Any], Any]:
+    def add(command: Any) -> Any:
+        command = click.option("--out", metavar="FILE", help="Write the data here instead of stdout.")(command)
+        choice = click.Choice(names, case_sensitive=False)
+        return click.option("-o", "--output", type=choice, default="table", show_default=True)(command)
+
+    return add
+
+
+_results = click.option("--results", metavar="DIR", help="Folder of runs [$PHIBENCH_RESULTS, else ./results].")
+_context = click.option("--context", metavar="TOKENS", help="Context length, for example 8k.")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="phibench")
+def cli() -> None:
+    """Which Phi fits this machine: measures, predicts and recommends variant, quantization and backend.
+
+    Exit codes: 0 ok, 1 a measurement or a file failed, 2 bad input, 3 nothing fits, 130 interrupted.
+    """
+
+
+@cli.command()
+@_results
+def quickstart(results: str | None) -> None:
+    """Measure Phi-4-mini here, say which Phi fits, and what to type next."""
+    from phibench import files
+    from phibench import quickstart as first
+
+    sys.exit(first.quickstart(files.results_dir(results)))
+
+
+@cli.command()
+@click.argument("variant", required=False)
+@_context
+@_output("table", "json", "csv", "md")
+def models(variant: str | None, context: str | None, output: str, out: str | None) -> None:
+    """List the Phi family: size, KV cache, licence, what each is good at."""
+    from phibench import listing, units
+
+    _emit(listing.text(variant, units.tokens(context) if context else None, output, _width()), out)
+
+
+@cli.command()
+@click.argument("suite", default="latency")
+@click.option(
+    "-m",
+    "--model",
+    default="phi-4-mini-instruct",
+    show_default=True,
+    help="Variants (comma list), or a .gguf file.",
+)
+@click.option("-q", "--quant", default="Q4_K_M", show_default=True, help="Quantizations (comma list).")
+@click.option("-b", "--backend", default="llama_cpp", show_default=True, help="Backends (comma list).")
+@click.option("-dev", "--device", default="cpu", show_default=True, help="Devices (comma list): cpu, cuda:0, ...")
+@click.option("-p", "--n-prompt", help="Prompt tokens: 512 or 128,512 or 128-2048*2; 0 skips.")
+@click.option("-n", "--n-gen", help="Generated tokens; 0 skips.")
+@click.option("-pg", "pair", multiple=True, metavar="PP,TG", help="A prompt and its answer in one test.")
+@click.option("-d", "--n-depth", help="Tokens already in the KV cache.")
+@click.option("-r", "--repetitions", type=int, help="Timed repetitions of every test.")
+@click.option("--launches", type=int, help="Fresh worker processes; from 3 on, intervals instead of ranges.")
+@click.option("-t", "--threads", help="Threads [physical cores that this process may use].")
+@click.option("-ngl", "--n-gpu-layers", help="Layers on the GPU.")
+@click.option("-fa", "--flash-attn", help="on, off or auto.")
+@click.option("-ctk", "--cache-type-k", help="Type of the K cache: f16, q8_0, ...")
+@click.option("-ctv", "--cache-type-v", help="Type of the V cache.")
+@click.option("-ub", "--n-ubatch", help="Micro-batch.")
+@click.option("--n-batch", help="Batch (llama-bench's -b).")
+@click.option("--layers", type=int, help="Only a slice of N layers, at true widths.")
+@_results
+@click.option("--resume", is_flag=True, help="Go on with the newest run of the same suite.")
+@click.option("--dry-run", is_flag=True, help="Time, disk and memory of every setup; nothing starts.")
+@click.option("--force", is_flag=True, help="Run even what does not fit into memory.")
+@click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
+@_output(*_OUTPUTS)
+def run(**flags: Any) -> None:
+    """Run SUITE (latency, quick, or a .toml file) and store every sample."""
+    from phibench import request
+
+    sys.exit(request.run(flags, emit=lambda text: _emit(text, flags["out"]), width=_width()))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, metavar="[FILE]...")
+@_results
+@_output(*_OUTPUTS)
+def results(paths: tuple[str, ...], results: str | None, output: str, out: str | None) -> None:
+    """Show stored runs: all, or the FILEs given."""
+    from phibench import files, render
+
+    runs = tuple(files.read_run(Path(p)) for p in paths) if paths else _runs(results)
+    if not runs:
+        _note(f"no runs in {files.results_dir(results)}; type: phibench run quick")
+    _emit(render.FORMATS[output](render.rows(runs), width=_width()), out)
+
+
+@cli.command()
+@click.option("--goal", default="chat", show_default=True, help="chat, code, math, reasoning, multilingual, tools, ...")
+@_context
+@click.option("--min-tps", type=float, help="At least this many generated tokens per second.")
+@click.option("--max-ttft", type=float, help="At most this many seconds until the first token.")
+@click.option("--thinking-tokens", type=int, help="Assumed thinking tokens of reasoning variants.")
+@click.option("--machine", metavar="FILE", help="A described machine (.toml or .json) instead of this one.")
+@click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
+@_results
+@_output("table", "json", "md")
+def recommend(
+    goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
+    machine: str | None, top: str, results: str | None, output: str, out: str | None,
+) -> None:  # fmt: skip
+    """Which variant, quantization and backend fit this machine, and why not the others."""
+    from phibench import advise, catalog, units
+
+    count = _top(top)
+    wanted = catalog.goal(goal)
+    place = _machine(machine)
+    verdicts = advise.advise(
+        place, wanted, _runs(results), context=units.tokens(context) if context else None,
+        min_tps=min_tps, max_ttft=max_ttft, thinking_tokens=thinking_tokens,
+    )  # fmt: skip
+    tokens = units.tokens(context) if context else wanted.context
+    _emit(advise.text(place, wanted, tokens, verdicts, count, output, _width()), out)
+    if not advise.fits(verdicts):
+        _note("nothing fits: take a shorter --context, looser limits, or more memory")
+        sys.exit(NOTHING_FITS)
+
+
+@cli.command()
+@_results
+@click.option("--port", type=int, help="Port on 127.0.0.1 [8501, or the next free one].")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+def dashboard(results: str | None, port: int | None, no_browser: bool) -> None:
+    """Look at results and advice in the browser, on 127.0.0.1 only."""
+    from phibench import dashboard as served
+    from phibench import files
+
+    sys.exit(served.serve(files.results_dir(results), port, not no_browser))
+
+
+@cli.command()
+@click.option("--clear", is_flag=True, help="Delete all synthetic files.")
+@_output("table", "json", "csv", "md")
+def cache(clear: bool, output: str, out: str | None) -> None:
+    """What synthetic files occupy."""
+    from phibench import tables, units
+    from phibench.synth import cache as stored
+
+    if clear:
+        _note(f"freed {units.gb(stored.clear())}")
+        return
+    rows = [{"file": e.path.name, "bytes": e.bytes, "last_used": e.last_used} for e in stored.entries()]
+    _note(f"{units.gb(sum(e.bytes for e in stored.entries()))} of at most {units.gb(stored.limit_bytes())}")
+    _emit(tables.text(rows, output, _width()), out)
+
+
+# ------------------------------------------------------------------------------------------------- parts
+
+
+def _machine(path: str | None) -> Machine:
+    from phibench import files, inventory
+    from phibench.nouns import Machine
+
+    return files.read_strict(Path(path), Machine) if path else inventory.here()
+
+
+def _runs(folder: str | None) -> Sequence[Run]:
+    """Every run that can be read; the others are named on stderr."""
+    from phibench import files
+
+    runs, skipped = files.read_runs(files.results_dir(folder))
+    for line in skipped:
+        _note(f"skipped: {line}")
+    return runs
+
+
+def _top(text: str) -> int | None:
+    if text.lower() == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise PhibenchError(f"--top takes a number from 1, or all; not '{text}'")
+    return int(text)
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where stdout is a file or a pipe, which has no width."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _emit(text: str, out: str | None) -> None:
+    if out:
+        from phibench import files
+
+        files.write_text(Path(out), text.rstrip("\n") + "\n")
+        return
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _terminate(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The console script: one line for a user's error, a traceback only for a bug."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to stop
+    try:
+        cli.main(standalone_mode=False)
+    except PhibenchError as error:
+        _note(f"phibench: {error}")
+        sys.exit(error.exit_code)
+    except click.NoSuchOption as error:
+        guess = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
+        _note(f"phibench: unknown option {error.option_name}{guess} See phibench {_command()}--help")
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _note(f"phibench: {' '.join(error.format_message().split())} See phibench {_command()}--help")
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _note("phibench: interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe has gone: nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        _note(f"phibench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        sys.exit(FAILED)
+
+
+def _command() -> str:
+    return f"{sys.argv[1]} " if len(sys.argv) > 1 and sys.argv[1] in cli.commands else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The measured process: one job in on stdin, one line out for each event.
+
+C libraries print on file descriptor 1 past ``sys.stdout``: so the worker keeps a private copy of it for its
+lines, and points 1 at stderr. When the parent dies, stdin closes and the worker leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from phibench import backends
+from phibench.measure import measure
+from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, PhibenchError, Progress, Workload
+
+Send = Callable[[Event], None]
+
+
+def main() -> int:
+    private = os.dup(1)
+    os.dup2(2, 1)
+    line = sys.stdin.buffer.readline()
+    job = msgspec.json.decode(line, type=Job)
+    _leave_with_parent()
+    _prefer_as_victim()
+    with os.fdopen(private, "wb", buffering=0) as out:
+        return work(job, lambda event: _write(out.fileno(), msgspec.json.encode(event) + b"\n"))
+
+
+def work(job: Job, send: Send) -> int:
+    """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one."""
+    current = job.workloads[0]
+    try:
+        began = time.perf_counter()
+        with backends.load(job.setup.backend).session(job) as session:
+            load_s = time.perf_counter() - began
+            send(Opened(engine=session.engine, load_s=load_s))
+            for current in job.workloads:
+                samples, warm = measure(session, current, job.suite, _reporter(current, send))
+                send(
+                    Measured(
+                        setup=job.setup,
+                        workload=current,
+                        artifact=shared(job.artifact),
+                        threads=job.threads,
+                        engine=session.engine,
+                        samples=samples,
+                        load_s=load_s,
+                        warmup_s=warm,
+                        at=now(),
+                    )
+                )
+    except (PhibenchError, MemoryError) as error:
+        reason = str(error) or "the process ran out of memory"
+        send(
+            Failed(
+                setup=job.setup,
+                workload=current,
+                reason=reason,
+                artifact=shared(job.artifact),
+                at=now(),
+                threads=job.threads,
+            )
+        )
+        return 1
+    return 0
+
+
+def _reporter(workload: Workload, send: Send) -> Callable[[str, int, int], None]:
+    def report(stage: str, done: int, total: int) -> None:
+        send(Progress(workload=workload, stage=stage, done=done, total=total))
+
+    return report
+
+
+def shared(artifact: Artifact) -> Artifact:
+    """What of an artifact may stand in a shared file: its name, not the folder it lies in."""
+    return msgspec.structs.replace(artifact, path=Path(artifact.path).name)
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _leave_with_parent() -> None:
+    """stdin closes when the parent is gone, however it went."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while os.read(0, 4096):
+                pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _prefer_as_victim() -> None:
+    """If Linux runs out of memory it shall take the worker, not the parent that keeps the results."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
