@@ -111,7 +111,7 @@ def run(**flags: Any) -> None:
     """Run SUITE (latency, quick, or a .toml file) and store every sample."""
     from phibench import request
 
-    sys.exit(request.run(flags, emit=lambda text: _emit(text, flags["out"]), width=_width()))
+    sys.exit(request.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width()))
 
 
 @cli.command()
@@ -125,7 +125,7 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
     runs = tuple(files.read_run(Path(p)) for p in paths) if paths else _runs(results)
     if not runs:
         _note(f"no runs in {files.results_dir(results)}; type: phibench run quick")
-    _emit(render.FORMATS[output](render.rows(runs), width=_width()), out)
+    _emit(render.FORMATS[output](render.rows(runs), _width()), out)
 
 
 @cli.command()

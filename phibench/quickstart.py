@@ -1,0 +1,100 @@
+"""One command for a newcomer: the machine, a measured Phi, a recommendation, and what to type next."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from phibench import advise, catalog, files, inventory, render, request, run, units
+from phibench.catalog import plan as plans
+from phibench.nouns import FAILED, NOTHING_FITS, Machine, PhibenchError, Setup, Suite
+
+WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
+GOAL = "chat"
+_DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
+
+
+def quickstart(folder: Path) -> int:
+    """Returns the exit code: 0, or 1 when the measurement failed, or 3 when no Phi fits."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    machine = inventory.here()
+    _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in inventory.card(machine)))
+    suite = request.load_suite("quick")
+    task, note = choose(suite, machine)
+    if note:
+        print(note, end="\n\n")
+    print(f"Measuring {task.setup} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
+    done, path = request.execute((task,), suite, machine, folder)
+    print()
+    _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
+    if run.exit_code(done):
+        print(f"The measurement failed; the run is in {path}", file=sys.stderr)
+        return FAILED
+    goal = catalog.goal(GOAL)
+    verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
+    advice = advise.text(machine, goal, goal.context, verdicts, 3, "table", width)
+    _show(f"What fits for the goal '{GOAL}'", advice)
+    print(f"Run file: {path}\n\nNext:\n{next_commands(task.setup)}")
+    return 0 if advise.fits(verdicts) else NOTHING_FITS
+
+
+def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
+    """Phi-4-mini Q4_K_M, or with a note the largest smaller file that fits memory and disk here.
+
+    Raises PhibenchError (exit 3) when none does.
+    """
+    task = run.prepare((WANTED,), suite, machine)[0]
+    why = _obstacle(task)
+    if why is None:
+        return task, ""
+    for setup in _smaller(task):
+        smaller = run.prepare((setup,), suite, machine)[0]
+        if _obstacle(smaller) is None:
+            return smaller, f"{WANTED}: {why}.\nTaking the largest that fits instead: {setup}"
+    raise PhibenchError(f"{WANTED}: {why}; and no smaller Phi fits either", NOTHING_FITS)
+
+
+def _obstacle(task: run.Task) -> str | None:
+    if task.objection:
+        return task.objection.split(";")[0]
+    cache = files.cache_dir()
+    there = next(p for p in (cache, *cache.parents) if p.exists())
+    free = shutil.disk_usage(there).free - _DISK_RESERVE_BYTES
+    if task.write_bytes > free:
+        return f"needs {units.gb(task.write_bytes)} of disk in {cache}, {units.gb(max(free, 0))} are free"
+    return None
+
+
+def _smaller(task: run.Task) -> list[Setup]:
+    """Every smaller file of a variant that llama.cpp runs, largest first."""
+    assert task.plan is not None
+    found = []
+    for variant in catalog.variants():
+        runtime = variant.runtime(WANTED.backend)
+        if not (plans.can_plan(variant) and runtime and runtime.runs):
+            continue
+        for quantization in catalog.quantizations("gguf"):
+            size = plans.plan(variant, quantization.id).weights_bytes
+            if size < task.plan.weights_bytes:
+                setup = Setup(variant=variant.id, quantization=quantization.id, backend=WANTED.backend)
+                found.append((size, setup))
+    return [setup for _, setup in sorted(found, key=lambda pair: -pair[0])]
+
+
+def next_commands(setup: Setup) -> str:
+    """Three commands that go deeper, each with what it is for."""
+    lines = (
+        (
+            f"phibench run latency -m {setup.variant} -q {setup.quantization}",
+            "TTFT and inter-token latency, five times",
+        ),
+        ("phibench recommend --goal code --context 8k", "another goal, a longer context"),
+        ("phibench dashboard", "results and advice in the browser"),
+    )
+    wide = max(len(command) for command, _ in lines)
+    return "\n".join(f"  {command:<{wide}}  {what}" for command, what in lines)
+
+
+def _show(title: str, text: str) -> None:
+    print(f"{title}\n{text.rstrip()}\n", flush=True)

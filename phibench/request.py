@@ -1,0 +1,203 @@
+"""What ``phibench run`` was asked for: flags -> suite and setups -> a dry run, or a run and its rows."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from phibench import backends, catalog, files, inventory, predict, render, run, tables, units
+from phibench.metrics import TIMED
+from phibench.nouns import Artifact, Machine, Measured, PhibenchError, Run, Setup, Suite, unknown
+from phibench.progress import Show
+
+_FLASH = {"1": "on", "0": "off"}
+_OPTION_FLAGS = {  # flag -> option of the backend
+    "threads": "threads",
+    "n_gpu_layers": "n_gpu_layers",
+    "flash_attn": "flash_attn",
+    "cache_type_k": "type_k",
+    "cache_type_v": "type_v",
+    "n_ubatch": "n_ubatch",
+    "n_batch": "n_batch",
+}
+_COUNTS = ("threads", "n_gpu_layers", "n_ubatch", "n_batch")
+
+
+def load_suite(name: str) -> Suite:
+    """A suite by name (``latency``) or by path. Raises PhibenchError for anything it cannot mean."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = sorted(p.stem for p in files.data_dir("suites").glob("*.toml"))
+        if name not in known:
+            raise unknown("suite", name, known, f"there are: {', '.join(known)}, or give a .toml file")
+        path = files.data_dir("suites") / f"{name}.toml"
+    return check_suite(files.read_strict(path, Suite), name)
+
+
+def check_suite(suite: Suite, where: str) -> Suite:
+    """A suite must ask for something, and claim only what the clock can answer."""
+    for metric in suite.metrics:
+        if metric not in TIMED:
+            raise unknown("metric", metric, TIMED, f"{where} may claim: {', '.join(TIMED)}")
+    numbers = (*suite.prompt_tokens, *suite.new_tokens, *suite.depths, *(n for pair in suite.pairs for n in pair))
+    if any(n < 0 for n in numbers):
+        raise PhibenchError(f"{where}: a number of tokens is negative")
+    if any(n < 1 for pair in suite.pairs for n in pair):
+        raise PhibenchError(f"{where}: a pair needs at least one prompt token and one new token")
+    if not suite.workloads():
+        raise PhibenchError(f"{where} measures nothing: -p 0 and -n 0 together; give one of them, or -pg")
+    if min(suite.repetitions, suite.launches) < 1:
+        raise PhibenchError(f"{where}: repetitions and launches start at 1")
+    if suite.timeout_s <= 0 or min(suite.warmup.windows, suite.warmup.max_windows + 1) < 1:
+        raise PhibenchError(f"{where}: timeout_s and [warmup] windows must be positive")
+    return suite
+
+
+def suite_from(flags: dict[str, Any]) -> Suite:
+    """The named suite with what the flags change."""
+    suite = load_suite(flags["suite"])
+    changes: dict[str, Any] = {}
+    for flag, field in (("n_prompt", "prompt_tokens"), ("n_gen", "new_tokens"), ("n_depth", "depths")):
+        if flags[flag] is not None:
+            changes[field] = units.counts(flags[flag])
+    if flags["pair"]:
+        changes["pairs"] = tuple(_pair(text) for text in flags["pair"])
+    for flag in ("repetitions", "launches"):
+        if flags[flag] is not None:
+            changes[flag] = flags[flag]
+    return check_suite(msgspec.structs.replace(suite, **changes), flags["suite"])
+
+
+def _pair(text: str) -> tuple[int, int]:
+    values = units.counts(text)
+    if len(values) == 1 and text.count(",") == 1:  # 512,512: counts() drops what is said twice
+        values = (values[0], values[0])
+    if len(values) != 2:
+        raise PhibenchError(f"'{text}' is not a pair; write -pg 512,128")
+    return values[0], values[1]
+
+
+def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
+    """The grid of setups, names looked up, options that are the default left out."""
+    axes = {option: _values(flag, flags[flag]) for flag, option in _OPTION_FLAGS.items() if flags[flag] is not None}
+    for pair in flags["extra"]:
+        key, sep, value = pair.partition("=")
+        if not sep:
+            raise PhibenchError(f"'{pair}' is not an option; write --backend-option key=value")
+        axes[key] = (value,)
+    grid = []
+    for model, quant, backend, device in itertools.product(
+        *(_list(flags[name]) for name in ("model", "quant", "backend", "device"))
+    ):
+        module = backends.load(backend)
+        for values in itertools.product(*axes.values()):
+            options = dict(zip(axes, values, strict=True))
+            if options.get("threads") == str(machine.limits.threads):
+                del options["threads"]
+            kept = {k: v for k, v in options.items() if module.DEFAULTS.get(k) != v}
+            setup = Setup(
+                variant=catalog.variant(model).id,
+                quantization=catalog.quantization(quant).id,
+                backend=module.NAME,
+                device=device.lower(),
+                options=tuple(sorted(kept.items())),
+            )
+            backends.check_options(setup)
+            grid.append(setup)
+    return tuple(dict.fromkeys(grid))
+
+
+def _values(flag: str, text: str) -> tuple[str, ...]:
+    name = f"--{flag.replace('_', '-')}"
+    if flag in _COUNTS:
+        values = units.counts(text)
+        if min(values) < 1 and flag != "n_gpu_layers":
+            raise PhibenchError(f"{name} starts at 1, not {min(values)}")
+        return tuple(str(v) for v in values)
+    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in _list(text))
+
+
+def _list(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | None) -> int:
+    """``phibench run``: prints a dry run, or runs and prints its rows. Returns the exit code."""
+    suite = suite_from(flags)
+    machine = inventory.here(bandwidth=flags["dry_run"])
+    real, real_plan = None, None
+    if flags["model"].lower().endswith(".gguf"):
+        flags, real, real_plan = _real_file(flags)
+    if flags["layers"] is not None and flags["layers"] < 1:
+        raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
+    tasks = run.prepare(
+        setups_from(flags, machine), suite, machine,
+        layers=flags["layers"], real=real, real_plan=real_plan, force=flags["force"],
+    )  # fmt: skip
+    folder = files.results_dir(flags["results"])
+    if flags["dry_run"]:
+        emit(tables.text(dry_rows(tasks, machine, files.read_runs(folder)[0]), flags["output"], width))
+        return 0
+    done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
+    emit(render.FORMATS[flags["output"]](render.rows((done,)), width))
+    print(sampling_note(done), f"results: {path}", sep="\n", file=sys.stderr)
+    return run.exit_code(done)
+
+
+def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Any]:
+    from phibench.catalog import gguf
+
+    path = Path(flags["model"]).expanduser()
+    found = gguf.recognise(path)
+    return {**flags, "model": found.variant, "quant": found.quantization}, found.artifact, found.plan
+
+
+def execute(
+    tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False
+) -> tuple[Run, Path]:
+    """Run with bars on stderr, conditions looked at before and after."""
+    from phibench.probe import conditions
+
+    with Show(suite.workloads(), len(tasks) * suite.launches) as show:
+        return run.run(
+            tasks, suite, machine, folder,
+            software=inventory.software(), tell=show.tell, write=show.write, resume=resume, look=conditions.look,
+        )  # fmt: skip
+
+
+def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Time, disk and memory of every setup before anything starts; unknown is None."""
+    rows = []
+    for task in tasks:
+        seconds = predict.suite_s(task.setup, task.suite, machine, runs)
+        rows.append(
+            {
+                "setup": str(task.setup),
+                "tests": ", ".join(str(w) for w in task.suite.workloads()),
+                "threads": task.threads,
+                "time_s": seconds.value if seconds else None,
+                "time_high_s": seconds.high if seconds else None,
+                "time_basis": seconds.basis if seconds else None,
+                "disk_bytes": task.write_bytes,
+                "memory_bytes": task.need.total_bytes,
+                "memory_free_bytes": machine.limits.free_bytes,
+                "fits": task.objection is None,
+                "reason": task.objection,
+            }
+        )
+    return rows
+
+
+def sampling_note(done: Run) -> str:
+    """What choosing tokens (argmax) cost, of the decode steps that were measured."""
+    costs, steps = 0.0, 0
+    for result in done.results:
+        if isinstance(result, Measured) and result.workload.new_tokens:
+            costs += sum(s.sampling_s or 0.0 for s in result.samples)
+            steps += sum(len(s.arrivals_s) for s in result.samples)
+    return f"choosing a token (argmax) took {units.duration(costs / steps)} of each step" if steps else ""
