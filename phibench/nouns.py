@@ -154,8 +154,9 @@ class Runtime(Noun, frozen=True, kw_only=True):
     """Whether a runtime can run the variant (yes, no, not known) and the note that says how we know."""
 
     name: str
-    runs: bool | None
+    runs: bool | None = None
     note: str
+    inputs: tuple[str, ...] | None = None  # where it takes fewer modalities than the variant
 
 
 class ChatTemplate(Noun, frozen=True, kw_only=True):
@@ -173,9 +174,10 @@ class Variant(Noun, frozen=True, kw_only=True):
     title: str
     aliases: tuple[str, ...] = ()
     hf_repo: str | None = None
-    license: str
+    license: str | None = None
     license_note: str | None = None
     release: str
+    release_source: str | None = None
     parameters: int | None = None
     parameters_active: int | None = None
     parameters_note: str
@@ -316,9 +318,7 @@ class Suite(Noun, frozen=True, kw_only=True):
         tests = [(p, 0) for p in self.prompt_tokens if p]
         tests += [(0, n) for n in self.new_tokens if n]
         tests += [(p, n) for p, n in self.pairs]
-        return tuple(
-            Workload(prompt_tokens=p, new_tokens=n, depth=d) for d in self.depths for p, n in tests
-        )
+        return tuple(Workload(prompt_tokens=p, new_tokens=n, depth=d) for d in self.depths for p, n in tests)
 
 
 class Artifact(Noun, frozen=True, kw_only=True):
