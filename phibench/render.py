@@ -1,0 +1,252 @@
+"""Rows of results to text: a table for people, Markdown, CSV, JSON, JSON lines, SQL. Pure functions.
+
+What does not vary between the rows is said once, in the caption; a column is only shown where it differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from phibench.metrics import METRICS
+from phibench.rows import SQL_COLUMNS, rows
+from phibench.tables import (
+    UNKNOWN,
+    Column,
+    Row,
+    column,
+    csv_text,
+    draw,
+    json_array,
+    json_lines,
+    markdown,
+    markdown_text,
+    number,
+    places,
+    plain,
+    wrap,
+)
+from phibench.units import gib
+
+__all__ = ["FORMATS", "markdown_table", "rows", "sql", "table"]
+
+
+# ------------------------------------------------------------------------------------- what people look at
+
+
+def _layers(row: Row) -> str | None:
+    return str(row["layers"] or "all") if row["weights"] else None
+
+
+_SUBJECT: tuple[tuple[Column, Callable[[str], str]], ...] = (
+    (column("variant"), str),
+    (column("quantization", "quant"), str),
+    (Column(title="backend", cell=lambda row: f"{row['backend']}/{row['device']}"), str),
+    (column("options", say=lambda o: " ".join(f"{k}={v}" for k, v in o.items()) or "default"), str),
+    (column("n_threads", "threads", right=True), lambda text: f"{text} thread{'' if text == '1' else 's'}"),
+    (column("weights"), lambda text: f"{text} weights"),
+    (Column(title="layers", cell=_layers, right=True), lambda text: f"a slice of {text} layers"),
+    (column("engine_version", "engine", rank=2), lambda text: f"engine {text}"),
+    (column("machine", rank=2), str),
+    (column("run", rank=2), lambda text: f"run {text}"),
+)
+_SETUP = ("variant", "quant", "backend", "options")
+_SILENT = ("all", "default")  # not worth a word in a caption
+
+
+def _split(rows: Sequence[Row]) -> tuple[list[Column], dict[str, str]]:
+    """The columns that vary, and what to say of those that do not."""
+    varied, constant = [], {}
+    for subject, say in _SUBJECT:
+        known = {text for row in rows if (text := subject.cell(row)) is not None}
+        if len(known) > 1:
+            varied.append(subject)
+        elif known and not known & set(_SILENT):
+            constant[subject.title] = say(known.pop())
+    return varied, constant
+
+
+def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:
+    """What all rows share: "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu, 2 threads, synthetic weights"."""
+    machine = {row["cpu_info"] for row in rows if row["cpu_info"]}
+    words = dict(constant)
+    if len({row["setup"] for row in rows}) == 1:
+        words = {"setup": rows[0]["setup"]} | {k: v for k, v in words.items() if k not in _SETUP}
+    if "machine" in words and len(machine) == 1:
+        words["machine"] = machine.pop()
+    if any(row["example"] for row in rows):
+        words["example"] = "an example, not measured here"
+    return ", ".join(words.values())
+
+
+def _legend(rows: Sequence[Row]) -> str | None:
+    """What the brackets mean."""
+    kinds = {row[key] for row in rows for key in row if key.endswith("_spread") and row[key]}
+    counts = sorted({len(row["samples_ns"]) for row in rows if row["samples_ns"]})
+    launches = sorted({row["launches"] for row in rows if row["launches"]})
+    if not kinds or not counts:
+        return None
+    said = {
+        "range": f"[lowest..highest] of {_span(counts)} repetition{'s' if counts[-1] > 1 else ''}",
+        "interval": f"[95 % interval] from {_span(launches)} launches",
+    }
+    brackets = "median " + ", or ".join(said[kind] for kind in ("range", "interval") if kind in kinds)
+    return ", ".join(filter(None, (brackets, _sampling(rows))))
+
+
+def _sampling(rows: Sequence[Row]) -> str | None:
+    """What choosing tokens cost: it is part of every time, and llama-bench has none."""
+    known = [row["sampling_s"] / row["n_gen"] for row in rows if row["sampling_s"] and row["n_gen"]]
+    return f"choosing a token (argmax) took {number(1e3 * max(known))} ms of each" if known else None
+
+
+def _span(counts: Sequence[int]) -> str:
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
+# --------------------------------------------------------------------------------------------- measures
+
+_SPEED = ("prefill_tps", "decode_tps")
+_ITL = ("itl_p50_s", "itl_p90_s", "itl_p99_s")
+_MILLISECONDS = ("tpot_s", *_ITL)
+_RANKS = {"ttft_s": 1, "tpot_s": 3, "total_tps": 4}  # which columns go first where the width is short
+
+
+def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
+    """A column for every metric that any row knows; prefill and decode share one unless a test has both."""
+    known = [name for name in METRICS if any(row.get(name) is not None for row in rows)]
+    both = any(row["n_prompt"] and row["n_gen"] for row in rows)
+    columns = [] if both else [_speed_column(speed)]
+    skipped = {*_ITL} if both else {*_ITL, *_SPEED, "total_tps", "answer_s"}
+    columns += [_metric_column(name) for name in known if name not in skipped]
+    if all(name in known for name in _ITL):
+        columns.append(Column(title="ITL ms p50/p90/p99", cell=_itl_cell, right=True, rank=5))
+    return columns
+
+
+def _speed_column(title: str) -> Column:
+    def name(row: Row) -> str:
+        return "prefill_tps" if row["n_prompt"] else "decode_tps"
+
+    return Column(
+        title=title,
+        cell=lambda row: _failed(row) or _spread(row, name(row)),
+        short=lambda row: _failed(row) or _median(row, name(row)),
+        right=True,
+    )
+
+
+def _failed(row: Row) -> str | None:
+    return "failed" if row["status"] == "failed" else None
+
+
+def _metric_column(name: str) -> Column:
+    metric = METRICS[name]
+    unit = "ms" if name in _MILLISECONDS else metric.unit
+    return Column(
+        title=f"{metric.title} {unit}",
+        cell=lambda row: _spread(row, name),
+        short=lambda row: _median(row, name),
+        right=True,
+        rank=_RANKS.get(name, 0),
+    )
+
+
+def _itl_cell(row: Row) -> str | None:
+    found = [_median(row, name) for name in _ITL]
+    return "/".join(text or UNKNOWN for text in found) if any(found) else None
+
+
+def _median(row: Row, name: str) -> str | None:
+    value = row.get(name)
+    return None if value is None else number(value * _scale(name))
+
+
+def _spread(row: Row, name: str) -> str | None:
+    """``12.3 [11.9..12.8]``, all with the decimals of the median."""
+    median, low, high = (row.get(name + end) for end in ("", "_low", "_high"))
+    if median is None or low is None or high is None:
+        return _median(row, name)
+    decimals = places(median * _scale(name))
+    shown = [number(value * _scale(name), decimals) for value in (median, low, high)]
+    return f"{shown[0]} [{shown[1]}..{shown[2]}]"
+
+
+def _scale(name: str) -> float:
+    return 1e3 if name in _MILLISECONDS else 1.0
+
+
+# ---------------------------------------------------------------------------------------------- formats
+
+
+def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False) -> str:
+    """For people. Failed tests say why below; what the brackets mean stands in the caption."""
+    varied, constant = _split(rows)
+    caption = "\n".join(filter(None, (_caption(rows, constant), _legend(rows))))
+    columns = (*varied, column("test"), *_measures(rows, "tok/s"))
+    notes = [line for note in _footnotes(rows, varied) for line in wrap(note, width)]
+    return "\n".join([draw(rows, columns, width, caption, color=color), *notes]) + "\n"
+
+
+def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
+    notes = []
+    for row in rows:
+        name = " ".join(text for c in (*varied, column("test")) if (text := c.cell(row)))
+        if row["reason"]:
+            notes.append(f"{name}: {row['reason']}")
+        notes += [f"{name}: {note}" for note in row["notes"]]
+    return list(dict.fromkeys(notes))
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """llama-bench's columns (model, size, params, backend, threads, test, t/s), then ours; facts below."""
+    varied, constant = _split(rows)
+    always = (
+        Column(title="model", cell=lambda row: f"{row['variant']} {row['quantization']}"),
+        column("model_size", "size", gib, right=True),
+        column("model_n_params", "params", lambda count: f"{count / 1e9:.2f} B", right=True),
+        Column(title="backend", cell=lambda row: f"{row['backend']}/{row['device']}"),
+        column("n_threads", "threads", right=True),
+    )
+    others = [c for c in varied if c.title not in ("variant", "quant", "backend", "threads")]
+    text = markdown(rows, (*always, *others, column("test"), *_measures(rows, "t/s")))
+    said = filter(None, (_caption(rows, constant), _legend(rows), *_footnotes(rows, varied)))
+    return text + "".join(f"\n{markdown_text(line)}\n" for line in said)
+
+
+def sql(rows: Sequence[Row]) -> str:
+    """One table for every run ever (each known column, each time), one transaction; SQLite and PostgreSQL."""
+    names = [*SQL_COLUMNS]
+    fields = ",\n".join(f'  "{name}" {SQL_COLUMNS[name]}' for name in names)
+    quoted = ", ".join(f'"{name}"' for name in names)
+    into = f'INSERT INTO "phibench" ({quoted}) VALUES'
+    lines = [f"{into} ({', '.join(_literal(row.get(name)) for name in names)});" for row in rows]
+    return "\n".join(["BEGIN;", f'CREATE TABLE IF NOT EXISTS "phibench" (\n{fields}\n);', *lines, "COMMIT;", ""])
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = plain(value) if isinstance(value, str) else json.dumps(value, allow_nan=False)
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Form(Protocol):
+    """``width`` is the terminal's; only the table asks for it."""
+
+    def __call__(self, rows: Sequence[Row], width: int | None = None, /) -> str: ...
+
+
+FORMATS: dict[str, Form] = {
+    "table": table,
+    "md": lambda rows, width=None: markdown_table(rows),  # noqa: ARG005
+    "csv": lambda rows, width=None: csv_text(rows),  # noqa: ARG005
+    "json": lambda rows, width=None: json_array(rows),  # noqa: ARG005
+    "jsonl": lambda rows, width=None: json_lines(rows),  # noqa: ARG005
+    "sql": lambda rows, width=None: sql(rows),  # noqa: ARG005
+}

@@ -1,0 +1,179 @@
+"""Runs to rows. Pure functions; statistics are computed here, from the raw samples.
+
+A row is one test: a superset of llama-bench's JSON keys, our own, and the metrics that the suite claims, each
+with ``_low``, ``_high`` and ``_spread`` ("range" or "interval"). Unknown is None. docs/results.md describes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from phibench import stats
+from phibench.metrics import METRICS, TIMED, complete, values
+from phibench.nouns import Measured, Result, Run
+
+# llama-bench's fields in its order, with SQL types (tools/llama-bench/llama-bench.cpp: get_fields,
+# get_field_type; BOOLEAN where it prints true or false). What our engines do not say is None.
+LLAMA_BENCH = {
+    "build_commit": "TEXT", "build_number": "INTEGER", "cpu_info": "TEXT", "gpu_info": "TEXT",
+    "backends": "TEXT", "model_filename": "TEXT", "model_type": "TEXT", "model_size": "INTEGER",
+    "model_n_params": "INTEGER", "n_batch": "INTEGER", "n_ubatch": "INTEGER", "n_threads": "INTEGER",
+    "cpu_mask": "TEXT", "cpu_strict": "BOOLEAN", "poll": "INTEGER", "type_k": "TEXT", "type_v": "TEXT",
+    "n_gpu_layers": "INTEGER", "n_cpu_moe": "INTEGER", "split_mode": "TEXT", "main_gpu": "INTEGER",
+    "no_kv_offload": "BOOLEAN", "flash_attn": "INTEGER", "devices": "TEXT", "tensor_split": "TEXT",
+    "tensor_buft_overrides": "TEXT", "load_mode": "TEXT", "lazy_mode": "TEXT", "embeddings": "BOOLEAN",
+    "no_op_offload": "INTEGER", "no_host": "BOOLEAN", "repack": "BOOLEAN", "fit_target": "INTEGER",
+    "fit_min_ctx": "INTEGER", "n_prompt": "INTEGER", "n_gen": "INTEGER", "n_depth": "INTEGER",
+    "test_time": "TEXT", "avg_ns": "INTEGER", "stddev_ns": "INTEGER", "avg_ts": "REAL", "stddev_ts": "REAL",
+    "samples_ns": "TEXT", "samples_ts": "TEXT",
+}  # fmt: skip
+OWN = {
+    "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
+    "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
+    "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "engine_version": "TEXT", "launches": "INTEGER",
+    "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT", "run": "TEXT",
+    "example": "BOOLEAN", "conditions": "TEXT",
+}  # fmt: skip
+_METRICS = {
+    f"{name}{end}": "TEXT" if end == "_spread" else "REAL"
+    for name in METRICS
+    for end in ("", "_low", "_high", "_spread")
+}
+SQL_COLUMNS = OWN | _METRICS | LLAMA_BENCH  # always all of them, so that every run loads into one table
+_WORDS = {"auto": "-1", "off": "0", "false": "0", "on": "1", "true": "1"}  # llama-bench prints numbers
+
+
+def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row per test, in the order of the files; launches of one setup and workload are one row."""
+    return [_row(run, results) for run in runs for results in _tests(run)]
+
+
+def _tests(run: Run) -> Iterator[list[Result]]:
+    tests: dict[tuple[Any, ...], list[Result]] = {}
+    for result in run.results:
+        artifact = result.artifact
+        model = (_base_name(artifact.path), artifact.layers, artifact.weights) if artifact else None
+        tests.setdefault((result.setup, result.workload, model), []).append(result)
+    yield from tests.values()
+
+
+def _row(run: Run, results: Sequence[Result]) -> dict[str, Any]:
+    measured = [r for r in results if isinstance(r, Measured)]
+    first = (measured or results)[0]
+    setup, artifact = first.setup, first.artifact
+    return {
+        "setup": str(setup),
+        "variant": setup.variant,
+        "quantization": setup.quantization,
+        "backend": setup.backend,
+        "device": setup.device,
+        "options": dict(setup.options),
+        "test": str(first.workload),
+        "batch": first.workload.batch,
+        "weights": artifact.weights if artifact else None,
+        "layers": artifact.layers if artifact else None,
+        "status": "ok" if measured else "failed",
+        "reason": _reason(results, len(measured)),
+        "placement": measured[0].engine.placement if measured else None,
+        "engine_version": measured[0].engine.version if measured else None,
+        "launches": len(measured),
+        "sampling_s": _sampling_s(measured),
+        "notes": list(dict.fromkeys(note for r in measured for note in r.notes)),
+        "machine": run.machine.slug,
+        "suite": run.suite.name,
+        "run": run.id,
+        "example": run.example,
+        "conditions": run.conditions,
+        **_claimed(run, measured),
+        **_llama_bench(run, first),
+        **_timing(run, measured),
+    }
+
+
+def _reason(results: Sequence[Result], measured: int) -> str | None:
+    reasons = list(dict.fromkeys(r.reason for r in results if not isinstance(r, Measured)))
+    if not reasons:
+        return None
+    missing = f"{len(results) - measured} of {len(results)} launches failed: " if measured else ""
+    return missing + "; ".join(reasons)
+
+
+def _sampling_s(measured: Sequence[Measured]) -> float | None:
+    """Median seconds of one repetition that went into choosing tokens."""
+    known = [s.sampling_s for m in measured for s in m.samples if s.sampling_s is not None]
+    return stats.median(known) if known else None
+
+
+def _claimed(run: Run, measured: Sequence[Measured]) -> dict[str, Any]:
+    """The suite's metrics only: what was timed while something else was metered is nobody's to quote."""
+    found: dict[str, Any] = {}
+    for name in run.suite.metrics:
+        if name in METRICS:
+            spread = stats.spread([_values(name, m) for m in measured])
+            found[name] = spread.median if spread else None
+            found[f"{name}_low"] = spread.low if spread else None
+            found[f"{name}_high"] = spread.high if spread else None
+            found[f"{name}_spread"] = spread.kind if spread else None
+    return found
+
+
+def _values(name: str, measured: Measured) -> list[float]:
+    if name == "load_warm_s":
+        return [] if measured.load_s is None else [measured.load_s]
+    return values(name, measured.workload, measured.samples)
+
+
+def _llama_bench(run: Run, result: Result) -> dict[str, Any]:
+    """Every field of llama-bench: what the engine recorded under that name, then what we know better."""
+    engine = result.engine if isinstance(result, Measured) else None
+    said = {**engine.details, **engine.options} if engine else {}
+    artifact, setup, workload = result.artifact, result.setup, result.workload
+    cpus = [d.name for d in run.machine.devices if d.kind == "cpu"]
+    others = [d.name for d in run.machine.devices if d.kind != "cpu"]
+    return {key: _typed(said.get(key), kind) for key, kind in LLAMA_BENCH.items()} | {
+        "cpu_info": ", ".join(cpus) or None,
+        "gpu_info": ", ".join(others) or None,
+        "model_filename": _base_name(artifact.path) if artifact else None,
+        "model_type": said.get("model_type", f"{setup.variant} {setup.quantization}"),
+        "model_size": (artifact.bytes or None) if artifact else None,
+        "model_n_params": artifact.parameters if artifact else None,
+        "n_threads": result.threads,
+        "n_prompt": workload.prompt_tokens,
+        "n_gen": workload.new_tokens,
+        "n_depth": workload.depth,
+        "test_time": result.at or run.started,
+    }
+
+
+def _typed(text: str | None, kind: str) -> Any:
+    """An engine's option, always text, in llama-bench's type; None where it does not say."""
+    if text is None or kind == "TEXT":
+        return text
+    text = _WORDS.get(text.lower(), text)
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        return None
+    return int(text) != 0 if kind == "BOOLEAN" else int(text)
+
+
+def _timing(run: Run, measured: Sequence[Measured]) -> dict[str, Any]:
+    """llama-bench's statistics, with the two-pass deviation that it lacks; None unless the suite times."""
+    timed = measured if any(name in TIMED for name in run.suite.metrics) else []
+    whole = [(m.workload, s) for m in timed for s in m.samples if complete(m.workload, s)]
+    ns = [round(s.arrivals_s[-1] * 1e9) for _, s in whole]
+    ts = [(w.prompt_tokens + w.new_tokens) * w.batch / s.arrivals_s[-1] for w, s in whole]
+    stddev_ns = stats.sample_stdev(ns)
+    return {
+        "avg_ns": round(stats.mean(ns)) if ns else None,
+        "stddev_ns": None if stddev_ns is None else round(stddev_ns),
+        "avg_ts": stats.mean(ts) if ts else None,
+        "stddev_ts": stats.sample_stdev(ts),
+        "samples_ns": ns or None,
+        "samples_ts": ts or None,
+    }
+
+
+def _base_name(path: str) -> str:
+    """Of a path from any system: a folder may hold a user's name."""
+    return re.split(r"[/\\]", path)[-1]

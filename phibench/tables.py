@@ -1,0 +1,292 @@
+"""Rows (plain dicts) to text: a table for people, Markdown, CSV, JSON, JSON lines. Pure functions.
+
+Rows may hold text from strangers' files. JSON keeps it exactly (escaped); every other form shows it as
+``plain`` does, so that it can neither steer a terminal nor a spreadsheet nor a web page.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = Mapping[str, Any]
+Cell = Callable[[Row], str | None]
+
+UNKNOWN = "–"
+PIPE_WIDTH = 120  # columns when the output is no terminal
+_FORMULA = tuple("=+-@＝＋－＠")  # what a spreadsheet takes for a formula (OWASP, CSV injection)
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """A title and the text of a row's cell, None when unknown.
+
+    Where the width is short, columns of the highest ``rank`` first fall back to ``short``, then go; 0 stays.
+    """
+
+    title: str
+    cell: Cell
+    short: Cell | None = None
+    right: bool = False
+    rank: int = 0
+
+
+def column(
+    key: str,
+    title: str | None = None,
+    say: Callable[[Any], str] | None = None,
+    *,
+    right: bool = False,
+    rank: int = 0,
+) -> Column:
+    """The column of one key; ``say`` turns a known value into words."""
+
+    def cell(row: Row) -> str | None:
+        value = row.get(key)
+        return None if value is None else (say or _say)(value)
+
+    return Column(title=title or key, cell=cell, right=right, rank=rank)
+
+
+def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """One column for every key, in the order of first appearance; numbers to the right."""
+    return tuple(column(key, right=_all_numbers(rows, key)) for key in keys(rows))
+
+
+def keys(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key for row in rows for key in row))
+
+
+def plain(text: str) -> str:
+    """One line without control characters, text-direction marks or broken Unicode."""
+    return "".join(c if _visible(c) else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
+def _visible(char: str) -> bool:
+    return char.isprintable() or char == " "
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """Three significant digits, never an exponent: ``12.3``, ``0.0812``, ``1234``."""
+    return f"{value:.{places(value) if decimals is None else decimals}f}"
+
+
+def places(value: float) -> int:
+    """Digits behind the point that leave three significant ones."""
+    if not value or not math.isfinite(value):
+        return 0
+    return max(0, min(9, 2 - math.floor(math.log10(abs(value)))))
+
+
+# -------------------------------------------------------------------------------------------- for people
+
+
+def draw(
+    rows: Sequence[Row],
+    columns: Sequence[Column] | None = None,
+    width: int | None = None,
+    caption: str | None = None,
+    *,
+    color: bool = False,
+) -> str:
+    """A table of at most ``width`` characters (None: as wide as the terminal), its caption above.
+
+    Columns that found no room are named below. Who prints on a terminal passes ``color=wants_color()``.
+    """
+    width = width or _terminal_width()
+    shown, dropped = _fit(rows, columns_of(rows) if columns is None else tuple(columns), width)
+    lines = [part for line in (caption or "").splitlines() for part in wrap(line, width)]
+    lines.append(_print(_table(rows, shown), width, color) if rows and shown else "nothing to show")
+    if dropped:
+        lines += wrap(f"no room for: {', '.join(c.title for c in dropped)}", width)
+    return "\n".join(lines)
+
+
+def wrap(text: str, width: int | None = None) -> list[str]:
+    """Words in lines of at most ``width``, continued lines set in."""
+    width = width or _terminal_width()
+    return textwrap.wrap(plain(text), max(width, 20), subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
+
+
+def wants_color() -> bool:
+    """https://no-color.org: set and not empty means none."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _fit(rows: Sequence[Row], columns: tuple[Column, ...], width: int) -> tuple[list[Column], list[Column]]:
+    shown, dropped = list(columns), []
+    ranks = sorted({c.rank for c in columns if c.rank}, reverse=True)
+    for rank in ranks:
+        if _width(rows, shown) > width:
+            shown = [_shortened(c) if c.rank == rank else c for c in shown]
+    for rank in ranks:
+        if _width(rows, shown) > width:
+            dropped += [c for c in shown if c.rank == rank]
+            shown = [c for c in shown if c.rank != rank]
+    if _width(rows, shown) > width:
+        shown = [_shortened(c) for c in shown]
+    return shown, dropped
+
+
+def _shortened(column: Column) -> Column:
+    return msgspec.structs.replace(column, cell=column.short) if column.short else column
+
+
+def _width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(file=io.StringIO(), width=10_000)
+    return Measurement.get(console, console.options, _table(rows, columns)).maximum
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for c in columns:
+        table.add_column(Text(c.title), justify="right" if c.right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_known(c, row)) for c in columns))
+    return table
+
+
+def _known(column: Column, row: Row) -> str:
+    text = column.cell(row)
+    return UNKNOWN if text is None else plain(text)
+
+
+def _print(table: Table, width: int, color: bool) -> str:
+    from rich.console import Console
+
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        width=width,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        no_color=not color,
+        legacy_windows=False,
+    )
+    console.print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_say(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_say(inner) for inner in value)
+    return UNKNOWN if value is None else str(value)
+
+
+def _all_numbers(rows: Sequence[Row], key: str) -> bool:
+    known = [row[key] for row in rows if row.get(key) is not None]
+    return bool(known) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
+
+
+# ------------------------------------------------------------------------------------------ for programs
+
+
+def markdown(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
+    """A GitHub table, aligned in its source too; pipes, HTML and links in the data stay text."""
+    from rich.cells import cell_len
+
+    columns = columns_of(rows) if columns is None else columns
+    lines = [[markdown_text(c.title) for c in columns]]
+    lines += [[markdown_text(_known(c, row)) for c in columns] for row in rows]
+    widths = [max(3, *(cell_len(line[i]) for line in lines)) for i in range(len(columns))]
+    rule = [("-" * (w - 1) + ":") if c.right else "-" * w for c, w in zip(columns, widths, strict=True)]
+    return "".join(f"| {' | '.join(_padded(line, columns, widths))} |\n" for line in (lines[0], rule, *lines[1:]))
+
+
+def _padded(line: list[str], columns: Sequence[Column], widths: list[int]) -> list[str]:
+    from rich.cells import cell_len
+
+    spaces = [" " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
+    return [s + t if c.right else t + s for s, t, c in zip(spaces, line, columns, strict=True)]
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is; brackets stay readable, but make no link."""
+    text = plain(text).replace("\\", "\\\\").replace("](", "]\\(").replace("&", "&amp;").replace("<", "&lt;")
+    for mark in "|`*~":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def json_array(rows: Sequence[Row]) -> str:
+    """An array, one key a line and lists on one line, as llama-bench lays it out. ASCII only."""
+    objects = [
+        ",\n".join(f"    {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in row.items()) for row in rows
+    ]
+    return "[\n" + ",\n".join(f"  {{\n{body}\n  }}" for body in objects) + "\n]\n" if rows else "[]\n"
+
+
+def json_lines(rows: Sequence[Row]) -> str:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+
+def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+    """Quoted as RFC 4180 says, lines end with a newline; unknown is empty, lists and objects are JSON text.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe; numbers stay numbers.
+    """
+    names = keys(rows) if columns is None else tuple(columns)
+    if not names:
+        return ""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([_csv_cell(name) for name in names])
+    writer.writerows([_csv_cell(row.get(name)) for name in names] for row in rows)
+    return stream.getvalue()
+
+
+def _csv_cell(value: Any) -> str | int | float:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        text = plain(value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return json.dumps(value, allow_nan=False)
+
+
+def text(
+    rows: Sequence[Row],
+    output: str,
+    width: int | None = None,
+    columns: Sequence[Column] | None = None,
+    caption: str | None = None,
+) -> str:
+    """Any rows in the form ``output``: table, md, csv, json or jsonl. The first two show ``columns``."""
+    if output == "table":
+        return draw(rows, columns, width, caption) + "\n"
+    if output == "md":
+        return markdown(rows, columns)
+    return {"csv": csv_text, "json": json_array, "jsonl": json_lines}[output](rows)
