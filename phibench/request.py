@@ -102,7 +102,7 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
             kept = {k: v for k, v in options.items() if module.DEFAULTS.get(k) != v}
             setup = Setup(
                 variant=catalog.variant(model).id,
-                quantization=catalog.quantization(quant).id,
+                quantization=catalog.quantization(quant, _format(module)).id,
                 backend=module.NAME,
                 device=device.lower(),
                 options=tuple(sorted(kept.items())),
@@ -110,6 +110,10 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
             backends.check_options(setup)
             grid.append(setup)
     return tuple(dict.fromkeys(grid))
+
+
+def _format(module: backends.Backend) -> str | None:
+    return module.FORMATS[0] if module.FORMATS else None
 
 
 def _values(flag: str, text: str) -> tuple[str, ...]:

@@ -97,10 +97,6 @@ def prepare(
             tasks.append(Task(setup=setup, suite=suite, threads=threads, need=need))
             continue
         variant = catalog.variant(setup.variant)
-        if catalog.quantization(setup.quantization).format not in backend.FORMATS:
-            raise PhibenchError(
-                f"{setup.backend} cannot open {setup.quantization}; it opens {', '.join(backend.FORMATS)}"
-            )
         plan = real_plan or plans.plan(variant, setup.quantization, layers)
         context = max(w.context for w in suite.workloads())
         shape = variant.shape

@@ -1,0 +1,65 @@
+"""The front door for tests: run the command line in this process, or as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from phibench import cli
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    code: int
+    out: str
+    err: str
+
+
+Phibench = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the developer's cache or results."""
+    monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PHIBENCH_RESULTS", str(tmp_path / "results"))
+    monkeypatch.delenv("PHIBENCH_CACHE_LIMIT", raising=False)
+
+
+@pytest.fixture
+def phibench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Phibench:
+    """``phibench("run", "quick", ...)`` -> exit code, stdout, stderr."""
+
+    def call(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["phibench", *words])
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 1
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def spawn() -> Callable[..., subprocess.Popen[str]]:
+    """The same as a process of its own, for signals."""
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "phibench", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+        )
+
+    return start

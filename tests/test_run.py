@@ -1,0 +1,254 @@
+"""A run through the front door with the null backend: what a worker does, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Phibench
+
+from phibench import catalog, files, run
+from phibench.nouns import Device, Failed, Limits, Machine, Measured, PhibenchError, Setup, Suite
+
+NULL = ("-b", "null", "-o", "json")
+
+
+def suite_file(tmp_path: Path, text: str = "") -> str:
+    path = tmp_path / "small.toml"
+    body = text or "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 3\n[warmup]\nmax_windows = 1\n"
+    path.write_text(
+        f'name = "small"\nquestion = "?"\nmetrics = ["prefill_tps", "decode_tps"]\n{body}', encoding="utf-8"
+    )
+    return str(path)
+
+
+def only_run(tmp_path: Path) -> Path:
+    (path,) = (tmp_path / "results").rglob("*.json")
+    return path
+
+
+def machine(free_bytes: int = 8 << 30) -> Machine:
+    limits = Limits(cpus=2.0, threads=2, memory_bytes=8 << 30, free_bytes=free_bytes)
+    cpu = Device(kind="cpu", name="Test CPU")
+    return Machine(name="test", os="linux", arch="x86_64", physical_cores=2, logical_cores=2, memory_bytes=8 << 30,
+                   devices=(cpu,), limits=limits)  # fmt: skip
+
+
+def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("run", suite_file(tmp_path), *NULL)
+    rows = json.loads(done.out)
+    assert done.code == 0, done.err
+    assert [(r["n_prompt"], r["n_gen"], r["status"]) for r in rows] == [(8, 0, "ok"), (16, 0, "ok"), (0, 4, "ok")]
+    stored = files.read_run(only_run(tmp_path))
+    for result in stored.results:
+        assert isinstance(result, Measured)
+        assert len(result.samples) == 3
+        assert all(len(s.arrivals_s) == max(1, result.workload.new_tokens) for s in result.samples)
+        assert all(list(s.arrivals_s) == sorted(s.arrivals_s) for s in result.samples)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("error", "fails as it was told"),
+        ("bug", "ZeroDivisionError"),
+        ("exit", "left with code 3: the null backend leaves"),
+        ("segv", "SIGSEGV"),
+        ("kill", "SIGKILL"),
+        ("oom", "ran out of memory"),
+        ("hang", "no sign of life"),
+    ],
+)
+def test_a_dying_worker_costs_one_test_and_the_suite_goes_on(
+    phibench: Phibench, tmp_path: Path, how: str, says: str
+) -> None:
+    body = "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 1\ntimeout_s = 2\n[warmup]\nmax_windows = 0\n"
+    options = ("--backend-option", f"fail={how}", "--backend-option", "at=2")
+    done = phibench("run", suite_file(tmp_path, body), *NULL, *options)
+    rows = json.loads(done.out)
+    # at=2 counts in each worker: the first measures pp8 and dies in pp16, the fresh one measures tg4
+    assert [r["status"] for r in rows] == ["ok", "failed", "ok"]
+    assert says in rows[1]["reason"]
+    assert done.code == 1
+
+
+def test_a_backend_that_cannot_open_fails_every_test_once(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("run", suite_file(tmp_path), *NULL, "--backend-option", "token_us=zero")
+    rows = json.loads(done.out)
+    assert [r["status"] for r in rows] == ["failed"] * 3
+    assert all("ValueError" in r["reason"] for r in rows)
+
+
+def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
+    spawn: Callable[..., subprocess.Popen[str]], phibench: Phibench, tmp_path: Path
+) -> None:
+    suite = suite_file(
+        tmp_path, "prompt_tokens = [1]\nnew_tokens = [200]\nrepetitions = 5\n[warmup]\nmax_windows = 0\n"
+    )
+    slow = (*NULL, "--backend-option", "token_us=50000")
+    process = spawn("run", suite, *slow)
+    results = wait_for(lambda: list((tmp_path / "results").rglob("*.json")))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "1 results are kept" in err
+    kept = files.read_run(results[0])
+    assert [str(r.workload) for r in kept.results] == ["pp1"]
+
+    process = spawn("run", suite, *slow, "--resume")
+    wait_for(lambda: worker_of(process.pid))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    again = files.read_run(only_run(tmp_path))
+    assert again.results == kept.results  # pp1 was not measured again, tg200 was not finished
+
+
+def test_resume_tries_failures_again_in_the_same_file(phibench: Phibench, tmp_path: Path) -> None:
+    setup = suite_file(tmp_path)
+    first = phibench("run", setup, *NULL, "--backend-option", "fail=error")
+    assert first.code == 1
+    again = phibench("run", setup, *NULL, "--backend-option", "fail=error", "--resume")
+    assert again.code == 1
+    stored = files.read_run(only_run(tmp_path))
+    assert len(stored.results) == 3
+    assert all(isinstance(r, Failed) for r in stored.results)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no kill -9")
+def test_a_worker_leaves_when_its_parent_is_killed(spawn: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    suite = suite_file(tmp_path, "prompt_tokens = [1]\nnew_tokens = [500]\n")
+    process = spawn("run", suite, *NULL, "--backend-option", "token_us=50000")
+    wait_for(lambda: list((tmp_path / "results").rglob("*.json")))
+    worker = wait_for(lambda: worker_of(process.pid))
+    process.kill()
+    process.communicate(timeout=20)
+    wait_for(lambda: not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2])
+    files.read_run(only_run(tmp_path))  # the file is whole
+
+
+def worker_of(pid: int) -> int | None:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = children.read_text().split() if children.exists() else []
+    return int(found[0]) if found else None
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20.0) -> object:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not happen in time")
+
+
+def test_launches_are_interleaved_and_become_one_row(phibench: Phibench, tmp_path: Path) -> None:
+    suite = suite_file(tmp_path, "prompt_tokens = [8]\nrepetitions = 2\n[warmup]\nmax_windows = 0\n")
+    done = phibench("run", suite, *NULL, "--launches", "3", "-t", "1,2")
+    stored = files.read_run(only_run(tmp_path))
+    assert [r.launch for r in stored.results] == [0, 0, 1, 1, 2, 2]
+    assert [r["prefill_tps_spread"] for r in json.loads(done.out)] == ["interval", "interval"]
+
+
+def test_nothing_private_stands_in_a_run_file(phibench: Phibench, tmp_path: Path) -> None:
+    phibench("run", suite_file(tmp_path), *NULL)
+    text = only_run(tmp_path).read_text(encoding="utf-8")
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
+    assert str(Path.home()) not in text
+    assert str(tmp_path) not in text
+
+
+def test_a_dry_run_writes_nothing(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("run", suite_file(tmp_path), "-m", "phi-4", "--dry-run", "-o", "json")
+    (row,) = json.loads(done.out)
+    assert done.code == 0
+    assert row["disk_bytes"] > 8e9
+    assert row["memory_bytes"] > row["disk_bytes"]
+    assert not (tmp_path / "results").exists()
+    assert not list((tmp_path / "cache").rglob("*.gguf"))
+
+
+def test_what_does_not_fit_is_refused_with_numbers_unless_forced() -> None:
+    setup = Setup(variant="phi-4", quantization="Q4_K_M", backend="llama_cpp")
+    suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(512,))
+    (task,) = run.prepare((setup,), suite, machine(free_bytes=4 << 30))
+    assert task.objection is not None
+    assert re.search(r"needs 9\.\d+ GiB.*may use 4 GiB.*--force", task.objection)
+    assert run.prepare((setup,), suite, machine(free_bytes=4 << 30), force=True)[0].objection is None
+    assert run.prepare((setup,), suite, machine(free_bytes=16 << 30))[0].objection is None
+
+
+def test_a_context_beyond_the_variant_is_refused() -> None:
+    setup = Setup(variant="phi-2", quantization="Q4_K_M", backend="llama_cpp")
+    suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(4096,))
+    with pytest.raises(PhibenchError, match="context of 2k tokens, the suite needs 4096"):
+        run.prepare((setup,), suite, machine())
+
+
+def test_results_that_cannot_be_written_stop_the_run_with_exit_1(phibench: Phibench, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    done = phibench("run", suite_file(tmp_path), *NULL, "--results", str(blocked))
+    assert done.code == 1
+    assert "cannot write" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "latncy"), "did you mean 'latency'"),
+        (("run", "quick", "-m", "phi-4-mni"), "did you mean 'phi-4-mini"),
+        (("run", "quick", "-q", "Q4_K_X"), "did you mean 'Q4_K_"),
+        (("run", "quick", "-b", "lama_cpp"), "did you mean 'llama_cpp'"),
+        (("run", "quick", "-p", "0", "-n", "0"), "measures nothing"),
+        (("run", "quick", "-p", "-5"), "-5"),
+        (("run", "quick", "-t", "0"), "--threads starts at 1"),
+        (("run", "quick", "-t", "many"), "'many' is not a count"),
+        (("run", "quick", "-r", "0"), "repetitions and launches start at 1"),
+        (("run", "quick", "-b", "null", "--backend-option", "tokn_us=1"), "did you mean 'token_us'"),
+        (("run", "quick", "-m", "missing.gguf"), "missing.gguf"),
+        (("run", "quick", "-q", "int4"), "unknown quantization 'int4'"),
+        (("run", "quick", "-m", "phi-silica"), "phi-silica"),
+        (("run", "quick", "--layers", "99"), "32 layers"),
+        (("run", "quick", "-p", "9M"), "'9M' is not a count"),
+        (("run", "quick", "-pg", "512"), "not a pair"),
+        (("recommnd",), "did you mean 'recommend'"),
+        (("run", "--dri-run"), "--dry-run"),
+        (("models", "--context", "10M"), "131072"),
+        (("models", "phi-5"), "unknown variant 'phi-5'"),
+        (("recommend", "--goal", "chatt"), "did you mean 'chat'"),
+        (("recommend", "--top", "0"), "--top takes"),
+        (("recommend", "--machine", "none.toml"), "none.toml"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_2(phibench: Phibench, words: tuple[str, ...], says: str) -> None:
+    done = phibench(*words)
+    assert done.code == 2, done.err
+    assert says in done.err
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("phibench: ")
+    assert done.out == ""
+
+
+def test_a_suite_with_a_misspelled_key_names_it(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("run", suite_file(tmp_path, "prompt_tokns = [8]\n"))
+    assert done.code == 2
+    assert "unknown key 'prompt_tokns'; did you mean 'prompt_tokens'" in done.err
+
+
+def test_every_shipped_suite_is_sound() -> None:
+    from phibench import request
+
+    names = [p.stem for p in files.data_dir("suites").glob("*.toml")]
+    assert {"quick", "latency"} <= set(names)
+    for name in names:
+        assert request.load_suite(name).name == name
+    assert catalog.variant("phi-4-mini").id == "phi-4-mini-instruct"
