@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phibench import __version__
-from phibench.nouns import FAILED, INTERRUPTED, NOTHING_FITS, PhibenchError, nearest
+from phibench.errors import FAILED, INTERRUPTED, NOTHING_FITS, PhibenchError, nearest
 
 if TYPE_CHECKING:
     from phibench.nouns import Machine, Run
@@ -57,7 +57,7 @@ def cli() -> None:
 @cli.command()
 @_results
 def quickstart(results: str | None) -> None:
-    """Measure Phi-4-mini here, say which Phi fits, and what to type next."""
+    """Measure a Phi here, say which fits, what is next."""
     from phibench import files
     from phibench import quickstart as first
 
@@ -69,7 +69,7 @@ def quickstart(results: str | None) -> None:
 @_context
 @_output("table", "json", "csv", "md")
 def models(variant: str | None, context: str | None, output: str, out: str | None) -> None:
-    """List the Phi family: size, KV cache, licence, what each is good at."""
+    """The Phi family: sizes, KV cache, licence, abilities."""
     from phibench import listing, units
 
     _emit(listing.text(variant, units.tokens(context) if context else None, output, _width()), out)
@@ -108,7 +108,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
 @_output(*_OUTPUTS)
 def run(**flags: Any) -> None:
-    """Run SUITE (latency, quick, or a .toml file) and store every sample."""
+    """Run SUITE (latency, quick, a .toml file) over setups."""
     from phibench import request
 
     sys.exit(request.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width()))
@@ -142,7 +142,7 @@ def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
     machine: str | None, top: str, results: str | None, output: str, out: str | None,
 ) -> None:  # fmt: skip
-    """Which variant, quantization and backend fit this machine, and why not the others."""
+    """Which Phi fits a machine, and why not the others."""
     from phibench import advise, catalog, units
 
     count = _top(top)
@@ -164,7 +164,7 @@ def recommend(
 @click.option("--port", type=int, help="Port on 127.0.0.1 [8501, or the next free one].")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 def dashboard(results: str | None, port: int | None, no_browser: bool) -> None:
-    """Look at results and advice in the browser, on 127.0.0.1 only."""
+    """Results and advice in the browser (127.0.0.1)."""
     from phibench import dashboard as served
     from phibench import files
 

@@ -6,43 +6,24 @@ Unknown is ``None``, never zero.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
+from phibench.errors import (  # re-exported while modules move to phibench.errors
+    BAD_INPUT as BAD_INPUT,
+    FAILED as FAILED,
+    INTERRUPTED as INTERRUPTED,
+    NOTHING_FITS as NOTHING_FITS,
+    REGRESSION as REGRESSION,
+    PhibenchError as PhibenchError,
+    nearest as nearest,
+    unknown as unknown,
+)
+
 SCHEMA = 1
-
-# Exit codes: names that scripts hang on.
-FAILED, BAD_INPUT, NOTHING_FITS, REGRESSION, INTERRUPTED = 1, 2, 3, 4, 130
-
-
-class PhibenchError(Exception):
-    """What the user did or has that stops us: one line that names the thing and the remedy.
-
-    Only the CLI catches it, prints the line and leaves with ``exit_code``; anything else is a bug.
-    """
-
-    def __init__(self, message: str, exit_code: int = BAD_INPUT) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelled one most likely means, or None."""
-    folded = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    return folded[found[0]] if found else None
-
-
-def unknown(kind: str, name: str, known: Iterable[str], remedy: str) -> PhibenchError:
-    """The error for a name that does not exist: what, nearest right name, remedy."""
-    guess = nearest(name, known)
-    hint = f"; did you mean '{guess}'?" if guess else ";"
-    return PhibenchError(f"unknown {kind} '{name}'{hint} {remedy}")
 
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
