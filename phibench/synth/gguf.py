@@ -1,0 +1,106 @@
+"""Writes the bytes of a plan: a GGUF file of a Phi's true shape, without a download."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from phibench import files
+from phibench.catalog import ggml
+from phibench.catalog.plan import Plan, plan
+from phibench.nouns import FAILED, Artifact, PhibenchError, Variant
+from phibench.synth import cache, engine, fill
+from phibench.units import gb
+
+Progress = Callable[[int, int], None]  # done bytes, total bytes
+
+
+def ensure(
+    variant: Variant, quantization: str, layers: int | None = None, progress: Progress | None = None
+) -> Artifact:
+    """The synthetic file of a setup, from the cache or written now.
+
+    Raises PhibenchError (exit 1) when llama-cpp-python is missing or disk or cache limit are too small.
+    """
+    wanted = plan(variant, quantization, layers)
+    path = _path(wanted)
+    if not _is_whole(path, wanted):
+        engine.ggml_base()  # fails before anything is evicted
+        with cache.only_writer(lambda done: progress and progress(done, wanted.file_bytes)):
+            if not _is_whole(path, wanted):  # another process may have written it meanwhile
+                cache.make_room(wanted.file_bytes, replacing=path)
+                write(wanted, path, progress=progress)
+    cache.touch(path)
+    return Artifact(
+        path=str(path),
+        bytes=wanted.file_bytes,
+        weights="synthetic",
+        layers=wanted.layers if wanted.layers < wanted.of_layers else None,
+        tensor_types=wanted.histogram,
+        parameters=wanted.parameters,
+    )
+
+
+def cached(variant: Variant, quantization: str, layers: int | None = None) -> Path | None:
+    """Where the whole file of a setup already is."""
+    wanted = plan(variant, quantization, layers)
+    path = _path(wanted)
+    return path if _is_whole(path, wanted) else None
+
+
+def write(wanted: Plan, path: Path, filling: str = "gaussian", progress: Progress | None = None) -> None:
+    """Write a plan to ``path``: under a temporary name first, in constant memory (under 300 MB).
+
+    Raises PhibenchError (exit 1) when the disk is too small; nothing half-written stays.
+    """
+    filler = fill.Filler(filling)
+    _check_disk(path, wanted)
+    with files.atomic(path) as stream:
+        _pour(wanted, filler, stream, progress)
+
+
+def header_only(wanted: Plan, path: Path) -> None:
+    """The header and then nothing up to the full length: a sparse file, to ask an engine about memory."""
+    with files.atomic(path) as stream:
+        stream.write(wanted.header)
+        stream.truncate(wanted.file_bytes)
+
+
+def _pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress | None) -> None:
+    done, total = stream.write(wanted.header), wanted.file_bytes
+    for index, tensor in enumerate(wanted.tensors):
+        for piece in filler.chunks(tensor, index):
+            done += stream.write(piece)
+            if progress:
+                progress(done, total)
+        done += stream.write(bytes(ggml.padded(tensor.bytes) - tensor.bytes))
+    if progress:
+        progress(done, total)
+
+
+def _check_disk(path: Path, wanted: Plan) -> None:
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < wanted.file_bytes:
+        raise PhibenchError(
+            f"{wanted.variant} {wanted.quantization} needs {gb(wanted.file_bytes)} in {path.parent}, {gb(free)} are "
+            "free; free some, set PHIBENCH_CACHE to another disk, or measure a slice with --layers",
+            FAILED,
+        )
+
+
+def _path(wanted: Plan) -> Path:
+    slice_ = f"-{wanted.layers}layers" if wanted.layers < wanted.of_layers else ""
+    digest = hashlib.sha256(wanted.header + f"gaussian {fill.VERSION}".encode()).hexdigest()[:10]
+    return cache.folder() / f"{wanted.variant}-{wanted.quantization}{slice_}-{digest}.gguf"
+
+
+def _is_whole(path: Path, wanted: Plan) -> bool:
+    """A file that was cut or swapped by hand is not ours any more."""
+    try:
+        return path.stat().st_size == wanted.file_bytes
+    except OSError:
+        return False
