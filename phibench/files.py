@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -55,7 +56,7 @@ def read_strict(path: Path, kind: type[T]) -> T:
         raise PhibenchError(f"cannot read {path}: {_why(error)}") from None
     try:
         data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError) as error:
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise PhibenchError(f"{path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from None
     return convert_strict(data, kind, str(path))
 
@@ -64,10 +65,11 @@ def convert_strict(data: Any, kind: type[T], where: str) -> T:
     """Plain data to a noun; an unknown key or a wrong type is an error that names it."""
     if not isinstance(data, dict):
         raise PhibenchError(f"{where}: expected named values, found {type(data).__name__}")
-    _check_keys(data, kind, where)
     try:
+        _check_keys(data, kind, where)
+        _check_numbers(data, where)
         return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise PhibenchError(f"{where}: {error}") from None
 
 
@@ -78,14 +80,25 @@ def _check_keys(data: Any, kind: Any, where: str) -> None:
             if key not in fields:
                 raise unknown("key", key, fields, f"known keys of {where}: {', '.join(fields)}")
             _check_keys(value, fields[key], f"{where}, [{key}]")
+        return
+    items = data if isinstance(data, list) else [data]
+    if isinstance(data, dict) and get_origin(kind) is dict:
+        items = list(data.values())
+    for inner in get_args(kind):
+        for item in items:
+            _check_keys(item, inner, where)
+
+
+def _check_numbers(data: Any, where: str) -> None:
+    """Neither nan, nor infinity, nor an integer beyond 64 bits: no size or time is, and arithmetic fails on them."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _check_numbers(value, f"{where}, {key}")
     elif isinstance(data, list):
-        for inner in getattr(kind, "__args__", ()):
-            for item in data:
-                _check_keys(item, inner, where)
-    else:
-        for inner in getattr(kind, "__args__", ()):
-            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-                _check_keys(data, inner, where)
+        for value in data:
+            _check_numbers(value, where)
+    elif isinstance(data, float | int) and not -(2.0**63) <= data < 2.0**63:
+        raise PhibenchError(f"{where}: a number is out of range")
 
 
 @contextlib.contextmanager
@@ -134,7 +147,10 @@ def run_path(folder: Path, run: Run) -> Path:
 def read_run(path: Path) -> Run:
     """One run file. Raises PhibenchError (exit 1) when it is damaged or foreign."""
     try:
-        if path.stat().st_size > MAX_RUN_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever, a device never end
+            raise PhibenchError(f"{path} is not a file; skipped", FAILED)
+        if status.st_size > MAX_RUN_BYTES:
             raise PhibenchError(f"{path} is larger than any run file; skipped", FAILED)
         data = path.read_bytes()
         head = msgspec.json.decode(data, type=_Head)
@@ -142,9 +158,11 @@ def read_run(path: Path) -> Run:
             raise PhibenchError(
                 f"{path} has schema {head.schema}, this phibench reads {SCHEMA}; upgrade phibench", FAILED
             )
-        return msgspec.json.decode(data, type=Run)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        run = msgspec.json.decode(data, type=Run)
+        msgspec.msgpack.encode(run)  # refuses integers beyond 64 bits, which arithmetic would choke on later
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
+    return run
 
 
 class _Head(msgspec.Struct):
@@ -167,9 +185,11 @@ def scrub(text: str) -> str:
     import getpass
     import socket
 
-    text = text.replace(str(Path.home()), "~")
+    home = str(Path.home())
+    if home != Path.home().anchor:  # a container's home may be the root folder
+        text = text.replace(home, "~")
     names = [socket.gethostname()]
-    with contextlib.suppress(OSError, KeyError):
+    with contextlib.suppress(OSError, KeyError, ImportError):  # no such user; Windows has no pwd
         names.append(getpass.getuser())
     for name in names:
         if len(name) > 2 and name != "root":

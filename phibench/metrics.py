@@ -6,6 +6,7 @@ ITL. TPOT is (end to end - TTFT) / (n - 1). A formula answers None where the sam
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -16,6 +17,7 @@ from phibench import stats
 from phibench.nouns import Sample, Workload
 
 Formula = Callable[[Workload, Sample], float | None]
+_CLOCK_S = 1e-9  # no clock that Python offers resolves less
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,19 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         return -step if self.better == "higher" else step
 
 
+def complete(w: Workload, s: Sample) -> bool:
+    """One arrival per new token (or the first token after the prompt), in order and after time zero.
+
+    Only a damaged file or a clock coarser than the work has others; no rate can be made of them.
+    """
+    arrivals = s.arrivals_s
+    return (
+        len(arrivals) == max(w.new_tokens, 1)
+        and arrivals[0] >= _CLOCK_S
+        and all(a <= b for a, b in itertools.pairwise(arrivals))
+    )
+
+
 def _prefill_tps(w: Workload, s: Sample) -> float | None:
     return w.prompt_tokens * w.batch / s.arrivals_s[0] if w.prompt_tokens else None
 
@@ -49,9 +64,8 @@ def _decode_tps(w: Workload, s: Sample) -> float | None:
         return None
     if not w.prompt_tokens:
         return w.new_tokens * w.batch / s.arrivals_s[-1]
-    if w.new_tokens < 2:
-        return None
-    return (w.new_tokens - 1) * w.batch / (s.arrivals_s[-1] - s.arrivals_s[0])
+    elapsed = s.arrivals_s[-1] - s.arrivals_s[0]
+    return (w.new_tokens - 1) * w.batch / elapsed if elapsed >= _CLOCK_S else None
 
 
 def _total_tps(w: Workload, s: Sample) -> float | None:
@@ -72,7 +86,7 @@ def _answer_s(w: Workload, s: Sample) -> float | None:
 
 def _itl(quantile: float) -> Formula:
     def formula(w: Workload, s: Sample) -> float | None:
-        gaps = [b - a for a, b in zip(s.arrivals_s, s.arrivals_s[1:], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(s.arrivals_s)]
         return stats.percentile(gaps, quantile) if w.new_tokens > 1 else None
 
     return formula
@@ -110,8 +124,9 @@ TIMED = tuple(name for name, metric in METRICS.items() if metric.formula)
 
 
 def values(name: str, workload: Workload, samples: tuple[Sample, ...]) -> list[float]:
-    """The metric of every sample, without those that cannot say."""
+    """The metric of every complete sample, without those that cannot say."""
     formula = METRICS[name].formula
     if formula is None:
         return []
-    return [v for s in samples if (v := formula(workload, s)) is not None]
+    whole = (s for s in samples if complete(workload, s))
+    return [v for s in whole if (v := formula(workload, s)) is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,6 +24,7 @@ from phibench.errors import (  # re-exported while modules move to phibench.erro
 )
 
 SCHEMA = 1
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # more than 31 years is a damaged file
 
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,7 +88,8 @@ class Machine(Noun, frozen=True, kw_only=True):
     def slug(self) -> str:
         """Folder name under results/: hardware words and a short hash of the identity."""
         digest = hashlib.sha256(self.identity.encode()).hexdigest()[:6]
-        words = re.sub(r"[^a-z0-9]+", "-", self.devices[0].name.lower()).strip("-")[:40].strip("-")
+        first = self.devices[0].name if self.devices else self.arch
+        words = re.sub(r"[^a-z0-9]+", "-", first.lower()).strip("-")[:40].strip("-")
         gib = round(self.memory_bytes / (1 << 30))
         return f"{words or self.arch}-{self.limits.cpus:g}cpu-{gib}gib-{digest}"
 
@@ -334,8 +336,8 @@ class Sample(Noun, frozen=True, kw_only=True):
     ``sampling_s``: what of that was spent on choosing tokens (argmax).
     """
 
-    arrivals_s: tuple[float, ...]
-    sampling_s: float | None = None
+    arrivals_s: tuple[Seconds, ...]
+    sampling_s: Seconds | None = None
 
 
 class Engine(Noun, frozen=True, kw_only=True):
@@ -356,8 +358,8 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     threads: int
     engine: Engine
     samples: tuple[Sample, ...]
-    load_s: float | None = None
-    warmup_s: tuple[float, ...] = ()
+    load_s: Seconds | None = None
+    warmup_s: tuple[Seconds, ...] = ()
     launch: int = 0
     at: str = ""  # UTC, ISO 8601
     notes: tuple[str, ...] = ()

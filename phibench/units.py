@@ -6,7 +6,7 @@ import re
 
 from phibench.nouns import PhibenchError, Setup
 
-_BYTES = {"": 1, "b": 1} | {
+_BYTES: dict[str, int] = {"": 1, "b": 1} | {
     f"{prefix}{suffix}": base**power
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("ib", 1024), ("b", 1000), ("i", 1024))
@@ -16,7 +16,7 @@ _MAX_GRID = 1000  # values in one list; more is a slip of the pen
 
 def tokens(text: str) -> int:
     """``8k`` is 8192, ``128k`` is 131072, ``10M`` is 10 x 2^20; a plain number is itself."""
-    found = re.fullmatch(r"\s*(\d+)\s*([km]?)\s*", text.lower())
+    found = re.fullmatch(r"\s*(\d{1,15})\s*([km]?)\s*", text.lower())
     if not found:
         raise PhibenchError(f"'{text}' is not a number of tokens; write 4096 or 4k")
     return int(found[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20}[found[2]]
@@ -24,7 +24,7 @@ def tokens(text: str) -> int:
 
 def size_bytes(text: str) -> int:
     """``16GiB`` is 16 x 2^30, ``16GB`` is 16 x 10^9; case does not matter."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)\s*", text.lower())
     if not found or found[2] not in _BYTES:
         raise PhibenchError(f"'{text}' is not a size; write 16GiB or 16GB")
     return round(float(found[1]) * _BYTES[found[2]])
@@ -34,11 +34,9 @@ def counts(text: str) -> tuple[int, ...]:
     """``512``, ``128,512``, ``first-last`` , ``first-last+step``, ``first-last*factor`` as in llama-bench."""
     values: list[int] = []
     for item in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:-(\d+)(?:([+*])(\d+))?)?\s*", item)
+        found = re.fullmatch(r"\s*(\d{1,15})(?:-(\d{1,15})(?:([+*])(\d{1,15}))?)?\s*", item)
         if not found:
-            raise PhibenchError(
-                f"'{item.strip()}' is not a count; write 512 or 128,512 or 128-1024+128 or 128-2048*2"
-            )
+            raise PhibenchError(f"'{item.strip()}' is not a count; write 512 or 128,512 or 128-1024+128 or 128-2048*2")
         first = int(found[1])
         last = int(found[2]) if found[2] else first
         step = int(found[4]) if found[4] else 1
@@ -60,11 +58,13 @@ def setup(text: str) -> Setup:
             f"'{text}' is not a setup; write variant:quantization@backend/device?option=value, "
             "for example phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu"
         )
-    options = []
+    options: list[tuple[str, str]] = []
     for pair in filter(None, (found[5] or "").split("&")):
         key, sep, value = pair.partition("=")
         if not (key and sep and value):
             raise PhibenchError(f"'{pair}' in '{text}' is not an option; write option=value")
+        if key in dict(options):
+            raise PhibenchError(f"option '{key}' in '{text}' is given twice; keep one")
         options.append((key, value))
     return Setup(
         variant=found[1],
@@ -92,7 +92,7 @@ def gib(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """``0.8 ms``, ``12.4 s``, ``3 min 5 s``, ``2 h 4 min``: whole units, never a false digit."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 100:
         return f"{seconds:.3g} s"
