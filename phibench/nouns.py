@@ -378,7 +378,7 @@ class Failed(Noun, frozen=True, kw_only=True, tag="failed", tag_field="status"):
 Result = Measured | Failed
 
 
-class Run(Noun, frozen=True, kw_only=True):
+class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
     """One file, readable on its own."""
 
     schema: int = SCHEMA
