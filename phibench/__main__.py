@@ -1,0 +1,3 @@
+from phibench.cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""Before anything is downloaded: can this machine install phibench? One line per problem, with its remedy.
+
+`make` calls it as ``python3 scripts/preflight.py run|test|lint``. It runs on every Python from 3.6 on, so that an
+old one can say that it is too old. Exit code 2 when something is missing.
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from typing import Callable, Dict, List, Optional, Tuple
+
+MIN_PYTHON = (3, 11)
+MB = 10**6
+# Seen with `du` on Linux x86-64 with Python 3.11 and constraints.txt, rounded up.
+VENV_BYTES = {"run": 650 * MB, "test": 900 * MB, "lint": 1000 * MB}
+PACKED = 0.5  # what pip keeps in its cache of every byte that it installs
+BUILD_BYTES = 500 * MB  # llama-cpp-python: sources, objects and wheel
+# The smallest Phi file (531 MB, phi-1 Q2_K_S) beside the 1 GiB that quickstart leaves free. Phi-4-mini Q4_K_M, which
+# it measures where it can, is 2.5 GB.
+MODEL_BYTES = 1650 * MB
+WHEEL_INDEX = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def main(target: str) -> int:
+    found = python_problems(target)
+    if not found:  # an old Python cannot judge the rest
+        compiler, compiles = compiler_problems(target)
+        found = compiler + disk_problems(disk_needs(target, compiles))
+    for line in found:
+        print("phibench: " + line, file=sys.stderr)
+    return 2 if found else 0
+
+
+# ---------------------------------------------------------------------------------------------- Python
+
+
+def python_problems(target: str, version: Tuple[int, ...] = tuple(sys.version_info[:3])) -> List[str]:
+    """A Python that is too old, or one whose venv module Debian has put into a package of its own."""
+    this = ".".join(map(str, version))
+    if tuple(version[:2]) < MIN_PYTHON:
+        newer = newer_python()
+        remedy = "install a newer one (Debian, Ubuntu: apt install python3.12-venv; macOS: brew install python@3.12; "
+        remedy += "any: https://www.python.org/downloads/), then type: PYTHON=python3.12 make " + target
+        if newer:
+            remedy = "there is a newer one here; type: PYTHON={} make {}".format(newer, target)
+        return ["needs Python 3.11 or newer, and {} is Python {}; {}".format(sys.executable, this, remedy)]
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        package = "python{}.{}-venv".format(*version[:2])
+        return ["this Python cannot make a virtual environment; type: sudo apt install " + package]
+    return []
+
+
+def newer_python() -> Optional[str]:
+    """A command on the PATH that starts a Python that is new enough."""
+    test = "import sys; sys.exit(sys.version_info < {})".format(MIN_PYTHON)
+    for name in ("python3.13", "python3.12", "python3.11", "python3.14"):
+        if shutil.which(name) and succeeds([name, "-c", test]):
+            return name
+    return None
+
+
+# -------------------------------------------------------------------------------------------- compiler
+
+
+def compiler_problems(target: str) -> Tuple[List[str], bool]:
+    """What stands in the way of llama-cpp-python, which PyPI has as sources only; and whether it will be compiled."""
+    wheel = os.environ.get("LLAMA_CPP_WHEEL", "")
+    if wheel:
+        if "://" in wheel or os.path.isfile(wheel):
+            return [], False
+        return ["LLAMA_CPP_WHEEL={}: there is no such file".format(wheel)], False
+    pin = pinned("llama-cpp-python")
+    if wheel_here(pin):
+        return [], False
+    if has_compiler():
+        return [], True
+    if wheel_offered(pin):
+        return [], False
+    line = "llama.cpp must be compiled, and there is no C++ compiler; {}; or take a ready wheel, if there is one of {}"
+    line += " for this machine: PIP_EXTRA_INDEX_URL={} make {}"
+    return [line.format(compiler_remedy(), pin, WHEEL_INDEX, target)], True
+
+
+def has_compiler() -> bool:
+    if os.name == "nt":
+        return True  # Visual Studio's compiler is not on the PATH; CMake finds it, or pip says that it did not
+    names = [os.environ["CXX"].split()[0]] if os.environ.get("CXX", "").strip() else ["c++", "g++", "clang++"]
+    if not any(map(shutil.which, names)):
+        return False
+    # macOS has a c++ that only asks to install the real one
+    return sys.platform != "darwin" or succeeds(["xcode-select", "-p"])
+
+
+def compiler_remedy() -> str:
+    if sys.platform == "darwin":
+        return "type: xcode-select --install"
+    for tool, command in (
+        ("apt-get", "sudo apt install build-essential"),
+        ("dnf", "sudo dnf install gcc-c++"),
+        ("pacman", "sudo pacman -S base-devel"),
+        ("zypper", "sudo zypper install gcc-c++"),
+        ("apk", "sudo apk add build-base linux-headers"),
+    ):
+        if shutil.which(tool):
+            return "type: " + command
+    return "install one (Debian, Ubuntu: sudo apt install build-essential; Fedora: sudo dnf install gcc-c++)"
+
+
+def pinned(package: str) -> str:
+    """``name==version`` as constraints.txt has it."""
+    with open(os.path.join(ROOT, "constraints.txt"), encoding="utf-8") as lines:
+        return next(line.strip() for line in lines if line.startswith(package + "=="))
+
+
+def wheel_here(pin: str) -> bool:
+    """Installed in .venv, or built before and kept in pip's cache."""
+    stem = pin.replace("-", "_").replace("==", "-")
+    if glob.glob(os.path.join(ROOT, ".venv", "lib", "python*", "site-packages", stem + ".dist-info")):
+        return True
+    pip = [sys.executable, "-m", "pip", "cache", "list", stem.split("-")[0]]
+    listed = subprocess.run(pip, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    return (" " + stem + "-").encode() in listed
+
+
+def wheel_offered(pin: str) -> bool:
+    """Whether an index that pip knows has it ready for this machine."""
+    ask = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:"]
+    return succeeds([*ask, "--ignore-installed", pin])
+
+
+def succeeds(command: List[str]) -> bool:
+    try:
+        return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+# ------------------------------------------------------------------------------------------------ disk
+
+
+def disk_needs(target: str, compiles: bool) -> List[Tuple[str, str, int]]:
+    """(what, folder, bytes) of everything that the installation has still to write."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    venv = os.path.join(ROOT, ".venv")
+    missing = max(0, VENV_BYTES[target] - folder_bytes(venv))
+    needs = [(".venv", venv, missing), ("pip's cache", os.environ.get("PIP_CACHE_DIR") or cache, int(missing * PACKED))]
+    if compiles:
+        needs.append(("compiling llama.cpp", tempfile.gettempdir(), BUILD_BYTES))
+    if target == "run":
+        needs.append(("the smallest Phi", os.environ.get("PHIBENCH_CACHE") or cache, MODEL_BYTES))
+    return needs
+
+
+def disk_problems(
+    needs: List[Tuple[str, str, int]], free_bytes: Callable[[str], int] = lambda folder: shutil.disk_usage(folder).free
+) -> List[str]:
+    """One line for every disk that is too small for what goes onto it."""
+    disks: Dict[int, List[Tuple[str, str, int]]] = defaultdict(list)
+    for what, folder, size in needs:
+        disks[os.stat(existing(folder)).st_dev].append((what, existing(folder), size))
+    found = []
+    for parts in disks.values():
+        wanted, free = sum(size for _, _, size in parts), free_bytes(parts[0][1])
+        if wanted > free:
+            sizes = ", ".join("{} {}".format(megabytes(size), what) for what, _, size in parts)
+            line = "too little disk: {} free in {}, {} wanted ({}); free some, or name folders on a larger disk in "
+            line += "PIP_CACHE_DIR, TMPDIR and PHIBENCH_CACHE"
+            found.append(line.format(megabytes(free), parts[0][1], megabytes(wanted), sizes))
+    return found
+
+
+def existing(folder: str) -> str:
+    """The folder, or the nearest one above that exists."""
+    folder = os.path.abspath(folder)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def folder_bytes(folder: str) -> int:
+    paths = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sum(os.lstat(path).st_blocks * 512 for path in paths) if os.name != "nt" else 0
+
+
+def megabytes(count: int) -> str:
+    return "{:.1f} GB".format(count / 1e9) if count >= 1e9 else "{:.0f} MB".format(count / 1e6)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["run"], ["test"], ["lint"]):
+        sys.exit("usage: preflight.py run|test|lint")
+    sys.exit(main(sys.argv[1]))
