@@ -1,0 +1,119 @@
+"""What was seen on this machine: the speeds in its run files, each with the work behind it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from phibench import backends, catalog, physics, stats
+from phibench.backends import Backend
+from phibench.catalog import plan as plans
+from phibench.metrics import values
+from phibench.nouns import Device, Machine, Measured, Noun, PhibenchError, Run, Setup, Shape, Workload
+
+Speed = Literal["decode_tps", "prefill_tps"]
+
+
+class Anchor(Noun, frozen=True, kw_only=True):
+    """A speed seen on this machine. ``work`` is what a token cost there in the unit of :func:`work`."""
+
+    metric: Speed
+    setup: Setup
+    layers: int | None
+    prompt_tokens: int
+    tps: float
+    low: float
+    high: float
+    work: float
+    seen: str
+
+
+def kv_bytes_per_token(backend: Backend, plan: plans.Plan, shape: Shape, options: dict[str, str]) -> float:
+    """By the backend's own account, over a context long enough that its padding does not show."""
+    return backend.need(plan, shape, 4096, options).kv_bytes / 4096
+
+
+def work(metric: Speed, load: physics.Load, device: Device, threads: int) -> float:
+    """What a token costs, in a unit in which time is nearly proportional: modelled seconds, else bytes; FLOPs."""
+    if metric == "prefill_tps":
+        return load.prompt_flops
+    span = physics.decode_s(load, device, threads)
+    return math.sqrt(span[0] * span[1]) if span else load.read_bytes
+
+
+def anchors(machine: Machine, runs: Iterable[Run]) -> tuple[Anchor, ...]:
+    """Every speed measured on a machine of this identity, newest first.
+
+    Left out: example runs, backends that only test the harness, batches, metrics that the suite does not claim
+    (memory was watched), and setups that this version's catalog does not know.
+    """
+    mine = [r for r in runs if not r.example and r.machine.identity == machine.identity]
+    found: list[Anchor] = []
+    for run in sorted(mine, key=lambda r: r.started, reverse=True):
+        together: dict[tuple[Setup, Workload, int | None, str], list[Measured]] = defaultdict(list)
+        for result in run.results:
+            if isinstance(result, Measured) and result.workload.batch == 1:
+                artifact = result.artifact
+                together[result.setup, result.workload, artifact.layers, artifact.weights].append(result)
+        for results in together.values():
+            found += _anchors_of(machine, run, results)
+    return tuple(found)
+
+
+def _anchors_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[Anchor]:
+    """The speeds of one setup and workload in one run, over all launches of the worker."""
+    first = results[0]
+    device = machine.device(first.setup.device)
+    try:
+        backend = backends.load(first.setup.backend)
+        load = _load_of(first, backend)
+    except PhibenchError:
+        return []
+    if device is None or not backend.RECOMMENDABLE:
+        return []
+    found = []
+    for metric in _claimed(run):
+        spread = stats.spread([values(metric, first.workload, r.samples) for r in results])
+        if spread:
+            found.append(
+                Anchor(
+                    metric=metric,
+                    setup=first.setup,
+                    layers=first.artifact.layers,
+                    prompt_tokens=first.workload.prompt_tokens,
+                    tps=spread.median,
+                    low=spread.low,
+                    high=spread.high,
+                    work=work(metric, load, device, first.threads),
+                    seen=_seen(run, first, spread),
+                )
+            )
+    return found
+
+
+def _claimed(run: Run) -> tuple[Speed, ...]:
+    known: tuple[Speed, ...] = ("decode_tps", "prefill_tps")
+    return tuple(m for m in known if m in run.suite.metrics)
+
+
+def _load_of(result: Measured, backend: Backend) -> physics.Load:
+    variant = catalog.variant(result.setup.variant)
+    plan = plans.plan(variant, result.setup.quantization, result.artifact.layers)
+    assert variant.shape is not None  # plan() refuses variants without
+    w = result.workload
+    return physics.load(
+        plan,
+        variant.shape,
+        kv_bytes_per_token=kv_bytes_per_token(backend, plan, variant.shape, dict(result.setup.options)),
+        prompt_tokens=w.prompt_tokens,
+        prompt_depth=w.depth,
+        depth=w.depth + w.prompt_tokens + w.new_tokens / 2,
+    )
+
+
+def _seen(run: Run, result: Measured, spread: stats.Spread) -> str:
+    weights = f"{result.artifact.weights} weights"
+    engine = f"{result.engine.name} {result.engine.version}"
+    return f"{result.workload} on {run.started[:10]}, {engine}, {weights}, {spread.kind} of {spread.count}"

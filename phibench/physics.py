@@ -1,0 +1,126 @@
+"""What one answer costs (bytes, FLOPs) and how fast a device could serve it. Pure functions.
+
+Decode streams the weights and the KV cache once per token; prefill multiplies matrices. Every constant here is a
+range (slow, fast) meant to hold for 80 % of machines, with its source; docs/predicting.md says what is not
+validated yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from phibench.nouns import Device, Noun, Shape
+
+if TYPE_CHECKING:
+    from phibench.catalog.plan import Plan
+
+Span = tuple[float, float]  # of a rate: (slow, fast); of a time: (short, long)
+KV = "KV"
+
+# Share of the stated bandwidth that decode reaches where it only waits for memory: (kind of device, basis).
+#   cpu, probed: Phi-4-mini Q4_K_M decoded 11-14 tok/s x 2.49 GB against 41 GB/s read on a 2-core Zen 4 virtual
+#     machine: 0.67-0.85. One machine, so wider.
+#   cpu, spec: the same, and a read test reaches 0.6-0.9 of channels x MT/s x 8 B (assumed).
+#   other, spec: published llama-bench decode of Phi x file size / data sheet: RTX 4080 0.85, M2 Max 0.75,
+#     RTX 3060 0.75, RX 6600 0.70, Arc B70 0.78 (SYCL) and 0.38 (Vulkan).
+#   other, probed: the same against a bandwidth test, which reaches about 0.9 of the data sheet (assumed).
+READ_SHARE: dict[tuple[str, str], Span] = {
+    ("cpu", "probed"): (0.55, 0.90),
+    ("cpu", "spec"): (0.33, 0.81),
+    ("other", "spec"): (0.40, 0.86),
+    ("other", "probed"): (0.45, 0.95),
+}
+
+# Share of the stated matrix rate that prefill reaches.
+#   cpu: Phi-3.5-mini F16 with 8192 tokens on a Ryzen 9 7950X: llama.cpp 81 and 32 tok/s (flash attention), a fork
+#     307 tok/s with BF16, against 5.1 TFLOPS: 0.14, 0.06, 0.54.
+#   other: pp512 x 2 x parameters / data sheet: RTX 4080 0.86, RTX 3060 1.0 (integer kernels), M2 Max 0.55,
+#     RX 6600 0.23 (Vulkan).
+MATRIX_SHARE: dict[str, Span] = {"cpu": (0.05, 0.55), "other": (0.2, 1.0)}
+
+# GB/s of weights that one CPU thread can multiply when they lie in its cache, by tensor type: where this is less
+# than the thread's part of the memory bandwidth, decode waits for arithmetic. ggml's vec_dot in llama-cpp-python
+# 0.3.36 on one Zen 4 core (AVX-512). Only the order of magnitude travels to other CPUs, see THREAD_SHARE.
+THREAD_GB_S = {
+    "F32": 18.2, "F16": 18.2, "BF16": 16.8, KV: 18.2, "Q8_0": 14.0, "Q6_K": 11.4, "Q5_K": 8.6, "Q5_1": 7.7,
+    "Q5_0": 7.5, "Q4_1": 7.1, "IQ4_XS": 7.1, "Q3_K": 5.9, "IQ2_S": 3.2, "IQ3_XXS": 2.8, "IQ3_S": 2.8,
+    "IQ2_XS": 2.7, "IQ2_XXS": 2.5, "IQ1_M": 2.0, "IQ1_S": 1.9,
+    "Q4_K": 17.0, "Q4_0": 17.0, "IQ4_NL": 17.0, "Q2_K": 10.2,
+}  # fmt: skip
+THREAD_SHARE: Span = (0.5, 1.3)
+
+
+class Load(Noun, frozen=True, kw_only=True):
+    """What one token costs, whatever the machine.
+
+    ``streams``: tensor type -> bytes that one decode step reads (the KV cache under "KV").
+    ``prompt_flops``: FLOPs of one prompt token, the mean over the ``prompt_tokens``.
+    """
+
+    streams: dict[str, float]
+    prompt_flops: float
+    prompt_tokens: int
+
+    @property
+    def read_bytes(self) -> float:
+        return math.fsum(self.streams.values())
+
+
+def load(
+    plan: Plan, shape: Shape, *, kv_bytes_per_token: float, prompt_tokens: int, prompt_depth: int, depth: float
+) -> Load:
+    """The load of a prompt of ``prompt_tokens`` at ``prompt_depth``, and of a decode step at ``depth``."""
+    streams: dict[str, float] = defaultdict(float)
+    layer_flops = head_flops = 0.0
+    for tensor in plan.tensors:
+        is_head = tensor.name == ("token_embd.weight" if plan.tied else "output.weight")
+        if tensor.name == "token_embd.weight" and not is_head:
+            continue  # an untied embedding gives one row per token
+        share = plan.experts_share if "_exps." in tensor.name else 1.0
+        streams[tensor.type] += tensor.bytes * share
+        flops = 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
+        if is_head:
+            head_flops += flops  # llama.cpp and torch compute logits for the last token alone
+        else:
+            layer_flops += flops
+    streams[KV] = kv_bytes_per_token * depth
+    seen = prompt_depth + prompt_tokens / 2
+    attention = 4.0 * plan.layers * shape.heads * shape.head_dim * seen
+    return Load(
+        streams=dict(streams),
+        prompt_flops=layer_flops + attention + head_flops / max(prompt_tokens, 1),
+        prompt_tokens=prompt_tokens,
+    )
+
+
+def decode_s(load: Load, device: Device, threads: int) -> Span | None:
+    """(short, long) seconds of one decode step; None where the device's bandwidth is not known."""
+    if not device.read_bytes_s:
+        return None
+    is_cpu = device.kind == "cpu"
+    slow, fast = READ_SHARE["cpu" if is_cpu else "other", device.basis or "spec"]
+    times = []
+    for share, thread_share in ((fast, THREAD_SHARE[1]), (slow, THREAD_SHARE[0])):
+        memory = device.read_bytes_s * share
+        times.append(
+            math.fsum(
+                count / (min(memory, threads * _thread_bytes_s(kind) * thread_share) if is_cpu else memory)
+                for kind, count in load.streams.items()
+            )
+        )
+    return times[0], times[1]
+
+
+def prompt_token_s(load: Load, device: Device) -> Span | None:
+    """(short, long) seconds per prompt token; None where the device's matrix rate is not known."""
+    if not device.flops_s:
+        return None
+    slow, fast = MATRIX_SHARE["cpu" if device.kind == "cpu" else "other"]
+    return load.prompt_flops / (device.flops_s * fast), load.prompt_flops / (device.flops_s * slow)
+
+
+def _thread_bytes_s(kind: str) -> float:
+    """A type that nobody timed counts as the slowest one that somebody did."""
+    return 1e9 * THREAD_GB_S.get(kind, min(THREAD_GB_S.values()))

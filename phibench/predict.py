@@ -1,0 +1,154 @@
+"""Setup x machine -> estimates: bytes from the plan, speeds by the best basis, scores as published.
+
+No bare predicted number exists: each estimate carries its interval, its basis and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phibench import anchors, physics, speeds, units
+from phibench.backends import Backend
+from phibench.catalog import plan as plans
+from phibench.nouns import Basis, Device, Estimate, Goal, Machine, Need, Quantization, Setup, Shape, Variant
+
+CONTEXT_STEP = 256  # llama.cpp pads a context to this; finer would only look exact
+
+
+def estimates(
+    machine: Machine,
+    goal: Goal,
+    backend: Backend,
+    setup: Setup,
+    variant: Variant,
+    quantization: Quantization,
+    plan: plans.Plan | None,
+    seen: Sequence[anchors.Anchor],
+) -> dict[str, Estimate]:
+    """Everything that can be said about ``setup`` at the goal's workload; without a plan only what is published."""
+    found = _published(goal, variant, quantization)
+    device = machine.device(setup.device)
+    if plan is None or device is None:
+        return found
+    found |= _sizes(machine, goal, backend, device, variant, plan)
+    return found | _speeds(machine, goal, backend, setup, variant, plan, seen)
+
+
+def benchmark(estimate: Estimate) -> str:
+    """The benchmark that a quality estimate names before the colon."""
+    return estimate.because.split(": ", 1)[0]
+
+
+def needed_bytes(need: Need, device: Device) -> int:
+    """What must fit into the device's own memory; the runtime stays on the host."""
+    return need.total_bytes if device.kind == "cpu" else need.total_bytes - need.runtime_bytes
+
+
+def free_bytes(machine: Machine, device: Device) -> int | None:
+    if device.kind == "cpu":
+        return min(machine.limits.free_bytes, machine.limits.memory_bytes)
+    return device.memory_bytes
+
+
+def _published(goal: Goal, variant: Variant, quantization: Quantization) -> dict[str, Estimate]:
+    """Scores order the variants; nothing is taken off for a quantization, whose loss is a metric of its own."""
+    found = {}
+    if quality := _quality(goal, variant):
+        found["quality"] = quality
+    if quantization.kld is not None:
+        found["quant_kld"] = _fixed(quantization.kld, "published", f"measured on {quantization.kld_source}")
+    return found
+
+
+def _quality(goal: Goal, variant: Variant) -> Estimate | None:
+    """The first of the goal's benchmarks that the variant has; of several scores the best documented one."""
+    kinds = ("primary", "secondary", "memory")
+    for name in goal.benchmarks:
+        scores = [s for s in variant.scores if s.benchmark == name]
+        if scores:
+            best = min(scores, key=lambda s: kinds.index(s.source_kind))
+            setting = f" ({best.setting})" if best.setting else ""
+            doubt = ", from memory" if best.source_kind == "memory" else ""
+            return _fixed(best.value, "published", f"{name}: {best.source}{setting}{doubt}")
+    return None
+
+
+def _sizes(
+    machine: Machine, goal: Goal, backend: Backend, device: Device, variant: Variant, plan: plans.Plan
+) -> dict[str, Estimate]:
+    need = backend.need(plan, _shape(variant), goal.context, {})
+    found = {
+        "disk_bytes": _fixed(plan.disk_bytes, "exact", "every tensor, header and tokenizer"),
+        "weights_bytes": _fixed(plan.weights_bytes, "exact", "every tensor"),
+        "kv_bytes": _fixed(need.kv_bytes, "exact", f"context of {goal.context} tokens"),
+    }
+    parts = {
+        "weights": need.weights_bytes, "KV cache": need.kv_bytes,
+        "compute": need.compute_bytes, "runtime": need.runtime_bytes,
+    }  # fmt: skip
+    told = ", ".join(f"{name} {units.gib(count)}" for name, count in parts.items())
+    if device.kind == "cpu":
+        found["host_needed_bytes"] = _fixed(need.total_bytes, "exact", told)
+    else:
+        found["host_needed_bytes"] = _fixed(need.runtime_bytes, "exact", "runtime; the model is on the device")
+        found["device_peak_bytes"] = _fixed(needed_bytes(need, device), "exact", told)
+    free = free_bytes(machine, device)
+    if free is not None and variant.context_tokens:
+        most = _longest(backend, plan, variant, device, free)
+        found["max_context_tokens"] = _fixed(most, "exact", f"{units.gib(free)} free on {device.kind}")
+    return found
+
+
+def _longest(backend: Backend, plan: plans.Plan, variant: Variant, device: Device, free: int) -> int:
+    """The longest context that fits into ``free``; 0 where not even the weights do. Memory grows with context."""
+    shape = _shape(variant)
+    most = variant.context_tokens or 0
+
+    def is_room(tokens: int) -> bool:
+        return needed_bytes(backend.need(plan, shape, tokens, {}), device) <= free
+
+    if is_room(most):
+        return most
+    low, high = 0, -(-most // CONTEXT_STEP)  # in steps: low fits (or is nothing), high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_room(middle * CONTEXT_STEP) else (low, middle)
+    return low * CONTEXT_STEP
+
+
+def _speeds(
+    machine: Machine,
+    goal: Goal,
+    backend: Backend,
+    setup: Setup,
+    variant: Variant,
+    plan: plans.Plan,
+    seen: Sequence[anchors.Anchor],
+) -> dict[str, Estimate]:
+    """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
+    use = speeds.Use(
+        prompt_tokens=goal.prompt_tokens,
+        new_tokens=goal.new_tokens,
+        thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
+    )
+    load = physics.load(
+        plan,
+        _shape(variant),
+        kv_bytes_per_token=anchors.kv_bytes_per_token(backend, plan, _shape(variant), {}),
+        prompt_tokens=use.prompt_tokens,
+        prompt_depth=0,
+        depth=use.depth,
+    )
+    decode = speeds.speed("decode_tps", setup, load, machine, seen)
+    prefill = speeds.speed("prefill_tps", setup, load, machine, seen)
+    found = {"decode_tps": decode, "prefill_tps": prefill}
+    return {k: e for k, e in found.items() if e} | speeds.timings(use, prefill, decode)
+
+
+def _shape(variant: Variant) -> Shape:
+    assert variant.shape is not None  # callers have a plan
+    return variant.shape
+
+
+def _fixed(value: float, basis: Basis, because: str) -> Estimate:
+    return Estimate(value=value, low=value, high=value, basis=basis, because=because)
