@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from phibench.nouns import Sample, Suite, Warmup, Workload
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def once(session: Session, workload: Workload, clock: Callable[[], float] = time
 def _warm_up(session: Session, workload: Workload, rule: Warmup, report: Callable[[int], None]) -> tuple[float, ...]:
     """Until the last ``windows`` repetitions agree within ``tolerance``, or a cap is reached."""
     took: list[float] = []
+    if rule.max_prompt_tokens is not None:
+        shorter = min(workload.prompt_tokens, rule.max_prompt_tokens)
+        workload = msgspec.structs.replace(workload, prompt_tokens=shorter)
     while len(took) < rule.max_windows and sum(took) < rule.max_s and not _steady(took, rule):
         report(len(took))
         took.append(once(session, workload).arrivals_s[-1])

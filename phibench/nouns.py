@@ -43,6 +43,7 @@ class Device(Noun, frozen=True, kw_only=True):
     read_bytes_s: float | None = None
     flops_s: float | None = None
     basis: Literal["probed", "spec"] | None = None  # where read_bytes_s and flops_s come from
+    because: str = ""  # how read_bytes_s was found, or why it is unknown, in words
 
 
 class Limits(Noun, frozen=True, kw_only=True):
@@ -273,12 +274,16 @@ class Workload(Noun, frozen=True, kw_only=True, order=True):
 
 
 class Warmup(Noun, frozen=True, kw_only=True):
-    """Repeat untimed until ``window`` repetitions agree within ``tolerance``; stop at either cap."""
+    """Repeat untimed until ``windows`` repetitions agree within ``tolerance``; stop at either cap.
+
+    ``max_prompt_tokens`` cuts the prompt of a warm-up repetition, where a whole one would take too long.
+    """
 
     windows: int = 3
     tolerance: float = 0.03
     max_windows: int = 5
     max_s: float = 10.0
+    max_prompt_tokens: int | None = None
 
 
 class Suite(Noun, frozen=True, kw_only=True):

@@ -77,22 +77,24 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Nee
     """Host memory of the process, without file pages that the system can drop.
 
     Weights count once: a repacked tensor's pages in the mapped file are reclaimable, any other tensor is used
-    in place. llama.cpp pads the context to 256 tokens. The compute buffer holds the logits of one micro-batch
-    (float32) and the activations of the widest layer; both were read from the engine's log (docs/memory.md).
+    in place. The cache is padded to 256 tokens. The compute buffer is llama.cpp's own for one micro-batch:
+    logits in float32, a few hidden states, the mask, and without flash attention the scores of all heads; a test
+    compares it with what the engine says (docs/memory.md).
     """
     options = {**DEFAULTS, **options}
     padded = -(-context // 256) * 256
-    batch = min(int(options["n_ubatch"]), padded)
-    share = plan.layers / plan.of_layers
+    batch = min(int(options["n_ubatch"]), context)
+    flash = _FLASH[options["flash_attn"]] != _FLASH["off"]
     logits = batch * shape.vocab * 4
-    activations = batch * (shape.hidden * 4 + 2 * shape.ffn * max(shape.experts_used, 1)) * 4
+    scores = 0 if flash else batch * padded * shape.heads * 4
+    states = batch * ((4 if flash else 6) * shape.hidden + (shape.ffn if shape.experts else 0)) * 4
     mask = batch * padded * 2
     return Need(
         weights_bytes=plan.weights_bytes,
-        kv_bytes=round(kv_bytes_per_token(shape, options) * padded * share),
-        compute_bytes=logits + activations + mask,
+        kv_bytes=round(kv_bytes_per_token(shape, options) * padded * plan.layers / plan.of_layers),
+        compute_bytes=max(logits, scores) + states + mask,
         runtime_bytes=_RUNTIME_BYTES,
-        because=f"weights + {options['type_k']} KV cache of {padded} tokens + logits of {batch} tokens",
+        because=f"weights, KV cache of {padded} tokens, logits of {batch} tokens",
     )
 
 
