@@ -24,6 +24,7 @@ SEED = 0
 # Blocks in a pool of about 2 million weights, by weights per block: primes, so that neither rows, nor experts,
 # nor tensors meet the same place of the pool again.
 POOL_BLOCKS = {1: 2097143, 32: 65521, 64: 32749, 128: 16381, 256: 8191}
+SLOW_POOL_BLOCKS = 1021  # i-quants search a codebook: 2 million weights of IQ2_S take 15 s on one core
 STRIDE = 1009  # blocks between the starts of two neighbouring tensors
 
 
@@ -93,7 +94,8 @@ class Filler:
 
         if type_name not in self._pools:
             number, block, _ = TYPES[type_name]
+            blocks = SLOW_POOL_BLOCKS if type_name.startswith("IQ") else POOL_BLOCKS[block]
             rng = np.random.default_rng((SEED, 1 << 32, number))
-            values = self._draw(rng, POOL_BLOCKS[block] * block) * np.float32(SCALE)
+            values = self._draw(rng, blocks * block) * np.float32(SCALE)
             self._pools[type_name] = memoryview(engine.quantize(type_name, values))
         return self._pools[type_name]

@@ -59,17 +59,11 @@ def write(wanted: Plan, path: Path, filling: str = "gaussian", progress: Progres
     filler = fill.Filler(filling)
     _check_disk(path, wanted)
     with files.atomic(path) as stream:
-        _pour(wanted, filler, stream, progress)
+        pour(wanted, filler, stream, progress)
 
 
-def header_only(wanted: Plan, path: Path) -> None:
-    """The header and then nothing up to the full length: a sparse file, to ask an engine about memory."""
-    with files.atomic(path) as stream:
-        stream.write(wanted.header)
-        stream.truncate(wanted.file_bytes)
-
-
-def _pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress | None) -> None:
+def pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress | None = None) -> None:
+    """Header, then every tensor with its padding, in pieces of a few MB."""
     done, total = stream.write(wanted.header), wanted.file_bytes
     for index, tensor in enumerate(wanted.tensors):
         for piece in filler.chunks(tensor, index):
@@ -79,6 +73,13 @@ def _pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progres
         done += stream.write(bytes(ggml.padded(tensor.bytes) - tensor.bytes))
     if progress:
         progress(done, total)
+
+
+def header_only(wanted: Plan, path: Path) -> None:
+    """The header and then nothing up to the full length: a sparse file, to ask an engine about memory."""
+    with files.atomic(path) as stream:
+        stream.write(wanted.header)
+        stream.truncate(wanted.file_bytes)
 
 
 def _check_disk(path: Path, wanted: Plan) -> None:
