@@ -143,7 +143,7 @@ def recommend(
     machine: str | None, top: str, results: str | None, output: str, out: str | None,
 ) -> None:  # fmt: skip
     """Which Phi fits a machine, and why not the others."""
-    from phibench import advise, catalog, units
+    from phibench import advise, answer, catalog, units
 
     count = _top(top)
     wanted = catalog.goal(goal)
@@ -153,7 +153,7 @@ def recommend(
         min_tps=min_tps, max_ttft=max_ttft, thinking_tokens=thinking_tokens,
     )  # fmt: skip
     tokens = units.tokens(context) if context else wanted.context
-    _emit(advise.text(place, wanted, tokens, verdicts, count, output, _width()), out)
+    _emit(answer.text(place, wanted, tokens, verdicts, count, output, _width()), out)
     if not advise.fits(verdicts):
         _note("nothing fits: take a shorter --context, looser limits, or more memory")
         sys.exit(NOTHING_FITS)

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from phibench import advise, catalog, files, inventory, render, request, run, units
+from phibench import advise, answer, catalog, files, inventory, render, request, run, units
 from phibench.catalog import plan as plans
 from phibench.nouns import FAILED, NOTHING_FITS, Machine, PhibenchError, Setup, Suite
 
@@ -33,7 +33,7 @@ def quickstart(folder: Path) -> int:
         return FAILED
     goal = catalog.goal(GOAL)
     verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
-    advice = advise.text(machine, goal, goal.context, verdicts, 3, "table", width)
+    advice = answer.text(machine, goal, goal.context, verdicts, 3, "table", width)
     _show(f"What fits for the goal '{GOAL}'", advice)
     print(f"Run file: {path}\n\nNext:\n{next_commands(task.setup)}")
     return 0 if advise.fits(verdicts) else NOTHING_FITS

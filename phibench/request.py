@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from phibench import backends, catalog, files, inventory, predict, render, run, tables, units
+from phibench import anchors, backends, catalog, effort, files, inventory, render, run, tables, units
 from phibench.metrics import TIMED
-from phibench.nouns import Artifact, Machine, Measured, PhibenchError, Run, Setup, Suite, unknown
+from phibench.nouns import Artifact, Machine, PhibenchError, Run, Setup, Suite, unknown
 from phibench.progress import Show
 
 _FLASH = {"1": "on", "0": "off"}
@@ -145,11 +145,11 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     )  # fmt: skip
     folder = files.results_dir(flags["results"])
     if flags["dry_run"]:
-        emit(tables.text(dry_rows(tasks, machine, files.read_runs(folder)[0]), flags["output"], width))
+        emit(dry_text(dry_rows(tasks, machine, files.read_runs(folder)[0]), flags["output"], width))
         return 0
     done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
     emit(render.FORMATS[flags["output"]](render.rows((done,)), width))
-    print(sampling_note(done), f"results: {path}", sep="\n", file=sys.stderr)
+    print(f"results: {path}", file=sys.stderr)
     return run.exit_code(done)
 
 
@@ -176,15 +176,16 @@ def execute(
 
 def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Time, disk and memory of every setup before anything starts; unknown is None."""
+    seen = anchors.anchors(machine, runs)
     rows = []
     for task in tasks:
-        seconds = predict.suite_s(task.setup, task.suite, machine, runs)
+        seconds = effort.suite_s(task.setup, task.suite, task.plan, machine, seen) if task.plan else None
         rows.append(
             {
                 "setup": str(task.setup),
                 "tests": ", ".join(str(w) for w in task.suite.workloads()),
                 "threads": task.threads,
-                "time_s": seconds.value if seconds else None,
+                "time_low_s": seconds.low if seconds else None,
                 "time_high_s": seconds.high if seconds else None,
                 "time_basis": seconds.basis if seconds else None,
                 "disk_bytes": task.write_bytes,
@@ -197,11 +198,23 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
     return rows
 
 
-def sampling_note(done: Run) -> str:
-    """What choosing tokens (argmax) cost, of the decode steps that were measured."""
-    costs, steps = 0.0, 0
-    for result in done.results:
-        if isinstance(result, Measured) and result.workload.new_tokens:
-            costs += sum(s.sampling_s or 0.0 for s in result.samples)
-            steps += sum(len(s.arrivals_s) for s in result.samples)
-    return f"choosing a token (argmax) took {units.duration(costs / steps)} of each step" if steps else ""
+def dry_text(rows: list[dict[str, Any]], output: str, width: int | None) -> str:
+    """Dry rows for people in a table, whole for programs."""
+    return tables.text(rows, output, width, _DRY_COLUMNS, "Nothing was started. Opening and writing files come on top.")
+
+
+def _time(row: dict[str, Any]) -> str | None:
+    if row["time_high_s"] is None:
+        return None
+    return f"{units.duration(row['time_low_s'])} to {units.duration(row['time_high_s'])} ({row['time_basis']})"
+
+
+_DRY_COLUMNS = (
+    tables.column("setup", "setup"),
+    tables.column("tests", "tests", rank=2),
+    tables.Column(title="time", cell=_time),
+    tables.column("disk_bytes", "disk to write", units.gb, right=True),
+    tables.column("memory_bytes", "memory", units.gib, right=True),
+    tables.column("memory_free_bytes", "free", units.gib, right=True),
+    tables.column("fits", "fits", lambda fits: "yes" if fits else "no"),
+)

@@ -87,7 +87,7 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Nee
     flash = _FLASH[options["flash_attn"]] != _FLASH["off"]
     logits = batch * shape.vocab * 4
     scores = 0 if flash else batch * padded * shape.heads * 4
-    states = batch * ((4 if flash else 6) * shape.hidden + (shape.ffn if shape.experts else 0)) * 4
+    states = batch * ((4 if flash else 10) * shape.hidden + (shape.ffn if shape.experts else 0)) * 4
     mask = batch * padded * 2
     return Need(
         weights_bytes=plan.weights_bytes,

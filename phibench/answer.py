@@ -1,0 +1,53 @@
+"""Verdicts as text: a table with its reasons for people, Markdown, or the JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from phibench import advise, tables, units
+from phibench.nouns import Goal, Machine, Verdict
+
+_COLUMNS = (
+    tables.column("rank", "#", right=True),
+    tables.column("setup", "setup"),
+    tables.column("verdict", "fits"),
+    tables.column("quality", "quality", rank=2),
+    tables.column("decode tok/s", "decode tok/s"),
+    tables.column("TTFT", "TTFT", rank=1),
+    tables.column("memory", "memory"),
+)
+
+
+def text(
+    machine: Machine,
+    goal: Goal,
+    context: int,
+    verdicts: Sequence[Verdict],
+    top: int | None,
+    output: str,
+    width: int | None = None,
+) -> str:
+    """The ``top`` variants (None: every candidate) as ``table``, ``md`` or ``json``."""
+    if output == "json":
+        document = advise.to_json(machine, goal, context, verdicts, top)
+        return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+    rows = advise.table_rows(verdicts, top)
+    caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}"
+    notes = [*_reasons(rows), advise.LEGEND, *advise.hints(verdicts)]
+    if output == "md":
+        lines = [f"- {tables.markdown_text(note)}" for note in notes]
+        return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
+    drawn = tables.draw(rows, _COLUMNS, width, caption, color=tables.wants_color())
+    return "\n".join([drawn, *(part for note in notes for part in tables.wrap(note, width))]) + "\n"
+
+
+def _workload(goal: Goal) -> str:
+    return f"{goal.prompt_tokens} prompt tokens, {goal.new_tokens} new tokens"
+
+
+def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Why a row is no, or not known: below the table, where a sentence has room."""
+    return [f"{row['rank']} {row['setup']}: {row['why']}" for row in rows if row["why"]]

@@ -1,0 +1,73 @@
+"""How long a suite will take on a setup, before anything starts: from the predictor, as a range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phibench import anchors, backends, catalog, physics, speeds
+from phibench.catalog.plan import Plan
+from phibench.nouns import Estimate, Machine, Setup, Suite, Workload
+
+
+def suite_s(
+    setup: Setup, suite: Suite, plan: Plan, machine: Machine, seen: Sequence[anchors.Anchor]
+) -> Estimate | None:
+    """Seconds of warm-up and repetitions in all launches; None where no speed is known.
+
+    Opening the model and writing its file come on top: they depend on a disk that nobody has measured yet.
+    """
+    low = high = 0.0
+    bases = []
+    for workload in suite.workloads():
+        once = _once(workload, setup, plan, machine, seen)
+        if once is None:
+            return None
+        fewest, most = _repetitions(suite, once)
+        low, high = low + fewest * once.low, high + most * once.high
+        bases.append(once.basis)
+    return Estimate(
+        value=(low * high) ** 0.5 * suite.launches,
+        low=low * suite.launches,
+        high=high * suite.launches,
+        basis=speeds.worst(*bases),
+        because=once.because,
+    )
+
+
+def _once(
+    workload: Workload, setup: Setup, plan: Plan, machine: Machine, seen: Sequence[anchors.Anchor]
+) -> Estimate | None:
+    """Seconds of one repetition."""
+    shape = catalog.variant(plan.variant).shape
+    assert shape is not None, "a variant with a plan has a shape"
+    backend = backends.load(setup.backend)
+    load = physics.load(
+        plan,
+        shape,
+        kv_bytes_per_token=anchors.kv_bytes_per_token(backend, plan, shape, backends.effective(setup)),
+        prompt_tokens=max(workload.prompt_tokens, 1),
+        prompt_depth=workload.depth,
+        depth=workload.depth + workload.prompt_tokens + workload.new_tokens / 2,
+    )
+    decode = speeds.speed("decode_tps", setup, load, machine, seen)
+    if decode is None:
+        return None
+    prefill = speeds.speed("prefill_tps", setup, load, machine, seen)
+    prompt, new = workload.prompt_tokens, workload.new_tokens
+    # a prompt token never takes longer than a decoded one: prefill reads the weights once for many tokens
+    slow, fast = (prefill.low, prefill.high) if prefill else (decode.low, float("inf"))
+    return Estimate(
+        value=prompt / (prefill or decode).value + new / decode.value,
+        low=prompt / fast + new / decode.high,
+        high=prompt / slow + new / decode.low,
+        basis=speeds.worst(decode.basis, prefill.basis) if prefill else decode.basis,
+        because=decode.because,
+    )
+
+
+def _repetitions(suite: Suite, once: Estimate) -> tuple[int, int]:
+    """Fewest and most repetitions, warm-up included: it stops at ``max_windows`` or after ``max_s``."""
+    rule = suite.warmup
+    by_time = int(rule.max_s / once.low) + 1 if once.low > 0 else rule.max_windows
+    most = min(rule.max_windows, by_time)
+    return suite.repetitions + min(most, 1), suite.repetitions + most

@@ -1,0 +1,200 @@
+"""One contract for every backend in the folder, on a real engine where it is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from phibench import backends, catalog, measure
+from phibench.backends import llama_cpp
+from phibench.catalog import plan as plans
+from phibench.nouns import Artifact, Job, Need, PhibenchError, Setup, Suite, Workload
+from phibench.synth import gguf
+
+NAMES = backends.names()
+GRID = (
+    Workload(prompt_tokens=8, new_tokens=0),
+    Workload(prompt_tokens=0, new_tokens=40),
+    Workload(prompt_tokens=8, new_tokens=4),
+    Workload(prompt_tokens=4, new_tokens=3, depth=16),
+)
+
+
+def artifact(backend: backends.Backend) -> Artifact:
+    if not backend.FORMATS:
+        return Artifact(path="", bytes=0, weights="synthetic")
+    return gguf.ensure(tiny.variant(), "Q4_K_M", 2)
+
+
+def job(backend: backends.Backend, file: Artifact | None = None, device: str = "cpu", **options: str) -> Job:
+    setup = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend=backend.NAME, device=device,
+                  options=tuple(sorted(options.items())))  # fmt: skip
+    suite = Suite(name="contract", question="?", metrics=())
+    return Job(setup=setup, suite=suite, workloads=GRID, artifact=file or artifact(backend), threads=1)
+
+
+@pytest.fixture(params=NAMES)
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
+    found = backends.load(request.param)
+    if found.installed() is None:
+        pytest.skip(f"{found.PACKAGE} is not installed")
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_read_without_the_engine(name: str) -> None:
+    code = (
+        f"import sys; from phibench import backends; b = backends.load({name!r}); b.devices(); b.installed();"
+        "heavy = {'numpy', 'torch', 'llama_cpp', 'onnxruntime', 'rich'} & set(sys.modules); sys.exit(' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = backends.load(name)
+    assert name == facts.NAME
+    assert "threads" in facts.DEFAULTS
+
+
+def test_an_installed_backend_has_a_device_and_a_version(backend: backends.Backend) -> None:
+    assert "cpu" in backend.devices()
+    assert backend.installed()
+
+
+@pytest.mark.parametrize("workload", GRID, ids=str)
+def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend, workload: Workload) -> None:
+    with backend.session(job(backend)) as session:
+        for _ in range(2):  # a second repetition starts from nothing again
+            sample = measure.once(session, workload)
+            assert len(sample.arrivals_s) == max(1, workload.new_tokens)
+            assert sample.sampling_s is not None
+            assert 0 <= sample.sampling_s <= sample.arrivals_s[-1]
+        assert session.engine.name == backend.NAME
+        assert session.engine.version == backend.installed()
+        assert session.engine.placement
+
+
+def test_memory_grows_with_context_and_never_with_a_slice(backend: backends.Backend) -> None:
+    variant = catalog.variant("phi-4-mini-instruct")
+    assert variant.shape is not None
+
+    def need(context: int, layers: int | None = None) -> Need:
+        assert variant.shape is not None
+        return backend.need(plans.plan(variant, "Q4_K_M", layers), variant.shape, context, {})
+
+    totals = [need(context).total_bytes for context in (128, 4096, 32768, 131072)]
+    assert totals == sorted(totals)
+    assert need(4096, 8).total_bytes <= need(4096).total_bytes
+
+
+@pytest.fixture
+def llama() -> backends.Backend:
+    return backends.require("llama_cpp")
+
+
+@pytest.mark.llama
+def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) -> None:
+    with llama.session(job(llama, n_ubatch="64", type_k="q8_0")) as session:
+        measure.once(session, GRID[0])
+        engine = session.engine
+    assert engine.placement.startswith("no layers on GPU; model CPU")
+    assert "KV CPU" in engine.placement
+    assert engine.options["n_ubatch"] == "64"
+    assert engine.options["type_k"] == "q8_0"
+    assert engine.options["flash_attn"] == "on"  # auto, resolved by the engine
+    assert engine.options["n_threads"] == "1"
+    assert engine.details["system_info"]
+
+
+@pytest.mark.llama
+def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backends.Backend) -> None:
+    workload = GRID[3]
+    with llama.session(job(llama)) as session:
+        for _ in range(3):
+            measure.once(session, workload)
+            memory = session._api.llama_get_memory(session._context)  # type: ignore[attr-defined]
+            last = session._api.llama_memory_seq_pos_max(memory, 0)  # type: ignore[attr-defined]
+            assert last + 1 == workload.depth + workload.prompt_tokens + workload.new_tokens - 1
+
+
+@pytest.mark.llama
+def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.Backend) -> None:
+    if "cuda:0" in llama.devices():
+        pytest.skip("this build has CUDA")
+    with (
+        pytest.raises(PhibenchError, match=r"asked for cuda:0, but llama\.cpp put the model on CPU"),
+        llama.session(job(llama, device="cuda:0")),
+    ):
+        pass
+
+
+@pytest.mark.llama
+def test_a_file_that_llama_cpp_refuses_is_one_clear_error(llama: backends.Backend, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    file = Artifact(path=str(broken), bytes=104, weights="real")
+    with pytest.raises(PhibenchError, match=r"cannot open broken\.gguf"), llama.session(job(llama, file)):
+        pass
+
+
+ASK = """
+import sys
+from pathlib import Path
+import llama_cpp.llama_cpp as api
+from phibench.backends import llama_cpp as backend
+backend._listen(api)
+params = api.llama_model_default_params()
+params.no_alloc, params.load_mode, params.n_gpu_layers = True, 0, 0
+model = api.llama_model_load_from_file(sys.argv[1].encode(), params)
+context = api.llama_context_default_params()
+context.n_ctx, context.n_batch, context.n_ubatch = int(sys.argv[2]), 2048, int(sys.argv[3])
+context.flash_attn_type, context.offload_kqv, context.swa_full = int(sys.argv[4]), False, False
+backend._LOG.clear()
+api.llama_init_from_model(model, context)
+print(backend.buffers("".join(backend._LOG), "compute")[0][1])
+"""
+
+
+@pytest.mark.llama
+@pytest.mark.parametrize(
+    "name", ["phi-4-mini-instruct", "phi-4", "phi-2", "phi-3.5-mini-instruct", "phi-3.5-moe-instruct"]
+)
+@pytest.mark.parametrize(
+    ("context", "n_ubatch", "flash"), [(512, 512, "auto"), (2048, 128, "auto"), (2048, 512, "off")]
+)
+def test_the_compute_buffer_is_what_the_engine_says(
+    name: str, context: int, n_ubatch: int, flash: str, llama: backends.Backend, tmp_path: Path
+) -> None:
+    """Asked of a header-only file: no weights exist. The estimate may be up to 25 % above, never below."""
+    variant = catalog.variant(name)
+    assert variant.shape is not None
+    plan = plans.plan(variant, "Q4_K_M")
+    header = tmp_path / "header.gguf"
+    gguf.header_only(plan, header)
+    words = [str(header), str(context), str(n_ubatch), {"auto": "-1", "off": "0"}[flash]]
+    done = subprocess.run([sys.executable, "-c", ASK, *words], capture_output=True, text=True, check=True)
+    said = float(done.stdout) * 2**20
+    ours = llama.need(plan, variant.shape, context, {"n_ubatch": str(n_ubatch), "flash_attn": flash}).compute_bytes
+    assert 0.99 <= ours / said <= 1.25
+
+
+def test_an_unknown_backend_and_an_unknown_option_name_the_nearest() -> None:
+    with pytest.raises(PhibenchError, match="did you mean 'llama_cpp'"):
+        backends.load("lama_cpp")
+    with pytest.raises(PhibenchError, match="did you mean 'n_ubatch'"):
+        backends.check_options(Setup(variant="v", quantization="q", backend="llama_cpp", options=(("n_ubach", "1"),)))
+    assert backends.load("llama.cpp").NAME == "llama_cpp"
+
+
+def test_the_log_of_a_gpu_build_is_read() -> None:
+    log = (
+        "load_tensors: offloaded 33/33 layers to GPU\n"
+        "load_tensors:   CPU_Mapped model buffer size =   480.81 MiB\n"
+        "load_tensors:        CUDA0 model buffer size =  2370.00 MiB\n"
+        "llama_kv_cache:      CUDA0 KV buffer size =    64.00 MiB\n"
+    )
+    assert llama_cpp.placement(log) == (
+        "33/33 layers on GPU; model CPU_Mapped 481 MiB; model CUDA0 2370 MiB; KV CUDA0 64 MiB"
+    )
