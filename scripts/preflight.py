@@ -15,10 +15,10 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 MIN_PYTHON = (3, 11)
 MB = 10**6
-# Seen with `du` on Linux x86-64 with Python 3.11 and constraints.txt, rounded up.
-VENV_BYTES = {"run": 650 * MB, "test": 900 * MB, "lint": 1000 * MB}
-PACKED = 0.5  # what pip keeps in its cache of every byte that it installs
-BUILD_BYTES = 500 * MB  # llama-cpp-python: sources, objects and wheel
+# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 575, 758 and 857 MB (of 2^20), rounded up.
+VENV_BYTES = {"run": 650 * MB, "test": 850 * MB, "lint": 950 * MB}
+PACKED = 0.5  # what pip keeps in its cache of every byte that it installs; seen: 0.35 to 0.42
+BUILD_BYTES = 500 * MB  # llama-cpp-python: archive 77, unpacked 217, wheel 24 MB, and the objects
 # The smallest Phi file (531 MB, phi-1 Q2_K_S) beside the 1 GiB that quickstart leaves free. Phi-4-mini Q4_K_M, which
 # it measures where it can, is 2.5 GB.
 MODEL_BYTES = 1650 * MB
@@ -78,11 +78,12 @@ def compiler_problems(target: str) -> Tuple[List[str], bool]:
             return [], False
         return ["LLAMA_CPP_WHEEL={}: there is no such file".format(wheel)], False
     pin = pinned("llama-cpp-python")
-    if wheel_here(pin):
+    stem = pin.replace("-", "_").replace("==", "-")
+    if glob.glob(os.path.join(ROOT, ".venv", "lib", "python*", "site-packages", stem + ".dist-info")):
         return [], False
     if has_compiler():
-        return [], True
-    if wheel_offered(pin):
+        return [], True  # unless pip built it before and has kept the wheel
+    if wheel_kept(stem) or wheel_offered(pin):
         return [], False
     line = "llama.cpp must be compiled, and there is no C++ compiler; {}; or take a ready wheel, if there is one of {}"
     line += " for this machine: PIP_EXTRA_INDEX_URL={} make {}"
@@ -120,12 +121,9 @@ def pinned(package: str) -> str:
         return next(line.strip() for line in lines if line.startswith(package + "=="))
 
 
-def wheel_here(pin: str) -> bool:
-    """Installed in .venv, or built before and kept in pip's cache."""
-    stem = pin.replace("-", "_").replace("==", "-")
-    if glob.glob(os.path.join(ROOT, ".venv", "lib", "python*", "site-packages", stem + ".dist-info")):
-        return True
-    pip = [sys.executable, "-m", "pip", "cache", "list", stem.split("-")[0]]
+def wheel_kept(stem: str) -> bool:
+    """Built before, and still in pip's cache."""
+    pip = [sys.executable, "-m", "pip", "cache", "list", stem.split("-", maxsplit=1)[0]]
     listed = subprocess.run(pip, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
     return (" " + stem + "-").encode() in listed
 
