@@ -140,7 +140,6 @@ class Runtime(Noun, frozen=True, kw_only=True):
     name: str
     runs: bool | None = None
     note: str
-    inputs: tuple[str, ...] | None = None  # where it takes fewer modalities than the variant
 
 
 class ChatTemplate(Noun, frozen=True, kw_only=True):
