@@ -92,13 +92,13 @@ def _legend(rows: Sequence[Row]) -> str | None:
         "interval": f"[95 % interval] from {_span(launches)} launches",
     }
     brackets = "median " + ", or ".join(said[kind] for kind in ("range", "interval") if kind in kinds)
-    return ", ".join(filter(None, (brackets, _sampling(rows))))
+    return "; ".join(filter(None, (brackets, _sampling(rows))))
 
 
 def _sampling(rows: Sequence[Row]) -> str | None:
     """What choosing tokens cost: it is part of every time, and llama-bench has none."""
     known = [row["sampling_s"] / row["n_gen"] for row in rows if row["sampling_s"] and row["n_gen"]]
-    return f"choosing a token (argmax) took {number(1e3 * max(known))} ms of each" if known else None
+    return f"argmax {number(1e3 * max(known))} ms of each token" if known else None
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -13,7 +13,6 @@ import math
 import os
 import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +115,11 @@ def draw(
 
 def wrap(text: str, width: int | None = None) -> list[str]:
     """Words in lines of at most ``width``, continued lines set in."""
-    width = width or _terminal_width()
-    return textwrap.wrap(plain(text), max(width, 20), subsequent_indent="  ", break_on_hyphens=False)
+    from rich.console import Console
+    from rich.text import Text
+
+    lines = Text(plain(text)).wrap(Console(file=io.StringIO()), max(width or _terminal_width(), 20) - 2)
+    return [("  " if i else "") + line.plain.rstrip() for i, line in enumerate(lines)]
 
 
 def _terminal_width() -> int:

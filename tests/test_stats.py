@@ -1,0 +1,98 @@
+"""Statistics: against numpy, against known vectors, and against what a range or an interval promises."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phibench import stats
+
+VALUES = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=40)
+
+
+@given(VALUES, st.floats(0, 1))
+def test_a_percentile_is_numpys(values: list[float], quantile: float) -> None:
+    expected = float(np.quantile(np.array(values), quantile))
+    assert stats.percentile(values, quantile) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+@given(VALUES)
+def test_a_median_is_the_standard_librarys(values: list[float]) -> None:
+    assert stats.median(values) == pytest.approx(statistics.median(values), rel=1e-12, abs=1e-6)
+
+
+def test_there_is_no_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        stats.percentile([], 0.5)
+
+
+def test_the_deviation_is_two_pass_where_llama_bench_overflows() -> None:
+    """ggml-org/llama.cpp issue 24951: llama-bench prints 3,722,529,745 for these nanoseconds."""
+    ns = [12140144300, 12308847400, 12225136900, 12154929400, 11909783400]
+    assert round(stats.sample_stdev(ns) or 0) == 148_894_758
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30), st.floats(-1e9, 1e9))
+def test_the_deviation_does_not_see_a_common_offset(values: list[float], offset: float) -> None:
+    shifted = [v + offset for v in values]
+    expected = statistics.stdev(shifted)
+    assert stats.sample_stdev(shifted) == pytest.approx(expected, rel=1e-6, abs=1e-5)
+
+
+def test_one_value_has_no_deviation() -> None:
+    assert stats.sample_stdev([1.0]) is None
+    assert stats.sample_stdev([]) is None
+
+
+def test_repetitions_of_one_process_give_a_range_however_many() -> None:
+    spread = stats.spread([[float(i) for i in range(100)]])
+    assert spread == stats.Spread(median=49.5, low=0.0, high=99.0, kind="range", count=100)
+
+
+@pytest.mark.parametrize(
+    ("launches", "repetitions", "kind"), [(1, 30, "range"), (2, 30, "range"), (3, 1, "range"), (3, 2, "interval")]
+)
+def test_an_interval_needs_three_launches_and_six_values(launches: int, repetitions: int, kind: str) -> None:
+    spread = stats.spread([[1.0 + i for i in range(repetitions)] for _ in range(launches)])
+    assert spread is not None
+    assert spread.kind == kind
+    assert spread.count == launches * repetitions
+
+
+def test_a_launch_without_values_does_not_count() -> None:
+    spread = stats.spread([[1.0, 2.0, 3.0], [], [2.0, 3.0, 4.0]])
+    assert spread is not None
+    assert spread.kind == "range"
+    assert stats.spread([[], []]) is None
+    assert stats.spread([]) is None
+
+
+@given(st.lists(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=6), min_size=3, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_an_interval_lies_inside_the_values_and_is_the_same_again(groups: list[list[float]]) -> None:
+    low, high = stats.bootstrap(groups, resamples=200)
+    pooled = [v for g in groups for v in g]
+    assert min(pooled) <= low <= high <= max(pooled)
+    assert stats.bootstrap(groups, resamples=200) == (low, high)
+
+
+def test_the_interval_covers_the_true_median() -> None:
+    """Six launches of five independent values: the 95 % interval holds the truth in most of 80 trials."""
+    rng = random.Random(1)
+    covered = 0
+    for _ in range(80):
+        groups = [[rng.gauss(10, 1) for _ in range(5)] for _ in range(6)]
+        low, high = stats.bootstrap(groups, resamples=300)
+        covered += low <= 10 <= high
+    assert covered >= 70
+
+
+def test_the_interval_knows_that_launches_differ() -> None:
+    """Values that agree within a launch and not between launches: resampling values alone would be far too sure."""
+    groups = [[10.0] * 20, [11.0] * 20, [12.0] * 20]
+    assert stats.bootstrap(groups, resamples=300) == (10.0, 12.0)
