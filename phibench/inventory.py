@@ -60,7 +60,7 @@ def _faster(one: Bandwidth, other: Bandwidth) -> Bandwidth:
 def _read(path: Path) -> dict[str, _Remembered]:
     try:
         known = msgspec.json.decode(path.read_bytes(), type=dict[str, _Remembered])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return {key: old for key, old in known.items() if 0 < (old.bandwidth.read_bytes_s or 0) < math.inf}
 

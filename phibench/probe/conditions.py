@@ -5,6 +5,7 @@ Checked and told, never changed: no governor is set, no process stopped.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import re
@@ -27,9 +28,7 @@ LIMITS = {
 _TEXTS: dict[str, Callable[[float], str]] = {
     "steal_share": lambda share: f"CPU steal {share:.0%} during the run: the host was busy",
     "swapped_in_bytes": lambda count: f"{units.gib(count)} swapped in during the run",
-    "refault_bytes": lambda count: (
-        f"{units.gib(count)} of files dropped and read again during the run: memory is short"
-    ),
+    "refault_bytes": lambda count: f"{units.gib(count)} of files dropped from memory and read again during the run",
     "throttled_periods": lambda count: f"a cgroup quota stopped the process {count:.0f} times during the run",
     "thermal_throttles": lambda _: "the processor slowed down because of heat during the run",
 }
@@ -127,9 +126,10 @@ def _most(counts: Iterable[int | None]) -> int | None:
 
 def _value(look: dict[str, str], key: str) -> float | None:
     try:
-        return float(look[key])
+        value = float(look[key])
     except (KeyError, ValueError):
         return None
+    return value if math.isfinite(value) else None
 
 
 def _gain(before: dict[str, str], after: dict[str, str], key: str) -> float | None:

@@ -1,0 +1,355 @@
+"""The machine card: names, cores, caches, bandwidth, conditions, and what is remembered of them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import DOCKER_V1, GIB, arm, plant, x86
+
+from phibench import files, inventory, probe
+from phibench.nouns import Device, Limits, Machine
+from phibench.probe import conditions, cpu, memory
+from phibench.probe.memory import Bandwidth
+
+# ------------------------------------------------------------------------------------------------ processor
+
+
+def test_a_desktop(tmp_path: Path) -> None:
+    found = cpu.cpu(plant(tmp_path, x86(cores=8, smt=2)))
+    assert found.name == "AMD Ryzen 7 5800X 8-Core Processor"  # without the maker's padding
+    assert (found.physical_cores, found.logical_cores) == (8, 16)
+    assert found.cache_bytes == 32 << 20  # one cache shared by all, counted once
+    assert found.flags == "sse4_2 avx avx2 fma f16c"
+
+
+def test_a_raspberry_pi(tmp_path: Path) -> None:
+    board = "Raspberry Pi 5 Model B Rev 1.0"
+    found = cpu.cpu(plant(tmp_path, arm(*[("0x41", "0xd0b")] * 4, board=board)))
+    assert found.name == f"{board} (4 x Cortex-A76)"
+    assert found.flags == "asimd asimddp"
+    assert found.cache_bytes is None  # this tree does not tell
+    assert "0123456789abcdef" not in repr(found)  # the board's serial number stays where it is
+
+
+def test_big_and_little_cores_and_one_nobody_knows(tmp_path: Path) -> None:
+    parts = [("0x41", "0xd05"), ("0x41", "0xd05"), ("0x41", "0xd0b"), ("0x99", "0xabc")]
+    found = cpu.name(plant(tmp_path, arm(*parts)))
+    assert found == "2 x Cortex-A55 + 1 x Cortex-A76 + 1 x ARM core 0x99/0xabc"
+
+
+def test_two_sockets_have_two_caches(tmp_path: Path) -> None:
+    tree = x86(cores=4, smt=1)
+    for n in range(4):
+        tree[f"sys/devices/system/cpu/cpu{n}/cache/index1/shared_cpu_list"] = "0-1\n" if n < 2 else "2-3\n"
+    assert cpu.cpu(plant(tmp_path, tree)).cache_bytes == 64 << 20
+
+
+def test_an_empty_tree_still_has_a_processor(tmp_path: Path) -> None:
+    found = cpu.cpu(tmp_path)
+    assert found.name.endswith("processor")
+    assert found.logical_cores >= 1
+
+
+# -------------------------------------------------------------------------------------------------- machine
+
+
+def test_this_machine_without_measuring() -> None:
+    found = probe.machine(bandwidth_s=None)
+    (processor,) = found.devices
+    assert processor.kind == "cpu"
+    assert processor.memory_bytes == found.limits.memory_bytes <= found.memory_bytes
+    assert processor.read_bytes_s is None
+    assert processor.basis is None
+    for secret in (socket.gethostname(), getpass.getuser()):
+        assert secret in {"", "root"} or secret not in repr(found)
+
+
+def test_a_recorded_machine_is_not_given_the_bandwidth_of_this_one(tmp_path: Path) -> None:
+    found = probe.machine(bandwidth_s=0.1, root=plant(tmp_path, x86() | DOCKER_V1))
+    assert found.devices[0].read_bytes_s is None
+    assert found.devices[0].memory_bytes == 4 * GIB
+    assert "1.5 cpus" in found.identity
+
+
+def test_what_is_free_now_is_not_part_of_the_identity(tmp_path: Path) -> None:
+    one = probe.machine(root=plant(tmp_path / "one", x86(free_gib=20)))
+    other = probe.machine(root=plant(tmp_path / "other", x86(free_gib=2)))
+    assert one.limits.free_bytes != other.limits.free_bytes
+    assert one.identity == other.identity
+
+
+# ------------------------------------------------------------------------------------------------ bandwidth
+
+
+@given(st.integers(1, 512), st.integers(0, 1 << 42), st.one_of(st.none(), st.integers(1, 1 << 31)))
+def test_arrays_are_larger_than_caches_and_small_against_free_memory(
+    threads: int, free: int, cache: int | None
+) -> None:
+    size, least = memory.array_bytes(threads, free, cache)
+    assert size <= free // 4
+    assert least >= 4 * (cache or 0)
+    assert size >= least or size == free // 4
+
+
+def test_too_little_memory_is_a_reason_not_an_error() -> None:
+    found = memory.read_bandwidth(0.1, 2, free_bytes=1 << 20, cache_bytes=32 << 20)
+    assert found.read_bytes_s is None
+    assert "512 MiB" in found.because
+
+
+@given(st.integers(1, 1024))
+def test_sweep_is_in_range_and_starts_with_all(threads: int) -> None:
+    counts = memory.sweep(threads)
+    assert counts[0] == threads
+    assert len(set(counts)) == len(counts)
+    assert {1, threads} <= set(counts) <= set(range(1, threads + 1))
+
+
+def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ROUND_S", 0.002)
+    found = memory.measure(0.05, 2, 8 << 20)
+    assert found.read_bytes_s
+    assert 1e8 < found.read_bytes_s < 1e14
+    assert found.rounds >= 5
+    assert found.read_bytes_s == max(found.by_threads.values())
+    assert found.by_threads[str(found.threads)] == found.read_bytes_s
+    assert 0 <= found.ran < 1.5
+
+
+def test_the_child_process_prints_one_json_line() -> None:
+    command = [sys.executable, "-W", "error", "-m", "phibench.probe.memory", "--seconds", "0.1"]
+    done = subprocess.run(
+        [*command, "--threads", "1", "--bytes", "4194304"], capture_output=True, check=True, timeout=60
+    )
+    found = msgspec.json.decode(done.stdout, type=Bandwidth)
+    assert found.read_bytes_s
+    assert found.array_bytes == 4 << 20
+    assert done.stderr == b""
+
+
+# ------------------------------------------------------------------------------------------------ inventory
+
+FAST = Bandwidth(read_bytes_s=41e9, because="threaded np.dot, 2 of 2 threads")
+SLOW = Bandwidth(read_bytes_s=9e9, because="threaded np.dot; too low: busy", ran=0.3)
+NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
+
+
+class Measure:
+    """Stands for three seconds of measuring: answers in turn, and counts."""
+
+    def __init__(self, *answers: Bandwidth) -> None:
+        self.answers, self.calls = list(answers), 0
+
+    def __call__(self, here: Machine, seconds: float) -> Bandwidth:
+        self.calls += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def _measure(monkeypatch: pytest.MonkeyPatch, *answers: Bandwidth) -> Measure:
+    measure = Measure(*answers)
+    monkeypatch.setattr(probe, "bandwidth", measure)
+    return measure
+
+
+def test_bandwidth_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, FAST)
+    first, second = inventory.here(), inventory.here()
+    assert measure.calls == 1
+    assert first.devices == second.devices
+    assert second.devices[0].read_bytes_s == 41e9
+    assert second.devices[0].basis == "probed"
+    assert inventory.here(bandwidth=False).devices[0].read_bytes_s == 41e9
+
+
+def test_without_bandwidth_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, FAST)
+    assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
+    assert measure.calls == 0
+
+
+def test_other_limits_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, FAST, SLOW)
+    inventory.here()
+    quick = probe.machine(bandwidth_s=None)
+    narrow = msgspec.structs.replace(quick, limits=msgspec.structs.replace(quick.limits, cpus=0.5))
+    monkeypatch.setattr(probe, "machine", lambda **_: narrow)
+    assert inventory.here().devices[0].read_bytes_s == 9e9
+    assert measure.calls == 2
+    assert len(json.loads((files.cache_dir() / "machine.json").read_bytes())) == 2
+
+
+def test_a_failure_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, NONE, FAST)
+    assert inventory.here().devices[0].because.startswith("not measured")
+    assert inventory.here().devices[0].read_bytes_s == 41e9
+    assert measure.calls == 2
+
+
+def test_a_disturbed_figure_is_tried_again_later_and_the_better_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, SLOW, FAST, SLOW)
+    assert inventory.here().devices[0].read_bytes_s == 9e9
+    inventory.here()
+    assert measure.calls == 1  # not for every command
+    monkeypatch.setattr(inventory, "_RETRY_S", -1)
+    assert inventory.here().devices[0].read_bytes_s == 41e9
+    inventory.here()
+    assert measure.calls == 2  # a figure without disturbance stays
+    assert inventory.here(anew=True).devices[0].read_bytes_s == 9e9  # asked for: takes what it gets
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"a": 1}',
+        b'{"a": {"at": 0}}',
+        b"[" * 100_000,
+        b"null",
+        b'{"a": {"x": ' + b"[" * 100_000,
+    ],
+)
+def test_a_damaged_cache_is_measured_anew_and_rewritten(monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
+    measure = _measure(monkeypatch, FAST)
+    path = files.cache_dir() / "machine.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    inventory.here()
+    inventory.here()
+    assert measure.calls == 1
+
+
+def test_a_nonsense_figure_in_the_cache_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _measure(monkeypatch, FAST)
+    inventory.here()
+    path = files.cache_dir() / "machine.json"
+    path.write_text(path.read_text().replace("41000000000.0", "-1.0"))
+    assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _measure(monkeypatch, FAST)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "file" / "below"))
+    assert inventory.here().devices[0].read_bytes_s == 41e9
+
+
+def test_card_of_a_described_machine() -> None:
+    machine = Machine(
+        name="Laptop", os="linux", arch="x86_64", physical_cores=8, logical_cores=16, memory_bytes=32 * GIB,
+        devices=(
+            Device(kind="cpu", name="Ryzen 7", memory_bytes=16 * GIB, read_bytes_s=41.2e9, basis="probed",
+                   because="threaded np.dot; too low: its threads had a core only 41% of the time"),
+            Device(kind="cuda:0", name="RTX 4060"),
+        ),
+        limits=Limits(cpus=1.5, threads=2, memory_bytes=16 * GIB, free_bytes=10 * GIB,
+                      notes=("cgroup limits cpus to 1.5",)),
+    )  # fmt: skip
+    lines = inventory.card(machine)
+    text = dict(lines)
+    assert text["CPU"] == "Ryzen 7"
+    assert text["Usable cpus"].startswith("1.5 of 16")
+    assert text["Memory"] == "16 GiB usable of 32 GiB"
+    assert text["Free now"] == "10 GiB"
+    assert text["Read bandwidth"] == "41.2 GB/s (measured)"
+    assert [value for label, value in lines if label == "Note"] == [
+        "read bandwidth is too low: its threads had a core only 41% of the time",
+        "cgroup limits cpus to 1.5",
+    ]
+    assert ("Device cuda:0", "RTX 4060") in lines
+
+
+def test_card_says_why_there_is_no_bandwidth() -> None:
+    quick = probe.machine(bandwidth_s=None)
+    assert ("Read bandwidth", "not measured") in inventory.card(quick)
+    assert ("Read bandwidth", NONE.because) in inventory.card(probe.with_bandwidth(quick, NONE))
+
+
+def test_software_and_backends_name_nobody() -> None:
+    found = inventory.software()
+    assert {"python", "phibench", "numpy", "psutil", "os"} <= set(found)
+    for secret in (socket.gethostname(), getpass.getuser()):
+        assert secret in {"", "root"} or secret not in " ".join(found.values())
+    rows = dict(inventory.backends())
+    assert {"null", "llama_cpp"} <= set(rows)
+    assert rows["llama_cpp"][0].isdigit() or "pip install 'phibench[llama-cpp]'" in rows["llama_cpp"]
+
+
+# ----------------------------------------------------------------------------------------------- conditions
+
+
+def test_conditions_of_a_recorded_machine(tmp_path: Path) -> None:
+    tree = x86(cores=2, smt=1) | DOCKER_V1 | {
+        "proc/loadavg": "3.80 2.00 1.00 2/300 4000\n",
+        "proc/stat": "cpu  100 20 30 800 10 0 5 35 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n",
+        "proc/vmstat": "pswpin 3\nworkingset_refault_file 5\npgmajfault 7\n",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "4\n",
+        "sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count": "9\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
+    }  # fmt: skip
+    found = conditions.look(plant(tmp_path, tree))
+    assert found["load_1m"] == "3.8"
+    assert (found["cpu_ticks"], found["steal_ticks"]) == ("1000", "35")
+    assert found["major_faults"] == "7"
+    assert found["throttled_periods"] == "7"
+    assert found["thermal_throttles"] == "9"
+    assert found["governor"] == "performance"
+    assert "avx2" in found["instruction_sets"]
+
+
+def test_conditions_here_are_plain_text() -> None:
+    found = conditions.look()
+    assert int(found["cpus"]) >= 1
+    assert msgspec.json.decode(msgspec.json.encode(found), type=dict[str, str]) == found
+    assert socket.gethostname() not in found.values()
+
+
+def test_a_quiet_run_has_no_warning() -> None:
+    before = {"cpus": "8", "load_1m": "0.3", "cpu_ticks": "1000", "steal_ticks": "10", "throttled_periods": "4"}
+    after = before | {"cpu_ticks": "3000", "steal_ticks": "11"}
+    assert conditions.delta(before, after) == {"throttled_periods": "0", "steal_share": "0.0005"}
+    assert conditions.warnings(before, after) == ()
+
+
+def test_everything_that_can_go_wrong_is_said() -> None:
+    names = ("steal_ticks", "swapped_in_bytes", "refault_bytes", "throttled_periods", "thermal_throttles")
+    before = dict.fromkeys(names, "0") | {"cpus": "2", "load_1m": "3.8", "cpu_ticks": "1000", "power": "mains"}
+    after = dict.fromkeys(names, str(1 << 30)) | {"cpu_ticks": "2000", "steal_ticks": "120", "power": "battery"}
+    said = conditions.warnings(before, after)
+    assert said[0] == "CPU steal 12% during the run: the host was busy"
+    assert len(said) == 7
+    assert "1 GiB swapped in during the run" in said
+    assert "ran on battery" in said
+
+
+counters = st.dictionaries(
+    st.sampled_from(["cpus", "load_1m", "cpu_ticks", "steal_ticks", "refault_bytes", "major_faults", "power"]),
+    st.one_of(st.text(max_size=9), st.sampled_from(["nan", "inf", "-inf", "1e999"]), st.integers(-5, 10**18).map(str)),
+)
+
+
+@given(counters, counters)
+def test_no_look_from_a_file_breaks_the_comparison(before: dict[str, str], after: dict[str, str]) -> None:
+    for value in conditions.delta(before, after).values():
+        assert float(value) >= 0
+    conditions.warnings(before, after)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_in_the_counters_is_left_out(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    root = tmp_path_factory.mktemp("tree")
+    for name in ("proc/loadavg", "proc/stat", "proc/vmstat", "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(raw)
+    assert all(value.isprintable() for value in conditions.look(root).values())
