@@ -37,10 +37,10 @@ $(VENV)/run: pyproject.toml constraints.txt
 	$(call install,llama-cpp$(comma)dashboard)
 
 $(VENV)/test: $(VENV)/run
-	$(call install,llama-cpp$(comma)dashboard$(comma)gpu$(comma)test)
+	$(call install,llama-cpp$(comma)dashboard$(comma)test)
 
 $(VENV)/lint: $(VENV)/test
-	$(call install,llama-cpp$(comma)dashboard$(comma)gpu$(comma)dev)
+	$(call install,llama-cpp$(comma)dashboard$(comma)dev)
 
 comma := ,
 

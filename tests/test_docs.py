@@ -1,0 +1,120 @@
+"""The documents stay true: their commands parse and run, and nothing a user can meet is missing from the README."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Phibench
+
+from phibench import catalog, cli, errors, files
+from phibench.nouns import Machine
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    for block in re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        yield from (line for line in block.splitlines() if line.strip())
+
+
+def commands() -> list[list[str]]:
+    """The words after ``phibench`` of every command in the README's shell blocks."""
+    lines = (shlex.split(line, comments=True) for line in shell_lines(README))
+    return [words[1:] for words in lines if words and words[0] == "phibench"]
+
+
+def parse(words: list[str]) -> tuple[str, dict[str, object]]:
+    name, command, rest = cli.cli.resolve_command(cli.cli.make_context("phibench", [*words]), words)
+    assert name is not None
+    assert command is not None
+    return name, command.make_context(name, list(rest)).params
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_of_the_readme_parses(words: list[str]) -> None:
+    parse(words)
+
+
+CHEAP = ("models", "results", "recommend", "cache")
+
+
+@pytest.mark.parametrize("words", [w for w in commands() if w[0] in CHEAP], ids=" ".join)
+def test_every_command_that_only_reads_runs(
+    words: list[str], phibench: Phibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    done = phibench(*words)
+    assert done.code in ((0, errors.NOTHING_FITS) if words[0] == "recommend" else (0,)), done.err
+
+
+@pytest.mark.parametrize("words", [w for w in commands() if w[0] == "run" and ".gguf" not in str(w)], ids=" ".join)
+def test_every_measurement_of_the_readme_runs_without_a_model(words: list[str], phibench: Phibench) -> None:
+    done = phibench(*words, "-b", "null", "-o", "json")
+    assert done.code == 0, done.err
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = {words[0] for words in commands()} | set(re.findall(r"`phibench ([a-z]+)", README))
+    assert shown == set(cli.cli.commands)
+
+
+def test_the_readme_names_every_goal() -> None:
+    for goal in catalog.goals():
+        assert f"`{goal.id}`" in README
+
+
+def test_the_readme_names_every_exit_code_and_no_other() -> None:
+    table = README.split("| exit code | means |")[1].split("\n\n")[0]
+    known = {errors.FAILED, errors.BAD_INPUT, errors.NOTHING_FITS, errors.REGRESSION, errors.INTERRUPTED}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, flags=re.MULTILINE)} == {0} | known
+
+
+def test_the_readme_names_every_variable_that_the_code_reads() -> None:
+    sources = [*(ROOT / "phibench").rglob("*.py"), *(ROOT / "dashboard").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    for name in {*re.findall(r"PHIBENCH_[A-Z_]+\b", code), "XDG_CACHE_HOME", "NO_COLOR"}:
+        assert f"`{name}`" in README
+
+
+def test_the_readme_names_every_extra() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = project.split("[project.optional-dependencies]\n")[1].split("\n\n")[0]
+    for name in re.findall(r"^([a-z-]+) = \[", extras, flags=re.MULTILINE):
+        assert f"`{name}`" in README
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    for page in PAGES:
+        named = re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert set(named) <= targets, page
+
+
+def test_versions_in_the_readme_are_those_that_make_installs() -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    for pin in re.findall(r"[\w-]+==[\w.]+", README):
+        assert pin in pins
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_index_lists_every_page_of_docs() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "machines").glob("*")), ids=lambda p: p.name)
+def test_described_machines_can_be_read(path: Path) -> None:
+    assert files.read_strict(path, Machine).devices

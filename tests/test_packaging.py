@@ -1,0 +1,196 @@
+"""What is installed from a wheel works anywhere; `make` sets up once, and again after it was cut off."""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from phibench import __version__
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source archive, built offline by the real build backend."""
+    folder = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel alone, installed into an empty folder; its dependencies come from this environment."""
+    target = tmp_path_factory.mktemp("site")
+    (wheel,) = dist.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True, timeout=120)
+    return target
+
+
+def phibench(installed: Path, where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "phibench", *arguments],
+        cwd=where, env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_wheel_carries_data_beside_the_code(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    assert wheel.name == f"phibench-{__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for needed in (
+        "phibench/py.typed",
+        "phibench/__main__.py",
+        "phibench/catalog/quantizations.toml",
+        "phibench/catalog/gguf_types.json",
+        "phibench/catalog/variants/phi-4-mini-instruct.toml",
+        "phibench/catalog/goals/chat.toml",
+        "phibench/_data/suites/quick.toml",
+        "phibench/_data/suites/latency.toml",
+        "phibench/_data/dashboard/app.py",
+    ):
+        assert needed in names
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"phibench", f"phibench-{__version__}.dist-info"}  # no top-level `dashboard` or `tests`
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".part")]
+
+
+@pytest.mark.parametrize("folder", ["suites", "dashboard"])
+def test_every_data_file_of_the_checkout_is_in_the_wheel(installed: Path, folder: str) -> None:
+    here = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*") if p.suffix in {".toml", ".py"}}
+    there = installed / "phibench" / "_data" / folder
+    assert here <= {p.relative_to(there) for p in there.rglob("*")}
+
+
+def test_the_metadata_tells_what_a_user_must_know(installed: Path) -> None:
+    (info,) = installed.glob("*.dist-info")
+    meta = email.message_from_bytes((info / "METADATA").read_bytes())
+    assert meta["Version"] == __version__
+    assert meta["Requires-Python"] == ">=3.11"
+    assert meta["License-Expression"] == "MIT"
+    assert (info / "licenses" / "LICENSE").is_file()
+    assert {"llama-cpp", "onnxruntime", "torch", "dashboard", "gpu", "hub"} <= set(meta.get_all("Provides-Extra", []))
+    assert "phibench = phibench.cli:main" in (info / "entry_points.txt").read_text()
+
+
+def test_the_source_archive_can_be_tested(dist: Path) -> None:
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.split("/", 1)[1] for name in tar.getnames()}
+    wanted = {"Makefile", "constraints.txt", "scripts/preflight.py", "tests/test_packaging.py", "suites/quick.toml"}
+    assert wanted | {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml"} <= names
+    assert not [name for name in names if name.startswith((".venv", "shared", "results/")) and "example" not in name]
+
+
+def test_an_installed_phibench_works_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    done = phibench(installed, tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "recommend" in done.stdout
+    done = phibench(installed, tmp_path, "models", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert '"phi-4-mini-instruct"' in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_installed_phibench_finds_its_suites(installed: Path, tmp_path: Path) -> None:
+    results = str(tmp_path / "results")
+    done = phibench(installed, tmp_path, "run", "quick", "-b", "null", "-r", "1", "--results", results, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[")
+
+
+def test_constraints_pin_every_requirement_by_version_alone() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = {}
+    for line in lines:
+        found = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)", line)
+        assert found, line
+        pins[normal(found[1])] = found[2]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installed_by_make = ("llama-cpp", "dashboard", "gpu", "test", "dev")
+    wanted = project["dependencies"] + [r for x in installed_by_make for r in project["optional-dependencies"][x]]
+    names = {normal(re.split(r"[<>=\[; ]", requirement)[0]) for requirement in wanted} - {"phibench"}
+    assert names <= set(pins)
+    assert pins["torch"] == "2.13.0"
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# ------------------------------------------------------------------------------------------------ make
+
+STAND_IN = """#!/bin/sh
+# Instead of Python: makes a .venv without downloads, and notes what was asked of it.
+case "$*" in
+*preflight*) ;;
+"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >>log ;;
+"-m pip"*) echo pip >>log; test ! -e cut-off ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    if not shutil.which("make"):
+        pytest.skip("no make here")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+        os.utime(tmp_path / name, (1e9, 1e9))
+    (tmp_path / "python").write_text(STAND_IN)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def make_setup(checkout: Path) -> tuple[int, list[str]]:
+    """Exit code of `make setup`, and what it did: "venv", "pip"."""
+    log = checkout / "log"
+    log.write_text("")
+    command = ["make", "setup", f"PYTHON={checkout / 'python'}"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, timeout=60, check=False)
+    return done.returncode, log.read_text().split()
+
+
+def test_setup_is_done_once(checkout: Path) -> None:
+    assert make_setup(checkout) == (0, ["venv", "pip"])
+    assert make_setup(checkout) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_setup_follows_what_it_depends_on(checkout: Path, name: str) -> None:
+    make_setup(checkout)
+    os.utime(checkout / name, (4e9, 4e9))
+    assert make_setup(checkout) == (0, ["pip"])
+
+
+def test_a_setup_that_was_cut_off_is_never_believed_complete(checkout: Path) -> None:
+    (checkout / "cut-off").touch()
+    code, did = make_setup(checkout)
+    assert (code != 0, did) == (True, ["venv", "pip"])
+    (checkout / "cut-off").unlink()
+    assert make_setup(checkout) == (0, ["venv", "pip"])
+    assert make_setup(checkout) == (0, [])
+
+
+def test_a_venv_made_by_hand_is_kept(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(checkout / "python", checkout / ".venv" / "bin" / "python")
+    assert make_setup(checkout) == (0, ["pip"])
