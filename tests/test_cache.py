@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phibench.nouns import PhibenchError
+from phibench.synth import cache
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def fill(sizes: dict[str, int]) -> dict[str, Path]:
+    """Files of these sizes, the first used longest ago."""
+    cache.folder().mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for age, (name, size) in enumerate(sizes.items()):
+        paths[name] = cache.folder() / f"{name}.gguf"
+        paths[name].write_bytes(bytes(size))
+        os.utime(paths[name], (1_000 + age, 1_000 + age))
+    return paths
+
+
+def names() -> list[str]:
+    return [path.stem for path, _, _ in cache.entries()]
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Says how much is free; the real disk of the tester has nothing to do with it."""
+
+    def free(count: int) -> None:
+        monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(0, 0, count))
+
+    free(1 << 40)
+    return free
+
+
+def test_entries_are_least_recently_used_first(disk: object) -> None:
+    assert cache.entries() == ()
+    paths = fill({"a": 10, "b": 20, "c": 30})
+    assert [(path.stem, size) for path, size, _ in cache.entries()] == [("a", 10), ("b", 20), ("c", 30)]
+    cache.touch(paths["a"])
+    assert names() == ["b", "c", "a"]
+    cache.touch(Path("gone"))  # nothing to mark, nothing said
+
+
+def test_clear_frees_everything(disk: object) -> None:
+    fill({"a": 10, "b": 20})
+    (cache.folder() / ".c.gguf.1234.part").write_bytes(b"left by a killed process")
+    assert cache.clear() == 30
+    assert [p.name for p in cache.folder().iterdir()] == [".lock"]
+    assert cache.clear() == 0
+
+
+def test_the_limit(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    assert cache.limit_bytes() == 40_000_000_000
+    disk(10_000)  # type: ignore[operator]
+    fill({"a": 4_000})
+    assert cache.limit_bytes() == 7_000  # half of what the disk could give us
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "3GB")
+    assert cache.limit_bytes() == 3 * 10**9
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "plenty")
+    with pytest.raises(PhibenchError, match="'plenty' is not a size"):
+        cache.limit_bytes()
+
+
+def test_room_is_made_from_the_least_recently_used(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "1000")
+    fill({"a": 300, "b": 300, "c": 300})
+    cache.make_room(100)
+    assert names() == ["a", "b", "c"]
+    cache.make_room(101)
+    assert names() == ["b", "c"]
+    cache.make_room(1000)
+    assert names() == []
+
+
+def test_a_file_to_be_replaced_goes_first(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "1000")
+    paths = fill({"a": 300, "b": 300, "cut": 300})
+    cache.make_room(400, replacing=paths["cut"])
+    assert names() == ["a", "b"]
+
+
+def test_a_small_disk_evicts_below_the_limit(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "1000")
+    disk(50)  # type: ignore[operator]
+    fill({"a": 100, "b": 100})
+    cache.make_room(120)
+    assert names() == ["b"]
+
+
+def test_impossible_wishes_delete_nothing(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "5GB")
+    fill({"a": 100})
+    with pytest.raises(PhibenchError, match=r"9\.06 GB is more than the cache may hold \(5 GB\).*LIMIT=10GB") as error:
+        cache.make_room(9_059_000_000)
+    assert error.value.exit_code == 1
+    disk(1_000)  # type: ignore[operator]
+    with pytest.raises(PhibenchError, match=r"does not fit in .* PHIBENCH_CACHE"):
+        cache.make_room(2_000)
+    assert names() == ["a"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 400), max_size=6), st.integers(1, 1000))
+def test_what_stays_fits_and_was_used_last(
+    monkeypatch: pytest.MonkeyPatch, disk: object, sizes: list[int], needed: int
+) -> None:
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "1000")
+    cache.clear()
+    fill({f"file{i}": size for i, size in enumerate(sizes)})
+    cache.make_room(needed)
+    left = [size for _, size, _ in cache.entries()]
+    assert left == sizes[len(sizes) - len(left) :]
+    assert not left or sum(left) + needed <= 1000
+    evicted = sizes[: len(sizes) - len(left)]
+    assert not evicted or sum(left) + evicted[-1] + needed > 1000  # no more than needed
+
+
+def test_one_writer_at_a_time(disk: object) -> None:
+    heard: list[int] = []
+
+    def second(done: int) -> None:
+        heard.append(done)
+        raise InterruptedError
+
+    with cache.only_writer():
+        (cache.folder() / ".x.part").write_bytes(bytes(77))
+        with pytest.raises(InterruptedError), cache.only_writer(second):
+            pass
+    assert heard == [77]
+
+
+def test_a_cache_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(PhibenchError, match=r"cannot use the cache .*set PHIBENCH_CACHE"), cache.only_writer():
+        pass
