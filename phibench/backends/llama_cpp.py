@@ -48,6 +48,8 @@ KV_TYPES = {
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
 _BUFFERS = {"cpu": ("CPU",), "cuda": ("CUDA",), "rocm": ("ROCm", "HIP"), "vulkan": ("Vulkan",),
             "metal": ("Metal", "MTL"), "xpu": ("SYCL",)}  # fmt: skip
+# Hidden states alive at once, with and without flash attention: read from the engine's log (docs/memory.md)
+_STATES = {"phi2": (2, 10), "phi3": (4, 7), "phimoe": (4, 5)}
 _RUNTIME_BYTES = 120 << 20  # Python, numpy and the libraries, resident before a model is opened; see docs
 
 
@@ -87,7 +89,7 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Nee
     flash = _FLASH[options["flash_attn"]] != _FLASH["off"]
     logits = batch * shape.vocab * 4
     scores = 0 if flash else batch * padded * shape.heads * 4
-    states = batch * ((4 if flash else 10) * shape.hidden + (shape.ffn if shape.experts else 0)) * 4
+    states = batch * (_STATES[shape.architecture][not flash] * shape.hidden + shape.ffn * bool(shape.experts)) * 4
     mask = batch * padded * 2
     return Need(
         weights_bytes=plan.weights_bytes,
