@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import platform
 import re
@@ -75,10 +74,10 @@ def _write(path: Path, known: dict[str, _Remembered]) -> None:
 def card(machine: Machine) -> list[tuple[str, str]]:
     """Label and value of each line of the machine card, a described machine's as well as this one's."""
     limits, processor = machine.limits, machine.device("cpu")
-    cores = f"{machine.physical_cores} cores, {machine.logical_cores} threads"
+    cores = f"{limits.cpus:g} of {machine.logical_cores} ({machine.physical_cores} physical cores)"
     return [
         ("CPU", processor.name if processor else machine.name),
-        ("Usable cpus", f"{limits.cpus:g} of {machine.logical_cores} ({cores}); phibench uses {limits.threads}"),
+        ("Usable cpus", f"{cores}; threads used: {limits.threads}"),
         ("Memory", f"{units.gib(limits.memory_bytes)} usable of {units.gib(machine.memory_bytes)}"),
         ("Free now", units.gib(limits.free_bytes)),
         *((f"Device {d.kind}", d.name) for d in machine.devices if d.kind != "cpu"),
@@ -102,6 +101,8 @@ def _bandwidth_lines(processor: Device) -> Iterator[tuple[str, str]]:
 
 def software() -> dict[str, str]:
     """Versions that a result depends on; what is not installed is left out. No host or user name."""
+    from importlib import metadata
+
     found = {
         "os": _os(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -110,8 +111,8 @@ def software() -> dict[str, str]:
     packages = {"numpy", "psutil", *(engines.load(name).PACKAGE for name in engines.names())} - {"phibench"}
     for package in sorted(packages):
         try:
-            found[package.replace("-", "_")] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            found[package.replace("-", "_")] = metadata.version(package)
+        except metadata.PackageNotFoundError:
             continue
     return found
 

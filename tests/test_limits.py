@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import DOCKER_V1, GIB, HYBRID, arm, plant, v2, x86
 
 from phibench.probe import cgroup, cpu
-from phibench.probe.limits import limits
+from phibench.probe.limits import host_memory, limits
 
 
 def test_without_limits_the_whole_machine_counts(tmp_path: Path) -> None:
@@ -137,6 +138,16 @@ def test_only_efficiency_cores_allowed_are_used(tmp_path: Path) -> None:
         "proc/self/status": "Cpus_allowed_list:\t6-7\n",
     }
     assert limits(plant(tmp_path, tree)).threads == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="Windows has no /proc to miss")
+def test_memory_is_known_in_a_sandbox_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise FileNotFoundError("/proc/meminfo")
+
+    monkeypatch.setattr(psutil, "virtual_memory", missing)
+    total, available = host_memory(tmp_path)
+    assert 0 < available <= total
 
 
 def test_quota_of_version_1_without_limit(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_sweep_is_in_range_and_starts_with_all(threads: int) -> None:
 
 
 def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "ROUND_S", 0.002)
+    monkeypatch.setattr(memory, "ROUND_S", 0.002)  # seconds of a round, which the real thing needs
     found = memory.measure(0.05, 2, 8 << 20)
     assert found.read_bytes_s
     assert 1e8 < found.read_bytes_s < 1e14
@@ -123,6 +123,17 @@ def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.read_bytes_s == max(found.by_threads.values())
     assert found.by_threads[str(found.threads)] == found.read_bytes_s
     assert 0 <= found.ran < 1.5
+
+
+def test_arrays_that_no_memory_holds_are_a_reason(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in memory._SINGLE:  # main sets them; here they go back afterwards
+        monkeypatch.setenv(f"{library}_NUM_THREADS", "1")
+    memory.main(["--seconds", "0.1", "--threads", "2", "--bytes", str(1 << 60)])
+    found = msgspec.json.decode(capfdbinary.readouterr().out, type=Bandwidth)
+    assert found.read_bytes_s is None
+    assert found.because.startswith("not measured")
 
 
 def test_the_child_process_prints_one_json_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,6 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT) -> Machin
     ``bandwidth_s`` seconds go into the read bandwidth of memory; None leaves it unknown, and so does a recorded
     ``root``, which has no memory to read. The host's name appears nowhere.
     """
-    import platform
-
     found = cpu.cpu(root)
     usable = limits.limits(root)
     quick = Machine(

@@ -23,7 +23,7 @@ LIMITS = {
     "refault_bytes": 100 << 20,  # file pages dropped and read again: the model does not fit beside the rest
     "throttled_periods": 0,  # every stop by a quota holds all threads up for the rest of 100 ms
     "thermal_throttles": 0,
-    "load_per_cpu": 0.25,  # before the run: a core in four was busy with something else
+    "load_per_cpu": 0.25,  # before the run: one core in four was busy
 }
 _TEXTS: dict[str, Callable[[float], str]] = {
     "steal_share": lambda share: f"CPU steal {share:.0%} during the run: the host was busy",
@@ -67,7 +67,7 @@ def warnings(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
     found = [say(gained[key]) for key, say in _TEXTS.items() if gained.get(key, 0) > LIMITS[key]]
     load, cpus = _value(before, "load_1m"), _value(before, "cpus")
     if load is not None and cpus and load > LIMITS["load_per_cpu"] * cpus:
-        found.append(f"load average {load:.1f} on {cpus:.0f} cpus before the run: other programs were busy")
+        found.append(f"load average {load:.1f} on {cpus:.0f} cpus just before the run")
     if "battery" in {before.get("power"), after.get("power")}:
         found.append("ran on battery")
     return tuple(found)

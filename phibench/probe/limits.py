@@ -63,7 +63,11 @@ def host_memory(root: Path = cpu.ROOT) -> tuple[int, int]:
         return total, min(total, info.get("MemAvailable", info.get("MemFree", 0)))
     import psutil
 
-    memory = psutil.virtual_memory()
+    try:
+        memory = psutil.virtual_memory()
+    except (OSError, psutil.Error):  # a sandbox without /proc
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     return int(memory.total), int(memory.available)
 
 

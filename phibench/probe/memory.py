@@ -6,7 +6,6 @@ Run by hand: ``python -m phibench.probe.memory --seconds 3`` prints JSON.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import os
@@ -170,19 +169,18 @@ class _Readers:
     def _live(self, index: int) -> None:
         import numpy as np
 
-        with contextlib.suppress(threading.BrokenBarrierError):
+        with contextlib.suppress(threading.BrokenBarrierError, MemoryError):
             try:  # no two pages alike: a host that merges equal pages would make memory look faster
-                pair = tuple(np.arange(self._elements, dtype=np.float32) for _ in range(2))
-            except MemoryError:
-                self._gate.abort()
-                return
-            self._pairs.append((pair[0], pair[1]))
-            self._gate.wait()
-            while True:
+                a, b = (np.arange(self._elements, dtype=np.float32) for _ in range(2))
+                self._pairs.append((a, b))
                 self._gate.wait()
-                if index < self._count:  # few threads read all arrays, or they would read out of the caches
-                    self._spans.append(_read(self._pairs[index :: self._count], self._seconds))
-                self._gate.wait()
+                while True:
+                    self._gate.wait()
+                    if index < self._count:  # few threads read all arrays, or they would read out of the caches
+                        self._spans.append(_read(self._pairs[index :: self._count], self._seconds))
+                    self._gate.wait()
+            finally:
+                self._gate.abort()  # nobody waits for a thread that has ended
 
 
 def _read(pairs: list[Pair], seconds: float) -> _Span:
@@ -204,6 +202,8 @@ def _read(pairs: list[Pair], seconds: float) -> _Span:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    import argparse
+
     from phibench.probe import cpu, limits
 
     os.environ.update({f"{library}_NUM_THREADS": "1" for library in _SINGLE})  # before numpy is imported
@@ -218,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         found = measure(chosen.seconds, threads, size)
     except threading.BrokenBarrierError:
-        found = _unknown(f"no memory for arrays of {units.gib(size)}")
+        found = _unknown(f"a reading thread ended; is there memory for arrays of {units.gib(size)}?")
     sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
 
 
