@@ -182,8 +182,9 @@ def cache(clear: bool, output: str, out: str | None) -> None:
     if clear:
         _note(f"freed {units.gb(stored.clear())}")
         return
-    rows = [{"file": e.path.name, "bytes": e.bytes, "last_used": e.last_used} for e in stored.entries()]
-    _note(f"{units.gb(sum(e.bytes for e in stored.entries()))} of at most {units.gb(stored.limit_bytes())}")
+    found = stored.entries()
+    rows = [{"file": path.name, "bytes": size, "last_used": _when(used)} for path, size, used in found]
+    _note(f"{units.gb(sum(size for _, size, _ in found))} of at most {units.gb(stored.limit_bytes())}")
     _emit(tables.text(rows, output, _width()), out)
 
 
@@ -230,6 +231,12 @@ def _emit(text: str, out: str | None) -> None:
         return
     sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def _when(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _note(text: str) -> None:

@@ -17,20 +17,20 @@ def suite_s(
     Opening the model and writing its file come on top: they depend on a disk that nobody has measured yet.
     """
     low = high = 0.0
-    bases = []
+    parts: list[Estimate] = []
     for workload in suite.workloads():
         once = _once(workload, setup, plan, machine, seen)
         if once is None:
             return None
         fewest, most = _repetitions(suite, once)
         low, high = low + fewest * once.low, high + most * once.high
-        bases.append(once.basis)
+        parts.append(once)
     return Estimate(
         value=(low * high) ** 0.5 * suite.launches,
         low=low * suite.launches,
         high=high * suite.launches,
-        basis=speeds.worst(*bases),
-        because=once.because,
+        basis=speeds.worst(*(part.basis for part in parts)),
+        because=parts[0].because,
     )
 
 

@@ -14,12 +14,26 @@ import msgspec
 
 from phibench.errors import (  # re-exported while modules move to phibench.errors
     BAD_INPUT as BAD_INPUT,
+)
+from phibench.errors import (
     FAILED as FAILED,
+)
+from phibench.errors import (
     INTERRUPTED as INTERRUPTED,
+)
+from phibench.errors import (
     NOTHING_FITS as NOTHING_FITS,
+)
+from phibench.errors import (
     REGRESSION as REGRESSION,
+)
+from phibench.errors import (
     PhibenchError as PhibenchError,
+)
+from phibench.errors import (
     nearest as nearest,
+)
+from phibench.errors import (
     unknown as unknown,
 )
 
@@ -392,6 +406,7 @@ class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
     machine: Machine
     software: dict[str, str]
     conditions: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()  # what in the conditions speaks against the results
     results: tuple[Result, ...] = ()
     example: bool = False  # shipped with phibench: shown, never counted as measured here
 

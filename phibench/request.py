@@ -164,13 +164,11 @@ def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Any]:
 def execute(
     tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False
 ) -> tuple[Run, Path]:
-    """Run with bars on stderr, conditions looked at before and after."""
-    from phibench.probe import conditions
-
+    """Run with bars on stderr."""
     with Show(suite.workloads(), len(tasks) * suite.launches) as show:
         return run.run(
             tasks, suite, machine, folder,
-            software=inventory.software(), tell=show.tell, write=show.write, resume=resume, look=conditions.look,
+            software=inventory.software(), tell=show.tell, write=show.write, resume=resume,
         )  # fmt: skip
 
 
@@ -203,7 +201,7 @@ def dry_text(rows: list[dict[str, Any]], output: str, width: int | None) -> str:
     return tables.text(rows, output, width, _DRY_COLUMNS, "Nothing was started. Opening and writing files come on top.")
 
 
-def _time(row: dict[str, Any]) -> str | None:
+def _time(row: tables.Row) -> str | None:
     if row["time_high_s"] is None:
         return None
     return f"{units.duration(row['time_low_s'])} to {units.duration(row['time_high_s'])} ({row['time_basis']})"

@@ -39,6 +39,7 @@ from phibench.nouns import (
     Suite,
     Workload,
 )
+from phibench.probe import conditions
 from phibench.worker import now, shared
 
 if TYPE_CHECKING:
@@ -150,7 +151,6 @@ def run(
     tell: Tell,
     write: Callable[[int, int], None] | None = None,
     resume: bool = False,
-    look: Callable[[], dict[str, str]] = dict,
 ) -> tuple[Run, Path]:
     """Measure every task, launch by launch (A B A B), saving after every result.
 
@@ -158,7 +158,7 @@ def run(
     results cannot be written.
     """
     done, path = _start(suite, machine, folder, software, resume)
-    before = look()
+    before = conditions.look()
     try:
         for launch in range(suite.launches):
             for task in tasks:
@@ -171,11 +171,16 @@ def run(
             files.write_json(path, done)
         kept = f"; {len(done.results)} results are kept in {path}, --resume goes on" if done.results else ""
         raise InterruptedRunError(f"interrupted{kept}", 130) from None
-    after = look()
-    conditions = {f"before_{k}": v for k, v in before.items()} | {f"after_{k}": v for k, v in after.items()}
-    done = msgspec.structs.replace(done, conditions=conditions)
+    done = _judged(done, before, conditions.look())
     files.write_json(path, done)
     return done, path
+
+
+def _judged(run: Run, before: dict[str, str], after: dict[str, str]) -> Run:
+    """The run with the conditions around it, and what they say against it; a resumed run keeps old doubts."""
+    seen = {f"before_{k}": v for k, v in before.items()} | {f"after_{k}": v for k, v in after.items()}
+    doubts = dict.fromkeys((*run.warnings, *conditions.warnings(before, after)))
+    return msgspec.structs.replace(run, conditions=seen, warnings=tuple(doubts))
 
 
 def _start(suite: Suite, machine: Machine, folder: Path, software: dict[str, str], resume: bool) -> tuple[Run, Path]:

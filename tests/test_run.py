@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from conftest import Phibench
@@ -18,6 +19,7 @@ from conftest import Phibench
 from phibench import catalog, files, run
 from phibench.nouns import Device, Failed, Limits, Machine, Measured, PhibenchError, Setup, Suite
 
+T = TypeVar("T")
 NULL = ("-b", "null", "-o", "json")
 
 
@@ -140,7 +142,7 @@ def worker_of(pid: int) -> int | None:
     return int(found[0]) if found else None
 
 
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> object:
+def wait_for(what: Callable[[], T], seconds: float = 20.0) -> T:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := what():
@@ -180,7 +182,7 @@ def test_what_does_not_fit_is_refused_with_numbers_unless_forced() -> None:
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(512,))
     (task,) = run.prepare((setup,), suite, machine(free_bytes=4 << 30))
     assert task.objection is not None
-    assert re.search(r"needs 9\.\d+ GiB.*may use 4 GiB.*--force", task.objection)
+    assert re.search(r"needs 8\.\d+ GiB.*may use 4 GiB.*--force", task.objection)
     assert run.prepare((setup,), suite, machine(free_bytes=4 << 30), force=True)[0].objection is None
     assert run.prepare((setup,), suite, machine(free_bytes=16 << 30))[0].objection is None
 
@@ -205,7 +207,7 @@ def test_results_that_cannot_be_written_stop_the_run_with_exit_1(phibench: Phibe
     ("words", "says"),
     [
         (("run", "latncy"), "did you mean 'latency'"),
-        (("run", "quick", "-m", "phi-4-mni"), "did you mean 'phi-4-mini"),
+        (("run", "quick", "-m", "phi-4-mni"), "did you mean 'Phi-4-mini'"),
         (("run", "quick", "-q", "Q4_K_X"), "did you mean 'Q4_K_"),
         (("run", "quick", "-b", "lama_cpp"), "did you mean 'llama_cpp'"),
         (("run", "quick", "-p", "0", "-n", "0"), "measures nothing"),
