@@ -215,10 +215,19 @@ def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict
                 "TTFT": cell.get("ttft_s", "not known"),
                 "answer": cell.get("answer_s", "not known"),
                 "memory": cell.get("device_peak_bytes") or cell.get("host_needed_bytes", "not known"),
-                "why": "; ".join(verdict.objections or verdict.unknowns),
+                "why": _why(verdict),
             }
         )
     return rows
+
+
+def _why(verdict: Verdict) -> str:
+    """Objections, else what is not known with the command that settles it, once."""
+    if verdict.objections:
+        return "; ".join(verdict.objections)
+    command = f": {rules.command(verdict.setup)}"
+    texts = [text.removesuffix(command) for text in verdict.unknowns]
+    return "; ".join(texts) + (command if texts != list(verdict.unknowns) else "")
 
 
 def hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
