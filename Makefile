@@ -5,6 +5,7 @@
 #   LLAMA_CPP_WHEEL=path-or-url make run    a ready wheel of llama-cpp-python instead of compiling it
 
 PYTHON ?= python3
+comma := ,
 VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
@@ -25,6 +26,7 @@ help:
 # A marker beside .venv says that pip is at work. Found at the start, it says that pip was cut off, and .venv is
 # made anew (from pip's cache). At the end it becomes the stamp, as old as the start: an edit meanwhile counts.
 define install
+	@command -v $(PYTHON) >/dev/null || { echo "phibench: no $(PYTHON) here; install Python 3.11 or newer" >&2; exit 2; }
 	@$(PYTHON) scripts/preflight.py $(@F)
 	@if [ -e $(UNFINISHED) ] || [ ! -x $(BIN)/python ]; then \
 		touch $(UNFINISHED) && $(PYTHON) -m venv --clear $(VENV); fi
@@ -41,8 +43,6 @@ $(VENV)/test: $(VENV)/run
 
 $(VENV)/lint: $(VENV)/test
 	$(call install,llama-cpp$(comma)dashboard$(comma)dev)
-
-comma := ,
 
 setup: $(VENV)/run
 

@@ -115,6 +115,19 @@ def test_the_index_lists_every_page_of_docs() -> None:
         assert page.name == "README.md" or f"]({page.name})" in index, page.name
 
 
+def test_every_page_that_the_code_names_exists() -> None:
+    for folder in ("phibench", "dashboard", "benchmarks", "suites"):
+        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.toml")]:
+            for page in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+                assert (ROOT / page).is_file(), f"{path.relative_to(ROOT)} names {page}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_page_names_a_folder_of_somebodys_machine(page: Path) -> None:
+    absolute = set(re.findall(r"(?<![\w.:/~>*-])/[a-z]+(?=/)", page.read_text(encoding="utf-8")))
+    assert absolute <= {"/dev", "/etc", "/proc", "/sys", "/usr"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "machines").glob("*")), ids=lambda p: p.name)
 def test_described_machines_can_be_read(path: Path) -> None:
     assert files.read_strict(path, Machine).devices

@@ -194,3 +194,12 @@ def test_a_venv_made_by_hand_is_kept(checkout: Path) -> None:
     (checkout / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(checkout / "python", checkout / ".venv" / "bin" / "python")
     assert make_setup(checkout) == (0, ["pip"])
+
+
+def test_no_python_at_all_is_one_line(checkout: Path) -> None:
+    done = subprocess.run(
+        ["make", "-s", "setup", "PYTHON=python-of-tomorrow"],
+        cwd=checkout, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "no python-of-tomorrow here; install Python 3.11 or newer" in done.stderr
