@@ -1,0 +1,148 @@
+"""DataFrame -> Altair chart. No Streamlit here.
+
+Marks are mid-tones that read on white and on black; text takes the ink of the theme that the page names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from table import SPREADS
+from verdicts import FITS
+
+from phibench.metrics import METRICS
+from phibench.tables import number
+
+MOST = 15  # setups in one chart; more are not read
+BLUE, AMBER, GREY = "#3b82c4", "#d08700", "#8a8f98"  # told apart by colour-blind eyes too
+INK = {"light": "#31333f", "dark": "#e6e8ec"}
+_ROW, _AXIS = 42, 52  # pixels: a line of text above a bar; the axis below all bars
+_LEGEND_HEIGHT = 40
+_TRADE = 420
+_POINTS = 200  # best first
+_GAP = "\N{EM SPACE}"
+_NUMBER = ".3~s"
+_LEGEND = alt.Legend(orient="top", title=None, symbolOpacity=1)
+
+
+def bars(table: pd.DataFrame, metric: str, theme: str) -> alt.LayerChart:
+    """A bar per setup (column ``label``) up to the median, its range or interval as a line; the best on top."""
+    data = _best(table, metric)
+    names = data["label"] + _GAP + data[metric].map(number)
+    data = data.assign(row=names, low=data[f"{metric}_low"], high=data[f"{metric}_high"])
+    unit = METRICS[metric].unit
+    tips = [
+        alt.Tooltip("setup:N", title="Setup"),
+        alt.Tooltip(f"{metric}:Q", title=f"Median, {unit}", format=_NUMBER),
+        alt.Tooltip("low:Q", title="Low", format=_NUMBER),
+        alt.Tooltip("high:Q", title="High", format=_NUMBER),
+        alt.Tooltip("spread:N", title="Low to high is a"),
+        alt.Tooltip("day:N", title="Measured"),
+    ]
+    data = data.assign(spread=data[f"{metric}_spread"].map(SPREADS))
+    base = alt.Chart(data[[metric, "row", "low", "high", "setup", "spread", "day"]]).encode(
+        y=_rows(data["row"], theme), tooltip=tips
+    )
+    x = _x(metric, f"{METRICS[metric].title}, {unit}")
+    bar = base.mark_bar(size=9, color=BLUE, opacity=0.5, cornerRadiusEnd=2).encode(x=x)
+    line = base.mark_rule(strokeWidth=2, color=BLUE).encode(x="low:Q", x2="high:Q")
+    ends = [base.mark_tick(size=9, thickness=2, color=BLUE).encode(x=f"{end}:Q") for end in ("low", "high")]
+    return _sized(alt.layer(bar, line, *ends), _height(len(data)))
+
+
+def gaps(table: pd.DataFrame, theme: str) -> alt.LayerChart:
+    """Time between tokens per setup: p50, p90 and p99 on one line, in ms; the shortest p99 on top."""
+    data = _best(table, "itl_p99_s")
+    names = {f"itl_p{p}_s": f"p{p}" for p in (50, 90, 99)}
+    for column in names:
+        data[column] *= 1e3
+    data = data.assign(
+        row=data["label"] + _GAP + data["itl_p50_s"].map(number) + " to " + data["itl_p99_s"].map(number)
+    )
+    tips = [alt.Tooltip("setup:N", title="Setup")]
+    tips += [alt.Tooltip(f"{column}:Q", title=f"{name}, ms", format=_NUMBER) for column, name in names.items()]
+    base = alt.Chart(data[[*names, "row", "setup"]]).encode(y=_rows(data["row"], theme), tooltip=tips)
+    line = base.mark_rule(strokeWidth=2, color=BLUE, opacity=0.5).encode(
+        x=_x("itl_p50_s", "Gap between tokens, ms"), x2="itl_p99_s:Q"
+    )
+    points = (
+        base.transform_fold(list(names), ["column", "value"])
+        .transform_calculate(percentile="slice(datum.column, 4, 7)")
+        .mark_point(size=70, color=BLUE, opacity=1)
+        .encode(x="value:Q", shape=_shape("percentile", list(names.values()), ["circle", "diamond", "triangle-right"]))
+    )
+    return _sized(alt.layer(line, points), _height(len(data)) + _LEGEND_HEIGHT)
+
+
+def trade(table: pd.DataFrame, against: str, theme: str) -> alt.LayerChart:
+    """Decode speed and its interval against ``quality`` or ``memory``: colour is the verdict, a ring is reckoned."""
+    data = table.head(_POINTS).assign(name=lambda lines: _names(lines, against))
+    title = {"quality": f"Quality, {data['benchmark'].iloc[0]} points", "memory": "Memory needed, GiB"}[against]
+    texts = {
+        "setup": "Setup",
+        "fits": "Fits",
+        "decode_text": "Decode, tok/s",
+        "memory_text": "Memory",
+        "quality_text": "Quality",
+    }
+    scale = alt.Scale(domain=list(FITS.values()), range=[BLUE, AMBER, GREY])
+    base = alt.Chart(data[["decode", "low", "high", "basis", "name", against, *texts]]).encode(
+        x=_x("decode", "Decode, tok/s"),
+        y=alt.Y(f"{against}:Q", title=title, scale=alt.Scale(zero=against == "memory", padding=20)),
+        color=alt.Color("fits:N", scale=scale, legend=_LEGEND),
+        tooltip=[alt.Tooltip(f"{field}:N", title=name) for field, name in texts.items()],
+    )
+    line = base.mark_rule(strokeWidth=2, opacity=0.4).encode(x="low:Q", x2="high:Q")
+    measured, reckoned = "datum.basis == 'measured'", "datum.basis != 'measured'"
+    full = base.transform_filter(measured).mark_point(size=90, shape="diamond", filled=True, opacity=1)
+    ring = base.transform_filter(reckoned).mark_point(size=70, strokeWidth=2, filled=False, opacity=1)
+    middle = data["high"].max() / 2  # a name starts or ends at its point, so that it stays inside the plot
+    text = base.encode(text="name:N", color=alt.value(INK[theme]))
+    left = text.transform_filter(f"datum.decode < {middle}").mark_text(align="left", dx=6, dy=-10, fontSize=12)
+    right = text.transform_filter(f"datum.decode >= {middle}").mark_text(align="right", dx=6, dy=-10, fontSize=12)
+    return _sized(alt.layer(line, ring, full, left, right), _TRADE)
+
+
+def _names(data: pd.DataFrame, against: str) -> list[str]:
+    """A name beside a point only where it runs into no better one's: 30 % of the width, 5 % of the height."""
+    right, height = data["decode"].max(), data[against].max() - data[against].min()
+    named: list[tuple[float, float]] = []
+    names = []
+    for x, y, name in zip(data["decode"], data[against], data["variant"], strict=True):
+        is_free = all(abs(x - a) > 0.3 * right or abs(y - b) > 0.05 * height for a, b in named)
+        names.append(name if is_free else "")
+        named += [(x, y)] if is_free else []
+    return names
+
+
+def _best(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    best = table.sort_values(metric, ascending=METRICS[metric].better == "lower").head(MOST)
+    return best.assign(day=best["when"].dt.strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def _x(column: str, title: str) -> alt.X:
+    return alt.X(f"{column}:Q", title=title, axis=alt.Axis(tickCount=6), scale=alt.Scale(zero=True, nice=True))
+
+
+def _shape(column: str, names: list[str], shapes: list[str]) -> alt.Shape:
+    return alt.Shape(f"{column}:N", scale=alt.Scale(domain=names, range=shapes), legend=_LEGEND)
+
+
+def _rows(order: pd.Series, theme: str) -> alt.Y:
+    """Labels inside the plot, above their bars: setups have long names, and phones are narrow."""
+    axis = alt.Axis(
+        title=None, domain=False, ticks=False, grid=False, labelAlign="left", labelPadding=-2, labelOffset=-9,
+        labelBaseline="bottom", labelLimit=1000, labelFontSize=13, labelColor=INK[theme],
+    )  # fmt: skip
+    return alt.Y("row:N", sort=list(order), axis=axis, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.3))
+
+
+def _sized(chart: Any, height: int) -> alt.LayerChart:
+    sized: alt.LayerChart = chart.properties(height=height).configure_view(strokeWidth=0)
+    return sized
+
+
+def _height(setups: int) -> int:
+    return setups * _ROW + _AXIS
