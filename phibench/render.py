@@ -190,13 +190,16 @@ def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False)
 
 
 def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
-    notes = []
+    """Reasons and notes with the tests that they belong to, then what speaks against a whole run."""
+    said: dict[str, list[str]] = {}
     for row in rows:
         name = " ".join(text for c in (*varied, column("test")) if (text := c.cell(row)))
-        if row["reason"]:
-            notes.append(f"{name}: {row['reason']}")
-        notes += [f"{name}: {note}" for note in row["notes"]]
-    return list(dict.fromkeys(notes))
+        for text in (row["reason"], *row["notes"]):
+            said.setdefault(text, []).append(name)
+    notes = [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items() if text]
+    several = any(c.title == "run" for c in varied)
+    doubts = [f"run {row['run']}: {text}" if several else text for row in rows for text in row["warnings"]]
+    return [*notes, *(f"doubtful: {text}" for text in dict.fromkeys(doubts))]
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

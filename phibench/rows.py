@@ -34,7 +34,7 @@ OWN = {
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "engine_version": "TEXT", "launches": "INTEGER",
     "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT", "run": "TEXT",
-    "example": "BOOLEAN", "conditions": "TEXT",
+    "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
     f"{name}{end}": "TEXT" if end == "_spread" else "REAL"
@@ -86,6 +86,7 @@ def _row(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "run": run.id,
         "example": run.example,
         "conditions": run.conditions,
+        "warnings": list(run.warnings),
         **_claimed(run, measured),
         **_llama_bench(run, first),
         **_timing(run, measured),

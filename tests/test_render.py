@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from phibench import render, tables
-from phibench.nouns import Run, Sample, Setup
-from phibench.rows import LLAMA_BENCH
+from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup
+from phibench.rows import LLAMA_BENCH, OWN
 from phibench.tables import Column, column
 
 replace = msgspec.structs.replace
@@ -40,7 +41,9 @@ def strange(text: str) -> Run:
     )
     whole = run(good, failed(TG, reason=text, setup=setup))
     cpu = replace(whole.machine.devices[0], name=text)
-    return replace(whole, id=text, conditions={text: text}, machine=replace(whole.machine, devices=(cpu,)))
+    return replace(
+        whole, id=text, conditions={text: text}, warnings=(text,), machine=replace(whole.machine, devices=(cpu,))
+    )
 
 
 def row(*results: Any, **fields: Any) -> dict[str, Any]:
@@ -307,6 +310,20 @@ def test_a_failure_says_why_and_is_no_zero() -> None:
     assert not any(re.search(r" 0(\.0+)?\b", line) for line in lines if line.startswith("tg4"))
 
 
+def test_one_reason_is_said_once_for_all_its_tests() -> None:
+    assert table(failed(PP, "no room"), failed(TG, "no room"))[-1] == "pp512, tg4: no room"
+
+
+def test_what_speaks_against_a_run_is_said_below() -> None:
+    doubtful = replace(run(measured(PP), measured(TG)), warnings=("the system swapped",))
+    quiet = run(measured(PP), started="2026-08-01")
+    assert render.rows([doubtful])[0]["warnings"] == ["the system swapped"]
+    assert render.table(render.rows([doubtful])).splitlines()[-1] == "doubtful: the system swapped"
+    both = render.table(render.rows([doubtful, quiet]), 120).splitlines()
+    assert both[-1] == f"doubtful: run {doubtful.id}: the system swapped"
+    assert "the system swapped" in render.FORMATS["md"](render.rows([doubtful]))
+
+
 def test_a_pair_shows_prefill_and_decode_apart() -> None:
     work = workload(512, 8)
     header = next(line for line in table(measured(work), metrics=(*LATENCY, "answer_s")) if "test" in line)
@@ -440,3 +457,14 @@ def test_numbers_have_three_digits_and_no_exponent(value: float, text: str) -> N
     assert "e" not in shown
     if value >= 1e-9 or not value:
         assert float(shown) == pytest.approx(float(text), rel=0.01)
+
+
+# ----------------------------------------------------------------------------------------------- documents
+
+
+def test_the_page_about_results_names_every_field_and_key() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+)`", page))
+    fields = {f.name for noun in (Run, Measured, Failed, Sample, Artifact) for f in msgspec.structs.fields(noun)}
+    assert fields | set(OWN) <= named
+    assert set(render.FORMATS) <= set(re.findall(r"\*\*([a-z]+)\*\*", page))
