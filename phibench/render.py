@@ -219,7 +219,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def sql(rows: Sequence[Row]) -> str:
-    """One table for every run ever (each known column, each time), one transaction; SQLite and PostgreSQL."""
+    """One table for every run ever (each known column, each time), one transaction; for SQLite."""
     names = [*SQL_COLUMNS]
     fields = ",\n".join(f'  "{name}" {SQL_COLUMNS[name]}' for name in names)
     quoted = ", ".join(f'"{name}"' for name in names)
