@@ -12,7 +12,7 @@ from phibench.nouns import FAILED, NOTHING_FITS, Machine, PhibenchError, Setup, 
 
 WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 GOAL = "chat"
-_DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
+DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
 
 
 def quickstart(folder: Path) -> int:
@@ -48,7 +48,8 @@ def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
     why = _obstacle(task)
     if why is None:
         return task, ""
-    for setup in _smaller(task):
+    assert task.plan is not None
+    for setup in smaller_setups(task.plan.weights_bytes):
         smaller = run.prepare((setup,), suite, machine)[0]
         if _obstacle(smaller) is None:
             return smaller, f"{WANTED}: {why}.\nTaking the largest that fits instead: {setup}"
@@ -59,16 +60,20 @@ def _obstacle(task: run.Task) -> str | None:
     if task.objection:
         return task.objection.split(";")[0]
     cache = files.cache_dir()
-    there = next(p for p in (cache, *cache.parents) if p.exists())
-    free = shutil.disk_usage(there).free - _DISK_RESERVE_BYTES
+    free = free_disk_bytes(cache) - DISK_RESERVE_BYTES
     if task.write_bytes > free:
         return f"needs {units.gb(task.write_bytes)} of disk in {cache}, {units.gb(max(free, 0))} are free"
     return None
 
 
-def _smaller(task: run.Task) -> list[Setup]:
-    """Every smaller file of a variant that llama.cpp runs, largest first."""
-    assert task.plan is not None
+def free_disk_bytes(folder: Path) -> int:
+    """Free bytes of the disk on which the folder is, or will be."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free
+
+
+def smaller_setups(below_bytes: int) -> list[Setup]:
+    """Every setup of a variant that the backend runs whose weights are smaller, largest first."""
     found = []
     for variant in catalog.variants():
         runtime = variant.runtime(WANTED.backend)
@@ -76,10 +81,10 @@ def _smaller(task: run.Task) -> list[Setup]:
             continue
         for quantization in catalog.quantizations("gguf"):
             size = plans.plan(variant, quantization.id).weights_bytes
-            if size < task.plan.weights_bytes:
+            if size < below_bytes:
                 setup = Setup(variant=variant.id, quantization=quantization.id, backend=WANTED.backend)
                 found.append((size, setup))
-    return [setup for _, setup in sorted(found, key=lambda pair: -pair[0])]
+    return [setup for _, setup in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
 def next_commands(setup: Setup) -> str:

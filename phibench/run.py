@@ -292,6 +292,7 @@ class _Worker:
     """The worker process and its lines."""
 
     def __init__(self, job: Job) -> None:
+        self._oom_kills = conditions.oom_kills()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
         detached = (
             {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
@@ -338,11 +339,14 @@ class _Worker:
         if self._hung is not None:
             return f"no sign of life for {units.duration(self._hung)}; killed"
         code, last = self._process.returncode, self._tail
-        if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            hint = " (the system ran out of memory?)" if name == "SIGKILL" else ""
-            return f"the worker was ended by {name}{hint}" + (f": {last}" if last else "")
-        return f"the worker left with code {code}" + (f": {last}" if last else "")
+        if code >= 0:
+            return f"the worker left with code {code}" + (f": {last}" if last else "")
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        if name != "SIGKILL":  # what an engine says before it aborts is the reason
+            return f"the worker was ended by {name}" + (f": {last}" if last else "")
+        if (conditions.oom_kills() or 0) > (self._oom_kills or 0):
+            return "the system ran out of memory and ended the worker (SIGKILL)"
+        return "the worker was ended by SIGKILL, from outside"
 
     def close(self) -> None:
         if self._process.poll() is None:

@@ -52,6 +52,11 @@ def look(root: Path = cpu.ROOT) -> dict[str, str]:
     return {key: str(value) for key, value in seen.items() if value is not None}
 
 
+def oom_kills(root: Path = cpu.ROOT) -> int | None:
+    """Processes that the kernel has ended for want of memory since boot; None where it does not count."""
+    return tree.counters(root / "proc/vmstat").get("oom_kill")
+
+
 def delta(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
     """What the counters gained, as text; a counter that one side lacks or that ran backwards is left out."""
     gained = {key: value for key in (*_COUNTERS, *_TICKS) if (value := _gain(before, after, key)) is not None}
