@@ -91,7 +91,7 @@ def test_llama_cpp_loads_and_decodes_it(tmp_path: Path, name: str, quantization:
             batch = api.llama_batch_get_one((api.llama_token * len(ids))(*ids), len(ids))
             assert api.llama_decode(context, batch) == 0
             logits = np.ctypeslib.as_array(api.llama_get_logits_ith(context, -1), (words,))
-            assert np.isfinite(logits).all() and 0.01 < logits.std() < 100, logits
+            assert np.isfinite(logits).all() and 0.01 < logits.std() < 10_000, logits
         print(words, api.llama_model_n_params(model))
         """,
         str(tmp_path / "tiny.gguf"),
@@ -99,6 +99,45 @@ def test_llama_cpp_loads_and_decodes_it(tmp_path: Path, name: str, quantization:
     assert done.returncode == 0, done.stderr
     rope = sum(np.prod(t.shape) for t in plans.plan(tiny(name), "F16", 2).tensors if "rope_" in t.name)
     assert done.stdout.split() == ["1024", str(plans.plan(tiny(name), "F16", 2).parameters + rope)]
+
+
+def test_a_prompt_uses_at_least_14_of_16_experts_in_every_layer(tmp_path: Path) -> None:
+    """The last layer computes one token only, so it uses two."""
+    gguf.write(plans.plan(tiny("phi-3.5-moe-instruct"), "Q4_K_M", layers=16), tmp_path / "tiny.gguf")
+    done = child(
+        """
+        import ctypes, random, numpy as np, llama_cpp.llama_cpp as api
+        from phibench.synth import engine
+        ggml = engine.ggml_base()
+        ggml.ggml_get_name.restype = ctypes.c_char_p
+        ggml.ggml_get_name.argtypes = ggml.ggml_nbytes.argtypes = [ctypes.c_void_p]
+        ggml.ggml_nbytes.restype = ctypes.c_size_t
+        ggml.ggml_backend_tensor_get.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+        used = []
+        def look(tensor, ask, _):
+            wanted = ggml.ggml_get_name(tensor).startswith(b"ffn_moe_argsort")
+            if wanted and not ask:
+                order = np.empty(ggml.ggml_nbytes(tensor) // 4, np.int32)
+                ggml.ggml_backend_tensor_get(tensor, order.ctypes.data, 0, order.nbytes)
+                used.append(len(np.unique(order.reshape(-1, 16)[:, :2])))
+            return wanted or not ask
+        keep = api.llama_log_callback(lambda *_: None)
+        api.llama_log_set(keep, ctypes.c_void_p(0))
+        model = api.llama_model_load_from_file(sys.argv[1].encode(), api.llama_model_default_params())
+        params = api.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = 512
+        params.cb_eval = callback = api.ggml_backend_sched_eval_callback(look)
+        context = api.llama_init_from_model(model, params)
+        ids = (api.llama_token * 512)(*(random.Random(0).sample(range(1024), 512)))
+        assert api.llama_decode(context, api.llama_batch_get_one(ids, 512)) == 0
+        print(*used)
+        """,
+        str(tmp_path / "tiny.gguf"),
+    )
+    assert done.returncode == 0, done.stderr
+    used = [int(word) for word in done.stdout.split()]
+    assert len(used) == 16
+    assert min(used[:-1]) >= 14, used
 
 
 @pytest.mark.parametrize(

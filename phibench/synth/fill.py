@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-VERSION = 1  # raise it when the bytes change, so that cached files are not taken for new ones
+VERSION = 2  # raise it when the bytes change, so that cached files are not taken for new ones
 SCALE = 0.02  # standard deviation; initializer_range of every Phi config in transformers
+# Token embeddings tower over what the layers add. Otherwise attention averages all tokens into one, layer after
+# layer, and deep routers send every token to the same few experts (seen: 8 of 16 in Phi-mini-MoE).
+EMBEDDING_SCALE = 16.0
 SEED = 0
 # Blocks in a pool of about 2 million weights, by weights per block: primes, so that neither rows, nor experts,
 # nor tensors meet the same place of the pool again.
@@ -61,14 +64,14 @@ class Filler:
         if filling not in FILLINGS:
             raise unknown("filling", filling, FILLINGS, f"there are: {', '.join(FILLINGS)}")
         self._draw = FILLINGS[filling]
-        self._pools: dict[str, memoryview] = {}
+        self._pools: dict[tuple[str, float], memoryview] = {}
 
     def chunks(self, tensor: Tensor, index: int) -> Iterator[memoryview]:
         """The bytes of tensor number ``index`` of a plan, in pieces of a few MB."""
         if tensor.type == "F32":  # norms, biases, the router: small, so each is drawn by itself
             yield memoryview(self._drawn(tensor, index).tobytes())
             return
-        pool = self._pool(tensor.type)
+        pool = self._pool(tensor.type, EMBEDDING_SCALE if tensor.name == "token_embd.weight" else SCALE)
         block_bytes = TYPES[tensor.type].block_bytes
         start = index * STRIDE * block_bytes % len(pool)
         left = tensor.bytes
@@ -89,13 +92,13 @@ class Filler:
             values = 1 + np.abs(values)
         return values
 
-    def _pool(self, type_name: str) -> memoryview:
+    def _pool(self, type_name: str, scale: float) -> memoryview:
         import numpy as np
 
-        if type_name not in self._pools:
+        if (type_name, scale) not in self._pools:
             number, block, _ = TYPES[type_name]
             blocks = SLOW_POOL_BLOCKS if type_name.startswith("IQ") else POOL_BLOCKS[block]
             rng = np.random.default_rng((SEED, 1 << 32, number))
-            values = self._draw(rng, blocks * block) * np.float32(SCALE)
-            self._pools[type_name] = memoryview(engine.quantize(type_name, values))
-        return self._pools[type_name]
+            values = self._draw(rng, blocks * block) * np.float32(scale)
+            self._pools[type_name, scale] = memoryview(engine.quantize(type_name, values))
+        return self._pools[type_name, scale]
