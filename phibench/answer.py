@@ -30,7 +30,7 @@ def text(
     output: str,
     width: int | None = None,
 ) -> str:
-    """The ``top`` variants (None: every candidate) as ``table``, ``md`` or ``json``."""
+    """The ``top`` variants (None: every candidate) as ``table``, ``md`` or ``json``; colour where a width is given."""
     if output == "json":
         document = advise.to_json(machine, goal, context, verdicts, top)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
@@ -40,7 +40,7 @@ def text(
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
-    drawn = tables.draw(rows, _COLUMNS, width, caption, color=tables.wants_color())
+    drawn = tables.draw(rows, _COLUMNS, width, caption, color=width is not None and tables.wants_color())
     return "\n".join([drawn, *(part for note in notes for part in tables.wrap(note, width))]) + "\n"
 
 

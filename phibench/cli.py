@@ -72,7 +72,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
     """The Phi family: sizes, KV cache, licence, abilities."""
     from phibench import listing, units
 
-    _emit(listing.text(variant, units.tokens(context) if context else None, output, _width()), out)
+    _emit(listing.text(variant, units.tokens(context) if context else None, output, _width(out)), out)
 
 
 @cli.command()
@@ -111,7 +111,7 @@ def run(**flags: Any) -> None:
     """Run SUITE (latency, quick, a .toml file) over setups."""
     from phibench import request
 
-    sys.exit(request.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width()))
+    sys.exit(request.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width(flags["out"])))
 
 
 @cli.command()
@@ -125,7 +125,7 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
     runs = tuple(files.read_run(Path(p)) for p in paths) if paths else _runs(results)
     if not runs:
         _note(f"no runs in {files.results_dir(results)}; type: phibench run quick")
-    _emit(render.FORMATS[output](render.rows(runs), _width()), out)
+    _emit(render.FORMATS[output](render.rows(runs), _width(out)), out)
 
 
 @cli.command()
@@ -153,7 +153,7 @@ def recommend(
         min_tps=min_tps, max_ttft=max_ttft, thinking_tokens=thinking_tokens,
     )  # fmt: skip
     tokens = units.tokens(context) if context else wanted.context
-    _emit(answer.text(place, wanted, tokens, verdicts, count, output, _width()), out)
+    _emit(answer.text(place, wanted, tokens, verdicts, count, output, _width(out)), out)
     if not advise.fits(verdicts):
         _note("nothing fits: take a shorter --context, looser limits, or more memory")
         sys.exit(NOTHING_FITS)
@@ -185,7 +185,7 @@ def cache(clear: bool, output: str, out: str | None) -> None:
     found = stored.entries()
     rows = [{"file": path.name, "bytes": size, "last_used": _when(used)} for path, size, used in found]
     _note(f"{units.gb(sum(size for _, size, _ in found))} of at most {units.gb(stored.limit_bytes())}")
-    _emit(tables.text(rows, output, _width()), out)
+    _emit(tables.text(rows, output, _width(out)), out)
 
 
 # ------------------------------------------------------------------------------------------------- parts
@@ -216,11 +216,11 @@ def _top(text: str) -> int | None:
     return int(text)
 
 
-def _width() -> int | None:
-    """Columns of the terminal; None where stdout is a file or a pipe, which has no width."""
+def _width(out: str | None) -> int | None:
+    """Columns of the terminal; None where the data goes into a file or a pipe, which has no width."""
     import shutil
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if not out and sys.stdout.isatty() else None
 
 
 def _emit(text: str, out: str | None) -> None:
@@ -257,7 +257,9 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except PhibenchError as error:
-        _note(f"phibench: {error}")
+        from phibench import tables
+
+        _note(f"phibench: {tables.plain(str(error))}")  # it may quote a file from somebody else
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
         guess = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phibench import anchors, backends, catalog, physics, speeds
-from phibench.catalog.plan import Plan
+from phibench import anchors, physics, speeds
 from phibench.nouns import Estimate, Machine, Setup, Suite, Workload
 
 
 def suite_s(
-    setup: Setup, suite: Suite, plan: Plan, machine: Machine, seen: Sequence[anchors.Anchor]
+    setup: Setup, suite: Suite, layers: int | None, machine: Machine, seen: Sequence[anchors.Anchor]
 ) -> Estimate | None:
     """Seconds of warm-up and repetitions in all launches; None where no speed is known.
 
@@ -19,7 +18,7 @@ def suite_s(
     low = high = 0.0
     parts: list[Estimate] = []
     for workload in suite.workloads():
-        once = _once(workload, setup, plan, machine, seen)
+        once = _once(workload, setup, layers, machine, seen)
         if once is None:
             return None
         fewest, most = _repetitions(suite, once)
@@ -35,16 +34,11 @@ def suite_s(
 
 
 def _once(
-    workload: Workload, setup: Setup, plan: Plan, machine: Machine, seen: Sequence[anchors.Anchor]
+    workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[anchors.Anchor]
 ) -> Estimate | None:
     """Seconds of one repetition."""
-    shape = catalog.variant(plan.variant).shape
-    assert shape is not None, "a variant with a plan has a shape"
-    backend = backends.load(setup.backend)
     load = physics.load(
-        plan,
-        shape,
-        kv_bytes_per_token=anchors.kv_bytes_per_token(backend, plan, shape, backends.effective(setup)),
+        physics.sheet(setup, layers),
         prompt_tokens=max(workload.prompt_tokens, 1),
         prompt_depth=workload.depth,
         depth=workload.depth + workload.prompt_tokens + workload.new_tokens / 2,

@@ -177,7 +177,7 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
     seen = anchors.anchors(machine, runs)
     rows = []
     for task in tasks:
-        seconds = effort.suite_s(task.setup, task.suite, task.plan, machine, seen) if task.plan else None
+        seconds = effort.suite_s(task.setup, task.suite, task.layers, machine, seen) if task.plan else None
         rows.append(
             {
                 "setup": str(task.setup),

@@ -169,7 +169,7 @@ def run(
     except KeyboardInterrupt:
         if done.results:
             files.write_json(path, done)
-        kept = f"; {len(done.results)} results are kept in {path}, --resume goes on" if done.results else ""
+        kept = f"; results kept in {path}: {len(done.results)} (--resume goes on)" if done.results else ""
         raise InterruptedRunError(f"interrupted{kept}", 130) from None
     done = _judged(done, before, conditions.look())
     files.write_json(path, done)
