@@ -27,7 +27,7 @@ GRID = (
 def artifact(backend: backends.Backend) -> Artifact:
     if not backend.FORMATS:
         return Artifact(path="", bytes=0, weights="synthetic")
-    return gguf.ensure(tiny.variant(), "Q4_K_M", 2)
+    return gguf.ensure(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 2)
 
 
 def job(backend: backends.Backend, file: Artifact | None = None, device: str = "cpu", **options: str) -> Job:
