@@ -25,12 +25,13 @@ LEGEND = (
     ":violet[published]: a score from the model's makers. :gray[calculated]: arithmetic over every tensor."
 )
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # all that CommonMark lets a backslash disarm
-_SHORTCODE = re.compile(r":(?=[\w+/-]+:)")  # :smile: and :material/home: are replaced after the escapes are read
+# What Streamlit turns into an icon or a link after the escapes are read: :smile: and bare addresses.
+_LATE = re.compile(r":(?=[\w+/-]+:|//)|(?<=www)(?=\.)|@(?=[\w-]+\.)", re.IGNORECASE)
 
 
 def escape(text: str) -> str:
     """Text from a file as Markdown that shows exactly that text: no link, image, HTML, formula or icon."""
-    return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(":\N{WORD JOINER}", plain(text)))
+    return _PUNCTUATION.sub(r"\\\1", _LATE.sub("\\g<0>\N{WORD JOINER}", plain(text)))
 
 
 def nothing_yet(folder: Path) -> None:

@@ -78,10 +78,10 @@ def _labels(table: pd.DataFrame) -> list[str]:
     threads = table["n_threads"].nunique(dropna=False) > 1
     labels = []
     for line in table.to_dict("records"):
-        words = [line["variant"], line["quantization"], *(line[c] for c in varied if line[c])]
+        words = [line["variant"], line["quantization"], *(line[c] for c in varied if isinstance(line[c], str))]
         words += [f"{int(line['n_threads'])} threads"] if threads and pd.notna(line["n_threads"]) else []
         words += ["example"] if line["example"] else []
-        labels.append("  ".join(words))
+        labels.append(" ".join(filter(None, words)))
     return labels
 
 
