@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from phibench import anchors, backends, catalog, predict, rules, speeds, units
+from phibench import anchors, backends, catalog, physics, predict, rules, speeds, units
 from phibench.backends import Backend
-from phibench.catalog import plan as plans
 from phibench.metrics import METRICS
 from phibench.nouns import (
     SCHEMA,
@@ -34,7 +33,10 @@ ESTIMATED = (
     "quality", "quant_kld", "decode_tps", "prefill_tps", "ttft_s", "tpot_s", "answer_s", "host_needed_bytes",
     "device_peak_bytes", "weights_bytes", "kv_bytes", "disk_bytes", "max_context_tokens",
 )  # fmt: skip
-LEGEND = "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet"
+LEGEND = (
+    "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet; "
+    "assumed: rests on a number of thinking tokens that nobody has published"
+)
 _VERDICTS = ("yes", "unknown", "no")
 
 
@@ -134,15 +136,14 @@ def _verdict(
     quantization: Quantization,
 ) -> Verdict:
     setup = Setup(variant=variant.id, quantization=quantization.id, backend=backend.NAME, device=device.kind)
-    plan, need, no_file = None, None, None
+    need, no_file = None, None
     try:
-        plan = plans.plan(variant, quantization.id)
+        sheet = physics.sheet(setup)
     except PhibenchError as error:
         no_file = str(error)
     else:
-        assert variant.shape is not None  # plan() refuses variants without
-        need = backend.need(plan, variant.shape, goal.context, {})
-    estimates = predict.estimates(machine, goal, backend, setup, variant, quantization, plan, seen)
+        need = backend.need(sheet.plan, sheet.shape, goal.context, {})
+    estimates = predict.estimates(machine, goal, setup, quantization, need, seen)
     case = rules.Case(
         machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,
         backend=backend, setup=setup, estimates=estimates, need=need, no_file=no_file,

@@ -7,11 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from phibench import backends, catalog, physics, stats
-from phibench.backends import Backend
-from phibench.catalog import plan as plans
+from phibench import backends, physics, stats
 from phibench.metrics import values
-from phibench.nouns import Device, Machine, Measured, Noun, PhibenchError, Run, Setup, Shape, Workload
+from phibench.nouns import Device, Machine, Measured, Noun, PhibenchError, Run, Setup, Workload
 
 Speed = Literal["decode_tps", "prefill_tps"]
 
@@ -28,11 +26,6 @@ class Anchor(Noun, frozen=True, kw_only=True):
     high: float
     work: float
     seen: str
-
-
-def kv_bytes_per_token(backend: Backend, plan: plans.Plan, shape: Shape, options: dict[str, str]) -> float:
-    """By the backend's own account, over a context long enough that its padding does not show."""
-    return backend.need(plan, shape, 4096, options).kv_bytes / 4096
 
 
 def work(metric: Speed, load: physics.Load, device: Device, threads: int) -> float:
@@ -67,11 +60,10 @@ def _anchors_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list
     first = results[0]
     device = machine.device(first.setup.device)
     try:
-        backend = backends.load(first.setup.backend)
-        load = _load_of(first, backend)
+        if device is None or not backends.load(first.setup.backend).RECOMMENDABLE:
+            return []
+        load = _load_of(first)
     except PhibenchError:
-        return []
-    if device is None or not backend.RECOMMENDABLE:
         return []
     found = []
     for metric in _claimed(run):
@@ -98,15 +90,10 @@ def _claimed(run: Run) -> tuple[Speed, ...]:
     return tuple(m for m in known if m in run.suite.metrics)
 
 
-def _load_of(result: Measured, backend: Backend) -> physics.Load:
-    variant = catalog.variant(result.setup.variant)
-    plan = plans.plan(variant, result.setup.quantization, result.artifact.layers)
-    assert variant.shape is not None  # plan() refuses variants without
+def _load_of(result: Measured) -> physics.Load:
     w = result.workload
     return physics.load(
-        plan,
-        variant.shape,
-        kv_bytes_per_token=kv_bytes_per_token(backend, plan, variant.shape, dict(result.setup.options)),
+        physics.sheet(result.setup, result.artifact.layers),
         prompt_tokens=w.prompt_tokens,
         prompt_depth=w.depth,
         depth=w.depth + w.prompt_tokens + w.new_tokens / 2,

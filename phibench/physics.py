@@ -7,14 +7,14 @@ validated yet.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
-from phibench.nouns import Device, Noun, Shape
-
-if TYPE_CHECKING:
-    from phibench.catalog.plan import Plan
+from phibench import backends, catalog
+from phibench.catalog import plan as plans
+from phibench.catalog.plan import Plan
+from phibench.nouns import Device, Noun, Setup, Shape
 
 Span = tuple[float, float]  # of a rate: (slow, fast); of a time: (short, long)
 KV = "KV"
@@ -27,8 +27,8 @@ KV = "KV"
 #     RTX 3060 0.75, RX 6600 0.70, Arc B70 0.78 (SYCL) and 0.38 (Vulkan).
 #   other, probed: the same against a bandwidth test, which reaches about 0.9 of the data sheet (assumed).
 READ_SHARE: dict[tuple[str, str], Span] = {
-    ("cpu", "probed"): (0.55, 0.90),
-    ("cpu", "spec"): (0.33, 0.81),
+    ("cpu", "probed"): (0.60, 0.90),
+    ("cpu", "spec"): (0.36, 0.81),
     ("other", "spec"): (0.40, 0.86),
     ("other", "probed"): (0.45, 0.95),
 }
@@ -42,18 +42,36 @@ MATRIX_SHARE: dict[str, Span] = {"cpu": (0.05, 0.55), "other": (0.2, 1.0)}
 
 # GB/s of weights that one CPU thread can multiply when they lie in its cache, by tensor type: where this is less
 # than the thread's part of the memory bandwidth, decode waits for arithmetic. ggml's vec_dot in llama-cpp-python
-# 0.3.36 on one Zen 4 core (AVX-512). Only the order of magnitude travels to other CPUs, see THREAD_SHARE.
+# 0.3.36 on one Zen 4 core (AVX-512), best of 40 calls on 2^18 weights; only the order of magnitude travels to
+# other CPUs. The last row is repacked on x86 and so faster than its vec_dot: Q4_K (vec_dot 8.5) is fitted to the
+# 11-14 tok/s above, the others are given the same gain of 2.4 (assumed).
 THREAD_GB_S = {
     "F32": 18.2, "F16": 18.2, "BF16": 16.8, KV: 18.2, "Q8_0": 14.0, "Q6_K": 11.4, "Q5_K": 8.6, "Q5_1": 7.7,
     "Q5_0": 7.5, "Q4_1": 7.1, "IQ4_XS": 7.1, "Q3_K": 5.9, "IQ2_S": 3.2, "IQ3_XXS": 2.8, "IQ3_S": 2.8,
     "IQ2_XS": 2.7, "IQ2_XXS": 2.5, "IQ1_M": 2.0, "IQ1_S": 1.9,
-    "Q4_K": 17.0, "Q4_0": 17.0, "IQ4_NL": 17.0, "Q2_K": 10.2,
+    "Q4_K": 20.6, "Q4_0": 16.5, "IQ4_NL": 16.5, "Q2_K": 12.4,
 }  # fmt: skip
-THREAD_SHARE: Span = (0.5, 1.3)
+THREAD_SHARE: Span = (0.6, 1.6)  # of the above, on another CPU (assumed)
+
+
+class Sheet(Noun, frozen=True, kw_only=True):
+    """What a setup's weights cost, whatever the workload.
+
+    ``streams``: tensor type -> bytes that one decode step reads. ``layer_flops``: of one token, without attention's
+    part that grows with the context; ``head_flops``: of one row of logits.
+    """
+
+    plan: Plan
+    shape: Shape
+    streams: dict[str, float]
+    layer_flops: float
+    head_flops: float
+    disk_bytes: int
+    kv_bytes_per_token: float
 
 
 class Load(Noun, frozen=True, kw_only=True):
-    """What one token costs, whatever the machine.
+    """What one token costs in a workload, whatever the machine.
 
     ``streams``: tensor type -> bytes that one decode step reads (the KV cache under "KV").
     ``prompt_flops``: FLOPs of one prompt token, the mean over the ``prompt_tokens``.
@@ -68,10 +86,12 @@ class Load(Noun, frozen=True, kw_only=True):
         return math.fsum(self.streams.values())
 
 
-def load(
-    plan: Plan, shape: Shape, *, kv_bytes_per_token: float, prompt_tokens: int, prompt_depth: int, depth: float
-) -> Load:
-    """The load of a prompt of ``prompt_tokens`` at ``prompt_depth``, and of a decode step at ``depth``."""
+@functools.lru_cache(maxsize=4096)
+def sheet(setup: Setup, layers: int | None = None) -> Sheet:
+    """Of the whole model, or of a slice of ``layers``. Raises PhibenchError where no file of the setup is known."""
+    variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
+    plan = plans.plan(variant, setup.quantization, layers)
+    assert variant.shape is not None  # plan() refuses variants without
     streams: dict[str, float] = defaultdict(float)
     layer_flops = head_flops = 0.0
     for tensor in plan.tensors:
@@ -82,15 +102,27 @@ def load(
         streams[tensor.type] += tensor.bytes * share
         flops = 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
         if is_head:
-            head_flops += flops  # llama.cpp and torch compute logits for the last token alone
+            head_flops += flops
         else:
             layer_flops += flops
-    streams[KV] = kv_bytes_per_token * depth
+    # by the backend's own account, over a context long enough that its padding does not show
+    kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
+    return Sheet(
+        plan=plan, shape=variant.shape, streams=dict(streams), layer_flops=layer_flops, head_flops=head_flops,
+        disk_bytes=plan.disk_bytes, kv_bytes_per_token=kv_bytes / 4096,
+    )  # fmt: skip
+
+
+def load(sheet: Sheet, *, prompt_tokens: int, prompt_depth: int, depth: float) -> Load:
+    """The load of a prompt of ``prompt_tokens`` at ``prompt_depth``, and of a decode step at ``depth``.
+
+    The head counts once per prompt: llama.cpp and torch compute logits for the last token alone.
+    """
     seen = prompt_depth + prompt_tokens / 2
-    attention = 4.0 * plan.layers * shape.heads * shape.head_dim * seen
+    attention = 4.0 * sheet.plan.layers * sheet.shape.heads * sheet.shape.head_dim * seen
     return Load(
-        streams=dict(streams),
-        prompt_flops=layer_flops + attention + head_flops / max(prompt_tokens, 1),
+        streams={**sheet.streams, KV: sheet.kv_bytes_per_token * depth},
+        prompt_flops=sheet.layer_flops + attention + sheet.head_flops / max(prompt_tokens, 1),
         prompt_tokens=prompt_tokens,
     )
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phibench import anchors, physics, speeds, units
-from phibench.backends import Backend
-from phibench.catalog import plan as plans
-from phibench.nouns import Basis, Device, Estimate, Goal, Machine, Need, Quantization, Setup, Shape, Variant
+from phibench import anchors, backends, catalog, physics, speeds, units
+from phibench.nouns import Basis, Device, Estimate, Goal, Machine, Need, Quantization, Setup, Variant
 
 CONTEXT_STEP = 256  # llama.cpp pads a context to this; finer would only look exact
 
@@ -18,20 +16,22 @@ CONTEXT_STEP = 256  # llama.cpp pads a context to this; finer would only look ex
 def estimates(
     machine: Machine,
     goal: Goal,
-    backend: Backend,
     setup: Setup,
-    variant: Variant,
     quantization: Quantization,
-    plan: plans.Plan | None,
+    need: Need | None,
     seen: Sequence[anchors.Anchor],
 ) -> dict[str, Estimate]:
-    """Everything that can be said about ``setup`` at the goal's workload; without a plan only what is published."""
+    """Everything that can be said about ``setup`` at the goal's workload.
+
+    ``need`` is the backend's at the goal's context; without (no file is known) only what is published can be said.
+    """
+    variant = catalog.variant(setup.variant)
     found = _published(goal, variant, quantization)
     device = machine.device(setup.device)
-    if plan is None or device is None:
+    if need is None or device is None:
         return found
-    found |= _sizes(machine, goal, backend, device, variant, plan)
-    return found | _speeds(machine, goal, backend, setup, variant, plan, seen)
+    found |= _sizes(machine, goal, setup, device, variant, need)
+    return found | _speeds(machine, goal, setup, variant, seen)
 
 
 def benchmark(estimate: Estimate) -> str:
@@ -74,12 +74,12 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
 
 
 def _sizes(
-    machine: Machine, goal: Goal, backend: Backend, device: Device, variant: Variant, plan: plans.Plan
+    machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need
 ) -> dict[str, Estimate]:
-    need = backend.need(plan, _shape(variant), goal.context, {})
+    sheet = physics.sheet(setup)
     found = {
-        "disk_bytes": _fixed(plan.disk_bytes, "exact", "every tensor, header and tokenizer"),
-        "weights_bytes": _fixed(plan.weights_bytes, "exact", "every tensor"),
+        "disk_bytes": _fixed(sheet.disk_bytes, "exact", "every tensor, header and tokenizer"),
+        "weights_bytes": _fixed(need.weights_bytes, "exact", "every tensor"),
         "kv_bytes": _fixed(need.kv_bytes, "exact", f"context of {goal.context} tokens"),
     }
     parts = {
@@ -94,36 +94,37 @@ def _sizes(
         found["device_peak_bytes"] = _fixed(needed_bytes(need, device), "exact", told)
     free = free_bytes(machine, device)
     if free is not None and variant.context_tokens:
-        most = _longest(backend, plan, variant, device, free)
+        most = _longest(setup, variant.context_tokens, device, free)
         found["max_context_tokens"] = _fixed(most, "exact", f"{units.gib(free)} free on {device.kind}")
     return found
 
 
-def _longest(backend: Backend, plan: plans.Plan, variant: Variant, device: Device, free: int) -> int:
-    """The longest context that fits into ``free``; 0 where not even the weights do. Memory grows with context."""
-    shape = _shape(variant)
-    most = variant.context_tokens or 0
+def _longest(setup: Setup, most: int, device: Device, free: int) -> int:
+    """The longest context up to ``most`` that fits into ``free``; 0 where not even the weights do.
 
-    def is_room(tokens: int) -> bool:
-        return needed_bytes(backend.need(plan, shape, tokens, {}), device) <= free
+    Memory grows with the context, nearly in a line: so the next guess is where that line meets ``free``.
+    """
+    sheet, need = physics.sheet(setup), backends.load(setup.backend).need
 
-    if is_room(most):
+    def spare(tokens: int) -> int:
+        return free - needed_bytes(need(sheet.plan, sheet.shape, tokens, dict(setup.options)), device)
+
+    if (lack := -spare(most)) <= 0:
         return most
-    low, high = 0, -(-most // CONTEXT_STEP)  # in steps: low fits (or is nothing), high does not
+    low, high = 1, -(-most // CONTEXT_STEP)  # in steps: low fits, high does not
+    if (room := spare(CONTEXT_STEP)) < 0:
+        return 0
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if is_room(middle * CONTEXT_STEP) else (low, middle)
+        middle = min(max(low + (high - low) * room // (room + lack), low + 1), high - 1)
+        if (found := spare(middle * CONTEXT_STEP)) >= 0:
+            low, room = middle, found
+        else:
+            high, lack = middle, -found
     return low * CONTEXT_STEP
 
 
 def _speeds(
-    machine: Machine,
-    goal: Goal,
-    backend: Backend,
-    setup: Setup,
-    variant: Variant,
-    plan: plans.Plan,
-    seen: Sequence[anchors.Anchor],
+    machine: Machine, goal: Goal, setup: Setup, variant: Variant, seen: Sequence[anchors.Anchor]
 ) -> dict[str, Estimate]:
     """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
     use = speeds.Use(
@@ -131,23 +132,11 @@ def _speeds(
         new_tokens=goal.new_tokens,
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
-    load = physics.load(
-        plan,
-        _shape(variant),
-        kv_bytes_per_token=anchors.kv_bytes_per_token(backend, plan, _shape(variant), {}),
-        prompt_tokens=use.prompt_tokens,
-        prompt_depth=0,
-        depth=use.depth,
-    )
+    load = physics.load(physics.sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth)
     decode = speeds.speed("decode_tps", setup, load, machine, seen)
     prefill = speeds.speed("prefill_tps", setup, load, machine, seen)
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | speeds.timings(use, prefill, decode)
-
-
-def _shape(variant: Variant) -> Shape:
-    assert variant.shape is not None  # callers have a plan
-    return variant.shape
 
 
 def _fixed(value: float, basis: Basis, because: str) -> Estimate:

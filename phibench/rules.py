@@ -50,12 +50,15 @@ class Case(Noun, frozen=True, kw_only=True):
 def shown(metric: str, estimate: Estimate) -> str:
     """A value as people read it; bases never look alike.
 
-    ``12.3`` measured, exact or published; ``~9.1 (7.9–10.5)`` calibrated; ``~9 (4–14)?`` probed;
-    ``~9 (3–16)??`` from a data sheet; ``~9 (3–16) assumed``.
+    ``12.3`` measured, exact or published; ``~9.1 (7.9–10)`` calibrated; ``~9.1 (4.2–14)?`` probed;
+    ``~9.1 (3.1–16)??`` from a data sheet; ``~90 s (60–120 s) assumed``.
     """
     if estimate.basis in ("exact", "published", "measured"):
         return amount(metric, estimate.value, 3)
     low, high = (amount(metric, v, 2) for v in (estimate.low, estimate.high))
+    number, _, unit = low.partition(" ")
+    if high.partition(" ")[2] == unit:  # one word, the same: told once
+        low = number
     mark = {"probed": "?", "spec": "??", "assumed": " assumed"}.get(estimate.basis, "")
     return f"~{amount(metric, estimate.value, 2)} ({low}–{high}){mark}"
 
@@ -113,23 +116,23 @@ def is_able(case: Case) -> Answer:
 
 def _ability(case: Case, name: str) -> Answer:
     v = case.variant
-    senses = getattr(case.backend, "MODALITIES", ("text",))
-    has: dict[str, bool | None] = {
-        "reasoning": v.reasoning,
-        "function_calling": v.function_calling,
-        "multilingual": len(v.languages) > 1 if v.languages else None,
-        "image": "image" in v.modalities_in,
-        "audio": "audio" in v.modalities_in,
+    abilities: dict[str, tuple[bool | None, str]] = {
+        "reasoning": (v.reasoning, "thinking before it answers"),
+        "function_calling": (v.function_calling, "function calling"),
+        "multilingual": (len(v.languages) > 1 if v.languages else None, "several languages"),
+        "image": ("image" in v.modalities_in, "images"),
+        "audio": ("audio" in v.modalities_in, "audio"),
     }
-    if name not in has:
-        raise unknown("ability", name, has, f"a goal may require: {', '.join(has)}")
-    word = name.replace("_", " ")
-    if has[name] is None:
-        return Unknown(f"not documented whether {v.title} is able to do {word}")
-    if not has[name]:
-        return No(f"{v.title} is not made for {word}")
+    if name not in abilities:
+        raise unknown("ability", name, abilities, f"a goal may require: {', '.join(abilities)}")
+    has, words = abilities[name]
+    if has is None:
+        return Unknown(f"not documented whether {v.title} is made for {words}")
+    if not has:
+        return No(f"{v.title} is not made for {words}")
+    senses = getattr(case.backend, "MODALITIES", ("text",))
     if name in ("image", "audio") and name not in senses:
-        return No(f"{v.title} takes {word}, but with {case.setup.backend} only its text part runs")
+        return No(f"{v.title} takes {words}, but with {case.setup.backend} only its text part runs")
     return None
 
 

@@ -21,7 +21,7 @@ from phibench.nouns import Basis, Device, Estimate, Machine, Noun, Setup
 # have the same length, too.
 SAME_WORK = 0.05
 # Factors of an 80 % interval: [value / f, value * f].
-OTHER_DEPTH = 1.15  # the same setup at another depth or prompt length (assumed)
+SAME_SHAPE = 1.15  # the same tensors at another depth or prompt length, or under another variant's name (assumed)
 # On public community results, a line through two anchors of a machine leaves 16 % mean error, one multiplier 32 %.
 # With normal errors 80 % lie within 1.6 mean errors: 26 % and 51 %.
 TWO_ANCHORS = 1.26
@@ -86,16 +86,21 @@ def _measured(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | N
 
 
 def _calibrated(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | None:
-    own = [a for a in near if a.setup == setup and a.layers is None]
-    if own:
-        return _scaled(_nearest(own, cost), cost, OTHER_DEPTH)
     alike = [a for a in near if a.setup.quantization == setup.quantization]
+    twins = [a for a in alike if a.layers is None and _is_twin(a.setup, setup)]
+    if twins:
+        return _scaled(_nearest(twins, cost), cost, SAME_SHAPE)
     pool = alike or near
     if not pool:
         return None
     return (_on_line(pool, cost) if alike else None) or _scaled(
         _nearest(pool, cost), cost, ONE_ANCHOR if alike else OTHER_QUANTIZATION
     )
+
+
+def _is_twin(one: Setup, other: Setup) -> bool:
+    """Phi-4 and Phi-4-reasoning are one set of tensors: what one was seen to do, the other does."""
+    return one == other or physics.sheet(one).streams == physics.sheet(other).streams
 
 
 def _nearest(pool: Sequence[Anchor], cost: float) -> Anchor:

@@ -95,19 +95,19 @@ def test_a_backend_says_which_devices_it_can_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ability", "able", "unable"),
+    ("ability", "words", "able", "unable"),
     [
-        ("reasoning", "phi-4-reasoning", "phi-4"),
-        ("function_calling", "phi-4-mini-instruct", "phi-4"),
-        ("multilingual", "phi-4-mini-instruct", "phi-2"),
+        ("reasoning", "thinking", "phi-4-reasoning", "phi-4"),
+        ("function_calling", "function calling", "phi-4-mini-instruct", "phi-4"),
+        ("multilingual", "languages", "phi-4-mini-instruct", "phi-2"),
     ],
 )
-def test_an_ability_that_the_goal_requires(ability: str, able: str, unable: str) -> None:
+def test_an_ability_that_the_goal_requires(ability: str, words: str, able: str, unable: str) -> None:
     goal = {"requires": (ability,), "context": 2048}
     assert rules.is_able(case(able, goal)) is None
     found = rules.is_able(case(unable, goal))
     assert isinstance(found, rules.No)
-    assert ability.replace("_", " ") in found
+    assert words in found
 
 
 def test_an_ability_nobody_documented_is_unknown() -> None:
@@ -251,6 +251,11 @@ def test_a_stricter_limit_never_turns_into_a_yes(
 )
 def test_bases_never_look_alike(basis: Basis, text: str) -> None:
     assert rules.shown("decode_tps", estimate(9.123, 7.86, 10.46, basis)) == text
+
+
+def test_a_unit_is_told_once_in_a_range() -> None:
+    assert rules.shown("ttft_s", estimate(6.2, 5.4, 7.1)) == "~6.2 s (5.4–7.1 s)?"
+    assert rules.shown("ttft_s", estimate(80, 50, 200)) == "~80 s (50 s–3 min 20 s)?"
 
 
 @pytest.mark.parametrize(
