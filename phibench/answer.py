@@ -34,14 +34,22 @@ def text(
     if output == "json":
         document = advise.to_json(machine, goal, context, verdicts, top)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
-    rows = advise.table_rows(verdicts, top)
-    caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}"
+    rows, everywhere = _shortened(advise.table_rows(verdicts, top))
+    caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [*_reasons(rows), advise.LEGEND, *advise.hints(verdicts)]
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
     drawn = tables.draw(rows, _COLUMNS, width, caption, color=width is not None and tables.wants_color())
     return "\n".join([drawn, *(part for note in notes for part in tables.wrap(note, width))]) + "\n"
+
+
+def _shortened(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], str]:
+    """What all setups end with, said once: ``variant:quantization`` in the rows, `` with llama_cpp/cpu`` above."""
+    ends = {row["setup"].partition("@")[2] for row in rows}
+    if len(ends) != 1:
+        return rows, ""
+    return [{**row, "setup": row["setup"].partition("@")[0]} for row in rows], f", with {ends.pop()}"
 
 
 def _workload(goal: Goal) -> str:

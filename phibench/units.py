@@ -97,9 +97,11 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.3g} s"
     whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    big, small, names = (
+        (whole // 60, whole % 60, "min s") if whole < 3600 else (whole // 3600, whole % 3600 // 60, "h min")
+    )
+    first, second = names.split()
+    return f"{big} {first} {small} {second}" if small else f"{big} {first}"
 
 
 def context(count: int) -> str:

@@ -124,7 +124,7 @@ def test_a_list_of_counts_keeps_order_and_drops_repeats(values: list[int]) -> No
      (units.gb, 1.2e12, "1.2 TB"), (units.gib, 24 << 30, "24 GiB"), (units.gib, 310 << 20, "310 MiB"),
      (units.gib, 3.5 * (1 << 30), "3.5 GiB"), (units.duration, 0.0008, "0.8 ms"), (units.duration, 12.44, "12.4 s"),
      (units.duration, 185, "3 min 5 s"), (units.duration, 7440, "2 h 4 min"), (units.duration, 0.9999, "1 s"),
-     (units.duration, 3599.7, "1 h 0 min"), (units.context, 8192, "8k"), (units.context, 1000, "1000")],
+     (units.duration, 3599.7, "1 h"), (units.context, 8192, "8k"), (units.context, 1000, "1000")],
 )  # fmt: skip
 def test_numbers_for_people(show: object, value: float, text: str) -> None:
     assert callable(show)
