@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.llama,
     pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed"),
 ]
-MIXES = ("F16", "Q8_0", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K", "MXFP4_MOE")
+MIXES = ("F16", "Q5_K_M", "Q4_0", "IQ3_M", "Q2_K", "MXFP4_MOE")
 # phi-2 has no fallbacks and no ties, the others one trait each: tied, wide groups, experts, ragged experts
 LOADED = [(name, "Q4_K_M") for name in NAMES] + [("phi-4", "BF16"), ("phi-4-mini-instruct", "IQ3_XXS")]
 
@@ -292,6 +292,7 @@ def test_a_disk_that_fills_up_leaves_nothing() -> None:
         """
     )
     assert done.stdout.startswith("1 ['.lock'] cannot write"), done
+    assert "; the file needs " in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
@@ -350,6 +351,11 @@ def test_too_little_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pyt
         gguf.write(plans.plan(catalog.variant("phi-4"), "Q4_K_M"), tmp_path / "no" / "file.gguf")
     assert error.value.exit_code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_types_that_no_weights_have_are_refused() -> None:
+    with pytest.raises(PhibenchError, match="type I32"):  # ggml would abort the process
+        engine.quantize("I32", np.ones(32, np.float32))
 
 
 def test_quantize_is_ggmls_own() -> None:

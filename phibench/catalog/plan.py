@@ -1,8 +1,7 @@
 """Every tensor of variant x quantization: name, shape, type and bytes, before any file exists.
 
-Names and shapes are those of llama.cpp's converter and loader (conversion/phi.py, src/models/phi2.cpp, phi3.cpp,
-phimoe.cpp); which tensor gets which type is llama.cpp's own choice, asked once and kept in ``gguf_types.json``
-(``make types`` writes it).
+Which tensor gets which type is llama.cpp's own choice, asked once and kept in ``gguf_types.json`` (``make types``
+writes it).
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from phibench.catalog import ggml
+from phibench.catalog import ggml, layout
 from phibench.catalog.ggml import MetaValue, Tensor
 from phibench.nouns import Noun, PhibenchError, Shape, Variant, unknown
 
@@ -120,7 +118,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         "phibench.variant": variant.id,
         "phibench.layers": count,
         "phibench.of_layers": shape.layers,
-        **metadata(shape, count),
+        **layout.key_values(shape, count),
     }
     return Plan(
         variant=variant.id,
@@ -144,15 +142,6 @@ def types() -> TypeTable:
     return msgspec.json.decode(TYPES_FILE.read_bytes(), type=TypeTable)
 
 
-def weight_shapes(shape: Shape, layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every tensor in the order of llama.cpp's quantizer: outside first, then layer by layer."""
-    yield from _outer(shape)
-    layer = _moe_layer(shape) if shape.architecture == "phimoe" else _dense_layer(shape)
-    for index in range(layers):
-        for name, dims in sorted(layer.items()):
-            yield f"blk.{index}.{name}", dims
-
-
 def mix_key(shape: Shape) -> str:
     """Everything of a shape that llama.cpp's choice of types looks at; shapes with one key share their types.
 
@@ -166,14 +155,10 @@ def mix_key(shape: Shape) -> str:
     return " ".join(parts)
 
 
-def is_quantizable(name: str, shape: tuple[int, ...]) -> bool:
-    """Norms, biases, rope factors and the router stay F32 (tensor_allows_quantization)."""
-    return len(shape) > 1 and "ffn_gate_inp" not in name
-
-
-def is_loadable(shape: Shape) -> bool:
-    """The loaders take hidden / heads as head size and hidden x hidden for attn_output."""
-    return shape.heads * shape.head_dim == shape.hidden
+def role_of(name: str) -> tuple[str, int | None]:
+    """``blk.7.attn_qkv.weight`` is (``attn_qkv``, 7); ``output.weight`` is (``output``, None)."""
+    parts = name.split(".")
+    return (parts[2], int(parts[1])) if parts[0] == "blk" else (parts[0], None)
 
 
 def _rows(shape: Shape) -> tuple[tuple[str, int], ...]:
@@ -184,7 +169,7 @@ def _objection(variant: Variant) -> str | None:
     shape = variant.shape
     if shape is None:
         return f"{variant.id} has no GGUF form that llama.cpp runs ({variant.shape_source})"
-    if not is_loadable(shape):
+    if not layout.is_loadable(shape):
         return (
             f"llama.cpp cannot load {variant.id}: its {shape.architecture} loader needs heads x head_dim = hidden, "
             f"here {shape.heads} x {shape.head_dim} = {shape.heads * shape.head_dim}, not {shape.hidden}"
@@ -214,8 +199,8 @@ def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]
     chosen = {role: _by_layer(mix["*"], mix.get(role), shape.layers) for role in _roles(shape)}
     spread = [(2 * index + 1) * shape.layers // (2 * layers) for index in range(layers)]
     found = []
-    for name, dims in weight_shapes(shape, layers):
-        if is_quantizable(name, dims):
+    for name, dims in layout.weight_shapes(shape, layers):
+        if layout.is_quantizable(name, dims):
             role, layer = role_of(name)
             kind = chosen[role][spread[layer] if layer is not None else 0]
         else:
@@ -224,14 +209,8 @@ def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]
     return tuple(found)
 
 
-def role_of(name: str) -> tuple[str, int | None]:
-    """``blk.7.attn_qkv.weight`` is (``attn_qkv``, 7); ``output.weight`` is (``output``, None)."""
-    parts = name.split(".")
-    return (parts[2], int(parts[1])) if parts[0] == "blk" else (parts[0], None)
-
-
 def _roles(shape: Shape) -> set[str]:
-    return {role_of(name)[0] for name, dims in weight_shapes(shape, 1) if is_quantizable(name, dims)}
+    return {role_of(name)[0] for name, dims in layout.weight_shapes(shape, 1) if layout.is_quantizable(name, dims)}
 
 
 def _by_layer(base: object, exceptions: str | dict[str, str] | None, layers: int) -> list[str]:
@@ -245,86 +224,3 @@ def _by_layer(base: object, exceptions: str | dict[str, str] | None, layers: int
                     found[layer] = kind
         return found
     return [exceptions or base] * layers
-
-
-def _outer(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    biased = shape.architecture != "phi3"
-    if not shape.tied:
-        if biased:
-            yield "output.bias", (shape.vocab,)
-        yield "output.weight", (shape.hidden, shape.vocab)
-    if biased:
-        yield "output_norm.bias", (shape.hidden,)
-    yield "output_norm.weight", (shape.hidden,)
-    if shape.longrope:
-        yield "rope_factors_long.weight", (shape.rope_dims // 2,)
-        yield "rope_factors_short.weight", (shape.rope_dims // 2,)
-    yield "token_embd.weight", (shape.hidden, shape.vocab)
-
-
-def _dense_layer(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """phi2: parallel block with biases, one norm; phi3: two norms, ``ffn_up`` is gate and up in one."""
-    hidden, ffn, qkv = shape.hidden, shape.ffn, (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-    tensors: dict[str, tuple[int, ...]] = {
-        "attn_norm.weight": (hidden,),
-        "attn_qkv.weight": (hidden, qkv),
-        "attn_output.weight": (hidden, hidden),
-        "ffn_down.weight": (ffn, hidden),
-    }
-    if shape.architecture == "phi3":
-        return tensors | {"ffn_norm.weight": (hidden,), "ffn_up.weight": (hidden, 2 * ffn)}
-    biases: dict[str, tuple[int, ...]] = {
-        "attn_norm.bias": (hidden,),
-        "attn_qkv.bias": (qkv,),
-        "attn_output.bias": (hidden,),
-        "ffn_up.bias": (ffn,),
-        "ffn_down.bias": (hidden,),
-    }
-    return tensors | biases | {"ffn_up.weight": (hidden, ffn)}
-
-
-def _moe_layer(shape: Shape) -> dict[str, tuple[int, ...]]:
-    hidden, ffn, experts, kv = shape.hidden, shape.ffn, shape.experts, shape.kv_heads * shape.head_dim
-    tensors: dict[str, tuple[int, ...]] = {
-        "ffn_gate_inp.weight": (hidden, experts),
-        "ffn_gate_exps.weight": (hidden, ffn, experts),
-        "ffn_up_exps.weight": (hidden, ffn, experts),
-        "ffn_down_exps.weight": (ffn, hidden, experts),
-    }
-    for name, out in (("attn_q", hidden), ("attn_k", kv), ("attn_v", kv), ("attn_output", hidden)):
-        tensors |= {f"{name}.weight": (hidden, out), f"{name}.bias": (out,)}
-    for name in ("attn_norm", "ffn_norm"):
-        tensors |= {f"{name}.weight": (hidden,), f"{name}.bias": (hidden,)}
-    return tensors
-
-
-def metadata(shape: Shape, layers: int) -> dict[str, MetaValue]:
-    """The keys that llama.cpp's loader asks for, as its converter writes them; a vocabulary without words."""
-    rms = shape.architecture != "phi2"
-    found: dict[str, MetaValue] = {
-        "context_length": shape.context,
-        "embedding_length": shape.hidden,
-        "feed_forward_length": shape.ffn,
-        "block_count": layers,
-        "attention.head_count": shape.heads,
-        "attention.head_count_kv": shape.kv_heads,
-        f"attention.layer_norm_{'rms_' if rms else ''}epsilon": shape.norm_eps,
-        "rope.dimension_count": shape.rope_dims,
-        "rope.freq_base": shape.rope_theta,
-        "vocab_size": shape.vocab,
-    }
-    if rms:
-        found["attention.sliding_window"] = shape.sliding_window or 0  # 0 tells Phi-4 from Phi-3
-        found["rope.scaling.original_context_length"] = shape.original_context or shape.context
-    if shape.longrope:
-        found["rope.scaling.attn_factor"] = _attention_factor(shape)
-    if shape.experts:
-        found |= {"expert_count": shape.experts, "expert_used_count": shape.experts_used}
-    return {f"{shape.architecture}.{key}": value for key, value in found.items()} | {"tokenizer.ggml.model": "no_vocab"}
-
-
-def _attention_factor(shape: Shape) -> float:
-    """LongRoPE's scale of attention, conversion/phi.py: sqrt(1 + ln(context / original) / ln(original))."""
-    original = shape.original_context or shape.context
-    scale = shape.context / original
-    return math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0

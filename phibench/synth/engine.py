@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_NEVER_WEIGHTS = ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64")  # ggml_quantize_chunk aborts on these
 _MISSING = "llama-cpp-python is not installed: pip install 'phibench[llama-cpp]'"
 
 
@@ -67,6 +68,8 @@ def quantize(type_name: str, values: NDArray[np.float32]) -> bytes:
     """The blocks of a GGML type, one row per block; a type that wants an importance matrix gets a uniform one."""
     import numpy as np
 
+    if type_name in _NEVER_WEIGHTS:
+        raise PhibenchError(f"no synthetic weights can be made of type {type_name}", FAILED)
     library = ggml_base()
     number, block, block_bytes = TYPES[type_name]
     rows = len(values) // block

@@ -28,6 +28,7 @@ SEED = 0
 # nor tensors meet the same place of the pool again.
 POOL_BLOCKS = {1: 2097143, 32: 65521, 64: 32749, 128: 16381, 256: 8191}
 SLOW_POOL_BLOCKS = 1021  # i-quants search a codebook: 2 million weights of IQ2_S take 15 s on one core
+MAX_DRAWN = 1 << 20  # weights of an F32 tensor (norm, bias, router) that is drawn by itself
 STRIDE = 1009  # blocks between the starts of two neighbouring tensors
 
 
@@ -68,7 +69,7 @@ class Filler:
 
     def chunks(self, tensor: Tensor, index: int) -> Iterator[memoryview]:
         """The bytes of tensor number ``index`` of a plan, in pieces of a few MB."""
-        if tensor.type == "F32":  # norms, biases, the router: small, so each is drawn by itself
+        if tensor.type == "F32" and math.prod(tensor.shape) <= MAX_DRAWN:
             yield memoryview(self._drawn(tensor, index).tobytes())
             return
         pool = self._pool(tensor.type, EMBEDDING_SCALE if tensor.name == "token_embd.weight" else SCALE)

@@ -57,9 +57,13 @@ def write(wanted: Plan, path: Path, filling: str = "gaussian", progress: Progres
     Raises PhibenchError (exit 1) when the disk is too small; nothing half-written stays.
     """
     filler = fill.Filler(filling)
+    engine.ggml_base()
     _check_disk(path, wanted)
-    with files.atomic(path) as stream:
-        pour(wanted, filler, stream, progress)
+    try:
+        with files.atomic(path) as stream:
+            pour(wanted, filler, stream, progress)
+    except PhibenchError as error:
+        raise PhibenchError(f"{error}; the file needs {gb(wanted.file_bytes)}", error.exit_code) from None
 
 
 def pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress | None = None) -> None:

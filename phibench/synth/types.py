@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
-from phibench.catalog import ggml, plan
+from phibench.catalog import ggml, layout, plan
 from phibench.catalog.plan import FileType, Mix, TypeTable
 from phibench.nouns import FAILED, PhibenchError, Shape
 from phibench.synth import engine
 
-LLAMA_CPP_COMMIT = "0c1e57098"  # llama-cpp-python 0.3.36, its CHANGELOG.md
+LLAMA_CPP_COMMIT = "0c1e57098"  # of llama-cpp-python 0.3.36, as its CHANGELOG.md says
 SKIPPED = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4"}  # for models trained for them; Phi is none
 ABOUT = "Types that llama.cpp's quantizer gives to each tensor; written by `make types`, compared by a test."
 LOG_LINE = re.compile(r"\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?MiB(?: -> .*?\((\w+)\))?")
@@ -70,7 +70,7 @@ def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str,
         last = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise PhibenchError(f"llama.cpp's quantizer failed on {plan.mix_key(shape)}: {last}", FAILED)
     answers: dict[str, dict[str, str]] = json.loads(child.stdout)
-    expected = {name for name, _ in plan.weight_shapes(shape, shape.layers)}
+    expected = {name for name, _ in layout.weight_shapes(shape, shape.layers)}
     for name, found in answers.items():
         if found.keys() != expected or not set(found.values()) <= ggml.TYPES.keys():
             raise PhibenchError(
@@ -82,38 +82,40 @@ def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str,
 def write_twin(shape: Shape, path: Path) -> None:
     """An F16 file of true widths: the header, then nothing up to its full length."""
     tensors = [
-        ggml.tensor(name, dims, "F16" if plan.is_quantizable(name, dims) else "F32")
-        for name, dims in plan.weight_shapes(shape, shape.layers)
+        ggml.tensor(name, dims, "F16" if layout.is_quantizable(name, dims) else "F32")
+        for name, dims in layout.weight_shapes(shape, shape.layers)
     ]
     keys = {"general.architecture": shape.architecture, "general.file_type": 1}
-    header = ggml.header(keys | plan.metadata(shape, shape.layers), tensors)
+    header = ggml.header(keys | layout.key_values(shape, shape.layers), tensors)
     with path.open("wb") as stream:
         stream.write(header)
         stream.truncate(len(header) + sum(ggml.padded(tensor.bytes) for tensor in tensors))
 
 
-def dry_run(path: Path, file_type: FileType) -> dict[str, str]:
-    """Tensor name -> type for one quantization, read from the quantizer's log. In this process."""
+def dry_runs(path: Path, wanted: dict[str, FileType]) -> dict[str, dict[str, str]]:
+    """Quantization -> tensor name -> type, read from the quantizer's log. In this process."""
     library = engine.llama_cpp()
     lines: list[str] = []
 
     def keep(_level: int, text: bytes, _data: Any) -> None:
         lines.append(text.decode(errors="replace"))
 
-    callback = library.llama_log_callback(keep)  # a name keeps it alive while C holds it
+    callback = library.llama_log_callback(keep)  # C holds it: it must outlive every call below
     library.llama_log_set(callback, ctypes.c_void_p(0))
-    params = library.llama_model_quantize_default_params()
-    params.ftype, params.dry_run, params.nthread = file_type.ftype, True, 1
     one = (ctypes.c_float * 1)(1.0)  # a dry run only looks whether there is a matrix
     entries = (library.llama_model_imatrix_data * 2)()
     entries[0].name, entries[0].data, entries[0].size = b"any", one, 1
-    if file_type.imatrix:
-        params.imatrix = entries
-    failed = library.llama_model_quantize(str(path).encode(), b"unused", params)
-    log = "".join(lines)
-    if failed:
-        raise PhibenchError(f"llama.cpp's quantizer: {log.strip().splitlines()[-1]}", FAILED)
-    return {name: (new or old).upper() for name, old, new in LOG_LINE.findall(log)}
+    found = {}
+    for name, file_type in wanted.items():
+        params = library.llama_model_quantize_default_params()
+        params.ftype, params.dry_run, params.nthread = file_type.ftype, True, 1
+        if file_type.imatrix:
+            params.imatrix = entries
+        lines.clear()
+        if library.llama_model_quantize(str(path).encode(), b"unused", params):
+            raise PhibenchError(f"llama.cpp's quantizer on {name}: {''.join(lines).strip().splitlines()[-1]}", FAILED)
+        found[name] = {tensor: (new or old).upper() for tensor, old, new in LOG_LINE.findall("".join(lines))}
+    return found
 
 
 def compact(types: dict[str, str]) -> Mix:
@@ -167,11 +169,11 @@ def _nested(value: dict[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> None:
     if arguments:  # the child of ask()
         wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, FileType])
-        json.dump({name: dry_run(Path(arguments[0]), kind) for name, kind in wanted.items()}, sys.stdout)
+        json.dump(dry_runs(Path(arguments[0]), wanted), sys.stdout)
         return
     from phibench import catalog
 
-    shapes = [variant.shape for variant in catalog.variants() if variant.shape and plan.is_loadable(variant.shape)]
+    shapes = [variant.shape for variant in catalog.variants() if variant.shape and layout.is_loadable(variant.shape)]
     plan.TYPES_FILE.write_bytes(encode(generate(shapes)))
 
 
