@@ -64,14 +64,16 @@ def shown(metric: str, estimate: Estimate) -> str:
 
 
 def amount(metric: str, value: float, digits: int) -> str:
-    """``value`` with its unit, to ``digits`` significant digits; speeds and scores are plain numbers."""
-    unit = METRICS[metric].unit if metric in METRICS else ""
+    """``value`` with its unit, to ``digits`` significant digits; speeds and scores are plain numbers.
+
+    Memory is binary (GiB), files are decimal (GB).
+    """
+    if metric.endswith("_bytes"):
+        return units.gib(value) if metric.endswith(("needed_bytes", "peak_bytes")) else units.gb(value)
     if value and math.isfinite(value):
         value = round(value, digits - 1 - math.floor(math.log10(abs(value))))
-    if unit == "s":
+    if metric.endswith("_s"):
         return units.duration(value)
-    if unit == "B":
-        return units.gib(value) if metric.endswith("needed_bytes") else units.gb(value)
     return f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:g}"
 
 
@@ -223,6 +225,17 @@ def judge(metric: str, estimate: Estimate, limit: float) -> bool | None:
     if best < limit * sign:
         return False
     return True if worst >= limit * sign else None
+
+
+def misses(goal: Goal, estimates: dict[str, Estimate]) -> dict[str, float]:
+    """How many times too slow, too large or too late, for every limit of the goal that is not kept."""
+    found = {}
+    for metric, limit in goal.limits.items():
+        estimate = estimates.get(metric)
+        if estimate and judge(metric, estimate, limit) is False:
+            ratio = estimate.value / limit if METRICS[metric].better == "lower" else limit / max(estimate.value, 1e-12)
+            found[metric] = ratio
+    return found
 
 
 def _limits(case: Case, metrics: tuple[str, ...]) -> Answer:

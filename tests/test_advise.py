@@ -95,6 +95,7 @@ def test_a_fast_gpu_elsewhere_takes_a_larger_model() -> None:
     assert best.setup.variant.startswith("phi-4")
     assert best.setup.device == "cuda:0"
     assert best.estimates["decode_tps"].basis == "spec"
+    assert advise.table_rows([best])[0]["memory"].endswith("GiB")
 
 
 def test_without_bandwidth_or_runs_nothing_is_promised() -> None:

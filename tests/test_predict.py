@@ -211,6 +211,13 @@ def test_two_slices_make_a_line_but_never_a_measurement() -> None:
     assert "line through 2" in found.because
 
 
+def test_a_slice_of_nearly_everything_is_still_not_a_measurement() -> None:
+    found = decode((run(measured(workload(0, 32), (0.1,), layers=31)),))
+    assert found is not None
+    assert found.basis == "calibrated"
+    assert "31 layers" in found.because
+
+
 def test_a_line_that_makes_no_sense_is_not_drawn() -> None:
     """The larger slice came out faster: only the nearest counts, with the interval of one."""
     slices = run(*(measured(workload(0, 32), (s,), layers=n) for n, s in ((8, 0.2), (16, 0.1))))

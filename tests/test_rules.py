@@ -266,6 +266,7 @@ def test_a_unit_is_told_once_in_a_range() -> None:
         ("ttft_s", 6.23, 2, "6.2 s"),
         ("ttft_s", 187.0, 3, "3 min 7 s"),
         ("host_needed_bytes", 4.25 * GIB, 3, "4.25 GiB"),
+        ("device_peak_bytes", 4.25 * GIB, 3, "4.25 GiB"),
         ("disk_bytes", 2.49e9, 3, "2.49 GB"),
         ("quality", 52.8, 3, "52.8"),
         ("quant_kld", 0.031273, 3, "0.0313"),
