@@ -47,7 +47,7 @@ $(VENV)/lint: $(VENV)/test
 setup: $(VENV)/run
 
 run: $(VENV)/run
-	@$(BIN)/phibench quickstart
+	@$(BIN)/phibench quickstart || [ $$? = 3 ]  # 3: no Phi is fast enough here, which is an answer too
 	@echo "(phibench is $(BIN)/phibench; after '. $(BIN)/activate' it is phibench)"
 
 dashboard: $(VENV)/run
