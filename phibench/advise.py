@@ -1,11 +1,13 @@
 """Which Phi for this goal on this machine: candidates -> estimates -> objections -> order.
 
-Lexicographic, without weights: yes before unknown before no, then the goal's metrics in its order, then what was
-measured before what was not, then fewer bytes, then the name. So the order is total and each "no" can be read out.
+Lexicographic, without weights: yes before unknown before no (of these first what misses a limit by little), then the
+goal's metrics in its order, then what was measured before what was not, then fewer bytes, then the name. So the order
+is total and each "no" can be read out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,15 +70,27 @@ def fits(verdicts: Sequence[Verdict]) -> bool:
 
 
 def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
-    """Smaller is better. A metric that is not known ranks after every value."""
+    """Smaller is better. A metric that is not known ranks after every value.
+
+    Among the "no", hard objections count before missed limits: where nothing fits, the first row comes nearest.
+    """
     speed, size = verdict.estimates.get("decode_tps"), verdict.estimates.get("weights_bytes")
     return (
         _VERDICTS.index(verdict.verdict),
+        verdict.hard,
+        _distance(goal, verdict),
         *(_rank(goal, metric, verdict.estimates.get(metric)) for metric in goal.order),
         speeds.BASES.index(speed.basis) if speed else len(speeds.BASES),
         size.value if size else float("inf"),
         str(verdict.setup),
     )
+
+
+def _distance(goal: Goal, verdict: Verdict) -> float:
+    """By how much a no misses the worst limit, on a 10 % grid."""
+    if verdict.verdict != "no":
+        return 0.0
+    return round(math.log(max(rules.misses(goal, verdict.estimates).values(), default=1.0), 1.1))
 
 
 def _rank(goal: Goal, metric: str, estimate: Estimate | None) -> tuple[float, ...]:
@@ -154,6 +168,7 @@ def _verdict(
         estimates=estimates,
         objections=tuple(str(a) for a in answers if isinstance(a, rules.No)),
         unknowns=tuple(str(a) for a in answers if isinstance(a, rules.Unknown)),
+        hard=sum(isinstance(a, rules.No) and not isinstance(a, rules.Missed) for a in answers),
     )
 
 

@@ -111,6 +111,7 @@ METRICS: dict[str, Metric] = {m.name: m for m in (
     _metric("answer_s", "Answer", "s", "lower", 0.10, log=True, formula=_answer_s),
     _metric("load_warm_s", "Load (warm)", "s", "lower", 0.10, log=True, meter="load"),
     _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="plan"),
+    _metric("device_peak_bytes", "Device memory", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("weights_bytes", "Weights", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("kv_bytes", "KV cache", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("disk_bytes", "File", "B", "lower", 0.10, log=True, meter="plan"),

@@ -433,6 +433,7 @@ class Verdict(Noun, frozen=True, kw_only=True):
     estimates: dict[str, Estimate] = {}
     objections: tuple[str, ...] = ()
     unknowns: tuple[str, ...] = ()
+    hard: int = 0  # objections that no looser limit and no faster machine would turn
 
     @property
     def verdict(self) -> Literal["yes", "no", "unknown"]:

@@ -19,6 +19,10 @@ class No(str):
     __slots__ = ()
 
 
+class Missed(No):
+    """A no that another limit, or a faster machine, would turn: it runs, only not as asked."""
+
+
 class Unknown(str):
     __slots__ = ()
 
@@ -97,8 +101,8 @@ def runs_the_variant(case: Case) -> Answer:
 
 
 def knows_the_device(case: Case) -> Answer:
-    kinds = getattr(case.backend, "KINDS", None)
-    if kinds is None or case.device.kind.split(":")[0] in kinds:
+    kinds = case.backend.KINDS
+    if case.device.kind.split(":")[0] in kinds:
         return None
     return No(f"{case.setup.backend} cannot use {case.device.kind}; it can use {', '.join(kinds)}")
 
@@ -132,8 +136,7 @@ def _ability(case: Case, name: str) -> Answer:
         return Unknown(f"not documented whether {v.title} is made for {words}")
     if not has:
         return No(f"{v.title} is not made for {words}")
-    senses = getattr(case.backend, "MODALITIES", ("text",))
-    if name in ("image", "audio") and name not in senses:
+    if name in ("image", "audio") and name not in case.backend.MODALITIES:
         return No(f"{v.title} takes {words}, but with {case.setup.backend} only its text part runs")
     return None
 
@@ -255,7 +258,7 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
     unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
     bound = "least" if row.better == "higher" else "most"
     text = f"{row.title} {shown(metric, estimate)}{unit}, asked for at {bound} {amount(metric, limit, 3)}{unit}"
-    return No(text) if kept is False else Unknown(f"{text}: {_remedy(case, metric)}")
+    return Missed(text) if kept is False else Unknown(f"{text}: {_remedy(case, metric)}")
 
 
 def _remedy(case: Case, metric: str) -> str:

@@ -135,6 +135,16 @@ def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypat
 # ------------------------------------------------------------------------------------------------ order
 
 
+def test_where_nothing_fits_the_nearest_comes_first() -> None:
+    """Not the best model that is far too slow, and not one that cannot run at all."""
+    verdicts = advise.advise(place(bandwidth=10e9, flops=50e9), catalog.goal("chat"), ())
+    assert not advise.fits(verdicts)
+    assert verdicts[0].setup.variant == "phi-4-mini-instruct"
+    assert all("asked for at" in text for text in verdicts[0].objections)
+    soft = [v.hard == 0 for v in verdicts]
+    assert soft == sorted(soft, reverse=True)
+
+
 def test_yes_comes_before_unknown_before_no() -> None:
     ranks = [("yes", "unknown", "no").index(v.verdict) for v in chat()]
     assert ranks == sorted(ranks)

@@ -41,6 +41,8 @@ class Backend(Protocol):
 
     NAME: str
     FORMATS: tuple[str, ...]  # of artifacts: "gguf", "onnx", "torch"; empty: opens no file
+    KINDS: tuple[str, ...]  # of devices that it can use at all, wherever it is installed: "cpu", "cuda", ...
+    MODALITIES: tuple[str, ...]  # that go in: "text", "image", "audio"
     PACKAGE: str
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NAME = "llama_cpp"
 FORMATS = ("gguf",)
+KINDS = ("cpu", "cuda", "rocm", "vulkan", "metal", "xpu")
+MODALITIES = ("text",)
 PACKAGE = "llama-cpp-python"
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True

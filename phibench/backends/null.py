@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "null"
 FORMATS: tuple[str, ...] = ()
+KINDS = ("cpu",)
+MODALITIES = ("text",)
 PACKAGE = "phibench"
 EXTRA = ""
 RECOMMENDABLE = False
