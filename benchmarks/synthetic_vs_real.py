@@ -19,6 +19,7 @@ from pathlib import Path
 from phibench import catalog, files, stats
 from phibench.catalog import gguf as reader
 from phibench.catalog.plan import plan
+from phibench.errors import PhibenchError
 from phibench.synth import gguf
 from phibench.synth.fill import FILLINGS
 
@@ -114,4 +115,7 @@ def table(names: list[str], rounds: list[dict[str, dict[str, float]]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PhibenchError as error:
+        sys.exit(str(error))

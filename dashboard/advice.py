@@ -13,7 +13,8 @@ import streamlit as st
 import verdicts
 
 from phibench import advise, catalog, rules, units
-from phibench.nouns import Goal, Machine, PhibenchError, Verdict
+from phibench.errors import PhibenchError
+from phibench.nouns import Goal, Machine, Verdict
 
 _CONTEXTS = tuple(1024 * k for k in (2, 4, 8, 16, 32, 64, 128))
 _LIMITS = {"decode_tps": "Decode at least, tok/s", "ttft_s": "First token within, s"}

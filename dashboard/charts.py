@@ -18,7 +18,7 @@ from phibench.tables import number
 MOST = 15  # setups in one chart; more are not read
 BLUE, AMBER, GREY = "#3b82c4", "#d08700", "#8a8f98"  # told apart by colour-blind eyes too
 INK = {"light": "#31333f", "dark": "#e6e8ec"}
-_ROW, _AXIS = 42, 52  # pixels: a line of text above a bar; the axis below all bars
+_ROW, _AXIS = 40, 78  # pixels: a line of text above a bar; the axis below all bars
 _LEGEND_HEIGHT = 40
 _TRADE = 420
 _POINTS = 200  # best first

@@ -15,20 +15,9 @@ import msgspec
 
 from phibench import anchors, backends, catalog, physics, predict, rules, speeds, units
 from phibench.backends import Backend
+from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
-from phibench.nouns import (
-    SCHEMA,
-    Device,
-    Estimate,
-    Goal,
-    Machine,
-    PhibenchError,
-    Quantization,
-    Run,
-    Setup,
-    Variant,
-    Verdict,
-)
+from phibench.nouns import SCHEMA, Device, Estimate, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
 
 # What every candidate of recommend -o json shows, null where it is not known.
 ESTIMATED = (

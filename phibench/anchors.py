@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from phibench import backends, physics, stats
+from phibench.errors import PhibenchError
 from phibench.metrics import values
-from phibench.nouns import Device, Machine, Measured, Noun, PhibenchError, Run, Setup, Workload
+from phibench.nouns import Device, Machine, Measured, Noun, Run, Setup, Workload
 
 Speed = Literal["decode_tps", "prefill_tps"]
 

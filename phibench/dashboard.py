@@ -15,7 +15,7 @@ import webbrowser
 from pathlib import Path
 
 from phibench import files
-from phibench.nouns import FAILED, INTERRUPTED, PhibenchError
+from phibench.errors import FAILED, INTERRUPTED, PhibenchError
 
 HOST = "127.0.0.1"  # never another: results and advice are nobody else's
 FIRST_PORT = 8501  # Streamlit's own default

@@ -18,7 +18,8 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from phibench.nouns import FAILED, SCHEMA, PhibenchError, Run, unknown
+from phibench.errors import FAILED, PhibenchError, unknown
+from phibench.nouns import SCHEMA, Run
 
 T = TypeVar("T")
 MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything

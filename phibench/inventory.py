@@ -14,7 +14,8 @@ import msgspec
 
 from phibench import __version__, files, probe, units
 from phibench import backends as engines
-from phibench.nouns import Device, Machine, Noun, PhibenchError
+from phibench.errors import PhibenchError
+from phibench.nouns import Device, Machine, Noun
 from phibench.probe.memory import Bandwidth
 
 _BANDWIDTH_S = 3.0

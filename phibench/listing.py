@@ -8,7 +8,8 @@ from typing import Any
 
 from phibench import catalog, tables, units
 from phibench.catalog import plan as plans
-from phibench.nouns import PhibenchError, Quantization, Variant
+from phibench.errors import PhibenchError
+from phibench.nouns import Quantization, Variant
 from phibench.tables import Column, column
 
 CONTEXT = 8192  # shown where nothing is asked: what the goal chat keeps

@@ -12,31 +12,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from phibench.errors import (  # re-exported while modules move to phibench.errors
-    BAD_INPUT as BAD_INPUT,
-)
-from phibench.errors import (
-    FAILED as FAILED,
-)
-from phibench.errors import (
-    INTERRUPTED as INTERRUPTED,
-)
-from phibench.errors import (
-    NOTHING_FITS as NOTHING_FITS,
-)
-from phibench.errors import (
-    REGRESSION as REGRESSION,
-)
-from phibench.errors import (
-    PhibenchError as PhibenchError,
-)
-from phibench.errors import (
-    nearest as nearest,
-)
-from phibench.errors import (
-    unknown as unknown,
-)
-
 SCHEMA = 1
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # more than 31 years is a damaged file
 

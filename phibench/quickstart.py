@@ -8,7 +8,8 @@ from pathlib import Path
 
 from phibench import advise, answer, catalog, files, inventory, render, request, run, units
 from phibench.catalog import plan as plans
-from phibench.nouns import FAILED, NOTHING_FITS, Machine, PhibenchError, Setup, Suite
+from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
+from phibench.nouns import Machine, Setup, Suite
 
 WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 GOAL = "chat"

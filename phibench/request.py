@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from phibench import anchors, backends, catalog, effort, files, inventory, render, run, tables, units
+from phibench.errors import PhibenchError, unknown
 from phibench.metrics import TIMED
-from phibench.nouns import Artifact, Machine, PhibenchError, Run, Setup, Suite, unknown
+from phibench.nouns import Artifact, Machine, Run, Setup, Suite
 from phibench.progress import Show
 
 _FLASH = {"1": "on", "0": "off"}

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from phibench import predict, units
 from phibench.backends import Backend
+from phibench.errors import unknown
 from phibench.metrics import METRICS
-from phibench.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Setup, Variant, unknown
+from phibench.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Setup, Variant
 
 
 class No(str):

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from phibench import backends, catalog, files, units
+from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import (
-    FAILED,
     Artifact,
     Event,
     Failed,
@@ -31,7 +31,6 @@ from phibench.nouns import (
     Need,
     Noun,
     Opened,
-    PhibenchError,
     Progress,
     Result,
     Run,

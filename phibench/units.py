@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from phibench.nouns import PhibenchError, Setup
+from phibench.errors import PhibenchError
+from phibench.nouns import Setup
 
 _BYTES: dict[str, int] = {"": 1, "b": 1} | {
     f"{prefix}{suffix}": base**power

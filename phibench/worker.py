@@ -18,8 +18,9 @@ from pathlib import Path
 import msgspec
 
 from phibench import backends
+from phibench.errors import PhibenchError
 from phibench.measure import measure
-from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, PhibenchError, Progress, Workload
+from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, Progress, Workload
 
 Send = Callable[[Event], None]
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import advise, backends, catalog, metrics, rules
-from phibench.nouns import Device, Estimate, Goal, Limits, Machine, PhibenchError, Run, Setup, Verdict
+from phibench.errors import PhibenchError
+from phibench.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
 
 # the fixture is the same for every example
 SLOW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

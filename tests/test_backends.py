@@ -12,7 +12,8 @@ import tiny
 from phibench import backends, catalog, measure
 from phibench.backends import llama_cpp
 from phibench.catalog import plan as plans
-from phibench.nouns import Artifact, Job, Need, PhibenchError, Setup, Suite, Workload
+from phibench.errors import PhibenchError
+from phibench.nouns import Artifact, Job, Need, Setup, Suite, Workload
 from phibench.synth import gguf
 
 NAMES = backends.names()
@@ -49,7 +50,8 @@ def backend(request: pytest.FixtureRequest) -> backends.Backend:
 def test_facts_are_read_without_the_engine(name: str) -> None:
     code = (
         f"import sys; from phibench import backends; b = backends.load({name!r}); b.devices(); b.installed();"
-        "heavy = {'numpy', 'torch', 'llama_cpp', 'onnxruntime', 'rich'} & set(sys.modules); sys.exit(' '.join(heavy) or 0)"
+        "heavy = {'numpy', 'torch', 'llama_cpp', 'onnxruntime', 'rich'} & set(sys.modules);"
+        "sys.exit(' '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

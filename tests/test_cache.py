@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phibench.nouns import PhibenchError
+from phibench.errors import PhibenchError
 from phibench.synth import cache
 
 

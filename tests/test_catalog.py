@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from phibench import catalog, units
 from phibench.catalog import plan as plans
+from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
-from phibench.nouns import Goal, PhibenchError, Variant
+from phibench.nouns import Goal, Variant
 
 VARIANTS = catalog.variants()
 SHAPED = [v for v in VARIANTS if v.shape]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from phibench import dashboard, files, inventory
+from phibench.errors import PhibenchError
 from phibench.nouns import (
     Artifact,
     Basis,
@@ -28,7 +29,6 @@ from phibench.nouns import (
     Limits,
     Machine,
     Measured,
-    PhibenchError,
     Result,
     Run,
     Sample,

@@ -14,7 +14,8 @@ from phibench import catalog
 from phibench.catalog import ggml, gguf
 from phibench.catalog import plan as plans
 from phibench.catalog.ggml import MetaValue, Tensor
-from phibench.nouns import PhibenchError, Variant
+from phibench.errors import PhibenchError
+from phibench.nouns import Variant
 
 SMALL_TENSORS = (ggml.tensor("token_embd.weight", (256, 4), "Q4_K"), ggml.tensor("output_norm.weight", (256,), "F32"))
 SMALL_KEYS: dict[str, MetaValue] = {"general.architecture": "phi3", "phi3.block_count": 2, "a": 0.5, "b": True}

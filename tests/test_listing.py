@@ -11,7 +11,7 @@ import pytest
 from phibench import catalog, listing
 from phibench.catalog import ggml
 from phibench.catalog import plan as plans
-from phibench.nouns import PhibenchError
+from phibench.errors import PhibenchError
 
 Row = listing.Row
 

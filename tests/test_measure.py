@@ -61,7 +61,7 @@ def test_warm_up_ends_when_three_windows_agree(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_warm_up_is_capped_by_windows_and_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, lambda n: float(n), Warmup(max_windows=5, max_s=1e9)) == 5
+    assert run(monkeypatch, float, Warmup(max_windows=5, max_s=1e9)) == 5
     assert run(monkeypatch, lambda n: 13.0, Warmup()) == 1
     assert run(monkeypatch, lambda n: 1.0, Warmup(max_windows=0)) == 0
 

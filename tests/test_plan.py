@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from phibench import catalog
 from phibench.catalog import ggml
 from phibench.catalog import plan as plans
-from phibench.nouns import PhibenchError, Variant
+from phibench.errors import PhibenchError
+from phibench.nouns import Variant
 
 PLANNABLE = [v for v in catalog.variants() if plans.can_plan(v)]
 TEXT_ONLY = [v for v in PLANNABLE if v.modalities_in == ("text",)]

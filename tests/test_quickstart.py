@@ -6,7 +6,7 @@ import pytest
 from test_run import machine
 
 from phibench import files, quickstart, request, run
-from phibench.nouns import NOTHING_FITS, PhibenchError
+from phibench.errors import NOTHING_FITS, PhibenchError
 
 GIB = 1 << 30
 

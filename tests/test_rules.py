@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import backends, catalog, rules
+from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
-from phibench.nouns import Basis, Device, Estimate, Goal, Limits, Need, PhibenchError, Setup
+from phibench.nouns import Basis, Device, Estimate, Goal, Limits, Need, Setup
 
 GOAL = Goal(
     id="test", title="Test", prompt_tokens=100, new_tokens=100, context=8192, benchmarks=(), order=("decode_tps",)

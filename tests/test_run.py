@@ -17,7 +17,8 @@ import pytest
 from conftest import Phibench
 
 from phibench import catalog, files, run
-from phibench.nouns import Device, Failed, Limits, Machine, Measured, PhibenchError, Setup, Suite
+from phibench.errors import PhibenchError
+from phibench.nouns import Device, Failed, Limits, Machine, Measured, Setup, Suite
 
 T = TypeVar("T")
 NULL = ("-b", "null", "-o", "json")

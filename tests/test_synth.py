@@ -18,7 +18,7 @@ from tiny import NAMES, tiny
 from phibench import catalog
 from phibench.catalog import gguf as reader
 from phibench.catalog import plan as plans
-from phibench.nouns import PhibenchError
+from phibench.errors import PhibenchError
 from phibench.synth import cache, engine, fill, gguf
 
 pytestmark = [
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up_leaves_nothing() -> None:
     done = child(
         """
         import resource
-        from phibench.nouns import PhibenchError
+        from phibench.errors import PhibenchError
         from phibench.synth import cache, gguf
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         try:
@@ -332,7 +332,7 @@ def test_without_the_engine_the_remedy_is_said() -> None:
     done = child(
         """
         sys.modules["llama_cpp"] = None
-        from phibench.nouns import PhibenchError
+        from phibench.errors import PhibenchError
         from phibench.synth import engine, gguf
         for call in (lambda: gguf.ensure(tiny("phi-4"), "Q4_0", 1), engine.llama_cpp):
             try:

@@ -11,7 +11,8 @@ import pkgutil
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, cast
 
-from phibench.nouns import Engine, Job, Need, PhibenchError, Setup, Shape, Workload, unknown
+from phibench.errors import PhibenchError, unknown
+from phibench.nouns import Engine, Job, Need, Setup, Shape, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plan import Plan

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phibench.nouns import Engine, Job, Need, PhibenchError, Shape, Workload
+from phibench.errors import PhibenchError
+from phibench.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plan import Plan

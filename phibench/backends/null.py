@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from phibench import __version__
-from phibench.nouns import Engine, Job, Need, PhibenchError, Shape, Workload
+from phibench.errors import PhibenchError
+from phibench.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plan import Plan

@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from phibench import files
-from phibench.nouns import Goal, Noun, PhibenchError, Quantization, Setup, Variant, unknown
+from phibench.errors import PhibenchError, unknown
+from phibench.nouns import Goal, Noun, Quantization, Setup, Variant
 
 FOLDER = Path(__file__).parent
 

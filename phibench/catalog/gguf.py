@@ -12,7 +12,8 @@ from phibench import catalog
 from phibench.catalog import plan as plans
 from phibench.catalog.header import Header, read_header
 from phibench.catalog.plan import Plan
-from phibench.nouns import Artifact, Noun, PhibenchError, Shape, Variant
+from phibench.errors import PhibenchError
+from phibench.nouns import Artifact, Noun, Shape, Variant
 
 __all__ = ["Header", "Recognised", "read_header", "recognise"]
 

@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 from phibench.catalog import ggml
 from phibench.catalog.ggml import MetaValue, Tensor
-from phibench.nouns import FAILED, Noun, PhibenchError
+from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Noun
 
 # Far above any Phi (the largest: 643 tensors, some 40 keys, 10 MB of vocabulary) and far below what would hurt.
 MAX_HEADER_BYTES = 64 << 20

@@ -16,7 +16,8 @@ import msgspec
 
 from phibench.catalog import ggml, layout
 from phibench.catalog.ggml import MetaValue, Tensor
-from phibench.nouns import Noun, PhibenchError, Shape, Variant, unknown
+from phibench.errors import PhibenchError, unknown
+from phibench.nouns import Noun, Shape, Variant
 
 TYPES_FILE = Path(__file__).with_name("gguf_types.json")
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION in ggml.h

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from phibench import files, units
-from phibench.nouns import FAILED, PhibenchError
+from phibench.errors import FAILED, PhibenchError
 from phibench.units import gb
 
 DEFAULT_LIMIT_BYTES = 40_000_000_000  # four of the largest dense variants in Q4_K_M; our choice

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phibench.catalog.ggml import TYPES
-from phibench.nouns import FAILED, PhibenchError
+from phibench.errors import FAILED, PhibenchError
 
 if TYPE_CHECKING:
     import numpy as np

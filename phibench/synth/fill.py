@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from phibench.catalog.ggml import TYPES, Tensor
-from phibench.nouns import unknown
+from phibench.errors import unknown
 from phibench.synth import engine
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import BinaryIO
 from phibench import files
 from phibench.catalog import ggml
 from phibench.catalog.plan import Plan, plan
-from phibench.nouns import FAILED, Artifact, PhibenchError, Variant
+from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Artifact, Variant
 from phibench.synth import cache, engine, fill
 from phibench.units import gb
 

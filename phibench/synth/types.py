@@ -22,7 +22,8 @@ import msgspec
 
 from phibench.catalog import ggml, layout, plan
 from phibench.catalog.plan import FileType, Mix, TypeTable
-from phibench.nouns import FAILED, PhibenchError, Shape
+from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Shape
 from phibench.synth import engine
 
 LLAMA_CPP_COMMIT = "0c1e57098"  # of llama-cpp-python 0.3.36, as its CHANGELOG.md says
