@@ -148,8 +148,9 @@ def _details(verdict: Verdict) -> None:
         st.markdown(f"### {_name(verdict)}")
         _reasons(verdict)
         for metric, estimate in verdict.estimates.items():
+            value = parts.escape(verdicts.amount(metric, estimate) + verdicts.unit(metric))
             st.markdown(
-                f"**{verdicts.title(metric)}** {parts.escape(verdicts.amount(metric, estimate))} "
+                f"**{verdicts.title(metric)}** {value} "
                 f":{parts.COLOURS[estimate.basis]}-badge[{verdicts.BASIS[estimate.basis]}]  \n"
                 f":small[{parts.escape(estimate.because)}]"
             )

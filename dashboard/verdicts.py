@@ -73,10 +73,15 @@ def amount(metric: str, estimate: Estimate) -> str:
 
 def headline(metric: str, estimate: Estimate) -> str:
     """The number for large type, with its unit; of a reckoned one only the interval."""
-    unit = {"decode_tps": " tok/s", "prefill_tps": " tok/s"}.get(metric, "")
     if estimate.basis in _SURE:
-        return rules.amount(metric, estimate.value, 3) + unit
-    return f"{rules.amount(metric, estimate.low, 2)} to {rules.amount(metric, estimate.high, 2)}{unit}"
+        return rules.amount(metric, estimate.value, 3) + unit(metric)
+    return f"{rules.amount(metric, estimate.low, 2)} to {rules.amount(metric, estimate.high, 2)}{unit(metric)}"
+
+
+def unit(metric: str) -> str:
+    """What stands behind the number; times and bytes carry their unit already."""
+    name = METRICS[metric].unit
+    return "" if name in ("s", "B") else f" {name}"
 
 
 def title(metric: str) -> str:
