@@ -36,7 +36,7 @@ def quickstart(folder: Path) -> int:
     verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
     advice = answer.text(machine, goal, goal.context, verdicts, 3, "table", width)
     _show(f"What fits for the goal '{GOAL}'", advice)
-    print(f"Run file: {path}\n\nNext:\n{next_commands(task.setup)}")
+    print(f"Run file: {path}\n\nNext:\n{next_commands(task.setup, _program())}")
     return 0 if advise.fits(verdicts) else NOTHING_FITS
 
 
@@ -88,18 +88,23 @@ def smaller_setups(below_bytes: int) -> list[Setup]:
     return [setup for _, setup in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
-def next_commands(setup: Setup) -> str:
+def next_commands(setup: Setup, program: str = "phibench") -> str:
     """Three commands that go deeper, each with what it is for."""
     lines = (
-        (
-            f"phibench run latency -m {setup.variant} -q {setup.quantization}",
-            "TTFT and inter-token latency, five times",
-        ),
-        ("phibench recommend --goal code --context 8k", "another goal, a longer context"),
-        ("phibench dashboard", "results and advice in the browser"),
+        (f"run latency -m {setup.variant} -q {setup.quantization}", "TTFT and gaps between tokens"),
+        ("recommend --goal code --context 8k", "another goal, a longer context"),
+        ("dashboard", "results and advice in the browser"),
     )
     wide = max(len(command) for command, _ in lines)
-    return "\n".join(f"  {command:<{wide}}  {what}" for command, what in lines)
+    return "\n".join(f"  {program} {command:<{wide}}  {what}" for command, what in lines)
+
+
+def _program() -> str:
+    """What to type: ``phibench``, or where it lies if the PATH does not lead there."""
+    if shutil.which("phibench"):
+        return "phibench"
+    called = Path(sys.argv[0]).absolute()
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def _show(title: str, text: str) -> None:

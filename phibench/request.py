@@ -159,6 +159,8 @@ def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Any]:
 
     path = Path(flags["model"]).expanduser()
     found = gguf.recognise(path)
+    for note in found.notes:
+        print(f"{path.name}: {note}", file=sys.stderr)
     return {**flags, "model": found.variant, "quant": found.quantization}, found.artifact, found.plan
 
 
