@@ -2,8 +2,8 @@
 
     python benchmarks/fidelity.py --llama-bench PATH [--pairs 15] [--json FILE]
 
-Both run pp512 and tg64 in a fresh process per pair member, one warm-up and one timed repetition, with the same
-threads, n_batch, n_ubatch, flash-attention and a context of exactly the test's size (as llama-bench chooses it).
+Both run pp512 and tg64 in a fresh process per pair member, warm-up and one timed repetition (llama-bench warms up
+with a whole prompt, phibench here with 32 tokens), with the same threads, n_batch, n_ubatch, flash-attention and a context of exactly the test's size (as llama-bench chooses it).
 Which one goes first alternates. A ratio above 1 means that phibench reports the higher speed.
 """
 
@@ -30,6 +30,7 @@ repetitions = {repetitions}
 [warmup]
 windows = 1
 max_windows = 1
+max_prompt_tokens = 32
 """
 
 

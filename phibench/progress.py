@@ -30,6 +30,7 @@ class Show:
         self._task: TaskID | None = None
         self._file: TaskID | None = None
         self._last = ""
+        self._wrote = False
 
     def __enter__(self) -> Self:
         if self._live:
@@ -50,8 +51,11 @@ class Show:
             if done >= total:
                 self._bars.remove_task(self._file)
                 self._file = None
-        elif done >= total:
+        elif done >= total and not self._wrote:
+            self._wrote = True
             self._say(f"wrote {units.gb(total)} of synthetic weights")
+        elif done < total:
+            self._wrote = False
 
     def tell(self, job: Job, launch: int, event: Event) -> None:
         """An event of a worker."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from phibench import advise, answer, catalog, files, inventory, render, request, run, units
 from phibench.catalog import plan as plans
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
-from phibench.nouns import Machine, Setup, Suite
+from phibench.nouns import Machine, Setup, Suite, Verdict
 
 WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 GOAL = "chat"
+_TOP = 3  # variants shown
 DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
 
 
@@ -34,10 +36,19 @@ def quickstart(folder: Path) -> int:
         return FAILED
     goal = catalog.goal(GOAL)
     verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
-    advice = answer.text(machine, goal, goal.context, verdicts, 3, "table", width)
-    _show(f"What fits for the goal '{GOAL}'", advice)
+    advice = answer.text(machine, goal, goal.context, verdicts, _TOP, "table", width)
+    _show(f"What fits for the goal '{GOAL}'", advice + _of_the_measured(task.setup, verdicts))
     print(f"Run file: {path}\n\nNext:\n{next_commands(task.setup, _program())}")
     return 0 if advise.fits(verdicts) else NOTHING_FITS
+
+
+def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
+    """What the advice says of what was just measured, where the table does not show it."""
+    if any(verdict.setup == setup for verdict in advise.shown(verdicts, _TOP)):
+        return ""
+    verdict = next(v for v in verdicts if v.setup == setup)
+    why = "; ".join(verdict.objections or verdict.unknowns)
+    return f"\nThe one just measured, {setup}: {verdict.verdict}{', ' if why else ''}{why}"
 
 
 def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:

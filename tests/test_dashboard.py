@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from phibench import dashboard, files, inventory
+from phibench import dashboard, files, inventory, tables
 from phibench.errors import PhibenchError
 from phibench.nouns import (
     Artifact,
@@ -44,10 +44,10 @@ pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'
 APP = files.data_dir("dashboard") / "app.py"
 sys.path.insert(0, str(APP.parent))  # as Streamlit does for its script
 
-import charts  # type: ignore[import-not-found]  # noqa: E402
-import parts  # type: ignore[import-not-found]  # noqa: E402
-import table  # type: ignore[import-not-found]  # noqa: E402
-import verdicts  # type: ignore[import-not-found]  # noqa: E402
+import charts  # noqa: E402
+import parts  # noqa: E402
+import table  # noqa: E402
+import verdicts  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 HOSTILE = "**bold** <b>b</b> :smile: www.evil.example [link](http://evil.example) $x^2$ :red[r] `c` ![i](http://evil.example/i.png)"
@@ -215,7 +215,7 @@ def test_text_from_files_is_only_text(text: str) -> None:
     tokens = MarkdownIt().parseInline(parts.escape(text))[0].children or []
     assert {token.type for token in tokens} <= {"text", "text_special", "softbreak"}
     shown = "".join(token.content for token in tokens).replace("\N{WORD JOINER}", "")
-    assert shown.split() == parts.plain(text).split()
+    assert shown.split() == tables.plain(text).split()
 
 
 # ------------------------------------------------------------------------------------------ the pages
@@ -384,10 +384,14 @@ def server(tmp_path: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
             said += (line := process.stderr.readline())
             assert line, said
         (child,) = psutil.Process(process.pid).children()
-        yield port, child, folder
-        os.kill(process.pid, signal.SIGINT)
-        assert process.wait(20) == 130
-        assert not child.is_running()
+        try:
+            yield port, child, folder
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait(20) == 130
+            assert not child.is_running()
+        finally:  # a test that fails must not wait for a server that goes on
+            child.kill() if child.is_running() else None
+            process.kill()
     assert not (tmp_path / ".streamlit").exists()  # nothing written into the user's home
 
 
