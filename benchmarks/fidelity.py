@@ -2,95 +2,127 @@
 
     python benchmarks/fidelity.py --llama-bench PATH [--pairs 15] [--json FILE]
 
-Both run pp512 and tg64 in a fresh process per pair member, warm-up and one timed repetition (llama-bench warms up
-with a whole prompt, phibench here with 32 tokens), with the same threads, n_batch, n_ubatch, flash-attention and a context of exactly the test's size (as llama-bench chooses it).
-Which one goes first alternates. A ratio above 1 means that phibench reports the higher speed.
+Both keep the model open in a process of their own and take turns, test by test: llama-bench is given the same test
+many times over (``-p 512,512,...``), says when each one starts, and is then stopped (SIGSTOP, during its ``--delay``,
+outside what it times) while phibench measures; who goes first alternates. So a pair is seconds apart, not minutes, and
+what other tenants of the machine do hits both alike. Same n_ctx (exactly the test's size), n_batch, n_ubatch, threads
+and flash-attention. The first pair warms both up and is left out. A ratio above 1: phibench reports the higher speed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
-from phibench import catalog, stats
+from phibench import backends, catalog, measure, stats
 from phibench.inventory import here
+from phibench.nouns import Job, Setup, Suite, Workload
 from phibench.synth import gguf
 
-SUITE = """
-name = "fidelity"
-question = "Do we report what llama-bench reports?"
-metrics = ["prefill_tps", "decode_tps"]
-prompt_tokens = [512]
-new_tokens = [64]
-repetitions = {repetitions}
-[warmup]
-windows = 1
-max_windows = 1
-max_prompt_tokens = 32
-"""
+TESTS = {"pp512": Workload(prompt_tokens=512, new_tokens=0), "tg64": Workload(prompt_tokens=0, new_tokens=64)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama-bench", required=True, type=Path)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--repetitions", type=int, default=1)
+    parser.add_argument("--tests", default=",".join(TESTS))
     parser.add_argument("--variant", default="phi-4-mini-instruct")
     parser.add_argument("--quant", default="Q4_K_M")
+    parser.add_argument("--layers", type=int, help="a slice, to try this script")
     parser.add_argument("--json", type=Path, help="write every pair here")
     args = parser.parse_args()
-    threads = here(bandwidth=False).limits.threads
     variant = catalog.variant(args.variant)
-    file = gguf.ensure(variant, args.quant).path
-    pairs: list[dict[str, dict[str, float]]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        suite = Path(folder, "fidelity.toml")
-        suite.write_text(SUITE.format(repetitions=args.repetitions), encoding="utf-8")
-        runners = {
-            "phibench": lambda: phibench(suite, variant.id, args.quant, threads, folder),
-            "llama-bench": lambda: llama_bench(args.llama_bench, file, threads, args.repetitions),
-        }
-        for number in range(args.pairs):
-            order = ("phibench", "llama-bench") if number % 2 == 0 else ("llama-bench", "phibench")
-            pair = {name: runners[name]() for name in order}
-            pairs.append(pair)
-            print(f"pair {number + 1}: {json.dumps(pair)}", file=sys.stderr, flush=True)
-            if args.json:
-                args.json.write_text(json.dumps(pairs, indent=1), encoding="utf-8")
-    print(table(pairs))
+    suite = Suite(name="fidelity", question="Do we report what llama-bench reports?", metrics=())
+    job = Job(
+        setup=Setup(variant=variant.id, quantization=args.quant, backend="llama_cpp", options=(("flash_attn", "on"),)),
+        suite=suite,
+        workloads=tuple(TESTS.values()),
+        artifact=gguf.ensure(variant, args.quant, args.layers),
+        threads=here(bandwidth=False).limits.threads,
+    )
+    found: dict[str, list[tuple[float, float]]] = {}
+    with backends.require("llama_cpp").session(job) as session:
+        for name in args.tests.split(","):
+            found[name] = []
+            for pair in pairs(session, TESTS[name], job, args.llama_bench, args.pairs):
+                found[name].append(pair)
+                print(f"{name} {pair[0]:.3f} {pair[1]:.3f} {pair[0] / pair[1]:.4f}", file=sys.stderr, flush=True)
+                if args.json:
+                    args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(table(found))
 
 
-def phibench(suite: Path, variant: str, quant: str, threads: int, folder: str) -> dict[str, float]:
-    """Tokens per second by test, through the front door."""
-    command = [sys.executable, "-m", "phibench", "run", str(suite), "-m", variant, "-q", quant, "-fa", "on"]
-    command += ["-t", str(threads), "-ub", "512", "--n-batch", "2048", "--results", folder, "-o", "json"]
-    return speeds(command)
+def pairs(session: Any, workload: Workload, job: Job, binary: Path, count: int) -> Any:
+    """(phibench, llama-bench) tokens per second, ``count`` times."""
+    tokens = workload.prompt_tokens + workload.new_tokens
+    peer = LlamaBench(binary, job, workload, count + 1)
+
+    def ours() -> float:
+        return tokens / measure.once(session, workload).arrivals_s[-1]
+
+    try:
+        for number in range(count + 1):
+            if number % 2:
+                theirs = peer.go_on()
+                speed = ours()
+            else:
+                speed = ours()
+                theirs = peer.go_on()
+            if number:
+                yield speed, theirs
+    finally:
+        peer.process.kill()
+        peer.process.wait()
 
 
-def llama_bench(binary: Path, file: str, threads: int, repetitions: int) -> dict[str, float]:
-    command = [str(binary), "-m", file, "-p", "512", "-n", "64", "-r", str(repetitions), "-t", str(threads)]
-    return speeds([*command, "-fa", "on", "-ub", "512", "-b", "2048", "-o", "json"])
+class LlamaBench:
+    """The peer's process: one test after another, stopped between them."""
+
+    def __init__(self, binary: Path, job: Job, workload: Workload, count: int) -> None:
+        prompts = ",".join([str(workload.prompt_tokens)] * (count if workload.prompt_tokens else 1))
+        generated = ",".join([str(workload.new_tokens)] * (count if workload.new_tokens else 1))
+        command = [str(binary), "-m", job.artifact.path, "-p", prompts, "-n", generated, "-r", "1", "-fa", "on"]
+        command += ["-t", str(job.threads), "-b", "2048", "-ub", "512", "-ngl", "0", "--no-warmup", "--delay", "1"]
+        self.process = subprocess.Popen(
+            [*command, "--progress", "-o", "jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._left = count
+        self._stop_at_start()
+
+    def _stop_at_start(self) -> None:
+        """Wait until the next test is announced, then hold the process."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if line.rstrip().endswith("starting"):
+                os.kill(self.process.pid, signal.SIGSTOP)
+                return
+        sys.exit(f"llama-bench ended early with {self.process.wait()}")
+
+    def go_on(self) -> float:
+        """Let it run its test, and hold it again before the next; the test's tokens per second."""
+        assert self.process.stdout is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+        speed = float(json.loads(self.process.stdout.readline())["avg_ts"])
+        self._left -= 1
+        if self._left:
+            self._stop_at_start()
+        return speed
 
 
-def speeds(command: list[str]) -> dict[str, float]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed: {done.stderr[-500:]}")
-    return {("tg64" if row["n_gen"] else "pp512"): row["avg_ts"] for row in json.loads(done.stdout)}
-
-
-def table(pairs: list[dict[str, dict[str, float]]]) -> str:
+def table(found: dict[str, list[tuple[float, float]]]) -> str:
     """Median per-pair ratio with its 95 % bootstrap interval, per test."""
     lines = ["| test | pairs | phibench tok/s | llama-bench tok/s | median ratio | 95 % interval |",
              "|---|---:|---:|---:|---:|---:|"]  # fmt: skip
-    for test in ("pp512", "tg64"):
-        ours = [p["phibench"][test] for p in pairs]
-        theirs = [p["llama-bench"][test] for p in pairs]
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    for test, pairs in found.items():
+        ours, theirs = zip(*pairs, strict=True)
+        ratios = [a / b for a, b in pairs]
         low, high = stats.bootstrap([ratios], resamples=10_000)
         lines.append(
             f"| {test} | {len(pairs)} | {stats.median(ours):.2f} | {stats.median(theirs):.2f} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -63,16 +64,26 @@ def bootstrap(
     seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval; ``groups`` (launches) are resampled first, then values within them."""
-    rng = random.Random(seed)  # noqa: S311  resampling, not secrecy
-    found = []
-    for _ in range(resamples):
-        drawn: list[float] = []
-        for _ in groups:
-            group = groups[rng.randrange(len(groups))]
-            drawn += rng.choices(group, k=len(group))
-        found.append(statistic(drawn))
+    pooled = [value for group in groups for value in group]
+    draws = _draws(tuple(len(group) for group in groups), resamples, seed)
+    found = [statistic([pooled[i] for i in drawn]) for drawn in draws]
     tail = (1 - confidence) / 2
     return percentile(found, tail), percentile(found, 1 - tail)
+
+
+@functools.lru_cache(maxsize=32)
+def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Places in the pooled values, per resample. They depend on sizes alone: one table for all metrics of a row."""
+    rng = random.Random(seed)  # noqa: S311  resampling, not secrecy
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    table = []
+    for _ in range(resamples):
+        drawn: list[int] = []
+        for _ in sizes:
+            group = rng.randrange(len(sizes))
+            drawn += rng.choices(range(starts[group], starts[group] + sizes[group]), k=sizes[group])
+        table.append(tuple(drawn))
+    return tuple(table)
 
 
 def spread(groups: Sequence[Sequence[float]]) -> Spread | None:
