@@ -66,7 +66,7 @@ def _question() -> tuple[Goal, int, float | None, float | None]:
     )
     limits = [
         row.number_input(
-            label, 0.0, value=goal.limits.get(metric), step=1.0, format="%g", placeholder="no limit",
+            label, 0.1, value=goal.limits.get(metric), step=1.0, format="%g", placeholder="no limit",
             key=f"{metric} {chosen}", width=160,
         )
         for metric, label in _LIMITS.items()

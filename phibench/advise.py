@@ -28,6 +28,7 @@ LEGEND = (
     "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet; "
     "assumed: rests on a number of thinking tokens that nobody has published"
 )
+_MOST = 1_000_000  # tokens, tokens per second or seconds that may be asked for
 _VERDICTS = ("yes", "unknown", "no")
 
 
@@ -44,8 +45,8 @@ def advise(
     """A verdict for every variant x quantization x backend x device of the machine, best first.
 
     ``min_tps`` (decode) and ``max_ttft`` (seconds) replace the goal's own limits, ``context`` and
-    ``thinking_tokens`` its own assumptions. Raises PhibenchError (exit 2) when the goal's prompt and answer do not
-    fit into the context.
+    ``thinking_tokens`` its own assumptions. Raises PhibenchError (exit 2) for a figure that makes no sense, a context
+    that no Phi has, or one too short for the goal's prompt and answer.
     """
     asked = _asked(goal, context, min_tps, max_ttft, thinking_tokens)
     seen = anchors.anchors(machine, runs)
@@ -99,6 +100,12 @@ def _asked(
     goal: Goal, context: int | None, min_tps: float | None, max_ttft: float | None, thinking: int | None
 ) -> Goal:
     """The goal with what the user asked for on top."""
+    if context is not None:
+        catalog.check_context(context, catalog.variants())
+    figures = (("--min-tps", min_tps, 0.001), ("--max-ttft", max_ttft, 0.001), ("--thinking-tokens", thinking, 0))
+    for flag, figure, least in figures:
+        if figure is not None and not least <= figure <= _MOST:  # nan is neither
+            raise PhibenchError(f"{flag} {figure} makes no sense; write {least} to {_MOST}, or leave it out")
     limits = dict(goal.limits)
     limits |= {"decode_tps": min_tps} if min_tps is not None else {}
     limits |= {"ttft_s": max_ttft} if max_ttft is not None else {}

@@ -41,7 +41,7 @@ def anchors(machine: Machine, runs: Iterable[Run]) -> tuple[Anchor, ...]:
     """Every speed measured on a machine of this identity, newest first.
 
     Left out: example runs, backends that only test the harness, batches, metrics that the suite does not claim
-    (memory was watched), and setups that this version's catalog does not know.
+    (memory was watched), and setups or options that this version does not know.
     """
     mine = [r for r in runs if not r.example and r.machine.identity == machine.identity]
     found: list[Anchor] = []
@@ -63,6 +63,7 @@ def _anchors_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list
     try:
         if device is None or not backends.load(first.setup.backend).RECOMMENDABLE:
             return []
+        backends.check_options(first.setup)
         load = _load_of(first)
     except PhibenchError:
         return []

@@ -8,7 +8,6 @@ from typing import Any
 
 from phibench import catalog, tables, units
 from phibench.catalog import plan as plans
-from phibench.errors import PhibenchError
 from phibench.nouns import Quantization, Variant
 from phibench.tables import Column, column
 
@@ -24,7 +23,8 @@ def text(name: str | None, context: int | None, output: str, width: int | None =
     Raises PhibenchError (exit 2): unknown variant, context longer than any that it could be for.
     """
     chosen = (catalog.variant(name),) if name else catalog.variants()
-    _check(chosen, context)
+    if context is not None:
+        catalog.check_context(context, chosen)
     if output not in ("table", "md"):
         return tables.text(model_rows(chosen, context), output)
     return _page(chosen[0], context, output, width) if name else _overview(chosen, context, output, width)
@@ -90,18 +90,6 @@ def _partial(variant: Variant) -> bool:
 
 def _context(variant: Variant, context: int | None) -> int:
     return context or min(CONTEXT, variant.context_tokens or CONTEXT)
-
-
-def _check(variants: Sequence[Variant], context: int | None) -> None:
-    if context is None:
-        return
-    if context < 1:
-        raise PhibenchError(f"--context {context} holds no token; write 4096 or 4k")
-    longest = max(((v.context_tokens, v.id) for v in variants if v.context_tokens), default=None)
-    if longest and context > longest[0]:
-        tokens, who = longest
-        most = "no Phi reads more than" if len(variants) > 1 else f"{who} reads at most"
-        raise PhibenchError(f"--context {context} is too long: {most} {tokens} tokens ({units.context(tokens)})")
 
 
 # ------------------------------------------------------------------------------------------------ for people

@@ -5,7 +5,7 @@ No bare predicted number exists: each estimate carries its interval, its basis a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from phibench import anchors, backends, catalog, physics, speeds, units
 from phibench.nouns import Basis, Device, Estimate, Goal, Machine, Need, Quantization, Setup, Variant
@@ -88,26 +88,38 @@ def _sizes(
     }  # fmt: skip
     told = ", ".join(f"{name} {units.gib(count)}" for name, count in parts.items())
     if device.kind == "cpu":
-        found["host_needed_bytes"] = _fixed(need.total_bytes, "exact", told)
+        found["host_needed_bytes"] = _reckoned(need.total_bytes, _counted_bytes(need), told)
     else:
-        found["host_needed_bytes"] = _fixed(need.runtime_bytes, "exact", "runtime; the model is on the device")
-        found["device_peak_bytes"] = _fixed(needed_bytes(need, device), "exact", told)
+        found["host_needed_bytes"] = _reckoned(need.runtime_bytes, 0, "runtime; the model is on the device")
+        found["device_peak_bytes"] = _reckoned(needed_bytes(need, device), _counted_bytes(need), told)
     free = free_bytes(machine, device)
     if free is not None and variant.context_tokens:
-        most = _longest(setup, variant.context_tokens, device, free)
-        found["max_context_tokens"] = _fixed(most, "exact", f"{units.gib(free)} free on {device.kind}")
+        surely = _longest(setup, variant.context_tokens, free, lambda need: needed_bytes(need, device))
+        at_best = _longest(setup, variant.context_tokens, free, _counted_bytes)
+        told = f"{units.gib(free)} free on {device.kind}; high leaves nothing for compute and runtime"
+        found["max_context_tokens"] = Estimate(value=surely, low=surely, high=at_best, basis="exact", because=told)
     return found
 
 
-def _longest(setup: Setup, most: int, device: Device, free: int) -> int:
-    """The longest context up to ``most`` that fits into ``free``; 0 where not even the weights do.
+def _counted_bytes(need: Need) -> int:
+    return need.weights_bytes + need.kv_bytes
+
+
+def _reckoned(value: int, counted: int, because: str) -> Estimate:
+    """Bytes of which only ``counted`` are exact: the rest, compute and runtime, may come out smaller."""
+    told = f"{because}; compute and runtime are estimates, low leaves them out"
+    return Estimate(value=value, low=counted, high=value, basis="exact", because=told)
+
+
+def _longest(setup: Setup, most: int, free: int, occupied: Callable[[Need], int]) -> int:
+    """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0 where not even the weights do.
 
     Memory grows with the context, nearly in a line: so the next guess is where that line meets ``free``.
     """
     sheet, need = physics.sheet(setup), backends.load(setup.backend).need
 
     def spare(tokens: int) -> int:
-        return free - needed_bytes(need(sheet.plan, sheet.shape, tokens, dict(setup.options)), device)
+        return free - occupied(need(sheet.plan, sheet.shape, tokens, dict(setup.options)))
 
     if (lack := -spare(most)) <= 0:
         return most

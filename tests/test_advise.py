@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import advise, backends, catalog, metrics, rules
-from phibench.errors import PhibenchError
+from phibench.errors import BAD_INPUT, PhibenchError
 from phibench.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
 
 # the fixture is the same for every example
@@ -125,6 +126,39 @@ def test_what_the_user_asks_replaces_the_goals_own() -> None:
 def test_a_context_too_short_for_the_goal_is_an_error_with_the_remedy() -> None:
     with pytest.raises(PhibenchError, match="--context 1k"):
         advise.advise(place(), catalog.goal("chat"), (), context=100)
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"min_tps": 0.0}, "--min-tps 0.0 makes no sense; write 0.001 to 1000000, or leave it out"),
+        ({"min_tps": -5.0}, "--min-tps -5.0 makes no sense"),
+        ({"min_tps": math.nan}, "--min-tps nan makes no sense"),
+        ({"min_tps": math.inf}, "--min-tps inf makes no sense"),
+        ({"max_ttft": 0.0}, "--max-ttft 0.0 makes no sense"),
+        ({"max_ttft": -1.0}, "--max-ttft -1.0 makes no sense"),
+        ({"max_ttft": math.nan}, "--max-ttft nan makes no sense"),
+        ({"thinking_tokens": -5}, "--thinking-tokens -5 makes no sense; write 0 to 1000000, or leave it out"),
+        ({"thinking_tokens": 10**400}, "--thinking-tokens 1000"),
+        ({"min_tps": 1e308}, "--min-tps 1e+308 makes no sense"),
+        ({"max_ttft": 5e-324}, "--max-ttft 5e-324 makes no sense"),
+        ({"context": 0}, "--context 0 holds no token; write 4096 or 4k"),
+        ({"context": 10 << 20}, "--context 10485760 is too long: no Phi reads more than 131072 tokens"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_with_the_flag_and_the_remedy(asked: dict[str, Any], line: str) -> None:
+    with pytest.raises(PhibenchError) as caught:
+        advise.advise(place(), catalog.goal("chat"), (), **asked)
+    assert str(caught.value).startswith(line)
+    assert caught.value.exit_code == BAD_INPUT
+
+
+@pytest.mark.usefixtures("few_quantizations")
+@pytest.mark.parametrize("figure", [0.001, 1e6])
+def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
+    goal = catalog.goal("chat")
+    found = advise.advise(place(), goal, quick(), min_tps=figure, max_ttft=figure, thinking_tokens=round(figure))
+    assert len(advise.table_rows(found)) == len(found)
 
 
 def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:

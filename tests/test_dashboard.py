@@ -315,6 +315,20 @@ def test_every_goal_gets_an_answer_or_a_reason(results: Path) -> None:
     assert "too short" in words(app)
 
 
+def test_no_limit_of_zero_can_be_asked_for(results: Path) -> None:
+    asked = opened("advice.py").number_input
+    assert len(asked) == 2
+    assert all(limit.min > 0 for limit in asked)
+
+
+def test_a_run_with_options_that_make_no_sense_is_shown_but_never_quoted(results: Path) -> None:
+    odd = setup(n_ubatch="abc")
+    here = inventory.here(bandwidth=False)
+    save(results, run(1, measured(odd, PP, 400), measured(odd, TG, 30), machine=here))
+    assert not opened("advice.py").dataframe[0].value["decode_text"].astype(str).str.contains("measured").any()
+    assert len(opened("results.py").dataframe[0].value) == 2
+
+
 def test_hostile_text_in_a_file_stays_text(results: Path) -> None:
     save(results, run(1, measured(setup(HOSTILE), TG, 12), Failed(setup=setup(HOSTILE), workload=PP, reason=HOSTILE)))
     shown = words(opened("results.py"))

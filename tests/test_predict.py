@@ -161,6 +161,17 @@ def test_what_never_counts_as_a_decode_speed_of_this_machine(runs: tuple[Run, ..
     assert decode(runs) is None
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("of-tomorrow", "1"), ("n_ubatch", "abc"), ("n_ubatch", "9" * 5000), ("type_k", "f17"), ("flash_attn", "maybe")],
+    ids=["unknown", "no number", "endless", "no type", "no such value"],
+)
+def test_a_run_with_an_option_that_makes_no_sense_is_left_out(option: tuple[str, str]) -> None:
+    odd = run(measured(workload(0, 32), setup=like(options=(option,))))
+    assert not anchors.anchors(here(), (odd,))
+    assert anchors.anchors(here(), (odd, run(measured(workload(0, 32)))))
+
+
 def test_another_depth_is_scaled_by_the_cache_and_called_calibrated() -> None:
     found = decode((run(measured(workload(0, 32), (0.1,))),), depth=8000)
     assert found is not None
@@ -310,6 +321,22 @@ def test_memory_is_what_the_backend_says_and_told_part_by_part() -> None:
     assert found["disk_bytes"].value == plan.disk_bytes
     for part in ("weights", "KV cache", "compute", "runtime"):
         assert part in found["host_needed_bytes"].because
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_what_is_not_counted_byte_by_byte_has_an_interval(device: str) -> None:
+    gpu = Device(kind="cuda:0", name="a gpu", memory_bytes=4 * GIB)
+    limits = Limits(cpus=2, threads=2, memory_bytes=24 * GIB, free_bytes=4 * GIB)
+    place = msgspec.structs.replace(here(), devices=(*here().devices, gpu), limits=limits)
+    found = estimates(catalog.goal("chat"), like(device=device), place)
+    need = found["host_needed_bytes" if device == "cpu" else "device_peak_bytes"]
+    assert need.low == found["weights_bytes"].value + found["kv_bytes"].value
+    assert need.low < need.value == need.high
+    assert "estimates" in need.because
+    longest = found["max_context_tokens"]
+    assert longest.low == longest.value < longest.high
+    for exact in ("weights_bytes", "kv_bytes", "disk_bytes"):
+        assert found[exact].low == found[exact].value == found[exact].high
 
 
 @pytest.mark.parametrize("free_gib", [1, 3, 4, 8, 20])

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from phibench import files
+from phibench import files, units
 from phibench.errors import PhibenchError, unknown
 from phibench.nouns import Goal, Noun, Quantization, Setup, Variant
 
@@ -42,6 +42,17 @@ def variant(name: str) -> Variant:
 def names(variant: Variant) -> tuple[str, ...]:
     """Every name that means this variant, its id first."""
     return (variant.id, *variant.aliases, *filter(None, [variant.hf_repo]))
+
+
+def check_context(context: int, of: Sequence[Variant]) -> None:
+    """Raises PhibenchError (exit 2) for a context without a token, or longer than any variant of these reads."""
+    if context < 1:
+        raise PhibenchError(f"--context {context} holds no token; write 4096 or 4k")
+    longest = max(((v.context_tokens, v.id) for v in of if v.context_tokens), default=None)
+    if longest and context > longest[0]:
+        tokens, who = longest
+        most = "no Phi reads more than" if len(of) > 1 else f"{who} reads at most"
+        raise PhibenchError(f"--context {context} is too long: {most} {tokens} tokens ({units.context(tokens)})")
 
 
 @functools.cache
