@@ -7,10 +7,11 @@ Run files ignore unknown fields within one schema number, so an upgrade orphans 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
+import secrets
 import stat
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from phibench.nouns import SCHEMA, Run
 
 T = TypeVar("T")
 MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything
+MAX_WRITTEN_BYTES = 1 << 20  # what a person writes is a few kB
 
 
 def data_dir(name: str) -> Path:
@@ -44,12 +46,24 @@ def results_dir(flag: str | None = None) -> Path:
     return Path(flag or os.environ.get("PHIBENCH_RESULTS") or "results").expanduser()
 
 
+def check_readable(path: Path, most_bytes: float = math.inf) -> None:
+    """OSError unless ``path`` is a file of at most so many bytes: a pipe may wait for ever, a device never end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError("it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a file")
+    if status.st_size > most_bytes:
+        raise OSError(f"it has {status.st_size} bytes, more than any such file")
+
+
 def read_strict(path: Path, kind: type[T]) -> T:
     """Read a ``.toml`` or ``.json`` file that a person wrote; every key must be known.
 
     Raises PhibenchError (exit 2) with the file, the key, and the nearest right name.
     """
     try:
+        check_readable(path, MAX_WRITTEN_BYTES)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PhibenchError(f"there is no file {path}") from None
@@ -106,26 +120,31 @@ def _check_numbers(data: Any, where: str) -> None:
 def atomic(path: Path, mode: str = "wb") -> Iterator[Any]:
     """Open a temporary file beside ``path``; it takes the name only when all went well.
 
-    A crash, Ctrl-C or a full disk leaves the old file, or none. Raises PhibenchError (exit 1) on I/O errors.
+    A crash, Ctrl-C or a full disk leaves the old file, or none. A link stays, what it leads to is replaced; a pipe
+    or a device is written as it is. Raises PhibenchError (exit 1) on I/O errors.
     """
+    encoding = None if "b" in mode else "utf-8"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        if path.exists() and not path.is_file():
+            with path.open(mode, encoding=encoding) as stream:
+                yield stream
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        stream = temporary.open(mode.replace("w", "x"), encoding=encoding)
+        try:
+            with stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
     except OSError as error:
         raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
-    try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101  mkstemp makes 0600; results are for sharing
-        os.replace(temporary, path)  # noqa: PTH105  Path.replace would do; os keeps the pair together
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
-        if isinstance(error, OSError):
-            raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
-        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -148,12 +167,13 @@ def run_path(folder: Path, run: Run) -> Path:
 def read_run(path: Path) -> Run:
     """One run file. Raises PhibenchError (exit 1) when it is damaged or foreign."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever, a device never end
-            raise PhibenchError(f"{path} is not a file; skipped", FAILED)
-        if status.st_size > MAX_RUN_BYTES:
-            raise PhibenchError(f"{path} is larger than any run file; skipped", FAILED)
+        check_readable(path, MAX_RUN_BYTES)
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise PhibenchError(f"there is no file {path}", FAILED) from None
+    except OSError as error:
+        raise PhibenchError(f"cannot read {path}: {_why(error)}", FAILED) from None
+    try:
         head = msgspec.json.decode(data, type=_Head)
         if head.schema != SCHEMA:
             raise PhibenchError(
@@ -161,7 +181,7 @@ def read_run(path: Path) -> Run:
             )
         run = msgspec.json.decode(data, type=Run)
         msgspec.msgpack.encode(run)  # refuses integers beyond 64 bits, which arithmetic would choke on later
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
     return run
 
@@ -193,7 +213,7 @@ def scrub(text: str) -> str:
     with contextlib.suppress(OSError, KeyError, ImportError):  # no such user; Windows has no pwd
         names.append(getpass.getuser())
     for name in names:
-        if len(name) > 2 and name != "root":
+        if len(name) > 2 and name != "root":  # a name such as "pi" is in too many texts to be told from a word
             text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "***", text)
     return text
 

@@ -11,6 +11,7 @@ from phibench import advise, answer, catalog, files, inventory, render, request,
 from phibench.catalog import plan as plans
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.nouns import Machine, Setup, Suite, Verdict
+from phibench.synth import cache
 
 WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 GOAL = "chat"
@@ -71,17 +72,13 @@ def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
 def _obstacle(task: run.Task) -> str | None:
     if task.objection:
         return task.objection.split(";")[0]
-    cache = files.cache_dir()
-    free = free_disk_bytes(cache) - DISK_RESERVE_BYTES
-    if task.write_bytes > free:
-        return f"needs {units.gb(task.write_bytes)} of disk in {cache}, {units.gb(max(free, 0))} are free"
+    room = cache.room_bytes(DISK_RESERVE_BYTES)
+    if task.write_bytes > room:
+        return (
+            f"needs {units.gb(task.write_bytes)} of disk in {cache.folder()}, where {units.gb(room)} can be had "
+            "(phibench cache shows the limit)"
+        )
     return None
-
-
-def free_disk_bytes(folder: Path) -> int:
-    """Free bytes of the disk on which the folder is, or will be."""
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    return shutil.disk_usage(there).free
 
 
 def smaller_setups(below_bytes: int) -> list[Setup]:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from phibench import cli
+from phibench.probe import conditions
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,6 +34,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PHIBENCH_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("PHIBENCH_CACHE_LIMIT", raising=False)
+    monkeypatch.setattr(conditions, "BUSY_S", 0.0)  # no test waits for what the tester's machine does
 
 
 @pytest.fixture

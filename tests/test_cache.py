@@ -111,6 +111,21 @@ def test_impossible_wishes_delete_nothing(monkeypatch: pytest.MonkeyPatch, disk:
     assert names() == ["a"]
 
 
+def test_room_counts_what_can_be_evicted_and_the_limit(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    disk(4_000)  # type: ignore[operator]
+    fill({"a": 1_000})
+    assert cache.room_bytes() == 2_500  # the limit: half of what the disk could give
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "1GB")
+    assert cache.room_bytes() == 5_000
+    assert cache.room_bytes(reserve_bytes=2_000) == 3_000
+    assert cache.room_bytes(reserve_bytes=9_000) == 0
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "700")
+    assert cache.room_bytes(reserve_bytes=2_000) == 700
+    cache.make_room(700)  # keeps the promise
+    with pytest.raises(PhibenchError):
+        cache.make_room(701)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=6), st.integers(1, 1000))
 def test_what_stays_fits_and_was_used_last(

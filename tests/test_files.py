@@ -28,6 +28,7 @@ prompt_tokens = [512]
 [warmup]
 windows = 2
 """
+pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 RUN = run(measured(workload(512, 0)), failed(workload(0, 128)))
 
 
@@ -121,9 +122,18 @@ def test_json_that_is_no_suite(tmp_path: Path, text: str) -> None:
 
 def test_a_missing_unreadable_or_binary_file(tmp_path: Path) -> None:
     assert refused(tmp_path / "no.toml", Suite) == f"there is no file {tmp_path / 'no.toml'}"
-    assert "cannot read" in refused(tmp_path, Suite)
+    assert refused(tmp_path, Suite) == f"cannot read {tmp_path}: it is a folder"
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
     assert "cannot read" in refused(tmp_path / "b.toml", Suite)
+    with (tmp_path / "long.toml").open("wb") as stream:
+        stream.truncate(1 << 40)  # sparse: to read it would take all memory
+    assert "more than any such file" in refused(tmp_path / "long.toml", Suite)
+
+
+@pipes
+def test_a_pipe_as_a_suite_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.toml")
+    assert refused(tmp_path / "s.toml", Suite) == f"cannot read {tmp_path / 's.toml'}: it is not a file"
 
 
 # ------------------------------------------------------------------------------------------- whole or none
@@ -175,6 +185,48 @@ except PhibenchError as error:
     assert done.stdout.startswith(f"cannot write {path}: File too large")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pipes
+def test_a_pipe_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_text(pipe, "out\n")
+        assert os.read(reader, 99) == b"out\n"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    there, link = tmp_path / "there.txt", tmp_path / "here" / "link.txt"
+    link.symlink_to("../there.txt")
+    for text in ("made", "replaced"):
+        files.write_text(link, text)
+        assert link.is_symlink()
+        assert there.read_text() == text
+    assert list(link.parent.iterdir()) == [link]
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(PhibenchError, match=re.escape(f"cannot write {tmp_path}: ")):
+        files.write_text(tmp_path, "x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_of_the_user_decides_who_may_read(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "f.txt", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "f.txt").stat().st_mode & 0o777 == mode
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
@@ -231,7 +283,7 @@ def late(arrival: object) -> dict[str, Any]:
      (changed(results=[{"status": "strange"}]), "Invalid value 'strange'"), (changed(results=3), "Expected `array`"),
      ('{"schema": 1, "x": ' + "[" * 100_000, "recursion"), ("[" * 100_000, "is not a phibench run"),
      (late(-1.0), "Expected `float` >= 0"), (late(1e300), "Expected `float` <= 1000000000"),
-     (late("soon"), "Expected `float`"), (changed(machine={**plain_run()["machine"], "memory_bytes": 10**30}), "ints")],
+     (late("soon"), "Expected `float`"), (changed(machine={**plain_run()["machine"], "memory_bytes": 10**30}), "int")],
 )  # fmt: skip
 def test_a_foreign_or_damaged_file_is_refused_in_one_line(tmp_path: Path, content: object, why: str) -> None:
     path = written(tmp_path / "r.json", content)
@@ -278,7 +330,18 @@ def test_a_folder_is_read_oldest_first_and_names_what_it_skips(tmp_path: Path) -
     assert files.read_runs(tmp_path / "none") == ((), ())
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize(
+    ("name", "why"), [("none.json", "there is no file {}"), (".", "cannot read {}: it is a folder")]
+)
+def test_a_missing_run_and_a_folder_are_named(tmp_path: Path, name: str, why: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(PhibenchError) as error:
+        files.read_run(path)
+    assert str(error.value) == why.format(path)
+    assert error.value.exit_code == FAILED
+
+
+@pipes
 def test_a_pipe_among_the_results_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     runs, skipped = files.read_runs(tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -143,7 +144,13 @@ def test_what_is_wrong_is_said(tmp_path: Path, content: bytes, why: str, code: i
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     assert "there is no file" in refused(tmp_path / "none.gguf", code=2)
-    assert "cannot read" in refused(tmp_path, code=1)
+    assert refused(tmp_path, code=1) == f"cannot read {tmp_path}: it is a folder"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert "it is not a file" in refused(tmp_path / "pipe.gguf", code=1)
 
 
 def test_other_models_are_named(tmp_path: Path) -> None:

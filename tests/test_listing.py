@@ -19,6 +19,7 @@ Row = listing.Row
 # of bartowski/phi-4-GGUF, rounded there to 0.01 GB.
 PUBLISHED = [
     ("phi-3-mini-4k-instruct", "Q4_K_M", 2_393_231_072),  # microsoft/Phi-3-mini-4k-instruct-gguf, -q4.gguf
+    ("phi-4-mini-instruct", "Q4_K_M", 2_491_874_272),  # of 2025
     ("phi-4", "Q4_K_M", 9_053_114_816),  # bartowski/phi-4-GGUF
     ("phi-4", "Q8_0", 15_580_000_000),
     ("phi-4", "Q6_K", 12_030_000_000),

@@ -320,14 +320,23 @@ def test_conditions_of_a_recorded_machine(tmp_path: Path) -> None:
 
 
 def test_conditions_here_are_plain_text() -> None:
-    found = conditions.look()
+    found = conditions.look(busy_s=0.01)
     assert int(found["cpus"]) >= 1
+    assert 0 <= float(found.get("busy_share", "0")) <= 1  # no share where no clock ticked in that time
+    assert "busy_share" not in conditions.look(busy_s=0)
     assert msgspec.json.decode(msgspec.json.encode(found), type=dict[str, str]) == found
     assert socket.gethostname() not in found.values()
 
 
 def test_a_quiet_run_has_no_warning() -> None:
-    before = {"cpus": "8", "load_1m": "0.3", "cpu_ticks": "1000", "steal_ticks": "10", "throttled_periods": "4"}
+    before = {
+        "cpus": "8",
+        "load_1m": "9",
+        "busy_share": "0.1",
+        "cpu_ticks": "1000",
+        "steal_ticks": "10",
+        "throttled_periods": "4",
+    }
     after = before | {"cpu_ticks": "3000", "steal_ticks": "11"}
     assert conditions.delta(before, after) == {"throttled_periods": "0", "steal_share": "0.0005"}
     assert conditions.warnings(before, after) == ()
@@ -335,17 +344,26 @@ def test_a_quiet_run_has_no_warning() -> None:
 
 def test_everything_that_can_go_wrong_is_said() -> None:
     names = ("steal_ticks", "swapped_in_bytes", "refault_bytes", "throttled_periods", "thermal_throttles")
-    before = dict.fromkeys(names, "0") | {"cpus": "2", "load_1m": "3.8", "cpu_ticks": "1000", "power": "mains"}
+    before = dict.fromkeys(names, "0") | {"cpus": "2", "busy_share": "0.4", "cpu_ticks": "1000", "power": "mains"}
     after = dict.fromkeys(names, str(1 << 30)) | {"cpu_ticks": "2000", "steal_ticks": "120", "power": "battery"}
     said = conditions.warnings(before, after)
     assert said[0] == "CPU steal 12% during the run: the host was busy"
     assert len(said) == 7
     assert "1 GiB swapped in during the run" in said
+    assert "other programs kept 40% of the cpus busy just before the run" in said
     assert "ran on battery" in said
 
 
+def test_busy_is_what_programs_here_took() -> None:
+    first = {"user": 50.0, "system": 20.0, "idle": 100.0, "iowait": 5.0, "steal": 1.0, "guest": 7.0}
+    gained = {"user": 2.0, "system": 1.0, "idle": 5.0, "iowait": 1.0, "steal": 1.0, "guest": 2.0}
+    assert conditions.busy_share(first, {name: first[name] + gained[name] for name in first}) == 0.3
+    assert conditions.busy_share(first, first) is None
+    assert conditions.busy_share({"user": 1.0, "idle": 1.0}, {"user": 2.0, "idle": 0.5}) == 1.0  # idle ran backwards
+
+
 counters = st.dictionaries(
-    st.sampled_from(["cpus", "load_1m", "cpu_ticks", "steal_ticks", "refault_bytes", "major_faults", "power"]),
+    st.sampled_from(["cpus", "busy_share", "cpu_ticks", "steal_ticks", "refault_bytes", "major_faults", "power"]),
     st.one_of(st.text(max_size=9), st.sampled_from(["nan", "inf", "-inf", "1e999"]), st.integers(-5, 10**18).map(str)),
 )
 

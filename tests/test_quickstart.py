@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from test_run import machine
 
-from phibench import files, quickstart, request, run
+from phibench import quickstart, request, run
 from phibench.errors import NOTHING_FITS, PhibenchError
+from phibench.synth import cache
 
 GIB = 1 << 30
 
@@ -41,14 +44,30 @@ def test_nothing_fits_is_exit_3() -> None:
     assert raised.value.exit_code == NOTHING_FITS
 
 
-def test_a_small_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = quickstart.DISK_RESERVE_BYTES + 1_500_000_000
-    monkeypatch.setattr(quickstart, "free_disk_bytes", lambda _folder: free)
+def test_a_small_disk_is_named_and_the_cache_takes_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4_500_000_000))
     task, note = quickstart.choose(request.load_suite("quick"), machine())
-    assert "needs 2.49 GB of disk" in note
-    assert "1.5 GB are free" in note
-    assert task.write_bytes <= 1_500_000_000
-    assert str(files.cache_dir()) in note
+    assert f"needs 2.49 GB of disk in {cache.folder()}, where 2.25 GB can be had" in note  # half of the disk
+    assert 1_500_000_000 < task.write_bytes <= 2_250_000_000
+    cache.make_room(task.write_bytes)
+
+
+def test_a_limit_of_the_cache_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000_000))
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "2GB")
+    task, note = quickstart.choose(request.load_suite("quick"), machine())
+    assert "where 2 GB can be had" in note
+    cache.make_room(task.write_bytes)
+
+
+def test_old_files_of_the_cache_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=500_000_000))
+    cache.folder().mkdir(parents=True)
+    with (cache.folder() / "old.gguf").open("wb") as stream:
+        stream.truncate(9_000_000_000)  # sparse
+    task, note = quickstart.choose(request.load_suite("quick"), machine())
+    assert task.setup == quickstart.WANTED
+    assert note == ""
 
 
 def test_the_next_commands_are_three_that_exist() -> None:

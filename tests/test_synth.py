@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.llama,
     pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed"),
 ]
-MIXES = ("F16", "Q5_K_M", "Q4_0", "IQ3_M", "Q2_K", "MXFP4_MOE")
+MIXES = ("F16", "Q5_K_M", "Q4_0", "IQ3_M", "Q2_K")
 # phi-2 has no fallbacks and no ties, the others one trait each: tied, wide groups, experts, ragged experts
 LOADED = [(name, "Q4_K_M") for name in NAMES] + [("phi-4", "BF16"), ("phi-4-mini-instruct", "IQ3_XXS")]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from phibench import files
 from phibench.catalog import ggml
 from phibench.catalog.ggml import MetaValue, Tensor
 from phibench.errors import FAILED, PhibenchError
@@ -62,6 +63,7 @@ def read_header(path: Path) -> Header:
     Raises PhibenchError: exit 2 for what is not such a file, exit 1 for one that cannot be read or is cut off.
     """
     try:
+        files.check_readable(path)
         with path.open("rb") as stream:
             return _read(_Cursor(stream, path))
     except FileNotFoundError:

@@ -10,11 +10,14 @@ import mmap
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from phibench import units
 from phibench.probe import cgroup, cpu, tree
+
+BUSY_S = 0.3  # 30 ticks of each cpu: steps of 3 % and less
 
 # A difference above these marks a result. They are our choices, not laws of nature.
 LIMITS = {
@@ -23,7 +26,7 @@ LIMITS = {
     "refault_bytes": 100 << 20,  # file pages dropped and read again: the model does not fit beside the rest
     "throttled_periods": 0,  # every stop by a quota holds all threads up for the rest of 100 ms
     "thermal_throttles": 0,
-    "load_per_cpu": 0.25,  # before the run: one core in four was busy
+    "busy_share": 0.25,  # just before the run: one core in four was busy with something else
 }
 _TEXTS: dict[str, Callable[[float], str]] = {
     "steal_share": lambda share: f"CPU steal {share:.0%} during the run: the host was busy",
@@ -36,11 +39,15 @@ _TICKS = ("cpu_ticks", "steal_ticks")
 _COUNTERS = ("swapped_in_bytes", "refault_bytes", "major_faults", "throttled_periods", "thermal_throttles")
 
 
-def look(root: Path = cpu.ROOT) -> dict[str, str]:
-    """Counters since boot and states of now, whatever the system tells, as text; takes milliseconds."""
+def look(root: Path = cpu.ROOT, busy_s: float | None = None) -> dict[str, str]:
+    """Counters since boot and states of now, whatever the system tells, as text.
+
+    Watches for ``busy_s`` seconds (default BUSY_S, 0 for not at all) what others do, so nothing of ours may run.
+    """
     seen: dict[str, str | int | float | None] = {
         "cpus": len(cpu.online(root)),
         "load_1m": _load(root),
+        "busy_share": _busy_share(BUSY_S if busy_s is None else busy_s) if root == cpu.ROOT else None,
         **_ticks(root),
         **_paging(root),
         "throttled_periods": _most(cgroup.throttled(group) for group in cgroup.groups(root)),
@@ -70,9 +77,9 @@ def warnings(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
     """Reasons to doubt what was measured between the two looks, in words; empty when it was quiet."""
     gained = {key: float(value) for key, value in delta(before, after).items()}
     found = [say(gained[key]) for key, say in _TEXTS.items() if gained.get(key, 0) > LIMITS[key]]
-    load, cpus = _value(before, "load_1m"), _value(before, "cpus")
-    if load is not None and cpus and load > LIMITS["load_per_cpu"] * cpus:
-        found.append(f"load average {load:.1f} on {cpus:.0f} cpus just before the run")
+    busy = _value(before, "busy_share")  # not the load average: that still holds our own last minute
+    if busy is not None and busy > LIMITS["busy_share"]:
+        found.append(f"other programs kept {busy:.0%} of the cpus busy just before the run")
     if "battery" in {before.get("power"), after.get("power")}:
         found.append("ran on battery")
     return tuple(found)
@@ -86,6 +93,27 @@ def _load(root: Path) -> float | None:
     if words and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", words[0]):
         return float(words[0])
     return round(os.getloadavg()[0], 2) if root == cpu.ROOT and hasattr(os, "getloadavg") else None
+
+
+def _busy_share(seconds: float) -> float | None:
+    if seconds <= 0:
+        return None
+    import psutil
+
+    first = psutil.cpu_times()._asdict()
+    time.sleep(seconds)
+    return busy_share(first, psutil.cpu_times()._asdict())
+
+
+def busy_share(first: dict[str, float], last: dict[str, float]) -> float | None:
+    """Share of the time of all cpus that programs here took; None when the clocks did not move.
+
+    psutil's names. Waiting for a disk leaves a cpu free, stolen time is told apart; guests are already in user.
+    """
+    gained = {name: max(0.0, last[name] - first[name]) for name in first if not name.startswith("guest")}
+    total = sum(gained.values())
+    free = sum(gained.get(name, 0.0) for name in ("idle", "iowait", "steal"))
+    return round(1 - free / total, 4) if total > 0 else None
 
 
 def _ticks(root: Path) -> dict[str, int]:

@@ -55,6 +55,11 @@ def limit_bytes() -> int:
     return min(DEFAULT_LIMIT_BYTES, (_free_bytes() + _total_bytes()) // 2)
 
 
+def room_bytes(reserve_bytes: int = 0) -> int:
+    """Largest new file that the limit allows and the disk can hold, all others evicted, ``reserve_bytes`` left free."""
+    return max(0, min(limit_bytes(), _free_bytes() + _total_bytes() - reserve_bytes))
+
+
 def make_room(needed_bytes: int, replacing: Path | None = None) -> None:
     """Evict least recently used files until ``needed_bytes`` fit below the limit and on the disk.
 

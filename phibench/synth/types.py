@@ -27,7 +27,7 @@ from phibench.nouns import Shape
 from phibench.synth import engine
 
 LLAMA_CPP_COMMIT = "0c1e57098"  # of llama-cpp-python 0.3.36, as its CHANGELOG.md says
-SKIPPED = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4"}  # for models trained for them; Phi is none
+SKIPPED = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4", "MXFP4_MOE"}  # for models trained for them; Phi is none
 ABOUT = "Types that llama.cpp's quantizer gives to each tensor; written by `make types`, compared by a test."
 LOG_LINE = re.compile(r"\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?MiB(?: -> .*?\((\w+)\))?")
 
