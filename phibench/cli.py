@@ -84,7 +84,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
     show_default=True,
     help="Variants (comma list), or a .gguf file.",
 )
-@click.option("-q", "--quant", default="Q4_K_M", show_default=True, help="Quantizations (comma list).")
+@click.option("-q", "--quant", help="Quantizations (comma list).  [default: Q4_K_M]")
 @click.option("-b", "--backend", default="llama_cpp", show_default=True, help="Backends (comma list).")
 @click.option("-dev", "--device", default="cpu", show_default=True, help="Devices (comma list): cpu, cuda:0, ...")
 @click.option("-p", "--n-prompt", help="Prompt tokens: 512 or 128,512 or 128-2048*2; 0 skips.")
@@ -251,6 +251,7 @@ def main() -> None:
     """The console script: one line for a user's error, a traceback only for a bug."""
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminate)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  closed by the shell: >&-
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to stop
@@ -260,6 +261,9 @@ def main() -> None:
         from phibench import tables
 
         _note(f"phibench: {tables.plain(str(error))}")  # it may quote a file from somebody else
+        sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _note(error.format_message())
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
         guess = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""

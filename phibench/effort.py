@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from phibench import anchors, physics, speeds
-from phibench.nouns import Estimate, Machine, Setup, Suite, Workload
+from phibench.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
 
 
 def suite_s(
@@ -19,10 +21,14 @@ def suite_s(
     parts: list[Estimate] = []
     for workload in suite.workloads():
         once = _once(workload, setup, layers, machine, seen)
-        if once is None:
+        cut = suite.warmup.max_prompt_tokens
+        shorter = msgspec.structs.replace(workload, prompt_tokens=min(workload.prompt_tokens, cut or (1 << 40)))
+        warm = _once(shorter, setup, layers, machine, seen)
+        if once is None or warm is None:
             return None
-        fewest, most = _repetitions(suite, once)
-        low, high = low + fewest * once.low, high + most * once.high
+        windows = _windows(suite.warmup, warm)
+        low += suite.repetitions * once.low + min(windows, 1) * warm.low
+        high += suite.repetitions * once.high + windows * warm.high
         parts.append(once)
     return Estimate(
         value=(low * high) ** 0.5 * suite.launches,
@@ -59,9 +65,6 @@ def _once(
     )
 
 
-def _repetitions(suite: Suite, once: Estimate) -> tuple[int, int]:
-    """Fewest and most repetitions, warm-up included: it stops at ``max_windows`` or after ``max_s``."""
-    rule = suite.warmup
-    by_time = int(rule.max_s / once.low) + 1 if once.low > 0 else rule.max_windows
-    most = min(rule.max_windows, by_time)
-    return suite.repetitions + min(most, 1), suite.repetitions + most
+def _windows(rule: Warmup, once: Estimate) -> int:
+    """The most warm-up repetitions: they stop at ``max_windows``, or after ``max_s``."""
+    return min(rule.max_windows, int(rule.max_s / once.low) + 1 if once.low > 0 else rule.max_windows)

@@ -164,6 +164,20 @@ def run_path(folder: Path, run: Run) -> Path:
     return folder / run.machine.slug / f"{run.id}-{safe}.json"
 
 
+def reserve(path: Path) -> bool:
+    """Make an empty file that nobody has yet; False when somebody has. Raises PhibenchError (exit 1) on I/O errors."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        if path.parent.is_dir():
+            return False
+        raise PhibenchError(f"cannot write {path}: {path.parent} is not a folder", FAILED) from None
+    except OSError as error:
+        raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
+    return True
+
+
 def read_run(path: Path) -> Run:
     """One run file. Raises PhibenchError (exit 1) when it is damaged or foreign."""
     try:

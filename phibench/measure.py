@@ -20,7 +20,7 @@ def measure(
     session: Session, workload: Workload, suite: Suite, report: Report
 ) -> tuple[tuple[Sample, ...], tuple[float, ...]]:
     """Warm up, then repeat. Returns the samples, and the seconds that each warm-up repetition took."""
-    warm = _warm_up(session, workload, suite.warmup, lambda n: report("warm-up", n, suite.repetitions))
+    warm = _warm_up(session, workload, suite.warmup, lambda n: report("warm-up", n, suite.warmup.max_windows))
     samples = []
     for repetition in range(suite.repetitions):
         report("measuring", repetition, suite.repetitions)

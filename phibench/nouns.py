@@ -13,6 +13,10 @@ from typing import Annotated, Literal
 import msgspec
 
 SCHEMA = 1
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]  # bytes, tokens
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=1 << 30)]
+Rate = Annotated[float, msgspec.Meta(ge=1.0, le=1e18)]  # per second; below one is a slip of the pen
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # more than 31 years is a damaged file
 
 
@@ -28,9 +32,9 @@ class Device(Noun, frozen=True, kw_only=True):
 
     kind: str
     name: str
-    memory_bytes: int | None = None
-    read_bytes_s: float | None = None
-    flops_s: float | None = None
+    memory_bytes: Count | None = None
+    read_bytes_s: Rate | None = None
+    flops_s: Rate | None = None
     basis: Literal["probed", "spec"] | None = None  # where read_bytes_s and flops_s come from
     because: str = ""  # how read_bytes_s was found, or why it is unknown, in words
 
@@ -38,10 +42,10 @@ class Device(Noun, frozen=True, kw_only=True):
 class Limits(Noun, frozen=True, kw_only=True):
     """What this process may really use: machine, affinity and cgroup (own and all ancestors) together."""
 
-    cpus: float
-    threads: int
-    memory_bytes: int
-    free_bytes: int
+    cpus: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+    threads: AtLeastOne
+    memory_bytes: Count
+    free_bytes: Count
     notes: tuple[str, ...] = ()
 
 
@@ -51,9 +55,9 @@ class Machine(Noun, frozen=True, kw_only=True):
     name: str
     os: str
     arch: str
-    physical_cores: int
-    logical_cores: int
-    memory_bytes: int
+    physical_cores: AtLeastOne
+    logical_cores: AtLeastOne
+    memory_bytes: Count
     devices: tuple[Device, ...]
     limits: Limits
 
@@ -243,10 +247,10 @@ class Setup(Noun, frozen=True, kw_only=True, order=True):
 class Workload(Noun, frozen=True, kw_only=True, order=True):
     """One point of a suite's grid. ``prompt_tokens`` are timed, ``depth`` is already in the KV cache."""
 
-    prompt_tokens: int
-    new_tokens: int
-    batch: int = 1
-    depth: int = 0
+    prompt_tokens: Tokens
+    new_tokens: Tokens
+    batch: AtLeastOne = 1
+    depth: Tokens = 0
 
     def __str__(self) -> str:
         parts = [f"pp{self.prompt_tokens}"] if self.prompt_tokens else []
@@ -267,11 +271,11 @@ class Warmup(Noun, frozen=True, kw_only=True):
     ``max_prompt_tokens`` cuts the prompt of a warm-up repetition, where a whole one would take too long.
     """
 
-    windows: int = 3
-    tolerance: float = 0.03
-    max_windows: int = 5
-    max_s: float = 10.0
-    max_prompt_tokens: int | None = None
+    windows: AtLeastOne = 3
+    tolerance: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.03
+    max_windows: Count = 5
+    max_s: Seconds = 10.0
+    max_prompt_tokens: AtLeastOne | None = None
 
 
 class Suite(Noun, frozen=True, kw_only=True):
@@ -284,10 +288,10 @@ class Suite(Noun, frozen=True, kw_only=True):
     new_tokens: tuple[int, ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
     depths: tuple[int, ...] = (0,)
-    repetitions: int = 5
-    launches: int = 1
+    repetitions: AtLeastOne = 5
+    launches: AtLeastOne = 1
     warmup: Warmup = Warmup()
-    timeout_s: float = 1800.0  # for one repetition, and for opening the model
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1800.0  # for one repetition, and for opening the model
 
     def workloads(self) -> tuple[Workload, ...]:
         """The only place where the grid exists; 0 skips that test."""
@@ -348,7 +352,7 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     setup: Setup
     workload: Workload
     artifact: Artifact
-    threads: int
+    threads: AtLeastOne
     engine: Engine
     samples: tuple[Sample, ...]
     load_s: Seconds | None = None
@@ -392,7 +396,7 @@ Basis = Literal["measured", "calibrated", "probed", "spec", "published", "exact"
 
 
 class Estimate(Noun, frozen=True, kw_only=True):
-    """A number that knows where it came from; ``low`` and ``high`` bound 80 % (equal when exact)."""
+    """A number that knows where it came from; ``low`` and ``high`` bound 80 %; of bytes, what was counted and the total with estimated buffers."""
 
     value: float
     low: float
@@ -426,7 +430,7 @@ class Opened(Noun, frozen=True, kw_only=True, tag="opened", tag_field="status"):
 
 
 class Progress(Noun, frozen=True, kw_only=True, tag="progress", tag_field="status"):
-    """``done`` of ``total`` tokens of this workload (warm-up and repetitions together)."""
+    """``done`` of ``total`` repetitions of this workload's ``stage``."""
 
     workload: Workload
     stage: str

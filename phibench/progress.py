@@ -20,10 +20,10 @@ _DECODE_WEIGHT = 4  # a decoded token takes longer than a prefilled one; only th
 class Show:
     """A held terminal: use it in a ``with``. ``write`` follows a file being written, ``tell`` the workers."""
 
-    def __init__(self, workloads: Sequence[Workload], jobs: int) -> None:
+    def __init__(self, workloads: Sequence[Workload]) -> None:
         self._live = sys.stderr.isatty()
-        self._total = sum(_weight(w) for w in workloads) * jobs
-        self._tokens = sum(_tokens(w) for w in workloads) * jobs
+        self._total = sum(_weight(w) for w in workloads)
+        self._tokens = sum(_tokens(w) for w in workloads)
         self._done = 0.0
         self._started: float | None = None
         self._bars: Bars | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from phibench.metrics import TIMED
 from phibench.nouns import Artifact, Machine, Run, Setup, Suite
 from phibench.progress import Show
 
+DEFAULT_QUANTIZATION = "Q4_K_M"
 _FLASH = {"1": "on", "0": "off"}
 _OPTION_FLAGS = {  # flag -> option of the backend
     "threads": "threads",
@@ -50,12 +52,12 @@ def check_suite(suite: Suite, where: str) -> Suite:
         raise PhibenchError(f"{where}: a number of tokens is negative")
     if any(n < 1 for pair in suite.pairs for n in pair):
         raise PhibenchError(f"{where}: a pair needs at least one prompt token and one new token")
+    if not suite.metrics:
+        raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(TIMED)}")
     if not suite.workloads():
         raise PhibenchError(f"{where} measures nothing: -p 0 and -n 0 together; give one of them, or -pg")
     if min(suite.repetitions, suite.launches) < 1:
         raise PhibenchError(f"{where}: repetitions and launches start at 1")
-    if suite.timeout_s <= 0 or min(suite.warmup.windows, suite.warmup.max_windows + 1) < 1:
-        raise PhibenchError(f"{where}: timeout_s and [warmup] windows must be positive")
     return suite
 
 
@@ -85,7 +87,10 @@ def _pair(text: str) -> tuple[int, int]:
 
 def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
     """The grid of setups, names looked up, options that are the default left out."""
-    axes = {option: _values(flag, flags[flag]) for flag, option in _OPTION_FLAGS.items() if flags[flag] is not None}
+    flags = {"quant": DEFAULT_QUANTIZATION, **{k: v for k, v in flags.items() if v is not None}}
+    if "threads" not in flags and os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        flags["threads"] = os.environ["OMP_NUM_THREADS"]
+    axes = {option: _values(flag, flags[flag]) for flag, option in _OPTION_FLAGS.items() if flag in flags}
     for pair in flags["extra"]:
         key, sep, value = pair.partition("=")
         if not sep:
@@ -93,7 +98,7 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
         axes[key] = (value,)
     grid = []
     for model, quant, backend, device in itertools.product(
-        *(_list(flags[name]) for name in ("model", "quant", "backend", "device"))
+        *(_list(flags[name], f"--{name}") for name in ("model", "quant", "backend", "device"))
     ):
         module = backends.load(backend)
         for values in itertools.product(*axes.values()):
@@ -124,11 +129,14 @@ def _values(flag: str, text: str) -> tuple[str, ...]:
         if min(values) < 1 and flag != "n_gpu_layers":
             raise PhibenchError(f"{name} starts at 1, not {min(values)}")
         return tuple(str(v) for v in values)
-    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in _list(text))
+    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in _list(text, name))
 
 
-def _list(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+def _list(text: str, flag: str) -> list[str]:
+    found = [item.strip() for item in text.split(",") if item.strip()]
+    if not found:
+        raise PhibenchError(f"{flag} is empty; leave it out, or give a name")
+    return found
 
 
 def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | None) -> int:
@@ -136,7 +144,10 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     suite = suite_from(flags)
     machine = inventory.here(bandwidth=flags["dry_run"])
     real, real_plan = None, None
-    if flags["model"].lower().endswith(".gguf"):
+    models = _list(flags["model"], "-m")
+    if any(name.lower().endswith(".gguf") for name in models):
+        if len(models) > 1:
+            raise PhibenchError("one .gguf file at a time, and no variant beside it")
         flags, real, real_plan = _real_file(flags)
     if flags["layers"] is not None and flags["layers"] < 1:
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
@@ -149,15 +160,21 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         emit(dry_text(dry_rows(tasks, machine, files.read_runs(folder)[0]), flags["output"], width))
         return 0
     done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
-    emit(render.FORMATS[flags["output"]](render.rows((done,)), width))
     print(f"results: {path}", file=sys.stderr)
+    emit(render.FORMATS[flags["output"]](render.rows((done,)), width))
     return run.exit_code(done)
 
 
 def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Any]:
     from phibench.catalog import gguf
 
+    if flags["quant"] is not None or flags["layers"] is not None:
+        raise PhibenchError("a .gguf file is what it is: leave out -q and --layers")
     path = Path(flags["model"]).expanduser()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PhibenchError(f"the name of {flags['model']!a} is not UTF-8; rename the file") from None
     found = gguf.recognise(path)
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
@@ -168,10 +185,16 @@ def execute(
     tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False
 ) -> tuple[Run, Path]:
     """Run with bars on stderr."""
-    with Show(suite.workloads(), len(tasks) * suite.launches) as show:
+    software = inventory.software()
+    begun = run.resumable(suite, machine, folder, software) if resume else None
+    if resume and begun is None:
+        print("nothing to resume: no run of this suite, software and machine; a new one starts", file=sys.stderr)
+    left = [w for task, workloads, _ in run.owed(begun[0], tasks) for w in workloads] if begun else None
+    everything = [w for task in tasks for w in task.suite.workloads()] * suite.launches
+    with Show(everything if left is None else left) as show:
         return run.run(
             tasks, suite, machine, folder,
-            software=inventory.software(), tell=show.tell, write=show.write, resume=resume,
+            software=software, tell=show.tell, write=show.write, begun=begun,
         )  # fmt: skip
 
 

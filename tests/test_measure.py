@@ -71,4 +71,4 @@ def test_progress_counts_repetitions() -> None:
     seen: list[tuple[str, int, int]] = []
     suite = Suite(name="s", question="?", metrics=(), new_tokens=(1,), repetitions=2, warmup=Warmup(max_windows=1))
     measure.measure(session, suite.workloads()[0], suite, lambda *event: seen.append(event))
-    assert seen == [("warm-up", 0, 2), ("measuring", 0, 2), ("measuring", 1, 2), ("measuring", 2, 2)]
+    assert seen == [("warm-up", 0, 1), ("measuring", 0, 2), ("measuring", 1, 2), ("measuring", 2, 2)]

@@ -18,7 +18,19 @@ from conftest import Phibench
 
 from phibench import catalog, files, run
 from phibench.errors import PhibenchError
-from phibench.nouns import Device, Failed, Limits, Machine, Measured, Setup, Suite
+from phibench.nouns import (
+    Artifact,
+    Device,
+    Engine,
+    Failed,
+    Limits,
+    Machine,
+    Measured,
+    Run,
+    Sample,
+    Setup,
+    Suite,
+)  # fmt: skip
 
 T = TypeVar("T")
 NULL = ("-b", "null", "-o", "json")
@@ -36,6 +48,12 @@ def suite_file(tmp_path: Path, text: str = "") -> str:
 def only_run(tmp_path: Path) -> Path:
     (path,) = (tmp_path / "results").rglob("*.json")
     return path
+
+
+def with_results(tmp_path: Path) -> Path | None:
+    """The run file, once it holds a result."""
+    found = list((tmp_path / "results").rglob("*.json"))
+    return found[0] if found and files.read_runs(tmp_path)[0] and files.read_run(found[0]).results else None
 
 
 def machine(free_bytes: int = 8 << 30) -> Machine:
@@ -84,10 +102,10 @@ def test_a_dying_worker_costs_one_test_and_the_suite_goes_on(
 
 
 def test_a_backend_that_cannot_open_fails_every_test_once(phibench: Phibench, tmp_path: Path) -> None:
-    done = phibench("run", suite_file(tmp_path), *NULL, "--backend-option", "token_us=zero")
+    done = phibench("run", suite_file(tmp_path), *NULL, "--backend-option", "fail=open")
     rows = json.loads(done.out)
     assert [r["status"] for r in rows] == ["failed"] * 3
-    assert all("ValueError" in r["reason"] for r in rows)
+    assert all("fails as it was told" in r["reason"] for r in rows)
 
 
 def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
@@ -98,12 +116,12 @@ def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
     )
     slow = (*NULL, "--backend-option", "token_us=50000")
     process = spawn("run", suite, *slow)
-    results = wait_for(lambda: list((tmp_path / "results").rglob("*.json")))
+    path = wait_for(lambda: with_results(tmp_path))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert re.search(r"results kept in .*: 1 \(--resume goes on\)", err)
-    kept = files.read_run(results[0])
+    kept = files.read_run(path)
     assert [str(r.workload) for r in kept.results] == ["pp1"]
 
     process = spawn("run", suite, *slow, "--resume")
@@ -129,7 +147,7 @@ def test_resume_tries_failures_again_in_the_same_file(phibench: Phibench, tmp_pa
 def test_a_worker_leaves_when_its_parent_is_killed(spawn: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     suite = suite_file(tmp_path, "prompt_tokens = [1]\nnew_tokens = [500]\n")
     process = spawn("run", suite, *NULL, "--backend-option", "token_us=50000")
-    wait_for(lambda: list((tmp_path / "results").rglob("*.json")))
+    wait_for(lambda: with_results(tmp_path))
     worker = wait_for(lambda: worker_of(process.pid))
     process.kill()
     process.communicate(timeout=20)
@@ -204,6 +222,37 @@ def test_results_that_cannot_be_written_stop_the_run_with_exit_1(phibench: Phibe
     assert "Traceback" not in done.err
 
 
+def test_resume_knows_a_slice_from_the_whole_and_another_suite(phibench: Phibench, tmp_path: Path) -> None:
+    suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(8,))
+    setup = Setup(variant="phi-2", quantization="Q4_K_M", backend="llama_cpp")
+    (whole,) = run.prepare((setup,), suite, machine())
+    (slice_,) = run.prepare((setup,), suite, machine(), layers=4)
+    engine = Engine(name="llama_cpp", version="0", placement="here")
+    artifact = Artifact(path="x.gguf", bytes=1, weights="synthetic", layers=4)
+    result = Measured(setup=setup, workload=suite.workloads()[0], artifact=artifact, threads=2, engine=engine,
+                      samples=(Sample(arrivals_s=(1.0,)),))  # fmt: skip
+    done = Run(id="1", started="", suite=suite, machine=machine(), software={}, results=(result,))
+    assert run.owed(done, (slice_,)) == ()
+    assert [task for task, _, _ in run.owed(done, (whole,))] == [whole]
+    other = phibench("run", suite_file(tmp_path), *NULL, "--resume")
+    assert "nothing to resume" in other.err
+
+
+def test_two_runs_of_one_second_get_two_files(tmp_path: Path) -> None:
+    suite = Suite(name="s", question="?", metrics=(), prompt_tokens=(8,))
+    paths = {run._start(suite, machine(), tmp_path, {})[1] for _ in range(3)}
+    assert len(paths) == 3
+    assert len(files.read_runs(tmp_path)[0]) == 3
+
+
+def test_the_worker_takes_no_module_from_the_current_folder(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('foreign code ran')")
+    monkeypatch.chdir(tmp_path)
+    assert phibench("run", suite_file(tmp_path), *NULL).code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -215,6 +264,18 @@ def test_results_that_cannot_be_written_stop_the_run_with_exit_1(phibench: Phibe
         (("run", "quick", "-p", "-5"), "-5"),
         (("run", "quick", "-t", "0"), "--threads starts at 1"),
         (("run", "quick", "-t", "many"), "'many' is not a count"),
+        (("run", "quick", "-fa", "maybe"), "unknown value of flash_attn 'maybe'"),
+        (("run", "quick", "-ctk", "q8"), "did you mean 'q8_0'"),
+        (("run", "quick", "-ub", "99999999999"), "n_ubatch is a whole number"),
+        (("run", "quick", "-m", ","), "-m is empty"),
+        (("run", "quick", "-q", ""), "--quant is empty"),
+        (("run", "quick", "-dev", "gpu"), "unknown device 'gpu'"),
+        (("run", "quick", "-dev", "cuda:9"), "cannot use cuda:9"),
+        (("run", "quick", "-m", "x.gguf", "-q", "Q8_0"), "leave out -q"),
+        (("run", "quick", "-m", "phi-4,x.gguf"), "one .gguf file at a time"),
+        (("recommend", "--context", "10M"), "no Phi reads more than 131072"),
+        (("recommend", "--max-ttft", "0"), "--max-ttft"),
+        (("recommend", "--min-tps", "nan"), "--min-tps"),
         (("run", "quick", "-r", "0"), "repetitions and launches start at 1"),
         (("run", "quick", "-b", "null", "--backend-option", "tokn_us=1"), "did you mean 'token_us'"),
         (("run", "quick", "-m", "missing.gguf"), "missing.gguf"),

@@ -48,6 +48,7 @@ class Backend(Protocol):
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
     DEFAULTS: dict[str, str]  # every option and its default
+    LEGAL: dict[str, tuple[str, ...] | range]  # the values that an option may have
 
     def devices(self) -> tuple[str, ...]:
         """Device texts that the installed engine was built for; empty when it is not installed."""
@@ -77,11 +78,17 @@ def load(name: str) -> Backend:
 
 
 def check_options(setup: Setup) -> None:
-    """Every option of a setup must be one that its backend knows."""
-    known = load(setup.backend).DEFAULTS
-    for key, _ in setup.options:
-        if key not in known:
-            raise unknown("option", key, known, f"{setup.backend} knows: {', '.join(known)}")
+    """Every option of a setup must be one that its backend knows, with a value that it takes."""
+    legal = load(setup.backend).LEGAL
+    for key, value in setup.options:
+        if key not in legal:
+            raise unknown("option", key, legal, f"{setup.backend} knows: {', '.join(legal)}")
+        allowed = legal[key]
+        if isinstance(allowed, range):
+            if not (value.isascii() and value.isdigit() and len(value) < 20 and int(value) in allowed):
+                raise PhibenchError(f"{key} is a whole number from {allowed[0]} to {allowed[-1]}, not '{value}'")
+        elif value not in allowed:
+            raise unknown(f"value of {key}", value, allowed, f"it takes: {', '.join(allowed)}")
 
 
 def effective(setup: Setup) -> dict[str, str]:

@@ -32,6 +32,20 @@ MODALITIES = ("text",)
 PACKAGE = "llama-cpp-python"
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
+# GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
+KV_TYPES = {
+    "f32": (0, 4.0), "f16": (1, 2.0), "bf16": (30, 2.0), "q8_0": (8, 34 / 32), "q5_1": (7, 24 / 32),
+    "q5_0": (6, 22 / 32), "q4_1": (3, 20 / 32), "q4_0": (2, 18 / 32), "iq4_nl": (20, 18 / 32),
+}  # fmt: skip
+LEGAL: dict[str, tuple[str, ...] | range] = {
+    "threads": range(1, 4097),
+    "n_gpu_layers": range(1000),
+    "n_batch": range(1, 1 << 20),
+    "n_ubatch": range(1, 1 << 20),
+    "flash_attn": ("auto", "on", "off"),
+    "type_k": tuple(KV_TYPES),
+    "type_v": tuple(KV_TYPES),
+}
 DEFAULTS = {
     "threads": "",  # physical cores that the process may use
     "n_gpu_layers": "",  # none on cpu, all elsewhere
@@ -41,13 +55,8 @@ DEFAULTS = {
     "type_k": "f16",
     "type_v": "f16",
 }
-_FLASH = {"auto": -1, "off": 0, "on": 1, "0": 0, "1": 1}
+_FLASH = {"auto": -1, "off": 0, "on": 1}
 _ALL_LAYERS = 999
-# GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
-KV_TYPES = {
-    "f32": (0, 4.0), "f16": (1, 2.0), "bf16": (30, 2.0), "q8_0": (8, 34 / 32), "q5_1": (7, 24 / 32),
-    "q5_0": (6, 22 / 32), "q4_1": (3, 20 / 32), "q4_0": (2, 18 / 32), "iq4_nl": (20, 18 / 32),
-}  # fmt: skip
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
 _BUFFERS = {"cpu": ("CPU",), "cuda": ("CUDA",), "rocm": ("ROCm", "HIP"), "vulkan": ("Vulkan",),
             "metal": ("Metal", "MTL"), "xpu": ("SYCL",)}  # fmt: skip
@@ -307,5 +316,7 @@ def _flash(log: str, asked: str) -> str:
 
 
 def _last_error() -> str:
+    """The first line that says what was wrong; the later ones only say that something was."""
     lines = [line.strip() for line in "".join(_LOG[-40:]).splitlines() if "error" in line or "fail" in line]
-    return lines[-1] if lines else "no reason given"
+    best = [line.partition("error loading model: ")[2] for line in lines if "error loading model: " in line]
+    return next(iter([*best, *lines]), "no reason given")

@@ -1,7 +1,7 @@
 """No model at all: measures the harness itself, and lets tests kill a worker in every way there is.
 
-Options: ``token_us`` (busy time of a token), ``fail`` = error | exit | segv | kill | hang | oom, ``at`` = the
-repetition (warm-up included) in which it happens.
+Options: ``token_us`` (busy time of a token), ``fail`` (how to die; ``open``: before there is a
+session), ``at`` = the repetition (warm-up included) in which it happens.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ MODALITIES = ("text",)
 PACKAGE = "phibench"
 EXTRA = ""
 RECOMMENDABLE = False
+LEGAL: dict[str, tuple[str, ...] | range] = {
+    "threads": range(1, 4097),
+    "token_us": range(10**9),
+    "fail": ("open", "error", "bug", "exit", "segv", "kill", "int", "hang", "oom"),
+    "at": range(1, 10**6),
+}
 DEFAULTS = {"threads": "", "token_us": "0", "fail": "", "at": "1"}
 
 
@@ -47,6 +53,8 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Nee
 
 @contextmanager
 def session(job: Job) -> Iterator[_NullSession]:
+    if ("fail", "open") in job.setup.options:
+        _die("error")
     yield _NullSession({**DEFAULTS, **dict(job.setup.options)})
 
 

@@ -61,7 +61,7 @@ def read_bandwidth(seconds: float, threads: int, *, free_bytes: int, cache_bytes
     size, least = array_bytes(threads, free_bytes, cache_bytes)
     if size < least:
         return _unknown(f"needs {units.gib(least * _FREE_SHARE)} of free memory, there are {units.gib(free_bytes)}")
-    command = [sys.executable, "-m", "phibench.probe.memory"]
+    command = [sys.executable, "-P", "-m", "phibench.probe.memory"]
     command += ["--seconds", str(seconds), "--threads", str(threads), "--bytes", str(size)]
     limit_s = 60 + 10 * seconds
     try:
