@@ -396,7 +396,7 @@ Basis = Literal["measured", "calibrated", "probed", "spec", "published", "exact"
 
 
 class Estimate(Noun, frozen=True, kw_only=True):
-    """A number that knows where it came from; ``low`` and ``high`` bound 80 %; of bytes, what was counted and the total with estimated buffers."""
+    """A number that knows where it came from. ``low`` and ``high`` bound 80 %; of bytes: counted, and in all."""
 
     value: float
     low: float

@@ -200,7 +200,7 @@ def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, 
 
 def _judged(run: Run, before: dict[str, str]) -> Run:
     """The run with the conditions around it, and what they say against it. A resumed run keeps what it had."""
-    after = conditions.look()
+    after = conditions.look(busy_s=0)
     first = {k: v for k, v in run.conditions.items() if k.startswith("before_")}
     seen = first or {f"before_{k}": v for k, v in before.items()}
     doubts = dict.fromkeys((*run.warnings, *conditions.warnings(before, after)))

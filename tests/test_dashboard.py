@@ -318,7 +318,7 @@ def test_every_goal_gets_an_answer_or_a_reason(results: Path) -> None:
 def test_no_limit_of_zero_can_be_asked_for(results: Path) -> None:
     asked = opened("advice.py").number_input
     assert len(asked) == 2
-    assert all(limit.min > 0 for limit in asked)
+    assert all(limit.min is not None and limit.min > 0 for limit in asked)
 
 
 def test_a_run_with_options_that_make_no_sense_is_shown_but_never_quoted(results: Path) -> None:

@@ -161,7 +161,7 @@ def worker_of(pid: int) -> int | None:
     return int(found[0]) if found else None
 
 
-def wait_for(what: Callable[[], T], seconds: float = 20.0) -> T:
+def wait_for(what: Callable[[], T | None], seconds: float = 20.0) -> T:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := what():
