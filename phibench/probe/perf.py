@@ -1,0 +1,91 @@
+"""The energy counters of perf: the same registers as RAPL's, opened by a system call instead of a file.
+
+Where perf is allowed they need no change of file permissions, and they never wrap: 64 bits. Not run on hardware.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from phibench.nouns import Source
+from phibench.probe import cpu, tree
+
+_PMU = "sys/bus/event_source/devices/power"
+_SYSCALL = {"x86_64": 298, "aarch64": 241}  # perf_event_open: arch/x86/entry/syscalls, asm-generic/unistd.h
+_CAPABLE = 1 << 38 | 1 << 21  # CAP_PERFMON and, before Linux 5.8, CAP_SYS_ADMIN (linux/capability.h)
+_GRANT = "sudo sysctl kernel.perf_event_paranoid=0 (until the next boot)"
+
+_Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_die", "system_dc"]
+_EVENTS: dict[str, tuple[_Scope, str]] = {  # arch/x86/events/rapl.c
+    "energy-pkg": ("cpu_package", ""),
+    "energy-cores": ("cpu_core", "overlaps energy-pkg: a part of it"),
+    "energy-gpu": ("gpu_die", "overlaps energy-pkg: a part of it"),
+    "energy-ram": ("dram", ""),
+    "energy-psys": ("system_dc", "overlaps energy-pkg: it holds every package and more"),
+}
+
+
+def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[Source]:
+    """Events of the ``power`` PMU. ``rapl``: files show the same counters.
+
+    On this machine an event counts as readable when it could be opened, on a recorded one when perf_event_paranoid
+    or a capability allows it: a container may forbid the call that the kernel would allow.
+    """
+    kind = tree.number(root / _PMU / "type")
+    for event, (scope, inside) in _EVENTS.items():
+        config = re.fullmatch(r"event=0x([0-9a-f]{1,4})\s*", tree.text(root / _PMU / "events" / event, 64))
+        if kind is None or not config:
+            continue
+        why = _wrong_scale(root, event) or _forbidden(root)
+        if not why and root == cpu.ROOT:
+            first = min(tree.cpu_list(tree.text(root / _PMU / "cpumask", 4096)), default=0)
+            why = opens(kind, int(config[1], 16), first)
+        same = "overlaps RAPL: the same counters" if rapl else inside
+        because = "; ".join(filter(None, (why, same)))
+        yield Source(name=f"perf {event}", scope=scope, method="counter", readable=not why, because=because)
+
+
+def _wrong_scale(root: Path, event: str) -> str:
+    """2^-32 J per count in all kernels so far; anything above a joule is not such a scale."""
+    words = tree.text(root / _PMU / "events" / f"{event}.scale", 64).strip()
+    unit = tree.text(root / _PMU / "events" / f"{event}.unit", 64).strip()
+    number = float(words) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,40})?(e-[0-9]{1,2})?", words) else 0.0
+    return "" if 0 < number <= 1 and unit == "Joules" else "tells no scale in joules"
+
+
+def _forbidden(root: Path) -> str:
+    """Events of a whole cpu are for privileged processes above 0 (Documentation/admin-guide/perf-security)."""
+    level = tree.number(root / "proc/sys/kernel/perf_event_paranoid")
+    if level is not None and level <= 0:
+        return ""
+    found = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", tree.text(root / "proc/self/status"), re.MULTILINE)
+    if found and int(found[1], 16) & _CAPABLE:
+        return ""
+    return f"needs kernel.perf_event_paranoid at 0 or CAP_PERFMON: {_GRANT}"
+
+
+def opens(kind: int, config: int, on: int) -> str:
+    """Open an event of all processes on one cpu and close it again; nothing if it worked, else why not."""
+    number = _SYSCALL.get(platform.machine())
+    if sys.platform != "linux" or number is None:
+        return "not opened on this system"
+    if not (0 <= kind < 1 << 32):
+        return "tells no type"
+    # struct perf_event_attr up to its first published size, 64 bytes: type, size, config, and zeros.
+    attributes = ctypes.create_string_buffer(struct.pack("=IIQ", kind, 64, config).ljust(64, b"\0"), 64)
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    words = (number, ctypes.byref(attributes), -1, on, -1, 0)
+    handle = call(ctypes.c_long(words[0]), words[1], *(ctypes.c_long(word) for word in words[2:]))
+    if handle < 0:
+        return f"perf_event_open: {os.strerror(ctypes.get_errno())}"
+    os.close(handle)
+    return ""

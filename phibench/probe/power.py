@@ -1,0 +1,283 @@
+"""Where energy and power can be read on this machine, and what is missing where they cannot.
+
+Named, not measured: a meter opens what is ``readable``. Parts that lie inside another source, or repeat it, say
+"overlaps ..." in ``because``, so that nobody adds them up. Not run on hardware: the machines this was written on have
+no such counter; layouts are from the kernel's documentation (ABI/testing/sysfs-class-powercap, sysfs-class-power,
+gpu/amdgpu/thermal, hwmon/*).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from phibench.nouns import Device, Source
+from phibench.probe import cpu, perf, tree
+
+Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
+
+_POWERCAP = "sys/class/powercap"
+_HWMON = "sys/class/hwmon"
+_SUPPLY = "sys/class/power_supply"
+_MOST_UW = 100_000_000_000  # 100 kW: no part of one computer takes more
+
+# Names of RAPL zones up to the first "-" or ":"; uncore is the integrated GPU of client parts (PP1).
+_ZONES: dict[str, Scope] = {
+    "package": "cpu_package",
+    "core": "cpu_core",
+    "uncore": "gpu_die",
+    "dram": "dram",
+    "psys": "system_dc",
+}
+# hwmon driver -> label of a channel -> what it measures; labels that are not named are parts of those that are.
+_CHIPS: dict[str, dict[str, Scope]] = {
+    "amdgpu": {".*": "gpu_board"},  # or the whole APU, see _amdgpu_scope
+    "i915": {"|card": "gpu_board"},
+    "xe": {"|card": "gpu_board", "pkg": "gpu_die"},
+    "amd_energy": {"Esocket[0-9]+": "cpu_package"},
+    "zenpower": {"SVI2_P_Core": "cpu_core", "RAPL_P_Package": "cpu_package"},
+    "power_meter": {".*": "system_ac"},  # ACPI: what the power supplies of a server take
+}
+_ELSEWHERE = {  # systems whose counters this version does not read
+    "win32": Source(
+        name="Energy Meter Interface", scope="cpu_package", method="counter", readable=False,
+        because="not read by this version of phibench",
+    ),
+    "darwin": Source(
+        name="powermetrics", scope="soc", method="power", readable=False,
+        because="needs sudo, and is not read by this version of phibench",
+    ),
+}  # fmt: skip
+
+
+def sources(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Source, ...]:
+    """Every energy counter and power sensor that is present, readable or not; empty where the system has none.
+
+    ``gpus`` are devices that were probed already: NVML's counter is the fact ``energy_counter`` = "yes".
+    Nothing is changed and no privilege is asked for; what would grant access is one line in ``because``.
+    """
+    zones = tuple(_rapl(root))
+    package = next((zone.name for zone in zones if zone.scope == "cpu_package"), "")
+    found = (
+        *zones,
+        *perf.sources(root, rapl=bool(package)),
+        *_hwmon(root, package),
+        *(_nvml(gpu) for gpu in gpus if gpu.kind.startswith("cuda")),
+        *_batteries(root),
+    )
+    other = _ELSEWHERE.get(sys.platform) if root == cpu.ROOT else None
+    return (*found, other) if other else found
+
+
+def supply(root: Path = cpu.ROOT) -> Literal["mains", "battery"] | None:
+    """What the machine runs on; None where nobody tells, as on a desktop without any battery.
+
+    Batteries of mice and headsets (``scope`` Device) say nothing about the machine.
+    """
+    states, plugs = [], []
+    for folder in _supplies(root):
+        if _word(folder / "type") == "Battery":
+            states.append(_word(folder / "status"))
+        elif (online := tree.number(folder / "online")) is not None:
+            plugs.append(online > 0)  # 2: a programmable USB supply
+    if any(plugs):
+        return "mains"
+    if "Discharging" in states:
+        return "battery"
+    if {"Charging", "Full", "Not charging"} & set(states):
+        return "mains"
+    return _psutil_supply() if root == cpu.ROOT else None
+
+
+def _psutil_supply() -> Literal["mains", "battery"] | None:
+    import psutil
+
+    with contextlib.suppress(OSError, ValueError, RuntimeError, psutil.Error):
+        battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+        if battery is not None and battery.power_plugged is not None:
+            return "mains" if battery.power_plugged else "battery"
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- RAPL
+
+
+def _rapl(root: Path) -> Iterator[Source]:
+    """Zones of ``intel-rapl`` (AMD's too) and of ``intel-rapl-mmio``, which repeats its package."""
+    folders = _listed(root / _POWERCAP, r"intel-rapl(-[a-z]+)?(:[0-9]{1,4}){1,2}")
+    if any(folder.is_symlink() and not folder.exists() for folder in folders):
+        yield Source(name="RAPL", scope="cpu_package", method="counter", readable=False,
+                     because="hidden from this container: docker run --security-opt systempaths=unconfined shows it",
+                     )  # fmt: skip
+        return
+    names = {folder.name: _word(folder / "name") for folder in folders}
+    primary = {_zone(names, zone) for zone in names if zone.startswith("intel-rapl:")}
+    for folder in folders:
+        scope = _ZONES.get(names[folder.name].partition("-")[0])
+        if scope is None:
+            continue
+        name, (control, *path) = _zone(names, folder.name), folder.name.split(":")
+        parent = names.get(f"{control}:{path[0]}", "") or "package"
+        overlap = ""
+        if control != "intel-rapl" and name in primary:
+            name, overlap = f"{name} ({control.removeprefix('intel-rapl-')})", f"overlaps {name}: the same counter"
+        elif scope in {"cpu_core", "gpu_die"}:
+            overlap = f"overlaps {parent}: a part of it"
+        elif scope == "system_dc":
+            overlap = "overlaps package: it holds every package and more"
+        why = _counter(
+            folder / "energy_uj", f"/{_POWERCAP}/{folder.name}/energy_uj", f"/{_POWERCAP}/{control}:*/energy_uj"
+        )
+        yield _source(f"RAPL {name}", scope, "counter", why, overlap)
+
+
+def _zone(names: dict[str, str], zone: str) -> str:
+    """``package-0``, ``package-0 core``, ``psys``."""
+    parent, child = names.get(":".join(zone.split(":")[:2]), ""), names[zone]
+    return child if parent == child or not parent else f"{parent} {child}"
+
+
+def _counter(path: Path, shown: str, grant: str = "") -> str:
+    """Why a counter in µJ cannot be used, or nothing. One at 0 is not counting: 15 µJ pass in a millisecond."""
+    found = _read(path, shown, grant)
+    highest = tree.number(path.parent / "max_energy_range_uj")  # of RAPL: where it wraps
+    if found.value is None:
+        return found.why
+    if found.value < 0 or (highest and found.value > highest):
+        return f"tells nonsense ({found.value} µJ)"
+    return "" if found.value else "stands at 0, as in a virtual machine"
+
+
+# -------------------------------------------------------------------------------------------------- hwmon
+
+
+def _hwmon(root: Path, package: str) -> Iterator[Source]:
+    for folder in _listed(root / _HWMON, r"hwmon[0-9]{1,4}"):
+        driver, shown = _word(folder / "name"), f"/{_HWMON}/{folder.name}"
+        if driver == "ina3221":
+            yield from _jetson(folder, shown)
+        scopes = {file: scope for file, label in _channels(folder) if (scope := _chip_scope(driver, label, folder))}
+        for file, scope in scopes.items():
+            overlap = "overlaps card: a part of it" if scope == "gpu_die" and "gpu_board" in scopes.values() else ""
+            if package and scope in {"cpu_package", "cpu_core"}:
+                overlap = f"overlaps {package}"
+            label = _word(folder / f"{file.partition('_')[0]}_label")
+            name = f"{driver} {folder.name} {label}".strip()
+            if file.startswith("energy"):
+                yield _source(name, scope, "counter", _counter(folder / file, f"{shown}/{file}"), overlap)
+            else:
+                yield _source(name, scope, "power", _watts(_read(folder / file, f"{shown}/{file}")), overlap)
+
+
+def _channels(folder: Path) -> Iterator[tuple[str, str]]:
+    """File and label of each energy counter, or where there is none of each power sensor."""
+    for kind in ("energy", "power"):
+        files = [path.name for path in _listed(folder, rf"{kind}[0-9]{{1,4}}_(average|input)")]
+        single = {file.partition("_")[0]: file for file in sorted(files, reverse=True)}  # average before input
+        if files:
+            yield from ((file, _word(folder / f"{channel}_label")) for channel, file in single.items())
+            return
+
+
+def _chip_scope(driver: str, label: str, folder: Path) -> Scope | None:
+    if driver == "amdgpu" and (folder / "in1_input").exists():  # a northbridge voltage: APUs only
+        return "soc"  # their power1_average includes the processor
+    labels = _CHIPS.get(driver, {})
+    return next((scope for pattern, scope in labels.items() if re.fullmatch(pattern, label)), None)
+
+
+def _jetson(folder: Path, shown: str) -> Iterator[Source]:
+    """The input rail of the module; the other rails are parts of it."""
+    for n in range(1, 5):
+        if _word(folder / f"in{n}_label") in {"VDD_IN", "POM_5V_IN"}:
+            both = [_read(folder / f"{kind}{n}_input", f"{shown}/{kind}{n}_input") for kind in ("in", "curr")]
+            why = next((found.why for found in both if found.why), "")
+            yield _source(f"INA3221 {_word(folder / f'in{n}_label')}", "soc", "power", why)
+
+
+def _watts(found: _Found) -> str:
+    """Why a power in µW cannot be used, or nothing."""
+    if found.value is None:
+        return found.why
+    return "" if 0 <= found.value <= _MOST_UW else f"tells nonsense ({found.value} µW)"
+
+
+# ---------------------------------------------------------------------------------------- GPUs, batteries
+
+
+def _nvml(gpu: Device) -> Source:
+    told = gpu.facts.get("energy_counter") == "yes"
+    why = "" if told else "its driver has no energy counter (GPUs before Volta, some laptops and virtual GPUs)"
+    return _source(f"NVML {gpu.kind}", "gpu_board", "counter", why)
+
+
+def _batteries(root: Path) -> Iterator[Source]:
+    """They tell the power of the whole machine, screen included, and only while they are what feeds it."""
+    on = supply(root)
+    for folder in _supplies(root):
+        if _word(folder / "type") != "Battery" or tree.number(folder / "present") == 0:
+            continue
+        status = _word(folder / "status") or "unknown"
+        why = _battery_watts(folder)
+        if on == "mains" or status != "Discharging":
+            why = f"it is not what feeds the machine ({status.lower()}): unplug the power supply"
+        yield _source(f"battery {cpu.clean(folder.name)}", "system_dc", "power", why)
+
+
+def _battery_watts(folder: Path) -> str:
+    """``power_now`` µW, else ``current_now`` µA x ``voltage_now`` µV; some drivers count discharging as negative."""
+    power, current, volts = (tree.number(folder / f"{kind}_now") for kind in ("power", "current", "voltage"))
+    if power is None and current is not None and volts is not None:
+        power = current * volts // 10**6
+    if power is None:
+        return "tells no power"
+    return "" if 0 < abs(power) <= _MOST_UW else f"tells nonsense ({power} µW)"
+
+
+def _supplies(root: Path) -> list[Path]:
+    return [f for f in _listed(root / _SUPPLY, r".{1,100}") if _word(f / "scope") != "Device"]
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+class _Found(NamedTuple):
+    value: int | None
+    why: str = ""  # there is no value
+
+
+def _read(path: Path, shown: str, grant: str = "") -> _Found:
+    """A number, or why there is none; ``shown`` is the path on this machine, ``grant`` a pattern for all like it."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            value = tree.integer(stream.read(64))
+    except PermissionError as error:
+        if error.errno == errno.EPERM:  # the driver's answer, not the file's mode: amdgpu's for a card that sleeps
+            return _Found(None, "the driver does not answer now: a sleeping GPU does once it is in use")
+        return _Found(None, f"needs read access to {shown}: sudo chmod o+r {grant or shown} (until the next boot)")
+    except OSError as error:
+        return _Found(None, f"cannot be read: {cpu.clean(error.strerror or 'unknown error')}")
+    return _Found(value, "" if value is not None else "tells no number")
+
+
+def _source(name: str, scope: Scope, method: Literal["counter", "power"], why: str, overlap: str = "") -> Source:
+    because = "; ".join(filter(None, (why, overlap)))
+    return Source(name=name, scope=scope, method=method, readable=not why, because=because)
+
+
+def _word(path: Path) -> str:
+    return cpu.clean(tree.text(path, 200))
+
+
+def _listed(folder: Path, pattern: str) -> list[Path]:
+    """Entries of a folder whose whole name matches, numbers in their order."""
+    try:
+        names = [entry.name for entry in folder.iterdir() if re.fullmatch(pattern, entry.name)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names, key=lambda n: [int(d) for d in re.findall("[0-9]{1,9}", n)] or [0])]
