@@ -371,6 +371,7 @@ class Suite(Noun, frozen=True, kw_only=True):
     launches: AtLeastOne = 1
     warmup: Warmup = Warmup()
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1800.0  # for one repetition, and for opening the model
+    look_s: Seconds = 5.0  # the machine is watched before the first test; five seconds are the most
 
     def workloads(self) -> tuple[Workload, ...]:
         """The only place where the grid exists; 0 skips that test."""

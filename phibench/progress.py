@@ -57,6 +57,11 @@ class Show:
         elif done < total:
             self._wrote = False
 
+    def watch(self, seconds: float) -> None:
+        """The machine is watched before the first test; what takes no time is not told."""
+        if seconds >= 1:
+            self._say(f"looking at the machine, {units.duration(seconds)}")
+
     def tell(self, job: Job, launch: int, event: Event) -> None:
         """An event of a worker."""
         many = f"launch {launch + 1}/{job.suite.launches} · " if job.suite.launches > 1 else ""

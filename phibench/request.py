@@ -194,7 +194,7 @@ def execute(
     with Show(everything if left is None else left) as show:
         return run.run(
             tasks, suite, machine, folder,
-            software=software, tell=show.tell, write=show.write, begun=begun,
+            software=software, tell=show.tell, write=show.write, watch=show.watch, begun=begun,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,14 +154,19 @@ def run(
     software: dict[str, str],
     tell: Tell,
     write: Callable[[int, int], None] | None = None,
+    watch: Callable[[float], None] | None = None,
     begun: tuple[Run, Path] | None = None,
 ) -> tuple[Run, Path]:
     """Measure every task, launch by launch (A B A B), saving after every result.
 
+    Before the first one the machine is watched for the suite's ``look_s``; ``watch`` hears how long.
     ``begun``: a run to go on with, from :func:`resumable`. Returns the run and its file. Raises
     InterruptedRunError (exit 130) on Ctrl-C, PhibenchError (exit 1) when the results cannot be written.
     """
-    before = conditions.look()
+    seconds = min(suite.look_s, conditions.LOOK_S)
+    if watch:
+        watch(seconds)
+    before = conditions.look(busy_s=seconds, gpu=_gpu(task.setup for task in tasks))
     done, path = begun or _start(suite, machine, folder, software)
     try:
         for task, workloads, launch in owed(done, tasks):
@@ -200,13 +205,18 @@ def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, 
 
 def _judged(run: Run, before: dict[str, str]) -> Run:
     """The run with the conditions around it, and what they say against it. A resumed run keeps what it had."""
-    after = conditions.look(busy_s=0)
+    after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
     first = {k: v for k, v in run.conditions.items() if k.startswith("before_")}
     seen = first or {f"before_{k}": v for k, v in before.items()}
     doubts = dict.fromkeys((*run.warnings, *conditions.warnings(before, after)))
     return msgspec.structs.replace(
         run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}}, warnings=tuple(doubts)
     )
+
+
+def _gpu(setups: Iterable[Setup]) -> bool:
+    """What goes on on GPUs says nothing against a run that uses none."""
+    return any(setup.device != "cpu" for setup in setups)
 
 
 def _start(suite: Suite, machine: Machine, folder: Path, software: dict[str, str]) -> tuple[Run, Path]:

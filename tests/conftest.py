@@ -34,7 +34,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PHIBENCH_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("PHIBENCH_CACHE_LIMIT", raising=False)
-    monkeypatch.setattr(conditions, "BUSY_S", 0.0)  # no test waits for what the tester's machine does
+    monkeypatch.setattr(conditions, "LOOK_S", 0.0)  # no test waits for what the tester's machine does
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The machine card: names, cores, caches, bandwidth, conditions, and what is remembered of them."""
+"""The machine card: names, cores, caches, bandwidth, and what is remembered of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trees import DOCKER_V1, GIB, arm, plant, x86
 
 from phibench import files, inventory, probe
 from phibench.nouns import Device, Limits, Machine
-from phibench.probe import conditions, cpu, memory
+from phibench.probe import cpu, memory
 from phibench.probe.memory import Bandwidth
 
 # ------------------------------------------------------------------------------------------------ processor
@@ -295,90 +295,3 @@ def test_software_and_backends_name_nobody() -> None:
     rows = dict(inventory.backends())
     assert {"null", "llama_cpp"} <= set(rows)
     assert rows["llama_cpp"][0].isdigit() or "pip install 'phibench[llama-cpp]'" in rows["llama_cpp"]
-
-
-# ----------------------------------------------------------------------------------------------- conditions
-
-
-def test_conditions_of_a_recorded_machine(tmp_path: Path) -> None:
-    tree = x86(cores=2, smt=1) | DOCKER_V1 | {
-        "proc/loadavg": "3.80 2.00 1.00 2/300 4000\n",
-        "proc/stat": "cpu  100 20 30 800 10 0 5 35 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n",
-        "proc/vmstat": "pswpin 3\nworkingset_refault_file 5\npgmajfault 7\n",
-        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "4\n",
-        "sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count": "9\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
-    }  # fmt: skip
-    found = conditions.look(plant(tmp_path, tree))
-    assert found["load_1m"] == "3.8"
-    assert (found["cpu_ticks"], found["steal_ticks"]) == ("1000", "35")
-    assert found["major_faults"] == "7"
-    assert found["throttled_periods"] == "7"
-    assert found["thermal_throttles"] == "9"
-    assert found["governor"] == "performance"
-    assert "avx2" in found["instruction_sets"]
-
-
-def test_conditions_here_are_plain_text() -> None:
-    found = conditions.look(busy_s=0.01)
-    assert int(found["cpus"]) >= 1
-    assert 0 <= float(found.get("busy_share", "0")) <= 1  # no share where no clock ticked in that time
-    assert "busy_share" not in conditions.look(busy_s=0)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=dict[str, str]) == found
-    assert socket.gethostname() not in found.values()
-
-
-def test_a_quiet_run_has_no_warning() -> None:
-    before = {
-        "cpus": "8",
-        "load_1m": "9",
-        "busy_share": "0.1",
-        "cpu_ticks": "1000",
-        "steal_ticks": "10",
-        "throttled_periods": "4",
-    }
-    after = before | {"cpu_ticks": "3000", "steal_ticks": "11"}
-    assert conditions.delta(before, after) == {"throttled_periods": "0", "steal_share": "0.0005"}
-    assert conditions.warnings(before, after) == ()
-
-
-def test_everything_that_can_go_wrong_is_said() -> None:
-    names = ("steal_ticks", "swapped_in_bytes", "refault_bytes", "throttled_periods", "thermal_throttles")
-    before = dict.fromkeys(names, "0") | {"cpus": "2", "busy_share": "0.4", "cpu_ticks": "1000", "power": "mains"}
-    after = dict.fromkeys(names, str(1 << 30)) | {"cpu_ticks": "2000", "steal_ticks": "120", "power": "battery"}
-    said = conditions.warnings(before, after)
-    assert said[0] == "CPU steal 12% during the run: the host was busy"
-    assert len(said) == 7
-    assert "1 GiB swapped in during the run" in said
-    assert "other programs kept 40% of the cpus busy just before the run" in said
-    assert "ran on battery" in said
-
-
-def test_busy_is_what_programs_here_took() -> None:
-    first = {"user": 50.0, "system": 20.0, "idle": 100.0, "iowait": 5.0, "steal": 1.0, "guest": 7.0}
-    gained = {"user": 2.0, "system": 1.0, "idle": 5.0, "iowait": 1.0, "steal": 1.0, "guest": 2.0}
-    assert conditions.busy_share(first, {name: first[name] + gained[name] for name in first}) == 0.3
-    assert conditions.busy_share(first, first) is None
-    assert conditions.busy_share({"user": 1.0, "idle": 1.0}, {"user": 2.0, "idle": 0.5}) == 1.0  # idle ran backwards
-
-
-counters = st.dictionaries(
-    st.sampled_from(["cpus", "busy_share", "cpu_ticks", "steal_ticks", "refault_bytes", "major_faults", "power"]),
-    st.one_of(st.text(max_size=9), st.sampled_from(["nan", "inf", "-inf", "1e999"]), st.integers(-5, 10**18).map(str)),
-)
-
-
-@given(counters, counters)
-def test_no_look_from_a_file_breaks_the_comparison(before: dict[str, str], after: dict[str, str]) -> None:
-    for value in conditions.delta(before, after).values():
-        assert float(value) >= 0
-    conditions.warnings(before, after)
-
-
-@given(st.binary(max_size=300))
-def test_garbage_in_the_counters_is_left_out(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
-    root = tmp_path_factory.mktemp("tree")
-    for name in ("proc/loadavg", "proc/stat", "proc/vmstat", "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(raw)
-    assert all(value.isprintable() for value in conditions.look(root).values())

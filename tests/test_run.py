@@ -36,11 +36,12 @@ T = TypeVar("T")
 NULL = ("-b", "null", "-o", "json")
 
 
-def suite_file(tmp_path: Path, text: str = "") -> str:
+def suite_file(tmp_path: Path, text: str = "", look_s: float = 0) -> str:
     path = tmp_path / "small.toml"
     body = text or "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 3\n[warmup]\nmax_windows = 1\n"
     path.write_text(
-        f'name = "small"\nquestion = "?"\nmetrics = ["prefill_tps", "decode_tps"]\n{body}', encoding="utf-8"
+        f'name = "small"\nquestion = "?"\nmetrics = ["prefill_tps", "decode_tps"]\nlook_s = {look_s}\n{body}',
+        encoding="utf-8",
     )
     return str(path)
 
@@ -130,6 +131,27 @@ def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
     process.communicate(timeout=20)
     again = files.read_run(only_run(tmp_path))
     assert again.results == kept.results  # pp1 was not measured again, tg200 was not finished
+
+
+def test_ctrl_c_while_the_machine_is_watched_leaves_nothing(
+    spawn: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = spawn("run", suite_file(tmp_path, look_s=5), *NULL)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "looking at the machine, 5 s\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert list((tmp_path / "results").rglob("*.json")) == []
+
+
+def test_a_run_stores_what_was_seen_before_and_after(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("run", suite_file(tmp_path), *NULL)
+    assert "looking at the machine" not in done.err  # a look that takes no time is not told
+    seen = files.read_run(only_run(tmp_path)).conditions
+    assert {"before_cpus", "before_free_bytes", "after_cpus", "after_free_bytes"} <= set(seen)
+    assert "before_look_s" not in seen
+    assert "before_gpu_processes" not in seen  # nothing ran on a GPU
 
 
 def test_resume_tries_failures_again_in_the_same_file(phibench: Phibench, tmp_path: Path) -> None:

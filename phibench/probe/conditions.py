@@ -1,59 +1,88 @@
 """What went on around a measurement: counters before and after, and what their differences say against it.
 
-Checked and told, never changed: no governor is set, no process stopped.
+Checked and told, never changed: no governor is set, no process stopped. Before the first test the machine is watched
+for some seconds in which nothing of ours runs, so what is seen then is the work of others.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
-import mmap
-import os
-import re
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from phibench import units
-from phibench.probe import cgroup, cpu, tree
+from phibench.probe import cgroup, cpu, gauges, power, tree
+from phibench.probe.limits import limits
 
-BUSY_S = 0.3  # 30 ticks of each cpu: steps of 3 % and less
+LOOK_S = 5.0  # no look takes longer; a suite may ask for a shorter one
+_FULL_LOOK_S = 1.0  # 100 ticks of each cpu; in less, single ticks and what we did just before weigh too much
 
-# A difference above these marks a result. They are our choices, not laws of nature.
+# A figure above these marks a result. They are our choices, not laws of nature.
 LIMITS = {
     "steal_share": 0.02,  # of all cpu time: the host gave it to another machine
     "swapped_in_bytes": 1 << 20,  # anything that swaps is measured on a disk; 1 MiB lets a sleeping daemon wake
     "refault_bytes": 100 << 20,  # file pages dropped and read again: the model does not fit beside the rest
     "throttled_periods": 0,  # every stop by a quota holds all threads up for the rest of 100 ms
     "thermal_throttles": 0,
-    "busy_share": 0.25,  # just before the run: one core in four was busy with something else
+    "busy_share": 0.10,  # of all cpus, by others: more than repetitions of one test usually differ by
+    "busy_share_short": 0.25,  # the same in a short look, where one waking daemon is 10 % of two cpus
+    "cpu_waited_share": 0.10,  # of the look some program had to wait for a cpu: busy cpus, or a quota used up
+    "memory_waited_share": 0.05,  # some program waited for memory: the kernel was looking for pages to take away
+    "cpu_temp_c": 80.0,  # at rest: a Raspberry Pi slows down from here, laptops from 95 to 100
+    "gpu_processes": 0,  # each takes memory and time of the GPU
 }
-_TEXTS: dict[str, Callable[[float], str]] = {
+_DURING: dict[str, Callable[[float], str]] = {
     "steal_share": lambda share: f"CPU steal {share:.0%} during the run: the host was busy",
     "swapped_in_bytes": lambda count: f"{units.gib(count)} swapped in during the run",
     "refault_bytes": lambda count: f"{units.gib(count)} of files dropped from memory and read again during the run",
     "throttled_periods": lambda count: f"a cgroup quota stopped the process {count:.0f} times during the run",
     "thermal_throttles": lambda _: "the processor slowed down because of heat during the run",
 }
+_BEFORE: dict[str, Callable[[float], str]] = {  # look_: gained while the machine was watched
+    "busy_share": lambda share: f"other programs kept {share:.0%} of the cpus busy just before the run",
+    "cpu_waited_share": lambda share: f"programs waited for a cpu {share:.0%} of the time just before the run",
+    "memory_waited_share": lambda share: f"programs waited for memory {share:.0%} of the time just before the run",
+    "look_steal_share": lambda share: f"CPU steal {share:.0%} just before the run: the host was busy",
+    "look_swapped_in_bytes": lambda count: f"{units.gib(count)} swapped in just before the run",
+    "look_thermal_throttles": lambda _: "the processor was slowing down because of heat just before the run",
+    "cpu_temp_c": lambda degrees: f"the processor was at {degrees:.0f} °C before the run began",
+}
 _TICKS = ("cpu_ticks", "steal_ticks")
-_COUNTERS = ("swapped_in_bytes", "refault_bytes", "major_faults", "throttled_periods", "thermal_throttles")
+_COUNTERS = (
+    "swapped_in_bytes", "refault_bytes", "major_faults", "throttled_periods", "thermal_throttles",
+    "thermal_throttle_ms", "cpu_waited_us", "memory_waited_us",
+)  # fmt: skip
+_SAVERS = {  # setting -> the values that hold the processor back, and how that is said
+    "energy_preference": ({"power"}, "energy preference"),
+    "platform_profile": ({"low-power", "quiet"}, "platform profile"),
+}
+_SETTINGS = ("governor", "energy_preference", "platform_profile", "turbo")
+_OWN_GOVERNORS = {"intel_pstate", "amd-pstate-epp"}  # their "powersave" is the ordinary one and reaches full speed
 
 
-def look(root: Path = cpu.ROOT, busy_s: float | None = None) -> dict[str, str]:
+def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = False) -> dict[str, str]:
     """Counters since boot and states of now, whatever the system tells, as text.
 
-    Watches for ``busy_s`` seconds (default BUSY_S, 0 for not at all) what others do, so nothing of ours may run.
+    First watches for ``busy_s`` seconds (default LOOK_S, 0 for not at all) what others do, so nothing of ours may
+    run; Ctrl-C ends it at once. A recorded ``root`` stands still and is not watched. ``gpu``: NVIDIA's throttle
+    reasons too, and while nothing of ours runs the number of processes.
     """
+    seconds = LOOK_S if busy_s is None else busy_s
+    watching = seconds > 0 and root == cpu.ROOT
+    watched = _watch(seconds) if watching else {}
     seen: dict[str, str | int | float | None] = {
         "cpus": len(cpu.online(root)),
-        "load_1m": _load(root),
-        "busy_share": _busy_share(BUSY_S if busy_s is None else busy_s) if root == cpu.ROOT else None,
-        **_ticks(root),
-        **_paging(root),
-        "throttled_periods": _most(cgroup.throttled(group) for group in cgroup.groups(root)),
-        "thermal_throttles": _thermal(root),
-        "governor": cpu.clean(tree.text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", 64)) or None,
-        "power": _power() if root == cpu.ROOT else None,
+        "load_1m": gauges.load(root),
+        **_counters(root),
+        **watched,
+        **gauges.pressure(root),
+        "cpu_temp_c": gauges.temperature_c(root),
+        **gauges.settings(root),
+        "power": power.supply(root),
+        "free_bytes": limits(root).free_bytes,
+        **(_nvidia(watching) if gpu and root == cpu.ROOT else {}),
         "instruction_sets": cpu.flags(root) or None,
     }
     return {key: str(value) for key, value in seen.items() if value is not None}
@@ -74,87 +103,121 @@ def delta(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
 
 
 def warnings(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
-    """Reasons to doubt what was measured between the two looks, in words; empty when it was quiet."""
+    """Reasons to doubt what was measured between the two looks, in words; empty when it was quiet.
+
+    During the run only what our own load does not cause counts, but for heat: a result of a hot processor is one.
+    """
     gained = {key: float(value) for key, value in delta(before, after).items()}
-    found = [say(gained[key]) for key, say in _TEXTS.items() if gained.get(key, 0) > LIMITS[key]]
-    busy = _value(before, "busy_share")  # not the load average: that still holds our own last minute
-    if busy is not None and busy > LIMITS["busy_share"]:
-        found.append(f"other programs kept {busy:.0%} of the cpus busy just before the run")
-    if "battery" in {before.get("power"), after.get("power")}:
-        found.append("ran on battery")
-    return tuple(found)
+    return (
+        *(say(gained[key]) for key, say in _DURING.items() if gained.get(key, 0) > LIMITS[key]),
+        *_before(before),
+        *_setting(before, after),
+        *_gpu(before, after),
+    )
 
 
-# ------------------------------------------------------------------------------------------------ readers
+def busy_share(first: dict[str, float], last: dict[str, float], own_s: float = 0.0) -> float | None:
+    """Share of the time of all cpus that other programs here took; None when the clocks did not move.
 
-
-def _load(root: Path) -> float | None:
-    words = tree.text(root / "proc/loadavg", 256).split()
-    if words and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", words[0]):
-        return float(words[0])
-    return round(os.getloadavg()[0], 2) if root == cpu.ROOT and hasattr(os, "getloadavg") else None
-
-
-def _busy_share(seconds: float) -> float | None:
-    if seconds <= 0:
-        return None
-    import psutil
-
-    first = psutil.cpu_times()._asdict()
-    time.sleep(seconds)
-    return busy_share(first, psutil.cpu_times()._asdict())
-
-
-def busy_share(first: dict[str, float], last: dict[str, float]) -> float | None:
-    """Share of the time of all cpus that programs here took; None when the clocks did not move.
-
-    psutil's names. Waiting for a disk leaves a cpu free, stolen time is told apart; guests are already in user.
+    psutil's names; ``own_s`` of it was our own. Waiting for a disk leaves a cpu free, stolen time is told apart;
+    guests are already in user.
     """
     gained = {name: max(0.0, last[name] - first[name]) for name in first if not name.startswith("guest")}
     total = sum(gained.values())
     free = sum(gained.get(name, 0.0) for name in ("idle", "iowait", "steal"))
-    return round(1 - free / total, 4) if total > 0 else None
+    return round(max(0.0, total - free - own_s) / total, 4) if total > 0 else None
 
 
-def _ticks(root: Path) -> dict[str, int]:
-    """``cpu user nice system idle iowait irq softirq steal guest ...``; guests are already in user."""
-    words = tree.text(root / "proc/stat", 4096).partition("\n")[0].split()
-    ticks = [tree.integer(word) for word in words[1:9]]
-    if words[:1] != ["cpu"] or len(ticks) < 8:
+# ------------------------------------------------------------------------------------------------- looking
+
+
+def _watch(seconds: float) -> dict[str, str | float | None]:
+    """What others do in this time. The averages that the system keeps still hold what we did before it."""
+    import psutil
+
+    counters, times = _text(_counters(cpu.ROOT)), psutil.cpu_times()._asdict()
+    began, own_s = time.perf_counter(), time.process_time()
+    time.sleep(seconds)
+    own_s, wall_s = time.process_time() - own_s, time.perf_counter() - began
+    gained = delta(counters, _text(_counters(cpu.ROOT)))
+    waited = {kind: gained.pop(f"{kind}_waited_us", None) for kind in ("cpu", "memory")}
+    return {
+        "look_s": round(wall_s, 3),
+        "busy_share": busy_share(times, psutil.cpu_times()._asdict(), own_s),
+        **{f"{kind}_waited_share": round(min(1.0, float(us) / 1e6 / wall_s), 4) for kind, us in waited.items() if us},
+        **{f"look_{key}": value for key, value in gained.items()},
+    }
+
+
+def _counters(root: Path) -> dict[str, int | float | None]:
+    waited = {key: value for key, value in gauges.pressure(root).items() if key.endswith("_us")}
+    return {
+        **gauges.ticks(root),
+        **gauges.paging(root),
+        "throttled_periods": gauges.total(cgroup.throttled(group) for group in cgroup.groups(root)),
+        **gauges.throttles(root),
+        **waited,
+    }
+
+
+def _nvidia(alone: bool) -> dict[str, str | int | None]:
+    """``alone``: none of our own workers is on the GPU, so that every process there is another's."""
+    try:
+        nvidia = importlib.import_module("phibench.probe.nvidia")
+    except ImportError:
         return {}
-    known = [tick for tick in ticks if tick is not None]
-    return {"cpu_ticks": sum(known), "steal_ticks": known[7]} if len(known) == 8 else {}
+    return {
+        "gpu_processes": nvidia.processes() if alone else None,
+        "gpu_throttle": ", ".join(nvidia.throttle()) or None,
+    }
 
 
-def _paging(root: Path) -> dict[str, int | None]:
-    stat = tree.counters(root / "proc/vmstat")
-    if stat or root != cpu.ROOT or sys.platform == "linux":
-        pages = {"swapped_in_bytes": stat.get("pswpin"), "refault_bytes": stat.get("workingset_refault_file")}
-        counted = {key: None if count is None else count * mmap.PAGESIZE for key, count in pages.items()}
-        return {**counted, "major_faults": stat.get("pgmajfault")}
-    import psutil
-
-    return {"swapped_in_bytes": psutil.swap_memory().sin}  # always 0 on Windows
+# ------------------------------------------------------------------------------------------------- judging
 
 
-def _thermal(root: Path) -> int | None:
-    """Intel counts how often each core and package slowed itself down; others do not tell."""
-    folders = (root / f"sys/devices/system/cpu/cpu{n}/thermal_throttle" for n in cpu.online(root))
-    files = (folder / f"{part}_throttle_count" for folder in folders for part in ("core", "package"))
-    return _most(tree.number(file) for file in files)
+def _before(before: dict[str, str]) -> list[str]:
+    """What the look before the run saw."""
+    full = (_value(before, "look_s") or 0.0) >= _FULL_LOOK_S
+    highest = {**LIMITS, **({} if full else {"busy_share": LIMITS["busy_share_short"]})}
+    found = {}
+    for key in _BEFORE if full else ("busy_share",):
+        value = _value(before, key)
+        if value is not None and value > highest[key.removeprefix("look_")]:
+            found[key] = _BEFORE[key](value)
+    if "busy_share" in found:
+        found.pop("cpu_waited_share", None)  # the same load, said once
+    return list(found.values())
 
 
-def _power() -> str | None:
-    import psutil
+def _setting(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    found = [
+        f"ran with the {name} '{now}', which saves power"
+        for key, (savers, name) in _SAVERS.items()
+        if (now := before.get(key)) in savers
+    ]
+    if before.get("governor") == "powersave" and before.get("frequency_driver") not in _OWN_GOVERNORS:
+        found.append("ran with the governor 'powersave', which holds the processor at its lowest frequency")
+    found += [
+        f"{key.replace('_', ' ')} changed during the run: {before[key]} to {after[key]}"
+        for key in _SETTINGS
+        if key in before and key in after and before[key] != after[key]
+    ]
+    return [*found, "ran on battery"] if "battery" in {before.get("power"), after.get("power")} else found
 
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    if battery is None or battery.power_plugged is None:
-        return None
-    return "mains" if battery.power_plugged else "battery"
+
+def _gpu(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    others = _value(before, "gpu_processes")
+    found = []
+    if others is not None and others > LIMITS["gpu_processes"]:
+        found.append(f"{others:.0f} other program{'s' * (others > 1)} used the GPU just before the run")
+    # A GPU at its power limit is what our load makes of it; heat and emergency brakes are not.
+    reasons = dict.fromkeys(r for seen in (before, after) for r in seen.get("gpu_throttle", "").split(", "))
+    slow = [reason for reason in reasons if any(word in reason.lower() for word in ("therm", "heat", "brake", "slow"))]
+    return [*found, f"the GPU slowed itself down: {', '.join(slow)}"] if slow else found
 
 
-def _most(counts: Iterable[int | None]) -> int | None:
-    return max((count for count in counts if count is not None), default=None)
+def _text(seen: dict[str, int | float | None]) -> dict[str, str]:
+    return {key: str(value) for key, value in seen.items() if value is not None}
 
 
 def _value(look: dict[str, str], key: str) -> float | None:
