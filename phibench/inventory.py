@@ -1,4 +1,4 @@
-"""What is here: the machine with its slow figures remembered, the software, the backends."""
+"""What is here: the machine with its slow figures remembered, the backends that are installed, the software."""
 
 from __future__ import annotations
 
@@ -7,49 +7,111 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from phibench import __version__, files, probe, units
-from phibench import backends as engines
+from phibench import __version__, backends, engines, files, probe, units
 from phibench.errors import PhibenchError
-from phibench.nouns import Device, Machine, Noun
+from phibench.nouns import Device, Machine, Noun, Rate, Storage
+from phibench.probe import disk, torch_rates
+from phibench.probe.matrix import rates as matrix_rates
 from phibench.probe.memory import Bandwidth
 
 _BANDWIDTH_S = 3.0
 _RETRY_S = 600  # a bandwidth that other programs disturbed is measured again, but not for every command
+_METHOD = 2  # of measuring: figures of another one are not compared with
+
+Tell = Callable[[str], None]
 
 
-class _Remembered(Noun, frozen=True, kw_only=True):
-    """One measurement; ``at`` is seconds since 1970."""
+class _Slow(Noun, frozen=True, kw_only=True):
+    """What takes time to find out about one machine; ``at``: when its bandwidth was measured, s since 1970."""
 
-    at: float
-    bandwidth: Bandwidth
+    method: int = 1
+    at: float = 0.0
+    bandwidth: Bandwidth | None = None
+    matrix: dict[str, Rate] = {}
+    storage: Storage | None = None
+    gpus: dict[str, Device] = {}
 
 
 # ------------------------------------------------------------------------------------------------ machine
 
 
-def here(*, bandwidth: bool = True, anew: bool = False) -> Machine:
-    """This machine; limits and free memory are read now, slow figures come from the cache where it has them.
+def here(
+    *, bandwidth: bool = True, full: bool = False, anew: bool = False, tell: Tell = lambda _: None
+) -> Machine:
+    """This machine; limits, free memory and settings are read now, slow figures come from the cache where it has them.
 
-    ``bandwidth=False`` measures nothing, ``anew`` measures even what the cache has. A damaged or unwritable cache
-    only costs time.
+    ``bandwidth=False`` measures nothing. ``full`` asks the installed backends too and measures the rest: matrix rate,
+    disk, GPUs. ``anew`` measures even what the cache has. ``tell`` hears what is being measured. A damaged or
+    unwritable cache only costs time.
     """
-    quick = probe.machine(bandwidth_s=None)
+    installed, providers = engines.ask() if full else ((), ())
+    quick = msgspec.structs.replace(probe.machine(bandwidth_s=None, providers=providers), backends=installed)
     path = files.cache_dir() / "machine.json"
     known = _read(path)
-    old = known.get(quick.identity)
-    if bandwidth and (anew or old is None or (old.bandwidth.disturbed and time.time() - old.at > _RETRY_S)):
-        measured = probe.bandwidth(quick, _BANDWIDTH_S)
-        best = _faster(old.bandwidth, measured) if old and not anew else measured
-        if measured.read_bytes_s is None:
-            return probe.with_bandwidth(quick, best)
-        old = _Remembered(at=time.time(), bandwidth=best)
-        _write(path, {**known, quick.identity: old})
-    return probe.with_bandwidth(quick, old.bandwidth) if old else quick
+    old = known.get(quick.identity, _Slow(method=_METHOD))
+    slow = _with_bandwidth(quick, old, anew, tell) if bandwidth else old
+    if full and bandwidth:
+        slow = _with_rates(quick, slow, anew, tell)
+    if slow != old:
+        measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
+        _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
+    return _filled(quick, slow)
+
+
+def _with_bandwidth(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
+    known = old.bandwidth
+    if known and not anew and not (known.disturbed and time.time() - old.at > _RETRY_S):
+        return old
+    tell("memory bandwidth")
+    found = probe.bandwidth(machine, _BANDWIDTH_S)
+    if found.read_bytes_s is None and known:
+        return old
+    best = _faster(known, found) if known and not anew else found
+    return msgspec.structs.replace(old, at=time.time(), bandwidth=best)
+
+
+def _with_rates(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
+    """Only what is missing; what cannot be measured is tried again the next time."""
+    matrix, storage, gpus = old.matrix, old.storage, old.gpus
+    if anew or not matrix:
+        tell("matrix rate")
+        found = matrix_rates(machine.limits.threads)
+        matrix = matrix if isinstance(found, str) else found
+    if anew or storage is None or storage.read_bytes_s is None:
+        tell("disk")
+        storage = disk.storage(files.cache_dir())
+    others = [d for d in machine.devices if d.kind not in ("cpu", "npu") and (anew or d.kind not in gpus)]
+    for device in others:
+        tell(device.name)
+        gpus = {**gpus, device.kind: torch_rates.measured(device)}
+    gpus = {kind: device for kind, device in gpus.items() if device.basis == "probed"}
+    return msgspec.structs.replace(old, matrix=matrix, storage=storage, gpus=gpus)
+
+
+def _filled(machine: Machine, slow: _Slow) -> Machine:
+    """The machine as it is now, with the slow figures in their places."""
+    if slow.bandwidth:
+        machine = probe.with_bandwidth(machine, slow.bandwidth)
+    first, *others = machine.devices
+    devices = [msgspec.structs.replace(first, matrix_flops_s=slow.matrix)]
+    for device in others:
+        known = slow.gpus.get(device.kind)
+        devices.append(_measured(device, known) if known and known.name == device.name else device)
+    free = disk.free_bytes(files.cache_dir())
+    storage = msgspec.structs.replace(slow.storage or Storage(because="not measured"), free_bytes=free)
+    return msgspec.structs.replace(machine, devices=tuple(devices), storage=storage)
+
+
+def _measured(device: Device, known: Device) -> Device:
+    return msgspec.structs.replace(
+        device, read_bytes_s=known.read_bytes_s, copy_bytes_s=known.copy_bytes_s, basis="probed",
+        because=known.because, matrix_flops_s=known.matrix_flops_s,
+    )  # fmt: skip
 
 
 def _faster(one: Bandwidth, other: Bandwidth) -> Bandwidth:
@@ -57,15 +119,19 @@ def _faster(one: Bandwidth, other: Bandwidth) -> Bandwidth:
     return max(one, other, key=lambda found: found.read_bytes_s or 0.0)
 
 
-def _read(path: Path) -> dict[str, _Remembered]:
+def _read(path: Path) -> dict[str, _Slow]:
     try:
-        known = msgspec.json.decode(path.read_bytes(), type=dict[str, _Remembered])
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, _Slow])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return {key: old for key, old in known.items() if 0 < (old.bandwidth.read_bytes_s or 0) < math.inf}
+    return {key: old for key, old in known.items() if old.method == _METHOD and _is_sane(old)}
 
 
-def _write(path: Path, known: dict[str, _Remembered]) -> None:
+def _is_sane(slow: _Slow) -> bool:
+    return slow.bandwidth is None or 0 < (slow.bandwidth.read_bytes_s or 0) < math.inf
+
+
+def _write(path: Path, known: dict[str, _Slow]) -> None:
     try:
         files.write_json(path, known)
     except PhibenchError:
@@ -109,7 +175,7 @@ def software() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "phibench": __version__,
     }
-    packages = {"numpy", "psutil", *(engines.load(name).PACKAGE for name in engines.names())} - {"phibench"}
+    packages = {"numpy", "psutil", *(backends.load(name).PACKAGE for name in backends.names())} - {"phibench"}
     for package in sorted(packages):
         try:
             found[package.replace("-", "_")] = metadata.version(package)
@@ -130,13 +196,3 @@ def _os() -> str:
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
     except (OSError, KeyError):
         return f"{platform.system()}, {kernel}"
-
-
-def backends() -> list[tuple[str, str]]:
-    """Every backend with its version, or the line that installs it."""
-    rows = []
-    for name in engines.names():
-        engine = engines.load(name)
-        missing = f"not installed: pip install 'phibench[{engine.EXTRA}]'"
-        rows.append((name, engine.installed() or missing))
-    return rows

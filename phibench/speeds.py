@@ -146,22 +146,22 @@ def _on_line(pool: Sequence[Anchor], cost: float) -> Estimate | None:
 
 
 def _physical(metric: Speed, load: physics.Load, device: Device, threads: int) -> Estimate | None:
+    basis: Basis
     if metric == "decode_tps":
-        span = physics.decode_s(load, device, threads)
-        what = f"{units.gb(load.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s"
+        span, basis = physics.decode_s(load, device, threads), device.basis or "spec"
+        source = "probed" if basis == "probed" else "data sheet"
+        what = f"{units.gb(load.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
     else:
-        span = physics.prompt_token_s(load, device)
-        what = f"{load.prompt_flops / 1e9:.3g} GFLOP per token at {(device.flops_s or 0) / 1e9:.3g} GFLOP/s"
+        span, (rate, basis, source) = physics.prompt_token_s(load, device), physics.matrix_rate(device) or (0, "spec", "")
+        what = f"{load.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
     if span is None:
         return None
-    basis = device.basis or "spec"
-    source = "probed" if basis == "probed" else "data sheet"
     return Estimate(
         value=1 / math.sqrt(span[0] * span[1]),
         low=1 / span[1],
         high=1 / span[0],
         basis=basis,
-        because=f"{what} ({source})",
+        because=what,
     )
 
 

@@ -86,7 +86,7 @@ def test_the_metadata_tells_what_a_user_must_know(installed: Path) -> None:
     assert meta["Requires-Python"] == ">=3.11"
     assert meta["License-Expression"] == "MIT"
     assert (info / "licenses" / "LICENSE").is_file()
-    assert {"llama-cpp", "onnxruntime", "torch", "dashboard", "gpu", "hub"} <= set(meta.get_all("Provides-Extra", []))
+    assert {"llama-cpp", "onnxruntime", "torch", "dashboard", "hub"} <= set(meta.get_all("Provides-Extra", []))
     assert "phibench = phibench.cli:main" in (info / "entry_points.txt").read_text()
 
 
@@ -124,7 +124,7 @@ def test_constraints_pin_every_requirement_by_version_alone() -> None:
         assert found, line
         pins[normal(found[1])] = found[2]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    installed_by_make = ("llama-cpp", "dashboard", "gpu", "test", "dev")
+    installed_by_make = ("llama-cpp", "dashboard", "test", "dev")
     wanted = project["dependencies"] + [r for x in installed_by_make for r in project["optional-dependencies"][x]]
     names = {normal(re.split(r"[<>=\[; ]", requirement)[0]) for requirement in wanted} - {"phibench"}
     assert names <= set(pins)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from phibench.nouns import Device, Machine
-from phibench.probe import cpu, limits
+from phibench.probe import amd, apple, cpu, intel, limits, npu, nvidia, power
+from phibench.probe.processor import processor
 
 if TYPE_CHECKING:
     from phibench.probe.memory import Bandwidth
 
+Provider = tuple[str, str, str]
 _OS = {"Darwin": "macos", "Linux": "linux", "Windows": "windows"}
 
 
-def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT) -> Machine:
+def machine(
+    *, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers: Sequence[Provider] = ()
+) -> Machine:
     """The machine and what this process may use of it; never raises for what cannot be read.
 
     ``bandwidth_s`` seconds go into the read bandwidth of memory; None leaves it unknown, and so does a recorded
-    ``root``, which has no memory to read. The host's name appears nowhere.
+    ``root``, which has no memory to read. ``providers``: what ONNX Runtime said that it can use, as
+    (execution provider, kind of device, vendor). The host's name appears nowhere.
     """
     found = cpu.cpu(root)
     usable = limits.limits(root)
+    gpus = _gpus(root)
     quick = Machine(
         name=found.name,
         os=_OS.get(platform.system(), platform.system().lower()),
@@ -32,12 +39,25 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT) -> Machin
         physical_cores=found.physical_cores,
         logical_cores=found.logical_cores,
         memory_bytes=limits.host_memory(root)[0],
-        devices=(Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes),),  # accelerators follow it
+        devices=(
+            Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes, free_bytes=usable.free_bytes),
+            *gpus,
+            *npu.devices(root, providers),
+        ),
         limits=usable,
+        processor=processor(root),
+        power=power.supply(root),
+        energy=power.sources(root, gpus=gpus),
     )
     if bandwidth_s is None or root != cpu.ROOT:
         return quick
     return with_bandwidth(quick, bandwidth(quick, bandwidth_s))
+
+
+def _gpus(root: Path) -> tuple[Device, ...]:
+    """No GPU and no driver is an empty tuple. NVIDIA's and Apple's answer by calls, so only on the machine itself."""
+    asked = (*nvidia.devices(), *apple.devices()) if root == cpu.ROOT else ()
+    return (*asked, *amd.devices(root), *intel.devices(root))
 
 
 def bandwidth(here: Machine, seconds: float) -> Bandwidth:
@@ -52,5 +72,7 @@ def with_bandwidth(here: Machine, found: Bandwidth) -> Machine:
     """The machine with a read bandwidth of its processor, or with the reason why there is none."""
     first, *others = here.devices
     basis = "probed" if found.read_bytes_s is not None else None
-    processor = msgspec.structs.replace(first, read_bytes_s=found.read_bytes_s, basis=basis, because=found.because)
-    return msgspec.structs.replace(here, devices=(processor, *others))
+    known = msgspec.structs.replace(
+        first, read_bytes_s=found.read_bytes_s, copy_bytes_s=found.copy_bytes_s, basis=basis, because=found.because
+    )
+    return msgspec.structs.replace(here, devices=(known, *others))

@@ -101,6 +101,16 @@ def ceilings(group: Path) -> tuple[Ceiling, ...]:
     )
 
 
+def swap(group: Path) -> int | None:
+    """Bytes that the group may still swap out: version 2 ``memory.swap.max``; version 1 limits memory and swap
+    together, and what is left of both is the most that swap can take."""
+    most, used = tree.number(group / "memory.swap.max"), tree.number(group / "memory.swap.current")
+    if most is None:
+        most = tree.number(group / "memory.memsw.limit_in_bytes")
+        used = tree.number(group / "memory.memsw.usage_in_bytes")
+    return None if most is None or most < 0 else max(0, most - (used or 0))
+
+
 def throttled(group: Path) -> int | None:
     """Periods in which the quota stopped the group, since it was made."""
     return tree.counters(group / "cpu.stat").get("nr_throttled")

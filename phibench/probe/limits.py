@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from phibench import units
@@ -31,6 +32,7 @@ def limits(root: Path = cpu.ROOT) -> Limits:
         threads=max(1, min(fast, math.ceil(cpus))),
         memory_bytes=min([total, *(c.limit_bytes for c in ceilings)]),
         free_bytes=min([available, *(c.free_bytes for c in ceilings)]),
+        swap_bytes=swap(root, groups),
         notes=(
             *_cpu_notes(len(online), len(allowed), cpus, fast, cpu.cores(root, allowed)),
             *_memory_notes(total, ceilings),
@@ -69,6 +71,21 @@ def host_memory(root: Path = cpu.ROOT) -> tuple[int, int]:
         page = os.sysconf("SC_PAGE_SIZE")
         return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     return int(memory.total), int(memory.available)
+
+
+def swap(root: Path, groups: Sequence[Path] | None = None) -> int | None:
+    """Bytes of swap that this process could still be given; told, never counted on."""
+    info = tree.counters(root / "proc/meminfo")
+    free = info.get("SwapFree")
+    if free is None and root == cpu.ROOT:
+        import psutil
+
+        with contextlib.suppress(psutil.Error, OSError, RuntimeError):
+            free = int(psutil.swap_memory().free)
+    if free is None:
+        return None
+    allowed = [cgroup.swap(group) for group in (cgroup.groups(root) if groups is None else groups)]
+    return max(0, min([free, *(count for count in allowed if count is not None)]))
 
 
 def _cpu_notes(online: int, allowed: int, cpus: float, fast: int, cores: int) -> list[str]:

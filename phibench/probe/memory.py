@@ -1,15 +1,14 @@
-"""Read bandwidth of main memory: threads that each take dot products over arrays of their own.
+"""Read and copy bandwidth of main memory: threads that each take dot products over arrays of their own, or copy them.
 
-Decoding streams every weight once per token, so reading is what counts; a copy would also measure write-allocate.
-Run by hand: ``python -m phibench.probe.memory --seconds 3`` prints JSON.
+Decoding streams every weight once per token, so reading is what counts. A copy is told beside it, as STREAM counts it
+(bytes read and bytes written; that a store may first fetch its line is not counted).
+Run by hand: ``OPENBLAS_NUM_THREADS=1 python -m phibench.probe.memory --seconds 3`` prints JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ import msgspec
 
 from phibench import units
 from phibench.nouns import Noun
+from phibench.probe import child, cpu, gauges
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ _PER_THREAD_BYTES = 128 << 20  # where the caches do not ask for more
 _UNKNOWN_CACHE_BYTES = 128 << 20  # assumed where the system does not tell; Apple's and AMD's largest parts have 96
 _BLOCK_BYTES = 16 << 20  # of one dot product: long enough for 64 threads to share Python's lock, short in a round
 _UNDISTURBED = 0.9  # our choice: the figure is off by about as much as the threads were kept waiting
-_SINGLE = ("OPENBLAS", "OMP", "MKL", "BLIS", "VECLIB_MAXIMUM")  # each dot product on one thread only
+_STOLEN = 0.02  # of all cpu time: the host gave it to another machine
 
 
 class Bandwidth(Noun, frozen=True, kw_only=True):
@@ -46,11 +46,14 @@ class Bandwidth(Noun, frozen=True, kw_only=True):
     rounds: int = 0
     by_threads: dict[str, float] = msgspec.field(default_factory=dict)  # number of threads -> bytes per second
     ran: float = 1.0  # share of the best round in which its threads had a core to themselves
+    copy_bytes_s: float | None = None  # read and written
+    steal_share: float | None = None  # of all cpu time meanwhile, taken by the host
+    load_1m: float | None = None  # load average just before
 
     @property
     def disturbed(self) -> bool:
         """Other programs, a quota or the host took cores away: memory can do more than this."""
-        return self.ran < _UNDISTURBED
+        return self.ran < _UNDISTURBED or (self.steal_share or 0.0) > _STOLEN
 
 
 def read_bandwidth(seconds: float, threads: int, *, free_bytes: int, cache_bytes: int | None) -> Bandwidth:
@@ -61,18 +64,9 @@ def read_bandwidth(seconds: float, threads: int, *, free_bytes: int, cache_bytes
     size, least = array_bytes(threads, free_bytes, cache_bytes)
     if size < least:
         return _unknown(f"needs {units.gib(least * _FREE_SHARE)} of free memory, there are {units.gib(free_bytes)}")
-    command = [sys.executable, "-P", "-m", "phibench.probe.memory"]
-    command += ["--seconds", str(seconds), "--threads", str(threads), "--bytes", str(size)]
-    limit_s = 60 + 10 * seconds
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=limit_s)
-        return msgspec.json.decode(done.stdout, type=Bandwidth)
-    except subprocess.TimeoutExpired:
-        return _unknown(f"no answer in {units.duration(limit_s)}")
-    except subprocess.CalledProcessError as error:
-        return _unknown(f"the measuring process ended with {error.returncode}")
-    except (OSError, msgspec.DecodeError) as error:
-        return _unknown(str(error))
+    arguments = ["--seconds", seconds, "--threads", threads, "--bytes", size]
+    found = child.ask("phibench.probe.memory", arguments, Bandwidth, 60 + 10 * seconds)
+    return _unknown(found) if isinstance(found, str) else found
 
 
 def _unknown(why: str) -> Bandwidth:
@@ -90,34 +84,46 @@ def array_bytes(threads: int, free_bytes: int, cache_bytes: int | None) -> tuple
 
 def measure(seconds: float, threads: int, size: int) -> Bandwidth:
     """Best of at least 5 rounds; with time left also with fewer threads, since more are not always faster."""
-    began = time.perf_counter()
+    began, before, load = time.perf_counter(), gauges.ticks(cpu.ROOT), gauges.load(cpu.ROOT)
     readers = _Readers(threads, size)
     try:
-        left = seconds - (time.perf_counter() - began)
+        left = seconds - ROUNDS * ROUND_S - (time.perf_counter() - began)  # the copies take their share
         counts = sweep(threads)[: max(1, int(left / (ROUNDS * ROUND_S)))]
         found: dict[int, list[_Round]] = {count: [] for count in counts}
-        rounds = 0
-        while rounds < ROUNDS or seconds - (time.perf_counter() - began) >= len(counts) * ROUND_S:
+        copies: list[_Round] = []
+        while len(copies) < ROUNDS or seconds - (time.perf_counter() - began) >= (len(counts) + 1) * ROUND_S:
             for count in counts:  # interleaved: a passing disturbance hits all alike
                 found[count].append(readers.round(count, ROUND_S))
-            rounds += 1
+            copies.append(readers.round(threads, ROUND_S, copy=True))
     finally:
         readers.close()
     by_threads = {count: max(found[count]) for count in sorted(found)}
     best = max(by_threads, key=lambda count: by_threads[count])
     rate, ran = by_threads[best]
-    because = f"threaded np.dot, {best} of {threads} threads over {units.gib(size)}, best of {rounds} x {ROUND_S} s"
-    if ran < _UNDISTURBED:
-        because += f"; too low: its threads had a core only {ran:.0%} of the time"
-    return Bandwidth(
+    bandwidth = Bandwidth(
         read_bytes_s=rate,
-        because=because,
+        because=f"threaded np.dot, {best} of {threads} threads over {units.gib(size)}, "
+        f"best of {len(copies)} x {ROUND_S} s",
         threads=best,
         array_bytes=size,
-        rounds=rounds,
+        rounds=len(copies),
         by_threads={str(count): value for count, (value, _) in by_threads.items()},
         ran=ran,
+        copy_bytes_s=max(copies).bytes_s,
+        steal_share=_stolen(before, gauges.ticks(cpu.ROOT)),
+        load_1m=load,
     )
+    if not bandwidth.disturbed:
+        return bandwidth
+    why = f"its threads had a core only {ran:.0%} of the time"
+    if ran >= _UNDISTURBED:
+        why = f"the host took {bandwidth.steal_share:.0%} of the cpu time"
+    return msgspec.structs.replace(bandwidth, because=f"{bandwidth.because}; too low: {why}")
+
+
+def _stolen(before: dict[str, int], after: dict[str, int]) -> float | None:
+    total = after.get("cpu_ticks", 0) - before.get("cpu_ticks", 0)
+    return round((after["steal_ticks"] - before["steal_ticks"]) / total, 4) if total > 0 else None
 
 
 def sweep(threads: int) -> list[int]:
@@ -147,15 +153,15 @@ class _Readers:
         self._elements = max(1, size // threads // 8)  # two float32 arrays each
         self._pairs: list[Pair] = []
         self._spans: list[_Span] = []
-        self._count, self._seconds = 0, 0.0
+        self._count, self._seconds, self._copy = 0, 0.0, False
         self._gate = threading.Barrier(threads + 1)
         for index in range(threads):
             threading.Thread(target=self._live, args=(index,), daemon=True).start()
         self._gate.wait()  # all arrays are written
 
-    def round(self, count: int, seconds: float) -> _Round:
-        """What ``count`` threads read together, from the first start to the last end."""
-        self._spans, self._count, self._seconds = [], count, seconds
+    def round(self, count: int, seconds: float, *, copy: bool = False) -> _Round:
+        """What ``count`` threads read (or copy) together, from the first start to the last end."""
+        self._spans, self._count, self._seconds, self._copy = [], count, seconds, copy
         self._gate.wait()
         self._gate.wait()
         spans = self._spans
@@ -177,14 +183,15 @@ class _Readers:
                 while True:
                     self._gate.wait()
                     if index < self._count:  # few threads read all arrays, or they would read out of the caches
-                        self._spans.append(_read(self._pairs[index :: self._count], self._seconds))
+                        mine = self._pairs[index :: self._count]
+                        self._spans.append(_stream(mine, self._seconds, self._copy))
                     self._gate.wait()
             finally:
                 self._gate.abort()  # nobody waits for a thread that has ended
 
 
-def _read(pairs: list[Pair], seconds: float) -> _Span:
-    """Dot products over all pairs, again and again until the time is up."""
+def _stream(pairs: list[Pair], seconds: float, copy: bool) -> _Span:
+    """Dot products over all pairs, or copies of one half to the other, until the time is up."""
     import numpy as np
 
     step = _BLOCK_BYTES // 8
@@ -193,7 +200,10 @@ def _read(pairs: list[Pair], seconds: float) -> _Span:
     cpu_s = time.thread_time()
     done = 0
     for a, b in itertools.cycle(blocks):
-        np.dot(a, b)
+        if copy:
+            np.copyto(b, a)
+        else:
+            np.dot(a, b)
         done += a.nbytes + b.nbytes
         now = time.perf_counter()
         if now - start_s >= seconds:
@@ -204,9 +214,8 @@ def _read(pairs: list[Pair], seconds: float) -> _Span:
 def main(arguments: list[str] | None = None) -> None:
     import argparse
 
-    from phibench.probe import cpu, limits
+    from phibench.probe import limits
 
-    os.environ.update({f"{library}_NUM_THREADS": "1" for library in _SINGLE})  # before numpy is imported
     parser = argparse.ArgumentParser(prog="python -m phibench.probe.memory", description="read bandwidth of memory")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=0, help="default: physical cores that this process may use")

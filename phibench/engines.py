@@ -1,0 +1,153 @@
+"""Which engines are installed here, in which build, and the line that installs the others.
+
+Each installed engine is asked in a child process of its own, all at once: importing them takes seconds, and a broken
+one must not take phibench along.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+import sys
+import time
+
+import msgspec
+
+from phibench import backends
+from phibench.nouns import Installed, Noun
+
+_LIMIT_S = 20.0
+_LLAMA_CPP = """
+import json, llama_cpp
+print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8", "replace")}))
+"""
+_ONNXRUNTIME = """
+import json, onnxruntime as ort
+devices = []
+for found in getattr(ort, "get_ep_devices", list)():
+    device = getattr(found, "device", None) or getattr(found, "hardware_device", None)
+    kind = str(getattr(device, "type", "")).rpartition(".")[2]
+    devices.append([str(found.ep_name), kind, str(getattr(device, "vendor", ""))])
+print(json.dumps({"providers": list(ort.get_available_providers()), "devices": devices}))
+"""
+_TORCH = """
+import json, torch
+kinds = ["cuda" if torch.version.cuda else "rocm"] if torch.cuda.is_available() else []
+kinds += ["mps"] if torch.backends.mps.is_available() else []
+kinds += ["xpu"] if hasattr(torch, "xpu") and torch.xpu.is_available() else []
+built = [f"CUDA {torch.version.cuda}"] if torch.version.cuda else []
+built += [f"ROCm {torch.version.hip}"] if getattr(torch.version, "hip", None) else []
+print(json.dumps({"kinds": kinds, "built": built or ["CPU only"]}))
+"""
+_CODE = {"llama_cpp": _LLAMA_CPP, "onnxruntime": _ONNXRUNTIME, "torch": _TORCH}
+_PACKAGES = {"llama_cpp": "llama-cpp-python", "onnxruntime": "onnxruntime", "torch": "torch"}
+_INSTALL = {
+    "llama_cpp": "pip install 'phibench[llama-cpp]'",
+    "onnxruntime": "pip install onnxruntime onnxruntime-genai",
+    "torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu",
+}
+Provider = tuple[str, str, str]  # execution provider, kind of device, vendor
+
+
+class _Answer(Noun, frozen=True, kw_only=True):
+    """What a child printed."""
+
+    features: str = ""
+    providers: tuple[str, ...] = ()
+    devices: tuple[Provider, ...] = ()
+    kinds: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+
+
+def ask(limit_s: float = _LIMIT_S) -> tuple[tuple[Installed, ...], tuple[Provider, ...]]:
+    """Every engine with what its build can use, and what ONNX Runtime's providers can reach; never raises."""
+    present = [name for name in _CODE if importlib.util.find_spec(name) is not None]
+    answers = _ask({name: _CODE[name] for name in present}, limit_s)
+    found = tuple(_installed(name, answers.get(name)) for name in _CODE)
+    said = answers.get("onnxruntime")
+    return found, said.devices if isinstance(said, _Answer) else ()
+
+
+def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
+    """Answers by name; a text is the reason why there is none."""
+    children: dict[str, subprocess.Popen[bytes]] = {}
+    answers: dict[str, _Answer | str] = {}
+    for name, code in codes.items():
+        try:
+            children[name] = subprocess.Popen(
+                [sys.executable, "-P", "-c", code],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError as error:
+            answers[name] = str(error.strerror)
+    end = time.monotonic() + limit_s
+    for name, child in children.items():
+        try:
+            said, _ = child.communicate(timeout=max(0.1, end - time.monotonic()))
+            answers[name] = msgspec.json.decode(said.splitlines()[-1], type=_Answer)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            answers[name] = f"it gave no answer in {limit_s:.0f} s"
+        except (msgspec.DecodeError, IndexError, UnicodeDecodeError):
+            answers[name] = f"it cannot be imported (exit {child.returncode})"
+    return answers
+
+
+def _installed(name: str, answer: _Answer | str | None) -> Installed:
+    known = name in backends.names()
+    notes = [] if known else ["phibench has no backend for it yet"]
+    owners = distributions(name)
+    if len(owners) > 1:
+        keep = " ".join(owners)
+        notes.insert(0, f"{len(owners)} packages overwrite each other ({', '.join(owners)}): "
+                        f"pip uninstall -y {keep}, then install one of them")  # fmt: skip
+    package = owners[0] if owners else _PACKAGES[name]
+    plain = Installed(backend=name, package=package, install=_INSTALL[name], notes=tuple(notes))
+    if answer is None:
+        return plain
+    version = _version(package) or "unknown"
+    if isinstance(answer, str):
+        return msgspec.structs.replace(plain, version=version, install="", notes=(f"broken: {answer}", *notes))
+    devices, features = _abilities(name, answer)
+    return msgspec.structs.replace(
+        plain, version=version, install="", devices=devices, features=features, notes=tuple(notes + _more(name))
+    )
+
+
+def _abilities(name: str, answer: _Answer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(kinds of devices that it can use, what it was built with)."""
+    if name == "llama_cpp":
+        return backends.load(name).devices(), features(answer.features)
+    if name == "onnxruntime":
+        kinds = dict.fromkeys(kind.lower() for _, kind, _ in answer.devices)
+        return tuple(kinds) or ("cpu",), tuple(p.removesuffix("ExecutionProvider") for p in answer.providers)
+    return ("cpu", *answer.kinds), answer.built
+
+
+def features(system_info: str) -> tuple[str, ...]:
+    """``CPU : AVX = 1 | AVX2 = 1 | AVX512 = 0`` are AVX and AVX2."""
+    return tuple(dict.fromkeys(re.findall(r"([A-Z][A-Z0-9_]{1,30}) = 1\b", system_info)))
+
+
+def distributions(module: str) -> tuple[str, ...]:
+    """Installed packages that own a module of this name: two of them have overwritten each other."""
+    try:
+        owners = importlib.metadata.packages_distributions().get(module, [])
+    except Exception:  # noqa: BLE001  one unreadable package must not hide the others
+        return ()
+    return tuple(sorted(set(owners)))
+
+
+def _more(name: str) -> list[str]:
+    genai = _version("onnxruntime-genai") if name == "onnxruntime" else None
+    return [f"onnxruntime-genai {genai}"] if genai else []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

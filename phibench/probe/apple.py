@@ -1,0 +1,42 @@
+"""Apple's GPU: it shares the machine's memory, and macOS says how much of it may be wired for it. Not run on hardware."""
+
+from __future__ import annotations
+
+import sys
+
+from phibench.nouns import Device
+from phibench.probe import sysctl
+from phibench.probe.cpu import clean
+
+# From memory, no document found: without a setting macOS lets the GPU wire two thirds of the memory up to 36 GB and
+# three quarters above. Metal's recommendedMaxWorkingSetSize would tell.
+_SMALL_BYTES, _SMALL_SHARE, _LARGE_SHARE = 36 << 30, 2 / 3, 3 / 4
+
+
+def devices() -> tuple[Device, ...]:
+    """``metal`` on Apple silicon, nothing elsewhere."""
+    if sys.platform != "darwin" or sysctl.number("hw.optional.arm64") != 1:
+        return ()
+    return device(clean(sysctl.text("machdep.cpu.brand_string")), sysctl.number("hw.memsize"),
+                  sysctl.number("iogpu.wired_limit_mb"))  # fmt: skip
+
+
+def device(name: str, memory_bytes: int | None, wired_mb: int | None) -> tuple[Device, ...]:
+    notes = ["shares the machine's memory"]
+    usable = None
+    if wired_mb and wired_mb > 0:
+        usable = wired_mb << 20
+    elif memory_bytes and memory_bytes > 0:
+        usable = int(memory_bytes * (_SMALL_SHARE if memory_bytes <= _SMALL_BYTES else _LARGE_SHARE))
+        notes.append("macOS does not tell the GPU's share of memory; two thirds to three quarters are from memory")
+    return (
+        Device(
+            kind="metal",
+            name=f"{name or 'Apple'} GPU",
+            memory_bytes=min(usable, memory_bytes) if usable and memory_bytes else usable,
+            shares_memory=True,
+            because="macOS does not tell the memory bandwidth",
+            driver="Metal",
+            notes=tuple(notes),
+        ),
+    )

@@ -1,0 +1,54 @@
+"""Intel's GPUs as the kernel drivers i915 and xe show them in sysfs. Not run on hardware: recorded trees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phibench.nouns import Device
+from phibench.probe import pci, tree
+
+
+def devices(root: Path) -> tuple[Device, ...]:
+    """``xpu:0``, ... A card with a memory of its own says so, or has a power sensor as only cards have."""
+    found = pci.cards(root, "0x8086", frozenset({"i915", "xe"}))
+    return tuple(_device(folder, driver, f"xpu:{i}") for i, (folder, driver) in enumerate(found))
+
+
+def _device(folder: Path, driver: str, kind: str) -> Device:
+    memory = _memory(folder)
+    energy = pci.sensor(folder, "energy1_input", "energy2_input")
+    integrated = memory is None and energy is None
+    facts = {
+        "pci": pci.identity(folder) or None,
+        "power_cap": pci.watts(pci.sensor(folder, "power1_max", "power1_cap")),
+        "clock_max": _clock(folder),
+        "energy_counter_hwmon": "yes" if energy is not None else None,
+    }
+    notes = []
+    if integrated:
+        notes.append("integrated: its memory is a part of the machine's")
+    elif memory is None:
+        notes.append(f"{driver} does not tell how much memory the card has")
+    return Device(
+        kind=kind,
+        name=f"Intel {'integrated GPU' if integrated else 'GPU'} {pci.identity(folder)}".strip(),
+        memory_bytes=memory,
+        shares_memory=integrated,
+        because=f"{driver} tells neither memory clock nor bus width",
+        driver=driver,
+        facts={key: value for key, value in facts.items() if value},
+        notes=tuple(notes),
+    )
+
+
+def _memory(folder: Path) -> int | None:
+    """All tiles together: xe's ``tile*/physical_vram_size_bytes``, i915's ``lmem_total_bytes``."""
+    files = [*folder.glob("tile*/physical_vram_size_bytes"), folder.parent / "lmem_total_bytes"]
+    sizes = [size for file in files if (size := tree.number(file)) and 0 < size < 1 << 50]
+    return sum(sizes) or None
+
+
+def _clock(folder: Path) -> str | None:
+    files = [*folder.glob("tile*/gt*/freq0/max_freq"), folder.parent / "gt_max_freq_mhz"]
+    clocks = [clock for file in files if (clock := tree.number(file)) and 0 < clock < 1 << 16]
+    return f"{max(clocks)} MHz" if clocks else None
