@@ -163,10 +163,11 @@ def run(
     """
     before = conditions.look()
     done, path = begun or _start(suite, machine, folder, software)
+    earlier = done.warnings
     try:
         for task, workloads, launch in owed(done, tasks):
             for result in _task(task, workloads, launch, tell, write):
-                done = _judged(_with(done, task, result), before)
+                done = _judged(_with(done, task, result), before, earlier)
                 files.write_json(path, done)
     except KeyboardInterrupt:
         if not done.results:
@@ -198,12 +199,12 @@ def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, 
     return None
 
 
-def _judged(run: Run, before: dict[str, str]) -> Run:
-    """The run with the conditions around it, and what they say against it. A resumed run keeps what it had."""
+def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...]) -> Run:
+    """The run with the conditions around it, and what they say against it; ``earlier``: before it was resumed."""
     after = conditions.look(busy_s=0)
     first = {k: v for k, v in run.conditions.items() if k.startswith("before_")}
     seen = first or {f"before_{k}": v for k, v in before.items()}
-    doubts = dict.fromkeys((*run.warnings, *conditions.warnings(before, after)))
+    doubts = dict.fromkeys((*earlier, *conditions.warnings(before, after)))
     return msgspec.structs.replace(
         run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}}, warnings=tuple(doubts)
     )
