@@ -320,9 +320,7 @@ def test_every_shipped_suite_is_sound() -> None:
     assert catalog.variant("phi-4-mini").id == "phi-4-mini-instruct"
 
 
-def test_a_doubt_that_grows_is_told_once(
-    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_doubt_that_grows_is_told_once(phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = itertools.count()
     monkeypatch.setattr(conditions, "look", lambda **_: {"swapped_in_bytes": str(next(looks) << 30)})
     assert phibench("run", suite_file(tmp_path), *NULL).code == 0
