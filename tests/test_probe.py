@@ -345,11 +345,11 @@ def test_a_quiet_run_has_no_warning() -> None:
 def test_everything_that_can_go_wrong_is_said() -> None:
     names = ("steal_ticks", "swapped_in_bytes", "refault_bytes", "throttled_periods", "thermal_throttles")
     before = dict.fromkeys(names, "0") | {"cpus": "2", "busy_share": "0.4", "cpu_ticks": "1000", "power": "mains"}
-    after = dict.fromkeys(names, str(1 << 30)) | {"cpu_ticks": "2000", "steal_ticks": "120", "power": "battery"}
+    after = dict.fromkeys(names, str(3 << 30)) | {"cpu_ticks": "2000", "steal_ticks": "120", "power": "battery"}
     said = conditions.warnings(before, after)
     assert said[0] == "CPU steal 12% during the run: the host was busy"
     assert len(said) == 7
-    assert "1 GiB swapped in during the run" in said
+    assert "3 GiB swapped in during the run" in said
     assert "other programs kept 40% of the cpus busy just before the run" in said
     assert "ran on battery" in said
 
