@@ -1,17 +1,20 @@
 """phibench against llama-bench on the same file: interleaved pairs, per-pair ratios, bootstrap interval.
 
-    python benchmarks/fidelity.py --llama-bench PATH [--pairs 15] [--json FILE]
+    python benchmarks/fidelity.py --llama-bench PATH [--sessions 3] [--pairs 5] [--json FILE]
 
 Both keep the model open in a process of their own and take turns, test by test: llama-bench is given the same test
 many times over (``-p 512,512,...``), says when each one starts, and is then stopped (SIGSTOP, during its ``--delay``,
 outside what it times) while phibench measures; who goes first alternates. So a pair is seconds apart, not minutes, and
 what other tenants of the machine do hits both alike. Same n_ctx (exactly the test's size), n_batch, n_ubatch, threads
-and flash-attention. The first pair warms both up and is left out. A ratio above 1: phibench reports the higher speed.
+and flash-attention. The first pair of a session warms both up and is left out. A ratio above 1: phibench reports the
+higher speed. Each session starts both processes afresh, since where a process's pages lie in memory stays with it.
+FILE is added to, so that the pairs may be taken in parts.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -31,7 +34,8 @@ TESTS = {"pp512": Workload(prompt_tokens=512, new_tokens=0), "tg64": Workload(pr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama-bench", required=True, type=Path)
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--sessions", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=5, help="of each session")
     parser.add_argument("--tests", default=",".join(TESTS))
     parser.add_argument("--variant", default="phi-4-mini-instruct")
     parser.add_argument("--quant", default="Q4_K_M")
@@ -47,12 +51,15 @@ def main() -> None:
         artifact=gguf.ensure(variant, args.quant, args.layers),
         threads=here(bandwidth=False).limits.threads,
     )
-    found: dict[str, list[tuple[float, float]]] = {}
-    with backends.require("llama_cpp").session(job) as session:
-        for name in args.tests.split(","):
-            found[name] = []
+    found: dict[str, list[list[list[float]]]] = {}
+    if args.json and args.json.exists():
+        found = json.loads(args.json.read_text(encoding="utf-8"))
+    for name in args.tests.split(",") * args.sessions:
+        seen = found.setdefault(name, [])
+        seen.append([])
+        with backends.require("llama_cpp").session(job) as session:
             for pair in pairs(session, TESTS[name], job, args.llama_bench, args.pairs):
-                found[name].append(pair)
+                seen[-1].append([*pair])
                 print(f"{name} {pair[0]:.3f} {pair[1]:.3f} {pair[0] / pair[1]:.4f}", file=sys.stderr, flush=True)
                 if args.json:
                     args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
@@ -116,17 +123,20 @@ class LlamaBench:
         return speed
 
 
-def table(found: dict[str, list[tuple[float, float]]]) -> str:
-    """Median per-pair ratio with its 95 % bootstrap interval, per test."""
-    lines = ["| test | pairs | phibench tok/s | llama-bench tok/s | median ratio | 95 % interval |",
-             "|---|---:|---:|---:|---:|---:|"]  # fmt: skip
-    for test, pairs in found.items():
-        ours, theirs = zip(*pairs, strict=True)
-        ratios = [a / b for a, b in pairs]
+def table(found: dict[str, list[list[list[float]]]]) -> str:
+    """Median per-pair ratio with its 95 % bootstrap interval, and the range of the sessions' medians, per test."""
+    lines = ["| test | pairs | phibench tok/s | llama-bench tok/s | median ratio | 95 % interval | each session |",
+             "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for test, sessions in found.items():
+        by_session = [[a / b for a, b in session] for session in sessions if session]
+        medians = [stats.median(ratios) for ratios in by_session]
+        ratios = [*itertools.chain.from_iterable(by_session)]
+        ours, theirs = zip(*itertools.chain.from_iterable(sessions), strict=True)
         low, high = stats.bootstrap([ratios], resamples=10_000)
         lines.append(
-            f"| {test} | {len(pairs)} | {stats.median(ours):.2f} | {stats.median(theirs):.2f} "
-            f"| {stats.median(ratios):.4f} | {low:.4f} to {high:.4f} |"
+            f"| {test} | {len(ours)} | {stats.median(ours):.2f} | {stats.median(theirs):.2f} "
+            f"| {stats.median(ratios):.4f} | {low:.4f} to {high:.4f} "
+            f"| {len(medians)}: {min(medians):.4f} to {max(medians):.4f} |"
         )
     return "\n".join(lines)
 

@@ -65,6 +65,45 @@ def quickstart(results: str | None) -> None:
 
 
 @cli.command()
+@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.option("--out", metavar="FILE", help="Write the data here instead of stdout.")
+@click.option("--save", metavar="FILE", help="Write the machine here (.toml or .json), for --machine FILE.")
+@click.option("--quick", is_flag=True, help="Measure nothing; figures that are known are shown.")
+@click.option("--anew", is_flag=True, help="Measure again what is known from earlier.")
+def probe(output: str, out: str | None, save: str | None, quick: bool, anew: bool) -> None:
+    """What this machine is, for running a Phi."""
+    import shutil
+
+    from phibench import card, files, inventory
+
+    if save:
+        files.check_machine_name(Path(save))
+    machine = inventory.here(bandwidth=not quick, full=True, anew=anew, tell=lambda what: _note(f"measuring: {what}"))
+    if save:
+        files.write_machine(Path(save), machine)
+    columns = shutil.get_terminal_size().columns
+    _emit(files.json_text(machine) if output == "json" else card.text(machine, min(columns, 120)), out)
+
+
+@cli.command()
+@click.option("--out", metavar="FILE", help="Write the report here instead of stdout.")
+@click.option("-o", "--output", type=click.Choice(("md", "json")), default="md", show_default=True)
+def doctor(out: str | None, output: str) -> None:
+    """What is wrong or slow here for a Phi, and what to do: a report for a bug report."""
+    from phibench import doctor as rules
+    from phibench import files, inventory
+    from phibench.probe import conditions
+
+    machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
+    _note("looking at the machine, 2 s")
+    now = conditions.look(busy_s=min(2.0, conditions.LOOK_S), gpu=True)
+    if output == "json":
+        _emit(files.json_text(rules.findings(machine, now)), out)
+    else:
+        _emit(rules.report(machine, now, inventory.software()), out)
+
+
+@cli.command()
 @click.argument("variant", required=False)
 @_context
 @_output("table", "json", "csv", "md")

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from phibench.errors import FAILED, PhibenchError, unknown
-from phibench.nouns import SCHEMA, Run
+from phibench.nouns import SCHEMA, Machine, Run
 
 T = TypeVar("T")
 MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything
@@ -156,6 +156,34 @@ def write_json(path: Path, value: Any) -> None:
     """Write a noun or plain data as indented JSON, atomically."""
     with atomic(path) as stream:
         stream.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def json_text(value: Any) -> str:
+    """A noun as JSON, for people too."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+
+
+def check_machine_name(path: Path) -> None:
+    """Raises PhibenchError for a name that is neither TOML nor JSON."""
+    if path.suffix not in (".toml", ".json"):
+        raise PhibenchError(f"cannot tell what to write into {path.name}: call it {path.stem or 'machine'}.toml or .json")
+
+
+def write_machine(path: Path, machine: Machine) -> None:
+    """As ``--machine FILE`` reads it: what is not known is left out."""
+    check_machine_name(path)
+    if path.suffix == ".json":
+        return write_json(path, machine)
+    import tomli_w
+
+    return write_text(path, tomli_w.dumps(_known(msgspec.to_builtins(machine))))
+
+
+def _known(value: Any) -> Any:
+    """Without None, which TOML does not have."""
+    if isinstance(value, dict):
+        return {key: _known(item) for key, item in value.items() if item is not None}
+    return [_known(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def run_path(folder: Path, run: Run) -> Path:

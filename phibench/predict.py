@@ -45,9 +45,14 @@ def needed_bytes(need: Need, device: Device) -> int:
 
 
 def free_bytes(machine: Machine, device: Device) -> int | None:
+    """What a model may take; an integrated GPU takes it from the memory that the process may use."""
+    usable = min(machine.limits.free_bytes, machine.limits.memory_bytes)
     if device.kind == "cpu":
-        return min(machine.limits.free_bytes, machine.limits.memory_bytes)
-    return device.memory_bytes
+        return usable
+    own = device.memory_bytes if device.free_bytes is None else device.free_bytes
+    if device.shares_memory:
+        return usable if own is None else min(own, usable)
+    return own
 
 
 def _published(goal: Goal, variant: Variant, quantization: Quantization) -> dict[str, Estimate]:

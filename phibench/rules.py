@@ -172,7 +172,8 @@ def fits_in_memory(case: Case) -> Answer:
     if on_cpu and needed <= case.machine.limits.memory_bytes:
         text += f" of {units.gib(case.machine.limits.memory_bytes)} now: close other programs"
     elif "max_context_tokens" in case.estimates:
-        text += f"; a context of {case.estimates['max_context_tokens'].value:.0f} would fit"
+        most = case.estimates["max_context_tokens"].value
+        text += f"; a context of {most:.0f} would fit" if most else ", too little for any context"
     return No(text)
 
 

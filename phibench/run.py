@@ -168,10 +168,11 @@ def run(
         watch(seconds)
     before = conditions.look(busy_s=seconds, gpu=_gpu(task.setup for task in tasks))
     done, path = begun or _start(suite, machine, folder, software)
+    earlier = done.warnings
     try:
         for task, workloads, launch in owed(done, tasks):
             for result in _task(task, workloads, launch, tell, write):
-                done = _judged(_with(done, task, result), before)
+                done = _judged(_with(done, task, result), before, earlier)
                 files.write_json(path, done)
     except KeyboardInterrupt:
         if not done.results:
@@ -203,15 +204,22 @@ def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, 
     return None
 
 
-def _judged(run: Run, before: dict[str, str]) -> Run:
-    """The run with the conditions around it, and what they say against it. A resumed run keeps what it had."""
+def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...]) -> Run:
+    """The run with the conditions around it, and what they say against it; ``earlier``: before it was resumed."""
     after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
     first = {k: v for k, v in run.conditions.items() if k.startswith("before_")}
     seen = first or {f"before_{k}": v for k, v in before.items()}
-    doubts = dict.fromkeys((*run.warnings, *conditions.warnings(before, after)))
+    doubts = dict.fromkeys((*earlier, *conditions.warnings(before, after, opened_bytes=_opened(run))))
     return msgspec.structs.replace(
         run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}}, warnings=tuple(doubts)
     )
+
+
+def _opened(run: Run) -> int:
+    """Bytes of the files that workers have opened: one worker per setup and launch, and one more after a failure."""
+    opened = {(r.setup, r.launch): r.artifact.bytes for r in run.results if r.artifact}
+    again = sum(r.artifact.bytes for r in run.results if isinstance(r, Failed) and r.artifact)
+    return sum(opened.values()) + again
 
 
 def _gpu(setups: Iterable[Setup]) -> bool:

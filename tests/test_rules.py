@@ -160,6 +160,11 @@ def test_memory_too_small_names_both_numbers_and_a_context_that_would_fit() -> N
         assert text in found
 
 
+def test_memory_too_small_for_the_weights_offers_no_context() -> None:
+    found = only(case(machine=limited(1, 1), goal={"order": ()}, estimates={"max_context_tokens": estimate(0)}))
+    assert "too little for any context" in found
+
+
 def test_memory_that_others_occupy() -> None:
     found = rules.fits_in_memory(case(machine=limited(16, 2)))
     assert isinstance(found, rules.No)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -31,6 +32,7 @@ from phibench.nouns import (
     Setup,
     Suite,
 )  # fmt: skip
+from phibench.probe import conditions
 
 T = TypeVar("T")
 NULL = ("-b", "null", "-o", "json")
@@ -338,3 +340,11 @@ def test_every_shipped_suite_is_sound() -> None:
     for name in names:
         assert request.load_suite(name).name == name
     assert catalog.variant("phi-4-mini").id == "phi-4-mini-instruct"
+
+
+def test_a_doubt_that_grows_is_told_once(phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    monkeypatch.setattr(conditions, "look", lambda **_: {"swapped_in_bytes": str(next(looks) << 30)})
+    assert phibench("run", suite_file(tmp_path), *NULL).code == 0
+    (doubt,) = files.read_run(only_run(tmp_path)).warnings  # three results, three judgements
+    assert "3 GiB swapped in" in doubt

@@ -1,0 +1,287 @@
+"""What is wrong or slow about a machine for running a Phi, each with its evidence and what to do.
+
+A rule is a function of the machine and of the conditions now; it answers with findings, or with nothing. Rules read
+figures that were probed: without evidence there is no finding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from phibench import units
+from phibench.nouns import Installed, Machine, Noun, Processor
+
+Conditions = dict[str, str]
+
+
+class Finding(Noun, frozen=True, kw_only=True):
+    """``wrong``: something does not work; ``slow``: it costs speed; ``note``: good to know when reading figures."""
+
+    severity: Literal["wrong", "slow", "note"]
+    title: str
+    evidence: str
+    remedy: str
+
+
+Rule = Callable[[Machine, Conditions], Iterator[Finding]]
+
+# One channel of DDR4-3200: 3.2e9 transfers of 8 bytes (JEDEC JESD79-4). Two of them are what a PC with four cores has.
+_ONE_CHANNEL_BYTES_S = 25.6e9
+_SMALLEST_BYTES = 2 << 30  # phi-1 in Q4_K_M with its cache and buffers needs 1.3 GiB, Phi-4-mini 3.8 (docs/memory.md)
+_DISK_BYTES_S = 200e6  # a spinning disk: Phi-4-mini's 2.5 GB take more than 12 s to open
+_DISK_FREE_BYTES = 5 << 30
+# Instruction set of the processor (Linux's name) -> what ggml calls the build that uses it
+_KERNELS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_vnni": "AVX512_VNNI", "avx_vnni": "AVX_VNNI",
+            "amx_int8": "AMX_INT8", "asimddp": "DOTPROD", "i8mm": "MATMUL_INT8", "sve": "SVE"}  # fmt: skip
+
+
+def findings(machine: Machine, conditions: Conditions) -> tuple[Finding, ...]:
+    """The worst first; rules keep their order within that."""
+    order = ("wrong", "slow", "note")
+    found = [finding for rule in RULES for finding in rule(machine, conditions)]
+    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+
+
+def saves_power(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    p = _processor(machine)
+    if p.energy_preference == "power":
+        yield _slow("power saver on", "energy performance preference is 'power'", "choose balanced or performance")
+    if p.platform_profile in {"low-power", "quiet", "cool"}:
+        yield _slow("power saver on", f"platform profile is '{p.platform_profile}'",
+                    "powerprofilesctl set performance, or the system's power settings")  # fmt: skip
+    if p.governor == "powersave" and p.energy_preference is None:
+        yield _slow("power saver on", "cpufreq governor is 'powersave'", "sudo cpupower frequency-set -g performance")
+    if p.turbo is False:
+        yield _slow("turbo is off", "no_turbo or boost in /sys/devices/system/cpu", "turn it on in the firmware or there")
+
+
+def runs_on_battery(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    if machine.power == "battery":
+        yield _slow("running on battery", "no mains supply is online", "plug it in before measuring")
+
+
+def reads_slowly(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    """Cores that share one memory channel wait for it; small boards have no more than one."""
+    cpu = machine.device("cpu")
+    rate = cpu.read_bytes_s if cpu and cpu.basis == "probed" else None
+    doubtful = bool(cpu and cpu.because.partition("; ")[2])
+    if rate and rate < _ONE_CHANNEL_BYTES_S and machine.physical_cores >= 4 and machine.arch == "x86_64":
+        evidence = f"measured {units.gb(rate)}/s of read bandwidth; one channel of DDR4-3200 has 25.6 GB/s"
+        remedy = "a second memory module of the same size, if a slot is free"
+        if doubtful:
+            remedy = "measure again when the machine is quiet: phibench probe --anew"
+        elif _processor(machine).hypervisor:
+            remedy = "a virtual machine shares memory with others: measure again, or take another kind of machine"
+        yield _slow("memory as slow as a single channel", evidence, remedy)
+
+
+def leaves_instructions_unused(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    engine = _engine(machine, "llama_cpp")
+    if engine is None or not engine.features:
+        return
+    has = _processor(machine).instruction_sets
+    unused = [kernel for flag, kernel in _KERNELS.items() if flag in has and kernel not in engine.features]
+    if unused:
+        yield _slow(
+            f"llama.cpp was built without {', '.join(unused)}",
+            f"the processor has {', '.join(f for f, k in _KERNELS.items() if k in unused)}; "
+            f"the build says {' '.join(engine.features)}",
+            "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
+        )
+
+
+def is_limited(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
+    where = f" ({_processor(machine).container})" if _processor(machine).container else ""
+    for note in machine.limits.notes:
+        if "performance cores" not in note:
+            yield Finding(severity="note", title=f"this process may not use all of the machine{where}", evidence=note,
+                          remedy="figures are those of the limit; raise it where the container or job was started")  # fmt: skip
+    if _number(conditions, "throttled_periods"):
+        yield _slow("the cpu quota has stopped this process", f"nr_throttled {conditions['throttled_periods']}",
+                    f"use no more than {machine.limits.threads} threads, or raise the quota")  # fmt: skip
+
+
+def leaves_a_gpu_unused(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    kinds = {kind.partition(":")[0] for b in machine.backends for kind in b.devices}
+    for device in machine.devices:
+        kind = device.kind.partition(":")[0]
+        if kind in ("cpu", "npu"):
+            continue
+        usable = {kind, "vulkan"} | ({"mps"} if kind == "metal" else set())
+        if machine.backends and not usable & kinds:
+            built = ", ".join(f"{b.backend} {b.version} for {', '.join(b.devices)}" for b in machine.backends if b.version)
+            yield Finding(
+                severity="wrong",
+                title=f"no engine here can use {device.name} ({device.kind})",
+                evidence=f"installed: {built or 'no engine'}",
+                remedy=_gpu_build(kind),
+            )
+
+
+def shares_a_gpu(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
+    if count := _number(conditions, "gpu_processes"):
+        yield _slow("other programs compute on the GPU", f"{count:.0f} processes", "end them before measuring")
+    for device in machine.devices:
+        if reasons := device.facts.get("throttle"):
+            yield _slow(f"{device.kind} runs below its clock", f"NVML: {reasons}", "cooling, or a higher power limit")
+        for note in device.notes:
+            if note.startswith("MIG"):
+                yield Finding(severity="note", title=f"{device.kind} is divided", evidence=note,
+                              remedy="nvidia-smi mig shows the slices")  # fmt: skip
+
+
+def lists_an_npu_only(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    for device in machine.devices:
+        for note in device.notes:
+            if note.startswith("in sysfs but not usable"):
+                what, _, remedy = note.partition("; ")
+                yield Finding(severity="wrong", title=f"{device.name} cannot be used", evidence=what, remedy=remedy)
+
+
+def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    if machine.backends and not any(b.version for b in machine.backends):
+        yield Finding(severity="wrong", title="no engine is installed", evidence="none of "
+                      + ", ".join(b.package for b in machine.backends), remedy=machine.backends[0].install)  # fmt: skip
+    for engine in machine.backends:
+        for note in engine.notes:
+            if "overwrite each other" in note:
+                what, _, remedy = note.partition("): ")
+                yield Finding(severity="wrong", title=f"{engine.backend} is installed more than once",
+                              evidence=f"{what})", remedy=remedy)  # fmt: skip
+            if note.startswith("broken"):
+                yield Finding(severity="wrong", title=f"{engine.backend} does not start", evidence=note,
+                              remedy=f"pip install --force-reinstall {engine.package}")  # fmt: skip
+
+
+def is_translated(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    if emulated := _processor(machine).emulated:
+        yield Finding(severity="wrong", title="Python runs in an emulator", evidence=emulated,
+                      remedy="install Python for arm64, and phibench with it")  # fmt: skip
+    if hypervisor := _processor(machine).hypervisor:
+        remedy = "other guests share the host: compare only runs that took turns"
+        if hypervisor.startswith("WSL"):
+            remedy = "memory and processors in %UserProfile%\\.wslconfig; measure on Windows itself to compare"
+        yield Finding(severity="note", title="a virtual machine", evidence=hypervisor, remedy=remedy)
+
+
+def lacks_memory(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
+    free = machine.limits.free_bytes
+    if free < _SMALLEST_BYTES:
+        yield Finding(severity="wrong", title="too little free memory for most Phi models",
+                      evidence=f"{units.gib(free)} free of {units.gib(machine.limits.memory_bytes)}",
+                      remedy="close other programs, or raise the limit")  # fmt: skip
+    if _number(conditions, "look_swapped_in_bytes"):
+        yield _slow("the machine is swapping", f"{conditions['look_swapped_in_bytes']} bytes swapped in just now",
+                    "close other programs")  # fmt: skip
+
+
+def has_a_slow_disk(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    disk = machine.storage
+    if disk and disk.read_bytes_s and disk.read_bytes_s < _DISK_BYTES_S:
+        yield _slow("the cache folder is on a slow disk", f"{units.gb(disk.read_bytes_s)}/s, {disk.because}",
+                    "set PHIBENCH_CACHE to a folder on an SSD")  # fmt: skip
+    if disk and disk.free_bytes is not None and disk.free_bytes < _DISK_FREE_BYTES:
+        yield Finding(severity="note", title="the disk of the cache folder is nearly full",
+                      evidence=f"{units.gib(disk.free_bytes)} free; Phi-4-mini Q4_K_M takes 2.5 GB",
+                      remedy="phibench cache --clear, or set PHIBENCH_CACHE")  # fmt: skip
+
+
+def is_hot_or_busy(_: Machine, conditions: Conditions) -> Iterator[Finding]:
+    limits = {"busy_share": 0.1, "look_steal_share": 0.02}
+    titles = {"busy_share": ("other programs are busy", "end them before measuring"),
+              "look_steal_share": ("the host gives cpu time to others", "measure at another time")}  # fmt: skip
+    for key, most in limits.items():
+        share = _number(conditions, key)
+        if share and share > most:
+            yield _slow(titles[key][0], f"{share:.0%} of the cpus just now", titles[key][1])
+    if count := _number(conditions, "thermal_throttles"):
+        yield Finding(severity="note", title="the processor has slowed down because of heat",
+                      evidence=f"{count:.0f} times since boot", remedy="dust, a hard surface, a longer pause")  # fmt: skip
+
+
+def has_odd_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    p = _processor(machine)
+    if p.huge_pages == "never":
+        yield _slow("huge pages are off", "transparent_hugepage/enabled is 'never'",
+                    "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled")  # fmt: skip
+    if p.numa_nodes and p.numa_nodes > 1:
+        yield Finding(severity="note", title="memory lies on several NUMA nodes", evidence=f"{p.numa_nodes} nodes",
+                      remedy="numactl --cpunodebind=0 --membind=0 phibench ... keeps a model on one")  # fmt: skip
+
+
+def has_slow_cores(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    p = _processor(machine)
+    if p.efficiency_cores:
+        yield Finding(severity="note", title="two kinds of cores",
+                      evidence=f"{p.performance_cores} performance, {p.efficiency_cores} efficiency",
+                      remedy=f"phibench uses {machine.limits.threads} threads; -t tries others")  # fmt: skip
+
+
+def hides_energy(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    for source in machine.energy:
+        if not source.readable and "needs" in source.because:
+            yield Finding(severity="note", title=f"energy of {source.name} cannot be read", evidence="present in sysfs",
+                          remedy=source.because)  # fmt: skip
+
+
+RULES: tuple[Rule, ...] = (
+    has_sound_engines, leaves_a_gpu_unused, lists_an_npu_only, is_translated, lacks_memory, leaves_instructions_unused,
+    saves_power, runs_on_battery, reads_slowly, is_hot_or_busy, shares_a_gpu, is_limited, has_a_slow_disk,
+    has_odd_memory, has_slow_cores, hides_energy,
+)  # fmt: skip
+
+
+def unchecked(machine: Machine) -> tuple[str, ...]:
+    """What no rule could judge, because nobody told."""
+    p, cpu = _processor(machine), machine.device("cpu")
+    missing = {
+        "read bandwidth of memory": cpu is None or not cpu.read_bytes_s,
+        "governor and turbo": p.governor is None and p.turbo is None,
+        "power supply": machine.power is None,
+        "speed of the disk": machine.storage is None or machine.storage.read_bytes_s is None,
+        "energy counters": not machine.energy,
+    }
+    return tuple(what for what, absent in missing.items() if absent)
+
+
+def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -> str:
+    """Markdown to paste into a bug report; no host, user or folder name is in any of its parts."""
+    from phibench import card, tables
+
+    found = findings(machine, conditions)
+    lines = ["# phibench doctor", "", "## Findings", ""]
+    for f in found:
+        lines.append(f"- **{f.severity}: {tables.plain(f.title)}.** {tables.plain(f.evidence)}. *{tables.plain(f.remedy)}*")
+    lines += [] if found else ["Nothing wrong found."]
+    if rest := unchecked(machine):
+        lines += ["", f"Not told by this system, so not checked: {', '.join(rest)}."]
+    lines += ["", "## Machine", "", "```text", card.text(machine, 100).rstrip(), "```"]
+    for title, pairs in (("Conditions now", conditions), ("Software", software)):
+        lines += ["", f"## {title}", "", "```text", *(f"{k:<24}{tables.plain(v)}" for k, v in pairs.items()), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _slow(title: str, evidence: str, remedy: str) -> Finding:
+    return Finding(severity="slow", title=title, evidence=evidence, remedy=remedy)
+
+
+def _processor(machine: Machine) -> Processor:
+    return machine.processor or Processor()
+
+
+def _engine(machine: Machine, name: str) -> Installed | None:
+    return next((b for b in machine.backends if b.backend == name and b.version), None)
+
+
+def _gpu_build(kind: str) -> str:
+    flag = {"cuda": "GGML_CUDA", "rocm": "GGML_HIP", "xpu": "GGML_SYCL", "metal": "GGML_METAL"}.get(kind, "GGML_VULKAN")
+    return f"CMAKE_ARGS=-D{flag}=on pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+
+
+def _number(conditions: Conditions, key: str) -> float | None:
+    text = conditions.get(key, "")
+    return float(text) if re.fullmatch(r"[0-9]{1,19}(\.[0-9]{1,12})?", text) else None
+
+
