@@ -44,7 +44,9 @@ def main() -> None:
             after = probe.bandwidth(machine, 1.5).read_bytes_s or 0.0
             rounds.append((max(before, after), speed * load.read_bytes))
             probed, reached = rounds[-1]
-            line = f"probe {units.gb(probed)}/s, decode {speed:.2f} tok/s = {units.gb(reached)}/s: {probed / reached:.3f}"
+            line = (
+                f"probe {units.gb(probed)}/s, decode {speed:.2f} tok/s = {units.gb(reached)}/s: {probed / reached:.3f}"
+            )
             print(line, file=sys.stderr, flush=True)
             if args.json:
                 args.json.write_text(json.dumps(rounds), encoding="utf-8")

@@ -32,6 +32,7 @@ _ONE_CHANNEL_BYTES_S = 25.6e9
 _SMALLEST_BYTES = 2 << 30  # phi-1 in Q4_K_M with its cache and buffers needs 1.3 GiB, Phi-4-mini 3.8 (docs/memory.md)
 _DISK_BYTES_S = 200e6  # a spinning disk: Phi-4-mini's 2.5 GB take more than 12 s to open
 _DISK_FREE_BYTES = 5 << 30
+_REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 # Instruction set of the processor (Linux's name) -> what ggml calls the build that uses it
 _KERNELS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_vnni": "AVX512_VNNI", "avx_vnni": "AVX_VNNI",
             "amx_int8": "AMX_INT8", "asimddp": "DOTPROD", "i8mm": "MATMUL_INT8", "sve": "SVE"}  # fmt: skip
@@ -54,7 +55,9 @@ def saves_power(machine: Machine, _: Conditions) -> Iterator[Finding]:
     if p.governor == "powersave" and p.energy_preference is None:
         yield _slow("power saver on", "cpufreq governor is 'powersave'", "sudo cpupower frequency-set -g performance")
     if p.turbo is False:
-        yield _slow("turbo is off", "no_turbo or boost in /sys/devices/system/cpu", "turn it on in the firmware or there")
+        yield _slow(
+            "turbo is off", "no_turbo or boost in /sys/devices/system/cpu", "turn it on in the firmware or there"
+        )
 
 
 def runs_on_battery(machine: Machine, _: Conditions) -> Iterator[Finding]:
@@ -88,7 +91,7 @@ def leaves_instructions_unused(machine: Machine, _: Conditions) -> Iterator[Find
             f"llama.cpp was built without {', '.join(unused)}",
             f"the processor has {', '.join(f for f, k in _KERNELS.items() if k in unused)}; "
             f"the build says {' '.join(engine.features)}",
-            "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
+            _REBUILD,
         )
 
 
@@ -97,7 +100,7 @@ def is_limited(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
     for note in machine.limits.notes:
         if "performance cores" not in note:
             yield Finding(severity="note", title=f"this process may not use all of the machine{where}", evidence=note,
-                          remedy="figures are those of the limit; raise it where the container or job was started")  # fmt: skip
+                          remedy="figures are those of the limit; raise it where the job was started")  # fmt: skip
     if _number(conditions, "throttled_periods"):
         yield _slow("the cpu quota has stopped this process", f"nr_throttled {conditions['throttled_periods']}",
                     f"use no more than {machine.limits.threads} threads, or raise the quota")  # fmt: skip
@@ -111,7 +114,9 @@ def leaves_a_gpu_unused(machine: Machine, _: Conditions) -> Iterator[Finding]:
             continue
         usable = {kind, "vulkan"} | ({"mps"} if kind == "metal" else set())
         if machine.backends and not usable & kinds:
-            built = ", ".join(f"{b.backend} {b.version} for {', '.join(b.devices)}" for b in machine.backends if b.version)
+            built = ", ".join(
+                f"{b.backend} {b.version} for {', '.join(b.devices)}" for b in machine.backends if b.version
+            )
             yield Finding(
                 severity="wrong",
                 title=f"no engine here can use {device.name} ({device.kind})",
@@ -136,7 +141,7 @@ def lists_an_npu_only(machine: Machine, _: Conditions) -> Iterator[Finding]:
     for device in machine.devices:
         for note in device.notes:
             if note.startswith("in sysfs but not usable"):
-                what, _, remedy = note.partition("; ")
+                what, remedy = note.split("; ", 1)
                 yield Finding(severity="wrong", title=f"{device.name} cannot be used", evidence=what, remedy=remedy)
 
 
@@ -147,7 +152,7 @@ def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
     for engine in machine.backends:
         for note in engine.notes:
             if "overwrite each other" in note:
-                what, _, remedy = note.partition("): ")
+                what, remedy = note.split("): ", 1)
                 yield Finding(severity="wrong", title=f"{engine.backend} is installed more than once",
                               evidence=f"{what})", remedy=remedy)  # fmt: skip
             if note.startswith("broken"):
@@ -198,7 +203,7 @@ def is_hot_or_busy(_: Machine, conditions: Conditions) -> Iterator[Finding]:
             yield _slow(titles[key][0], f"{share:.0%} of the cpus just now", titles[key][1])
     if count := _number(conditions, "thermal_throttles"):
         yield Finding(severity="note", title="the processor has slowed down because of heat",
-                      evidence=f"{count:.0f} times since boot", remedy="dust, a hard surface, a longer pause")  # fmt: skip
+                      evidence=f"{count:.0f} times since boot", remedy="clean the fan, or rest longer")  # fmt: skip
 
 
 def has_odd_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
@@ -252,8 +257,10 @@ def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -
 
     found = findings(machine, conditions)
     lines = ["# phibench doctor", "", "## Findings", ""]
-    for f in found:
-        lines.append(f"- **{f.severity}: {tables.plain(f.title)}.** {tables.plain(f.evidence)}. *{tables.plain(f.remedy)}*")
+    lines += [
+        f"- **{f.severity}: {tables.plain(f.title)}.** {tables.plain(f.evidence)}. *{tables.plain(f.remedy)}*"
+        for f in found
+    ]
     lines += [] if found else ["Nothing wrong found."]
     if rest := unchecked(machine):
         lines += ["", f"Not told by this system, so not checked: {', '.join(rest)}."]
@@ -277,11 +284,9 @@ def _engine(machine: Machine, name: str) -> Installed | None:
 
 def _gpu_build(kind: str) -> str:
     flag = {"cuda": "GGML_CUDA", "rocm": "GGML_HIP", "xpu": "GGML_SYCL", "metal": "GGML_METAL"}.get(kind, "GGML_VULKAN")
-    return f"CMAKE_ARGS=-D{flag}=on pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+    return f"CMAKE_ARGS=-D{flag}=on {_REBUILD}"
 
 
 def _number(conditions: Conditions, key: str) -> float | None:
     text = conditions.get(key, "")
     return float(text) if re.fullmatch(r"[0-9]{1,19}(\.[0-9]{1,12})?", text) else None
-
-

@@ -166,7 +166,9 @@ def json_text(value: Any) -> str:
 def check_machine_name(path: Path) -> None:
     """Raises PhibenchError for a name that is neither TOML nor JSON."""
     if path.suffix not in (".toml", ".json"):
-        raise PhibenchError(f"cannot tell what to write into {path.name}: call it {path.stem or 'machine'}.toml or .json")
+        raise PhibenchError(
+            f"cannot tell what to write into {path.name}: call it {path.stem or 'machine'}.toml or .json"
+        )
 
 
 def write_machine(path: Path, machine: Machine) -> None:

@@ -32,17 +32,15 @@ class _Slow(Noun, frozen=True, kw_only=True):
     method: int = 1
     at: float = 0.0
     bandwidth: Bandwidth | None = None
-    matrix: dict[str, Rate] = {}
+    matrix: dict[str, Rate] = msgspec.field(default_factory=dict)
     storage: Storage | None = None
-    gpus: dict[str, Device] = {}
+    gpus: dict[str, Device] = msgspec.field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------ machine
 
 
-def here(
-    *, bandwidth: bool = True, full: bool = False, anew: bool = False, tell: Tell = lambda _: None
-) -> Machine:
+def here(*, bandwidth: bool = True, full: bool = False, anew: bool = False, tell: Tell = lambda _: None) -> Machine:
     """This machine; limits, free memory and settings are read now, slow figures come from the cache where it has them.
 
     ``bandwidth=False`` measures nothing. ``full`` asks the installed backends too and measures the rest: matrix rate,

@@ -152,7 +152,10 @@ def _physical(metric: Speed, load: physics.Load, device: Device, threads: int) -
         source = "probed" if basis == "probed" else "data sheet"
         what = f"{units.gb(load.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
     else:
-        span, (rate, basis, source) = physics.prompt_token_s(load, device), physics.matrix_rate(device) or (0, "spec", "")
+        span, (rate, basis, source) = (
+            physics.prompt_token_s(load, device),
+            physics.matrix_rate(device) or (0, "spec", ""),
+        )
         what = f"{load.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
     if span is None:
         return None

@@ -195,12 +195,15 @@ for procs in sys.argv[1:]:
 import json
 from phibench.probe.limits import limits
 found = limits()
-print(json.dumps([found.cpus, found.threads, found.memory_bytes, found.free_bytes]))
+print(json.dumps([found.cpus, found.threads, found.memory_bytes, found.free_bytes]), flush=True)
+from phibench.cli import main
+sys.argv = ["phibench", "recommend", "--goal", "chat", "--top", "all", "-o", "json"]
+main()
 """
 
 
 def test_a_real_cgroup_changes_the_answer() -> None:
-    """1 cpu and 4 GB by the kernel's own hands, below the groups in which the tests run."""
+    """1 cpu and 4 GB by the kernel's own hands, below the groups in which the tests run: threads and advice."""
     before = limits()
     if before.cpus <= 1 or before.memory_bytes <= 4_000_000_000:
         pytest.skip("this process has no more than 1 cpu and 4 GB to begin with")
@@ -219,11 +222,19 @@ def test_a_real_cgroup_changes_the_answer() -> None:
     finally:
         for group in made:
             group.rmdir()
-    assert done.returncode == 0, done.stderr
-    cpus, threads, memory, free = json.loads(done.stdout)
+    (cpus, threads, memory, free), possible = _said(done)
     assert (cpus, threads) == (1.0, 1)
     assert 3_999_000_000 < memory <= 4_000_000_000  # the kernel rounds to pages
     assert 3_000_000_000 < free <= memory
+    whole = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, check=False, timeout=60)
+    assert possible < _said(whole)[1]  # what needs more is no candidate any more
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> tuple[list[float], set[str]]:
+    """The limits, and the setups that are advised or may be."""
+    assert done.returncode in (0, 3), done.stderr
+    first, _, advice = done.stdout.partition("\n")
+    return json.loads(first), {c["setup"] for c in json.loads(advice)["candidates"] if c["verdict"] != "no"}
 
 
 def _make(files: dict[str, str]) -> Path | None:

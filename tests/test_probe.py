@@ -125,11 +125,7 @@ def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= found.ran < 1.5
 
 
-def test_arrays_that_no_memory_holds_are_a_reason(
-    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for library in memory._SINGLE:  # main sets them; here they go back afterwards
-        monkeypatch.setenv(f"{library}_NUM_THREADS", "1")
+def test_arrays_that_no_memory_holds_are_a_reason(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     memory.main(["--seconds", "0.1", "--threads", "2", "--bytes", str(1 << 60)])
     found = msgspec.json.decode(capfdbinary.readouterr().out, type=Bandwidth)
     assert found.read_bytes_s is None

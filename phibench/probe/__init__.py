@@ -20,9 +20,7 @@ Provider = tuple[str, str, str]
 _OS = {"Darwin": "macos", "Linux": "linux", "Windows": "windows"}
 
 
-def machine(
-    *, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers: Sequence[Provider] = ()
-) -> Machine:
+def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers: Sequence[Provider] = ()) -> Machine:
     """The machine and what this process may use of it; never raises for what cannot be read.
 
     ``bandwidth_s`` seconds go into the read bandwidth of memory; None leaves it unknown, and so does a recorded

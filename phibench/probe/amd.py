@@ -54,4 +54,4 @@ def _bytes(path: Path) -> int | None:
 def _highest(path: Path) -> str | None:
     """``0: 400Mhz`` lines, the one in use marked with ``*``."""
     clocks = [int(n) for n in re.findall(r"^[0-9]+: ([0-9]{1,5})M[Hh]z", tree.text(path, 4096), re.MULTILINE)]
-    return f"{max(clocks)} MHz" if clocks and max(clocks) else None
+    return f"{most} MHz" if (most := max(clocks, default=0)) else None

@@ -1,4 +1,4 @@
-"""Apple's GPU: it shares the machine's memory, and macOS says how much of it may be wired for it. Not run on hardware."""
+"""Apple's GPU shares the machine's memory; macOS may say how much of it a GPU may wire. Not run on hardware."""
 
 from __future__ import annotations
 

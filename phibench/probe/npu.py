@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -17,7 +16,7 @@ from typing import Any
 
 from phibench.nouns import Device
 from phibench.probe import pci, tree
-from phibench.probe.cpu import ROOT
+from phibench.probe.cpu import ROOT, clean
 
 Provider = tuple[str, str, str]  # execution provider, kind of device ("NPU"), vendor: as ONNX Runtime told them
 
@@ -53,7 +52,9 @@ def _accel(root: Path) -> Iterator[Found]:
         driver = pci.driver(folder)
         vendor = pci.word(folder / "vendor")
         family = driver if driver in _families() else None
-        family = family or next((key for key, row in _families().items() if row["vendor"] and row["vendor"] == vendor), None)
+        family = family or next(
+            (key for key, row in _families().items() if row["vendor"] and row["vendor"] == vendor), None
+        )
         if family:
             facts = {"pci": pci.identity(folder), "firmware": pci.word(folder / "fw_version"),
                      "model": pci.word(folder / "vbnv"), "driver": driver}  # fmt: skip
@@ -67,12 +68,12 @@ def _fastrpc(root: Path) -> Iterator[Found]:
     except OSError:
         return
     if nodes:
-        model = pci.clean(tree.text(root / "proc/device-tree/model", 200))
+        model = clean(tree.text(root / "proc/device-tree/model", 200))
         yield "fastrpc", nodes[0], {"driver": "fastrpc", **({"model": model} if model else {})}
 
 
 def _apple(root: Path) -> Iterator[Found]:
-    if root == ROOT and sys.platform == "darwin" and platform.machine() == "arm64":
+    if root == ROOT and platform.system() == "Darwin" and platform.machine() == "arm64":
         yield "ane", None, {}
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,17 +58,16 @@ def throttle(nvml: Any = None) -> tuple[str, ...]:
 def _open(nvml: Any) -> Iterator[Any]:
     """The module, initialised; None where there is no driver. Old ``pynvml`` packages lack calls: those are None."""
     try:
-        if nvml is None:
-            import pynvml as nvml
-        nvml.nvmlInit()
+        api = nvml or importlib.import_module("pynvml")
+        api.nvmlInit()
     except Exception:  # noqa: BLE001  no library, no driver, a driver of another version: no GPU for us
         yield None
         return
     try:
-        yield nvml
+        yield api
     finally:
         with contextlib.suppress(Exception):
-            nvml.nvmlShutdown()
+            api.nvmlShutdown()
 
 
 def _call(api: Any, name: str, *arguments: Any) -> Any:
@@ -145,9 +145,7 @@ def _facts(api: Any, handle: Any) -> dict[str, str]:
         "power_limit_default": watts(_call(api, "nvmlDeviceGetPowerManagementDefaultLimit", handle)),
         "clock": clocks(_call(api, "nvmlDeviceGetClockInfo", handle, getattr(api, "NVML_CLOCK_SM", 1))),
         "clock_max": clocks(_call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_SM", 1))),
-        "memory_clock_max": clocks(
-            _call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_MEM", 2))
-        ),
+        "memory_clock_max": clocks(_call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_MEM", 2))),
         "throttle": ", ".join(_reasons(api, handle)) or None,
         "ecc": {0: "off", 1: "on"}.get(ecc[0]) if isinstance(ecc, (list, tuple)) and ecc else None,
         "pcie": _pcie(api, handle),

@@ -6,6 +6,7 @@ Run by hand: ``python -m phibench.probe.torch_rates --device cuda:0`` prints JSO
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import math
 import sys
@@ -83,8 +84,8 @@ def rates(device: str, copy_bytes: int = _COPY_BYTES, size: int = _SIZE) -> Rate
     wait = getattr(module, "synchronize", lambda: None)
     source = torch.zeros(copy_bytes, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
-    copy_s = best(lambda: target.copy_(source), wait)
-    del source, target
+    copy_s = best(functools.partial(target.copy_, source), wait)
+    del source, target  # the memory of the GPU may be small
     values = torch.randn(size, size, device=device).to(torch.bfloat16)
     product_s = best(lambda: values @ values, wait)
     return Rates(2.0 * copy_bytes / copy_s, 2.0 * size**3 / product_s)

@@ -93,4 +93,4 @@ def _information(relationship: int) -> bytes:
 
 
 def _kernel() -> Any:
-    return ctypes.WinDLL("kernel32") if sys.platform == "win32" else None
+    return getattr(ctypes, "WinDLL")("kernel32") if sys.platform == "win32" else None  # noqa: B009  mypy on Linux

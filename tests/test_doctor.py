@@ -1,0 +1,239 @@
+"""The machine card and what the doctor finds: every rule has a machine that it speaks of and one that it passes."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import Phibench
+from fakes import GIB, machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phibench import card, doctor, files, inventory, units
+from phibench.errors import PhibenchError
+from phibench.nouns import Cache, Device, Installed, Limits, Machine, Processor, Source, Storage
+
+LLAMA = Installed(backend="llama_cpp", package="llama-cpp-python", version="0.3.36", devices=("cpu",),
+                  features=("AVX2", "AVX512", "AVX512_VNNI"))  # fmt: skip
+HEALTHY = msgspec.structs.replace(
+    machine(),
+    processor=Processor(
+        instruction_sets=("avx2", "avx512f", "avx512_vnni"), governor="performance", turbo=True, numa_nodes=1
+    ),
+    storage=Storage(free_bytes=100 * GIB, read_bytes_s=2e9, because="past the page cache"),
+    power="mains",
+    energy=(Source(name="package-0", scope="cpu_package", method="counter", readable=True),),
+    backends=(LLAMA,),
+)
+GPU = Device(kind="cuda:0", name="RTX 4090", memory_bytes=24 * GIB)
+
+
+def sick(**changes: Any) -> Machine:
+    return msgspec.structs.replace(HEALTHY, **changes)
+
+
+def processor(**changes: Any) -> Machine:
+    assert HEALTHY.processor
+    return sick(processor=msgspec.structs.replace(HEALTHY.processor, **changes))
+
+
+def with_device(**changes: Any) -> Machine:
+    return sick(devices=(*HEALTHY.devices, msgspec.structs.replace(GPU, **changes)))
+
+
+def slow_memory(because: str = "threaded np.dot", **changes: Any) -> Machine:
+    cpu = msgspec.structs.replace(HEALTHY.devices[0], read_bytes_s=18e9, basis="probed", because=because)
+    return sick(devices=(cpu,), physical_cores=8, logical_cores=16, **changes)
+
+
+def engine(**changes: Any) -> Machine:
+    return sick(backends=(msgspec.structs.replace(LLAMA, **changes),))
+
+
+NARROW = Limits(cpus=1.0, threads=1, memory_bytes=4 * GIB, free_bytes=3 * GIB, notes=("cgroup limits cpus to 1",))
+CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
+    (processor(energy_preference="power"), {}, "slow", "power saver on", "'power'"),
+    (processor(platform_profile="low-power"), {}, "slow", "power saver on", "low-power"),
+    (processor(governor="powersave"), {}, "slow", "power saver on", "cpupower"),
+    (processor(turbo=False), {}, "slow", "turbo is off", "boost"),
+    (sick(power="battery"), {}, "slow", "running on battery", "plug it in"),
+    (slow_memory(), {}, "slow", "single channel", "18 GB/s"),
+    (slow_memory(because="dot; too low: busy"), {}, "slow", "single channel", "--anew"),
+    (engine(features=("AVX2",)), {}, "slow", "built without AVX512, AVX512_VNNI", "--no-binary"),
+    (sick(limits=NARROW), {}, "note", "may not use all of the machine", "cgroup limits cpus to 1"),
+    (HEALTHY, {"throttled_periods": "7"}, "slow", "quota has stopped", "nr_throttled 7"),
+    (with_device(), {}, "wrong", "no engine here can use RTX 4090", "GGML_CUDA"),
+    (with_device(kind="rocm:0"), {}, "wrong", "no engine here can use", "GGML_HIP"),
+    (with_device(kind="metal"), {}, "wrong", "no engine here can use", "GGML_METAL"),
+    (with_device(facts={"throttle": "power cap"}), {}, "slow", "below its clock", "power cap"),
+    (with_device(notes=("MIG is on: one slice",)), {}, "note", "is divided", "one slice"),
+    (HEALTHY, {"gpu_processes": "2"}, "slow", "other programs compute", "2 processes"),
+    (with_device(kind="npu", name="Intel NPU", notes=("in sysfs but not usable: no driver; do this",)), {},
+     "wrong", "Intel NPU cannot be used", "do this"),
+    (sick(backends=(Installed(backend="llama_cpp", package="llama-cpp-python", install="pip install it"),)), {},
+     "wrong", "no engine is installed", "pip install it"),
+    (engine(notes=("2 packages overwrite each other (a, b): pip uninstall -y a b",)), {},
+     "wrong", "installed more than once", "pip uninstall"),
+    (engine(notes=("broken: it cannot be imported (exit 1)",)), {}, "wrong", "does not start", "exit 1"),
+    (processor(emulated="x86_64 Python on an arm64 processor"), {}, "wrong", "emulator", "arm64"),
+    (processor(hypervisor="KVM"), {}, "note", "virtual machine", "KVM"),
+    (processor(hypervisor="WSL2"), {}, "note", "virtual machine", ".wslconfig"),
+    (sick(limits=msgspec.structs.replace(HEALTHY.limits, free_bytes=GIB)), {}, "wrong", "too little free", "1 GiB"),
+    (HEALTHY, {"look_swapped_in_bytes": "4096"}, "slow", "is swapping", "4096"),
+    (sick(storage=Storage(free_bytes=100 * GIB, read_bytes_s=9e7)), {}, "slow", "slow disk", "PHIBENCH_CACHE"),
+    (sick(storage=Storage(free_bytes=GIB, read_bytes_s=9e9)), {}, "note", "nearly full", "1 GiB"),
+    (HEALTHY, {"busy_share": "0.4"}, "slow", "other programs are busy", "40%"),
+    (HEALTHY, {"look_steal_share": "0.1"}, "slow", "gives cpu time to others", "10%"),
+    (HEALTHY, {"thermal_throttles": "12"}, "note", "because of heat", "12 times"),
+    (processor(huge_pages="never"), {}, "slow", "huge pages are off", "madvise"),
+    (processor(numa_nodes=2), {}, "note", "several NUMA nodes", "numactl"),
+    (processor(performance_cores=4, efficiency_cores=8), {}, "note", "two kinds of cores", "8 efficiency"),
+    (sick(energy=(Source(name="psys", scope="system_dc", method="counter", readable=False,
+                         because="needs read access to /sys/x: sudo chmod o+r /sys/x"),)), {},
+     "note", "energy of psys", "chmod"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "now", "severity", "title", "says"), CASES, ids=[case[3] for case in CASES])
+def test_a_rule_speaks(place: Machine, now: dict[str, str], severity: str, title: str, says: str) -> None:
+    found = [f for f in doctor.findings(place, now) if title in f.title]
+    assert len(found) == 1, doctor.findings(place, now)
+    assert found[0].severity == severity
+    assert says in f"{found[0].title} {found[0].evidence} {found[0].remedy}"
+    assert found[0].evidence
+
+
+def test_every_rule_has_a_case() -> None:
+    silent = [rule for rule in doctor.RULES if not any([*rule(place, now)] for place, now, *_ in CASES)]
+    assert silent == []
+
+
+def test_a_healthy_machine_has_no_finding() -> None:
+    assert doctor.findings(HEALTHY, {"busy_share": "0.01", "throttled_periods": "0"}) == ()
+    text = doctor.report(HEALTHY, {}, {"python": "CPython 3.13"})
+    assert "Nothing wrong found." in text
+    assert "not checked: read bandwidth of memory." in text  # the one thing that nobody has measured
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        sick(devices=(*HEALTHY.devices, GPU), backends=(msgspec.structs.replace(LLAMA, devices=("cpu", "cuda:0")),)),
+        sick(devices=(*HEALTHY.devices, GPU), backends=(msgspec.structs.replace(LLAMA, devices=("cpu", "vulkan:0")),)),
+        slow_memory(arch="arm64"),  # a small board has one channel, and that is how it is
+        engine(features=()),  # nobody knows what it was built with
+        machine(),  # nothing was probed
+    ],
+)
+def test_a_rule_is_silent_without_evidence(place: Machine) -> None:
+    assert doctor.findings(place, {}) == ()
+
+
+def test_the_worst_comes_first() -> None:
+    place = msgspec.structs.replace(processor(emulated="x", hypervisor="KVM", turbo=False), power="battery")
+    order = [f.severity for f in doctor.findings(place, {})]
+    assert order == sorted(order, key=("wrong", "slow", "note").index)
+    assert len(set(order)) == 3
+
+
+@given(st.dictionaries(st.sampled_from(["busy_share", "thermal_throttles", "gpu_processes"]), st.text(max_size=12)))
+def test_no_text_in_the_conditions_breaks_a_rule(now: dict[str, str]) -> None:
+    doctor.findings(HEALTHY, now)
+
+
+# ----------------------------------------------------------------------------------------------------- card
+
+
+def test_measured_and_data_sheet_stand_apart() -> None:
+    gpu = msgspec.structs.replace(
+        GPU, read_bytes_s=920e9, basis="probed", spec_read_bytes_s=1008e9, flops_s=165e12,
+        matrix_flops_s={"bfloat16": 150e12},
+    )  # fmt: skip
+    text = card.text(sick(devices=(*HEALTHY.devices, gpu)), 120)
+    assert f"read 920 GB/s, bfloat16 150 TFLOP/s | read {units.gb(1008e9)}/s, 165 TFLOP/s" in text
+    assert "not measured | not known" in text  # the processor
+
+
+def test_what_is_not_known_is_not_there() -> None:
+    text = card.text(machine(), 80)
+    for absent in ("None", "governor", "caches", "nan", " 0 GiB"):
+        assert absent not in text
+    assert "no GPU or no driver for one" in text
+
+
+def test_the_card_fits() -> None:
+    place = processor(
+        caches=(Cache(level=1, kind="data", bytes=32 << 10, count=8), Cache(level=3, bytes=32 << 20)),
+        instruction_sets=("avx512_vnni",) * 20,
+    )
+    for width in (60, 80, 120):
+        assert max(map(len, card.text(place, width).splitlines())) <= width
+    assert "L1d 8 x 32 KiB, L3 32 MiB" in card.text(place, 120)
+
+
+def test_text_from_drivers_cannot_draw() -> None:
+    place = with_device(name="RTX\x1b[31m\u202e", notes=("a\nb",))
+    assert "\x1b" not in card.text(place, 80)
+    assert "\u202e" not in doctor.report(place, {}, {})
+
+
+# ------------------------------------------------------------------------------------------------ the files
+
+values = st.sampled_from([case[0] for case in CASES])
+
+
+@given(values, st.sampled_from(["machine.toml", "machine.json"]))
+def test_what_is_saved_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, place: Machine, name: str) -> None:
+    path = tmp_path_factory.mktemp("saved") / name
+    files.write_machine(path, place)
+    assert files.read_strict(path, Machine) == place
+
+
+def test_a_name_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PhibenchError, match=r"machine\.toml or \.json"):
+        files.write_machine(tmp_path / "machine.yaml", HEALTHY)
+
+
+@pytest.fixture
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process, without their seconds of measuring."""
+    real = inventory.here
+    monkeypatch.setattr(inventory, "here", lambda **options: real(**{**options, "bandwidth": False}))
+
+
+@pytest.mark.usefixtures("_measured")
+def test_probe_saves_what_recommend_reads(phibench: Phibench, tmp_path: Path) -> None:
+    path = tmp_path / "machine.toml"
+    done = phibench("probe", "--quick", "--save", str(path), "-o", "json")
+    assert done.code == 0, done.err
+    assert tomllib.loads(path.read_text(encoding="utf-8"))["arch"] == json.loads(done.out)["arch"]
+    advised = phibench("recommend", "--machine", str(path), "--top", "1", "-o", "json")
+    assert advised.code in (0, 3)
+    assert json.loads(advised.out)["machine"]["name"] == json.loads(done.out)["name"]
+
+
+@pytest.mark.usefixtures("_measured")
+@pytest.mark.parametrize(
+    "words", [("probe", "--quick"), ("probe", "-o", "json"), ("doctor",), ("doctor", "-o", "json")]
+)
+def test_commands_name_nobody(phibench: Phibench, words: tuple[str, ...]) -> None:
+    done = phibench(*words)
+    assert done.code == 0, done.err
+    for secret in (socket.gethostname(), getpass.getuser(), str(Path.home()), os.environ["PHIBENCH_CACHE"]):
+        assert secret in {"", "root", "/root"} or secret not in done.out
+    assert "/root" not in done.out
+
+
+@pytest.mark.usefixtures("_measured")
+def test_probe_refuses_a_name_before_it_measures(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("probe", "--save", str(tmp_path / "machine.yaml"))
+    assert done.code == 2
+    assert done.err == "phibench: cannot tell what to write into machine.yaml: call it machine.toml or .json\n"
