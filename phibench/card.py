@@ -27,6 +27,31 @@ def text(machine: Machine, width: int) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def short(machine: Machine) -> Lines:
+    """Label and value of the few lines that a person reads while waiting."""
+    limits, processor = machine.limits, machine.device("cpu")
+    cores = f"{limits.cpus:g} of {machine.logical_cores} ({machine.physical_cores} physical cores)"
+    return [
+        ("CPU", processor.name if processor else machine.name),
+        ("Usable cpus", f"{cores}; threads used: {limits.threads}"),
+        ("Memory", f"{units.gib(limits.memory_bytes)} usable of {units.gib(machine.memory_bytes)}"),
+        ("Free now", units.gib(limits.free_bytes)),
+        *((f"Device {d.kind}", d.name) for d in machine.devices if d.kind != "cpu"),
+        *(_bandwidth_lines(processor) if processor else ()),
+        *(("Note", note) for note in limits.notes),
+    ]
+
+
+def _bandwidth_lines(processor: Device) -> Iterator[tuple[str, str]]:
+    if not processor.read_bytes_s:
+        yield "Read bandwidth", processor.because or "not measured"
+        return
+    origin = {"probed": "measured", "spec": "data sheet"}.get(processor.basis or "", "source unknown")
+    yield "Read bandwidth", f"{units.gb(processor.read_bytes_s)}/s ({origin})"
+    if doubt := processor.because.partition("; ")[2]:
+        yield "Note", f"read bandwidth is {doubt}"
+
+
 def groups(machine: Machine) -> list[tuple[str, Lines]]:
     """Titles with their lines; a group without lines is left out."""
     npus = [d for d in machine.devices if d.kind.startswith("npu")]

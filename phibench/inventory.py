@@ -7,12 +7,12 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from phibench import __version__, backends, engines, files, probe, units
+from phibench import __version__, backends, engines, files, probe
 from phibench.errors import PhibenchError
 from phibench.nouns import Device, Machine, Noun, Rate, Storage
 from phibench.probe import disk, torch_rates
@@ -83,8 +83,8 @@ def _with_rates(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
     if anew or storage is None or storage.read_bytes_s is None:
         tell("disk")
         storage = disk.storage(files.cache_dir())
-    others = [d for d in machine.devices if d.kind not in ("cpu", "npu") and (anew or d.kind not in gpus)]
-    for device in others:
+    others = [d for d in machine.devices if d.kind.partition(":")[0] not in ("cpu", "npu")]
+    for device in (d for d in others if anew or d.kind not in gpus):
         tell(device.name)
         gpus = {**gpus, device.kind: torch_rates.measured(device)}
     gpus = {kind: device for kind, device in gpus.items() if device.basis == "probed"}
@@ -134,31 +134,6 @@ def _write(path: Path, known: dict[str, _Slow]) -> None:
         files.write_json(path, known)
     except PhibenchError:
         return  # a read-only home is no reason to stop: the next command measures again
-
-
-def card(machine: Machine) -> list[tuple[str, str]]:
-    """Label and value of each line of the machine card, a described machine's as well as this one's."""
-    limits, processor = machine.limits, machine.device("cpu")
-    cores = f"{limits.cpus:g} of {machine.logical_cores} ({machine.physical_cores} physical cores)"
-    return [
-        ("CPU", processor.name if processor else machine.name),
-        ("Usable cpus", f"{cores}; threads used: {limits.threads}"),
-        ("Memory", f"{units.gib(limits.memory_bytes)} usable of {units.gib(machine.memory_bytes)}"),
-        ("Free now", units.gib(limits.free_bytes)),
-        *((f"Device {d.kind}", d.name) for d in machine.devices if d.kind != "cpu"),
-        *(_bandwidth_lines(processor) if processor else ()),
-        *(("Note", note) for note in limits.notes),
-    ]
-
-
-def _bandwidth_lines(processor: Device) -> Iterator[tuple[str, str]]:
-    if not processor.read_bytes_s:
-        yield "Read bandwidth", processor.because or "not measured"
-        return
-    origin = {"probed": "measured", "spec": "data sheet"}.get(processor.basis or "", "source unknown")
-    yield "Read bandwidth", f"{units.gb(processor.read_bytes_s)}/s ({origin})"
-    if doubt := processor.because.partition("; ")[2]:
-        yield "Note", f"read bandwidth is {doubt}"
 
 
 # ----------------------------------------------------------------------------------------------- software

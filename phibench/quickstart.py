@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from phibench import advise, answer, catalog, files, inventory, render, request, run, units
+from phibench import advise, answer, card, catalog, files, inventory, render, request, run, units
 from phibench.catalog import plan as plans
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.nouns import Machine, Setup, Suite, Verdict
@@ -23,7 +23,7 @@ def quickstart(folder: Path) -> int:
     """Returns the exit code: 0, or 1 when the measurement failed, or 3 when no Phi fits."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     machine = inventory.here()
-    _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in inventory.card(machine)))
+    _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
     suite = request.load_suite("quick")
     task, note = choose(suite, machine)
     if note:

@@ -17,9 +17,10 @@ from fakes import GIB, machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phibench import card, doctor, files, inventory, units
+from phibench import card, doctor, files, inventory, probe, units
 from phibench.errors import PhibenchError
 from phibench.nouns import Cache, Device, Installed, Limits, Machine, Processor, Source, Storage
+from phibench.probe.memory import Bandwidth
 
 LLAMA = Installed(backend="llama_cpp", package="llama-cpp-python", version="0.3.36", devices=("cpu",),
                   features=("AVX2", "AVX512", "AVX512_VNNI"))  # fmt: skip
@@ -59,6 +60,7 @@ def engine(**changes: Any) -> Machine:
 
 
 NARROW = Limits(cpus=1.0, threads=1, memory_bytes=4 * GIB, free_bytes=3 * GIB, notes=("cgroup limits cpus to 1",))
+NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
 CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
     (processor(energy_preference="power"), {}, "slow", "power saver on", "'power'"),
     (processor(platform_profile="low-power"), {}, "slow", "power saver on", "low-power"),
@@ -183,6 +185,37 @@ def test_text_from_drivers_cannot_draw() -> None:
     place = with_device(name="RTX\x1b[31m\u202e", notes=("a\nb",))
     assert "\x1b" not in card.text(place, 80)
     assert "\u202e" not in doctor.report(place, {}, {})
+
+
+def test_card_of_a_described_machine() -> None:
+    laptop = Machine(
+        name="Laptop", os="linux", arch="x86_64", physical_cores=8, logical_cores=16, memory_bytes=32 * GIB,
+        devices=(
+            Device(kind="cpu", name="Ryzen 7", memory_bytes=16 * GIB, read_bytes_s=41.2e9, basis="probed",
+                   because="threaded np.dot; too low: its threads had a core only 41% of the time"),
+            Device(kind="cuda:0", name="RTX 4060"),
+        ),
+        limits=Limits(cpus=1.5, threads=2, memory_bytes=16 * GIB, free_bytes=10 * GIB,
+                      notes=("cgroup limits cpus to 1.5",)),
+    )  # fmt: skip
+    lines = card.short(laptop)
+    text = dict(lines)
+    assert text["CPU"] == "Ryzen 7"
+    assert text["Usable cpus"].startswith("1.5 of 16")
+    assert text["Memory"] == "16 GiB usable of 32 GiB"
+    assert text["Free now"] == "10 GiB"
+    assert text["Read bandwidth"] == "41.2 GB/s (measured)"
+    assert [value for label, value in lines if label == "Note"] == [
+        "read bandwidth is too low: its threads had a core only 41% of the time",
+        "cgroup limits cpus to 1.5",
+    ]
+    assert ("Device cuda:0", "RTX 4060") in lines
+
+
+def test_card_says_why_there_is_no_bandwidth() -> None:
+    quick = probe.machine(bandwidth_s=None)
+    assert ("Read bandwidth", "not measured") in card.short(quick)
+    assert ("Read bandwidth", NONE.because) in card.short(probe.with_bandwidth(quick, NONE))
 
 
 # ------------------------------------------------------------------------------------------------ the files

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trees import DOCKER_V1, GIB, arm, plant, x86
 
 from phibench import files, inventory, probe
-from phibench.nouns import Device, Limits, Machine
+from phibench.nouns import Machine
 from phibench.probe import cpu, memory
 from phibench.probe.memory import Bandwidth
 
@@ -250,37 +250,6 @@ def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.Monkey
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "file" / "below"))
     assert inventory.here().devices[0].read_bytes_s == 41e9
-
-
-def test_card_of_a_described_machine() -> None:
-    machine = Machine(
-        name="Laptop", os="linux", arch="x86_64", physical_cores=8, logical_cores=16, memory_bytes=32 * GIB,
-        devices=(
-            Device(kind="cpu", name="Ryzen 7", memory_bytes=16 * GIB, read_bytes_s=41.2e9, basis="probed",
-                   because="threaded np.dot; too low: its threads had a core only 41% of the time"),
-            Device(kind="cuda:0", name="RTX 4060"),
-        ),
-        limits=Limits(cpus=1.5, threads=2, memory_bytes=16 * GIB, free_bytes=10 * GIB,
-                      notes=("cgroup limits cpus to 1.5",)),
-    )  # fmt: skip
-    lines = inventory.card(machine)
-    text = dict(lines)
-    assert text["CPU"] == "Ryzen 7"
-    assert text["Usable cpus"].startswith("1.5 of 16")
-    assert text["Memory"] == "16 GiB usable of 32 GiB"
-    assert text["Free now"] == "10 GiB"
-    assert text["Read bandwidth"] == "41.2 GB/s (measured)"
-    assert [value for label, value in lines if label == "Note"] == [
-        "read bandwidth is too low: its threads had a core only 41% of the time",
-        "cgroup limits cpus to 1.5",
-    ]
-    assert ("Device cuda:0", "RTX 4060") in lines
-
-
-def test_card_says_why_there_is_no_bandwidth() -> None:
-    quick = probe.machine(bandwidth_s=None)
-    assert ("Read bandwidth", "not measured") in inventory.card(quick)
-    assert ("Read bandwidth", NONE.because) in inventory.card(probe.with_bandwidth(quick, NONE))
 
 
 def test_software_names_nobody() -> None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
 
 from phibench.nouns import Device
 from phibench.probe.cpu import clean
@@ -20,6 +23,17 @@ _REASONS = {
     0x80: "power brake", 0x400: "reliability voltage",
 }  # fmt: skip
 _TOP = 1 << 50  # bytes; a figure above it is a driver's mistake
+_NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
+_VGPU = 2  # NVML_GPU_VIRTUALIZATION_MODE_VGPU
+# Boards without a memory of their own: DGX Spark and Jetson (names from memory)
+_INTEGRATED = re.compile(r"\b(GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
+
+
+class _Gpu(NamedTuple):
+    """``part`` is the MIG slice of ``whole`` that a program gets; clocks, power and heat belong to the whole."""
+
+    whole: Any
+    part: Any = None
 
 
 def devices(nvml: Any = None) -> tuple[Device, ...]:
@@ -27,20 +41,22 @@ def devices(nvml: Any = None) -> tuple[Device, ...]:
     with _open(nvml) as api:
         if api is None:
             return ()
-        handles = list(_handles(api))
-        found = [_device(api, handle, f"cuda:{i}") for i, handle in enumerate(handles)]
+        found = [_device(api, gpu, f"cuda:{i}") for i, gpu in enumerate(_visible(api))]
     if len({device.name for device in found}) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         note = "numbered as on the PCI bus; CUDA counts from the fastest unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set"
-        return tuple(_noted(device, note) for device in found)
+        return tuple(msgspec.structs.replace(device, notes=(*device.notes, note)) for device in found)
     return tuple(found)
 
 
 def processes(nvml: Any = None) -> int | None:
-    """How many other processes compute on the GPUs; None where NVML does not tell."""
+    """How many other processes compute on the GPUs; None where NVML does not tell.
+
+    In a container NVML may tell the host's numbers: then this process counts as another one while it computes.
+    """
     with _open(nvml) as api:
         if api is None:
             return None
-        lists = [_call(api, "nvmlDeviceGetComputeRunningProcesses", handle) for handle in _handles(api)]
+        lists = [_call(api, "nvmlDeviceGetComputeRunningProcesses", gpu.whole) for gpu in _visible(api)]
     known = [found for found in lists if isinstance(found, list)]
     others = {getattr(p, "pid", None) for found in known for p in found} - {os.getpid(), None}
     return len(others) if known else None
@@ -51,7 +67,7 @@ def throttle(nvml: Any = None) -> tuple[str, ...]:
     with _open(nvml) as api:
         if api is None:
             return ()
-        return tuple(dict.fromkeys(reason for handle in _handles(api) for reason in _reasons(api, handle)))
+        return tuple(dict.fromkeys(reason for gpu in _visible(api) for reason in _reasons(api, gpu.whole)))
 
 
 @contextlib.contextmanager
@@ -77,57 +93,94 @@ def _call(api: Any, name: str, *arguments: Any) -> Any:
         return None
 
 
-def _handles(api: Any) -> Iterator[Any]:
-    """Visible devices: CUDA_VISIBLE_DEVICES names them by number or by UUID, and a wrong one ends the list."""
+def _visible(api: Any) -> list[_Gpu]:
+    """CUDA_VISIBLE_DEVICES names GPUs by number or UUID, MIG slices by UUID; a wrong or repeated one ends the list.
+
+    Of a GPU that is cut into slices a program gets one, the first if it names none (NVIDIA's MIG user guide).
+    """
     count = _count(_call(api, "nvmlDeviceGetCount"), 1024) or 0
-    found = [handle for i in range(count) if (handle := _call(api, "nvmlDeviceGetHandleByIndex", i)) is not None]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        yield from found
-        return
-    for word in visible.split(","):
-        text = word.strip()
-        if text.isdecimal():
-            chosen = found[int(text)] if int(text) < len(found) else None
+    handles = [handle for i in range(count) if (handle := _call(api, "nvmlDeviceGetHandleByIndex", i)) is not None]
+    cut = [[_Gpu(handle, part) for part in _slices(api, handle)] or [_Gpu(handle)] for handle in handles]
+    words = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if words is None:
+        return [gpus[0] for gpus in cut]
+    named = [(_text(_call(api, "nvmlDeviceGetUUID", gpus[0].whole)), gpus[0]) for gpus in cut]
+    named += [(_text(_call(api, "nvmlDeviceGetUUID", gpu.part)), gpu) for gpus in cut for gpu in gpus if gpu.part]
+    chosen: list[_Gpu] = []
+    for word in map(str.strip, words.split(",")):
+        if re.fullmatch("[0-9]{1,4}", word):
+            gpu = cut[int(word)][0] if int(word) < len(cut) else None
         else:
-            uuids = {_text(_call(api, "nvmlDeviceGetUUID", handle)): handle for handle in found}
-            chosen = next((h for uuid, h in uuids.items() if text and uuid.startswith(text)), None)
-        if chosen is None:
-            return
-        yield chosen
+            gpu = next((gpu for uuid, gpu in named if word and uuid.startswith(word)), None)
+        if gpu is None or any(gpu is other for other in chosen):
+            break
+        chosen.append(gpu)
+    return chosen
 
 
-def _device(api: Any, handle: Any, kind: str) -> Device:
-    memory = _call(api, "nvmlDeviceGetMemoryInfo", handle)
-    total, free = (_count(getattr(memory, key, None), _TOP) for key in ("total", "free"))
-    name = clean(_text(_call(api, "nvmlDeviceGetName", handle))) or "NVIDIA GPU"
-    bandwidth = _bandwidth(api, handle)
-    notes = []
-    mig = _call(api, "nvmlDeviceGetMigMode", handle)
-    if isinstance(mig, (list, tuple)) and mig and mig[0] == 1:
-        notes.append("MIG is on: a program gets one slice, whose memory and speed are less than these")
-    if total is None:
-        notes.append("NVML tells no memory: it is shared with the processor, as on GB10 and Jetson")
+def _is_cut(api: Any, handle: Any) -> bool:
+    mode = _call(api, "nvmlDeviceGetMigMode", handle)
+    return isinstance(mode, (list, tuple)) and bool(mode) and mode[0] == 1
+
+
+def _slices(api: Any, handle: Any) -> list[Any]:
+    most = _count(_call(api, "nvmlDeviceGetMaxMigDeviceCount", handle), 64) if _is_cut(api, handle) else 0
+    parts = (_call(api, "nvmlDeviceGetMigDeviceHandleByIndex", handle, i) for i in range(most or 0))
+    return [part for part in parts if part is not None]
+
+
+def _device(api: Any, gpu: _Gpu, kind: str) -> Device:
+    one = gpu.whole if gpu.part is None else gpu.part
+    names = (clean(_text(_call(api, "nvmlDeviceGetName", handle))) for handle in (one, gpu.whole))
+    name = next(filter(None, names), "NVIDIA GPU")
+    total, free, shared = _memory(api, one)
+    shared = shared or bool(_INTEGRATED.search(name))
+    spec = None if shared or gpu.part is not None else _bandwidth(api, gpu.whole)
+    rate, because, notes = spec, "NVML: highest memory clock x 2 x bus width" if spec else "NVML tells none", []
+    if shared:
+        because = "NVML tells none for memory that is shared with the processor"
+        notes.append("its memory is the machine's, as on GB10 and Jetson")
+    if _is_cut(api, gpu.whole):
+        rate, because = None, "a MIG slice has a part of the GPU's, and NVML does not tell which"
+        notes.append("MIG is on: a program gets one slice of the GPU")
+        if gpu.part is None:  # not one that this process may see: what the whole has says nothing
+            total = free = None
+    if _call(api, "nvmlDeviceGetVirtualizationMode", gpu.whole) == _VGPU:
+        rate, because = None, "a virtual GPU shares its bandwidth with others"
+        notes.append("a virtual GPU: others use the same hardware")
     return Device(
         kind=kind,
         name=name,
         memory_bytes=total,
         free_bytes=free,
-        shares_memory=total is None,
-        read_bytes_s=bandwidth,
-        spec_read_bytes_s=bandwidth,
-        basis="spec" if bandwidth else None,
-        because="NVML: highest memory clock x 2 x bus width" if bandwidth else "NVML tells no clock or bus width",
+        shares_memory=shared,
+        read_bytes_s=rate,
+        spec_read_bytes_s=spec,
+        basis="spec" if rate else None,
+        because=because,
         driver=_driver(api),
-        facts=_facts(api, handle),
+        facts=_facts(api, gpu.whole),
         notes=tuple(notes),
     )
+
+
+def _memory(api: Any, handle: Any) -> tuple[int | None, int | None, bool]:
+    """Total and free bytes, and whether the driver says that there is no such memory (GB10, Jetson)."""
+    try:
+        memory = api.nvmlDeviceGetMemoryInfo(handle)
+    except AttributeError:
+        return None, None, False
+    except Exception as error:  # noqa: BLE001  NotSupported tells something, any other failure nothing
+        return None, None, getattr(error, "value", None) == _NOT_SUPPORTED or "Not Supported" in str(error)
+    total, free = (_count(getattr(memory, key, None), _TOP) for key in ("total", "free"))
+    return total or None, free if total and free is not None and free <= total else None, False
 
 
 def _bandwidth(api: Any, handle: Any) -> float | None:
     """Bytes per second: NVML's clock counts once per two transfers, for GDDR and HBM alike.
 
-    Checked against data sheets: RTX 4090 10501 MHz x 2 x 384 bits = 1008 GB/s, A100 40 GB 1215 x 2 x 5120 = 1555.
+    Agrees with data sheets: RTX 4090 10501 MHz x 2 x 384 bits = 1008 GB/s, A100 40 GB 1215 x 2 x 5120 = 1555.
+    B200 was told 512 bits too wide by early drivers (github.com/pytorch/ao/pull/4002).
     """
     megahertz = _count(_call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_MEM", 2)), 1 << 17)
     bits = _count(_call(api, "nvmlDeviceGetMemoryBusWidth", handle), 1 << 15)
@@ -137,18 +190,21 @@ def _bandwidth(api: Any, handle: Any) -> float | None:
 
 def _facts(api: Any, handle: Any) -> dict[str, str]:
     """What the driver says, as text with units; what it does not say is left out."""
-    watts, clocks = _milliwatts, _megahertz
-    ecc = _call(api, "nvmlDeviceGetEccMode", handle)
+    ecc, mig = (_call(api, f"nvmlDeviceGet{name}Mode", handle) for name in ("Ecc", "Mig"))
     energy = _count(_call(api, "nvmlDeviceGetTotalEnergyConsumption", handle), 1 << 62)
     said: dict[str, str | None] = {
-        "power_limit": watts(_call(api, "nvmlDeviceGetEnforcedPowerLimit", handle)),
-        "power_limit_default": watts(_call(api, "nvmlDeviceGetPowerManagementDefaultLimit", handle)),
-        "clock": clocks(_call(api, "nvmlDeviceGetClockInfo", handle, getattr(api, "NVML_CLOCK_SM", 1))),
-        "clock_max": clocks(_call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_SM", 1))),
-        "memory_clock_max": clocks(_call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_MEM", 2))),
+        "power_limit": _unit(1e-3, "W", _call(api, "nvmlDeviceGetEnforcedPowerLimit", handle)),
+        "power_limit_default": _unit(1e-3, "W", _call(api, "nvmlDeviceGetPowerManagementDefaultLimit", handle)),
+        "clock": _unit(1, "MHz", _call(api, "nvmlDeviceGetClockInfo", handle, getattr(api, "NVML_CLOCK_SM", 1))),
+        "clock_max": _unit(1, "MHz", _call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_SM", 1))),
+        "memory_clock_max": _unit(
+            1, "MHz", _call(api, "nvmlDeviceGetMaxClockInfo", handle, getattr(api, "NVML_CLOCK_MEM", 2))
+        ),
         "throttle": ", ".join(_reasons(api, handle)) or None,
-        "ecc": {0: "off", 1: "on"}.get(ecc[0]) if isinstance(ecc, (list, tuple)) and ecc else None,
-        "pcie": _pcie(api, handle),
+        "ecc": _switch(ecc),
+        "mig": _switch(mig),
+        "pcie": _pcie(api, handle, "Curr"),  # an idle GPU slows it down
+        "pcie_max": _pcie(api, handle, "Max"),
         "energy_counter": "yes" if energy else "no",
     }
     return {key: value for key, value in said.items() if value}
@@ -162,9 +218,15 @@ def _reasons(api: Any, handle: Any) -> tuple[str, ...]:
     return tuple(text for bit, text in _REASONS.items() if bits & bit)
 
 
-def _pcie(api: Any, handle: Any) -> str | None:
-    generation = _count(_call(api, "nvmlDeviceGetCurrPcieLinkGeneration", handle), 32)
-    width = _count(_call(api, "nvmlDeviceGetCurrPcieLinkWidth", handle), 64)
+def _switch(modes: Any) -> str | None:
+    """NVML tells [now, after the next reset]."""
+    now = modes[0] if isinstance(modes, (list, tuple)) and modes else None
+    return {0: "off", 1: "on"}.get(now) if isinstance(now, int) else None
+
+
+def _pcie(api: Any, handle: Any, when: str) -> str | None:
+    generation = _count(_call(api, f"nvmlDeviceGet{when}PcieLinkGeneration", handle), 32)
+    width = _count(_call(api, f"nvmlDeviceGet{when}PcieLinkWidth", handle), 64)
     return f"{generation}.0 x{width}" if generation and width else None
 
 
@@ -172,12 +234,6 @@ def _driver(api: Any) -> str:
     version = clean(_text(_call(api, "nvmlSystemGetDriverVersion")))
     cuda = _count(_call(api, "nvmlSystemGetCudaDriverVersion_v2"), 1 << 20)
     return f"{version}, CUDA {cuda // 1000}.{cuda % 1000 // 10}" if version and cuda else version
-
-
-def _noted(device: Device, note: str) -> Device:
-    import msgspec
-
-    return msgspec.structs.replace(device, notes=(*device.notes, note))
 
 
 def _count(value: Any, most: int) -> int | None:
@@ -189,13 +245,6 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
 
 
-def _scaled(unit: str, factor: float) -> Callable[[Any], str | None]:
-    def say(value: Any) -> str | None:
-        count = _count(value, 1 << 40)
-        return f"{count * factor:g} {unit}" if count else None
-
-    return say
-
-
-_milliwatts = _scaled("W", 1e-3)
-_megahertz = _scaled("MHz", 1)
+def _unit(factor: float, unit: str, value: Any) -> str | None:
+    count = _count(value, 1 << 40)
+    return f"{count * factor:g} {unit}" if count else None
