@@ -71,6 +71,7 @@ RADEON = {
     f"{_CARD}/device": "0x744c\n",
     f"{_CARD}/uevent": "DRIVER=amdgpu\n",
     f"{_CARD}/product_name": "Radeon RX 7900 XTX\n",
+    f"{_CARD}/mem_info_vram_vendor": "samsung\n",
     f"{_CARD}/mem_info_vram_total": f"{24 << 30}\n",
     f"{_CARD}/mem_info_vram_used": f"{1 << 30}\n",
     f"{_CARD}/mem_info_gtt_total": f"{32 << 30}\n",

@@ -11,8 +11,6 @@ from pathlib import Path
 from phibench.nouns import Device
 from phibench.probe import pci, tree
 
-_CARVE_OUT = 4 << 30  # largest part of main memory that a firmware sets aside for an integrated GPU (assumed)
-
 
 def devices(root: Path) -> tuple[Device, ...]:
     """``rocm:0``, ... An integrated GPU has the memory that it was given and what it may map besides (GTT)."""
@@ -22,7 +20,8 @@ def devices(root: Path) -> tuple[Device, ...]:
 
 def _device(folder: Path, kind: str) -> Device:
     total, used, mapped = (_bytes(folder / f"mem_info_{k}") for k in ("vram_total", "vram_used", "gtt_total"))
-    integrated = total is not None and mapped is not None and total <= _CARVE_OUT and mapped > total
+    # A card's memory chips have a maker; the part of main memory that a firmware sets aside has none.
+    integrated = pci.word(folder / "mem_info_vram_vendor") in {"", "unknown"}
     memory = total + mapped if integrated and total is not None and mapped is not None else total
     free = total - used if total is not None and used is not None and used <= total and not integrated else None
     facts = {

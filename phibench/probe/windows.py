@@ -14,7 +14,8 @@ from phibench.nouns import Cache
 _CORES, _CACHES, _NUMA = 0, 2, 1  # LOGICAL_PROCESSOR_RELATIONSHIP (winnt.h)
 _KINDS: dict[int, Literal["unified", "instruction", "data"]] = {0: "unified", 1: "instruction", 2: "data"}
 # IsProcessorFeaturePresent (winnt.h), under the names that Linux gives them
-_FEATURES = {40: "avx2", 41: "avx512f", 43: "asimddp", 46: "sve", 47: "sve2", 19: "asimd", 66: "i8mm"}
+_FEATURES = {40: "avx2", 41: "avx512f", 43: "asimddp", 46: "sve", 47: "sve2", 19: "asimd",
+             66: "i8mm", 67: "asimdhp", 68: "bf16", 70: "sme", 71: "sme2"}  # fmt: skip
 _MACHINES = {0x8664: "x86_64", 0xAA64: "arm64", 0x14C: "x86"}  # IMAGE_FILE_MACHINE_*
 
 
