@@ -172,20 +172,13 @@ def check_machine_name(path: Path) -> None:
 
 
 def write_machine(path: Path, machine: Machine) -> None:
-    """As ``--machine FILE`` reads it: what is not known is left out."""
+    """As ``--machine FILE`` reads it. What is not known is left out, as nouns do: TOML has no null."""
     check_machine_name(path)
     if path.suffix == ".json":
         return write_json(path, machine)
     import tomli_w
 
-    return write_text(path, tomli_w.dumps(_known(msgspec.to_builtins(machine))))
-
-
-def _known(value: Any) -> Any:
-    """Without None, which TOML does not have."""
-    if isinstance(value, dict):
-        return {key: _known(item) for key, item in value.items() if item is not None}
-    return [_known(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return write_text(path, tomli_w.dumps(msgspec.to_builtins(machine)))
 
 
 def run_path(folder: Path, run: Run) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,7 @@ RTX = {
     "nvmlDeviceGetMigMode": NvmlError("Not Supported"),
     "nvmlDeviceGetCurrPcieLinkGeneration": 4,
     "nvmlDeviceGetCurrPcieLinkWidth": 16,
-    "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=1), SimpleNamespace(pid=2)],
+    "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=n) for n in (1, 2, os.getpid())],
 }
 H100 = RTX | {
     "nvmlDeviceGetName": b"NVIDIA H100 80GB HBM3",
@@ -104,7 +105,7 @@ def test_a_geforce() -> None:
         "power_limit": "450 W", "clock": "2520 MHz", "clock_max": "3120 MHz", "memory_clock_max": "10501 MHz",
         "throttle": "power cap", "pcie": "4.0 x16", "energy_counter": "yes",
     }  # fmt: skip
-    assert nvidia.processes(nvml) == 2
+    assert nvidia.processes(nvml) == 2  # this process is not another one
     assert nvidia.throttle(nvml) == ("power cap",)
     assert nvml.open == 0  # every look was closed
 

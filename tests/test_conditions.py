@@ -281,3 +281,10 @@ def test_garbage_in_any_file_is_left_out(tmp_path_factory: pytest.TempPathFactor
     assert 0 <= float(found.get("cpu_pressure", "0")) <= 1
     assert found.get("power") in {"mains", "battery", None}
     conditions.warnings(found, found)
+
+
+def test_opening_a_model_is_no_lack_of_memory() -> None:
+    """A system that had set the file's pages aside reads them again, once for each worker that opens it."""
+    before, after = {"refault_bytes": "0"}, {"refault_bytes": str(3 << 30)}
+    assert conditions.warnings(before, after, opened_bytes=3 << 30) == ()
+    assert "1 GiB of files" in conditions.warnings(before, after, opened_bytes=2 << 30)[0]

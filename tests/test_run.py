@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import fakes
 import pytest
 from conftest import Phibench
 
@@ -340,6 +341,16 @@ def test_every_shipped_suite_is_sound() -> None:
     for name in names:
         assert request.load_suite(name).name == name
     assert catalog.variant("phi-4-mini").id == "phi-4-mini-instruct"
+
+
+def test_every_worker_may_read_its_file_once() -> None:
+    """One for each setup and launch, and another after each failure, which ends a worker."""
+    pp, tg = fakes.workload(8, 0), fakes.workload(0, 8)
+    size = fakes.measured(pp).artifact.bytes
+    results = (fakes.measured(pp), fakes.measured(tg), fakes.measured(pp, launch=1))
+    assert run._opened(fakes.run(*results)) == 2 * size
+    assert run._opened(fakes.run(*results, fakes.failed(tg, launch=1))) == 3 * size
+    assert run._opened(fakes.run()) == 0
 
 
 def test_a_doubt_that_grows_is_told_once(phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

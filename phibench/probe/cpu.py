@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 from phibench.nouns import Noun
-from phibench.probe import sysctl, tree
+from phibench.probe import sysctl, tree, windows
 
 ROOT = Path("/")
 _CPUS = "sys/devices/system/cpu"
@@ -146,6 +146,9 @@ def fast_cores(root: Path, cpus: frozenset[int]) -> int:
             if sysctl.text(f"hw.perflevel{level}.name") != "Efficiency"  # their order is not promised
         )
         return min(found or cores(root, cpus), len(cpus))
+    if root == ROOT and sys.platform == "win32":
+        classes = windows.cores()  # the highest efficiency class is the fastest
+        return min(classes[max(classes)] if classes else cores(root, cpus), len(cpus))
     return cores(root, _fast(root, cpus))
 
 
