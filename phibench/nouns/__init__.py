@@ -1,0 +1,58 @@
+"""Every value that crosses a module or a file: frozen records without effects.
+
+Units are in the names (``_s`` seconds, ``_bytes``, ``_tps`` tokens per second); SI base units inside.
+Unknown is ``None``, never zero.
+"""
+
+from __future__ import annotations
+
+from phibench.nouns.advice import Basis, Estimate, Verdict
+from phibench.nouns.base import SCHEMA, AtLeastOne, Count, Noun, Rate, Seconds, Tokens
+from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
+from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, Source, Storage
+from phibench.nouns.results import Engine, Event, Failed, Measured, Opened, Progress, Result, Run, Sample
+from phibench.nouns.setups import Artifact, Job, Setup, Suite, Warmup, Workload
+
+__all__ = [
+    "SCHEMA",
+    "Artifact",
+    "AtLeastOne",
+    "Basis",
+    "Cache",
+    "ChatTemplate",
+    "Count",
+    "Device",
+    "Engine",
+    "Estimate",
+    "Event",
+    "Failed",
+    "Goal",
+    "Installed",
+    "Job",
+    "Limits",
+    "Machine",
+    "Measured",
+    "Need",
+    "Noun",
+    "Opened",
+    "Processor",
+    "Progress",
+    "Quantization",
+    "Rate",
+    "Result",
+    "Run",
+    "Runtime",
+    "Sample",
+    "Score",
+    "Seconds",
+    "Setup",
+    "Shape",
+    "Source",
+    "Storage",
+    "Suite",
+    "Tokens",
+    "Variant",
+    "Verdict",
+    "Warmup",
+    "Workload",
+]

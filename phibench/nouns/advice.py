@@ -1,0 +1,36 @@
+"""Numbers that know where they came from, and verdicts with their reasons."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from phibench.nouns.base import Noun
+from phibench.nouns.setups import Setup
+
+Basis = Literal["measured", "calibrated", "probed", "spec", "published", "exact", "assumed"]
+
+
+class Estimate(Noun, frozen=True, kw_only=True):
+    """A number that knows where it came from. ``low`` and ``high`` bound 80 %; of bytes: counted, and in all."""
+
+    value: float
+    low: float
+    high: float
+    basis: Basis
+    because: str
+
+
+class Verdict(Noun, frozen=True, kw_only=True):
+    """Yes, no or not known, each with its reasons in words."""
+
+    setup: Setup
+    estimates: dict[str, Estimate] = {}
+    objections: tuple[str, ...] = ()
+    unknowns: tuple[str, ...] = ()
+    hard: int = 0  # objections that no looser limit and no faster machine would turn
+
+    @property
+    def verdict(self) -> Literal["yes", "no", "unknown"]:
+        if self.objections:
+            return "no"
+        return "unknown" if self.unknowns else "yes"

@@ -1,0 +1,103 @@
+"""What is measured: the setup, the point of a suite's grid, the file, the job of a worker."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from phibench.nouns.base import AtLeastOne, Count, Noun, Seconds, Tokens
+
+
+class Setup(Noun, frozen=True, kw_only=True, order=True):
+    """The pivot: variant x quantization x backend x device, and the options that are not the default."""
+
+    variant: str
+    quantization: str
+    backend: str
+    device: str = "cpu"
+    options: tuple[tuple[str, str], ...] = ()  # sorted
+
+    def __str__(self) -> str:
+        tail = "&".join(f"{k}={v}" for k, v in self.options)
+        text = f"{self.variant}:{self.quantization}@{self.backend}/{self.device}"
+        return f"{text}?{tail}" if tail else text
+
+
+class Workload(Noun, frozen=True, kw_only=True, order=True):
+    """One point of a suite's grid. ``prompt_tokens`` are timed, ``depth`` is already in the KV cache."""
+
+    prompt_tokens: Tokens
+    new_tokens: Tokens
+    batch: AtLeastOne = 1
+    depth: Tokens = 0
+
+    def __str__(self) -> str:
+        parts = [f"pp{self.prompt_tokens}"] if self.prompt_tokens else []
+        parts += [f"tg{self.new_tokens}"] if self.new_tokens else []
+        text = "+".join(parts)
+        text += f" x{self.batch}" if self.batch > 1 else ""
+        return f"{text} @ d{self.depth}" if self.depth else text
+
+    @property
+    def context(self) -> int:
+        """Tokens of one sequence that must fit into the KV cache."""
+        return self.depth + self.prompt_tokens + self.new_tokens
+
+
+class Warmup(Noun, frozen=True, kw_only=True):
+    """Repeat untimed until ``windows`` repetitions agree within ``tolerance``; stop at either cap.
+
+    ``max_prompt_tokens`` cuts the prompt of a warm-up repetition, where a whole one would take too long.
+    """
+
+    windows: AtLeastOne = 3
+    tolerance: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.03
+    max_windows: Count = 5
+    max_s: Seconds = 10.0
+    max_prompt_tokens: AtLeastOne | None = None
+
+
+class Suite(Noun, frozen=True, kw_only=True):
+    """A question with its axes and protocol: one TOML file."""
+
+    name: str
+    question: str
+    metrics: tuple[str, ...]
+    prompt_tokens: tuple[int, ...] = ()
+    new_tokens: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
+    depths: tuple[int, ...] = (0,)
+    repetitions: AtLeastOne = 5
+    launches: AtLeastOne = 1
+    warmup: Warmup = Warmup()
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1800.0  # for one repetition, and for opening the model
+    look_s: Seconds = 5.0  # the machine is watched before the first test; five seconds are the most
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """The only place where the grid exists; 0 skips that test."""
+        tests = [(p, 0) for p in self.prompt_tokens if p]
+        tests += [(0, n) for n in self.new_tokens if n]
+        tests += [(p, n) for p, n in self.pairs]
+        return tuple(Workload(prompt_tokens=p, new_tokens=n, depth=d) for d in self.depths for p, n in tests)
+
+
+class Artifact(Noun, frozen=True, kw_only=True):
+    """The file that a setup opens. ``layers`` is None for the whole model, else a slice."""
+
+    path: str
+    bytes: int
+    weights: Literal["real", "synthetic"]
+    layers: int | None = None
+    tensor_types: dict[str, int] = {}  # histogram: GGML type -> number of tensors
+    parameters: int | None = None
+
+
+class Job(Noun, frozen=True, kw_only=True):
+    """All that a worker is told."""
+
+    setup: Setup
+    suite: Suite
+    workloads: tuple[Workload, ...]
+    artifact: Artifact
+    threads: int
