@@ -13,17 +13,21 @@ from phibench.probe import pci, tree
 
 
 def devices(root: Path) -> tuple[Device, ...]:
-    """``rocm:0``, ... An integrated GPU has the memory that it was given and what it may map besides (GTT)."""
+    """``rocm:0``, ... An integrated GPU has what the firmware set aside for it and what it may map besides (GTT).
+
+    Where more is set aside than may be mapped (up to 96 GB on a Ryzen AI Max), that alone counts: it is not in the
+    memory that the system sees, so nothing else can take it.
+    """
     found = pci.cards(root, "0x1002", frozenset({"amdgpu"}))
     return tuple(_device(folder, f"rocm:{i}") for i, (folder, _) in enumerate(found))
 
 
 def _device(folder: Path, kind: str) -> Device:
     total, used, mapped = (_bytes(folder / f"mem_info_{k}") for k in ("vram_total", "vram_used", "gtt_total"))
-    # A card's memory chips have a maker; the part of main memory that a firmware sets aside has none.
-    integrated = pci.word(folder / "mem_info_vram_vendor") in {"", "unknown"}
-    memory = total + mapped if integrated and total is not None and mapped is not None else total
-    free = total - used if total is not None and used is not None and used <= total and not integrated else None
+    integrated = _is_integrated(folder)
+    shared = integrated and (mapped or 0) >= (total or 0)
+    memory = (total or 0) + (mapped or 0) or None if shared else total
+    free = total - used if total is not None and used is not None and used <= total and not shared else None
     facts = {
         "pci": pci.identity(folder) or None,
         "power_cap": pci.watts(pci.sensor(folder, "power1_cap")),
@@ -31,18 +35,29 @@ def _device(folder: Path, kind: str) -> Device:
         "memory_clock_max": _highest(folder / "pp_dpm_mclk"),
         "power_sensor": "yes" if pci.sensor(folder, "power1_average", "power1_input") is not None else None,
     }
-    notes = ("integrated: its memory is a part of the machine's",) if integrated else ()
+    where = "is a part of the machine's" if shared else "was set aside by the firmware, the system does not see it"
+    notes = (f"integrated: its memory {where}",) if integrated else ()
     return Device(
         kind=kind,
         name=pci.word(folder / "product_name") or f"AMD GPU {pci.identity(folder)}".strip(),
         memory_bytes=memory,
         free_bytes=free,
-        shares_memory=integrated,
+        shares_memory=shared,
         because="amdgpu tells no bus width, so no bandwidth follows from it",
         driver="amdgpu",
         facts={key: value for key, value in facts.items() if value},
         notes=notes,
     )
+
+
+def _is_integrated(folder: Path) -> bool:
+    """amdgpu shows the northbridge's voltage (in1) for APUs only, and a power cap for cards and the Steam Deck's APU
+    (hwmon_attributes_visible in its amdgpu_pm.c). Else the maker of the memory chips tells: an APU has none."""
+    if pci.sensor(folder, "in1_input") is not None:
+        return True
+    if pci.sensor(folder, "power1_cap") is not None:
+        return False
+    return pci.word(folder / "mem_info_vram_vendor") in {"", "unknown"}
 
 
 def _bytes(path: Path) -> int | None:

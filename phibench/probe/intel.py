@@ -7,9 +7,12 @@ from pathlib import Path
 from phibench.nouns import Device
 from phibench.probe import pci, tree
 
+_INTEGRATED_SLOT = "0000:00:02.0"  # from memory; i915 itself looks for the integrated GPU there
+
 
 def devices(root: Path) -> tuple[Device, ...]:
-    """``xpu:0``, ... A card with a memory of its own says so, or has a power sensor as only cards have."""
+    """``xpu:0``, ... A card has memory that it tells of, or the energy counter that only cards have, or another slot
+    than the one in which Intel has put its integrated GPUs since 2004."""
     found = pci.cards(root, "0x8086", frozenset({"i915", "xe"}))
     return tuple(_device(folder, driver, f"xpu:{i}") for i, (folder, driver) in enumerate(found))
 
@@ -17,7 +20,7 @@ def devices(root: Path) -> tuple[Device, ...]:
 def _device(folder: Path, driver: str, kind: str) -> Device:
     memory = _memory(folder)
     energy = pci.sensor(folder, "energy1_input", "energy2_input")
-    integrated = memory is None and energy is None
+    integrated = memory is None and energy is None and pci.slot(folder) in {"", _INTEGRATED_SLOT}
     facts = {
         "pci": pci.identity(folder) or None,
         "power_cap": pci.watts(pci.sensor(folder, "power1_max", "power1_cap")),
@@ -42,7 +45,8 @@ def _device(folder: Path, driver: str, kind: str) -> Device:
 
 
 def _memory(folder: Path) -> int | None:
-    """All tiles together: xe's ``tile*/physical_vram_size_bytes``, i915's ``lmem_total_bytes``."""
+    """All tiles together: xe's ``tile*/physical_vram_size_bytes`` (with what the driver keeps for itself), and
+    ``lmem_total_bytes``, which only Intel's own builds of i915 have."""
     files = [*folder.glob("tile*/physical_vram_size_bytes"), folder.parent / "lmem_total_bytes"]
     sizes = [size for file in files if (size := tree.number(file)) and 0 < size < 1 << 50]
     return sum(sizes) or None

@@ -53,5 +53,14 @@ def watts(microwatts: int | None) -> str | None:
 
 def driver(folder: Path) -> str:
     """Its name is that of the folder that the link ``driver`` points to; ``uevent`` tells it too."""
-    found = re.search(r"^DRIVER=([\w-]{1,40})$", tree.text(folder / "uevent", 4096), re.MULTILINE)
+    return _event(folder, "DRIVER")
+
+
+def slot(folder: Path) -> str:
+    """``0000:03:00.0``: domain, bus, device and function."""
+    return _event(folder, "PCI_SLOT_NAME")
+
+
+def _event(folder: Path, key: str) -> str:
+    found = re.search(rf"^{key}=([\w:.-]{{1,40}})$", tree.text(folder / "uevent", 4096), re.MULTILINE)
     return found[1] if found else ""
