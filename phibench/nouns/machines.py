@@ -22,7 +22,7 @@ class Device(Noun, frozen=True, kw_only=True):
     kind: str
     name: str
     memory_bytes: Count | None = None
-    free_bytes: Count | None = None
+    free_bytes: Count | None = None  # of an accelerator; what the cpu has free is in Limits
     shares_memory: bool = False  # integrated: its memory is a part of the machine's, never added to it
     read_bytes_s: Rate | None = None
     flops_s: Rate | None = None

@@ -38,7 +38,7 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
         logical_cores=found.logical_cores,
         memory_bytes=limits.host_memory(root)[0],
         devices=(
-            Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes, free_bytes=usable.free_bytes),
+            Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes),
             *gpus,
             *npu.devices(root, providers),
         ),
