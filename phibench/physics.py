@@ -99,15 +99,13 @@ class Load(Noun, frozen=True, kw_only=True):
 def sheet(setup: Setup, layers: int | None = None) -> Sheet:
     """Of the whole model, or of a slice of ``layers``. Raises PhibenchError where no file of the setup is known."""
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
-    plan = plans.plan(variant, setup.quantization, layers)
+    plan = plans.plan(variant, setup.quantization, layers, backend.FORMATS[0])
     assert variant.shape is not None  # plan() refuses variants without
     streams: dict[str, float] = defaultdict(float)
     layer_flops = head_flops = 0.0
     for tensor in plan.tensors:
-        is_head = tensor.name == ("token_embd.weight" if plan.tied else "output.weight")
-        if tensor.name == "token_embd.weight" and not is_head:
-            continue  # an untied embedding gives one row per token
-        share = plan.experts_share if "_exps." in tensor.name else 1.0
+        is_head = tensor.name == plan.head
+        share = plan.share(tensor)
         streams[tensor.type] += tensor.bytes * share
         flops = 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
         if is_head:

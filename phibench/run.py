@@ -78,6 +78,7 @@ def prepare(
 
     Raises PhibenchError for an unknown name, a backend that is not installed, an impossible shape.
     """
+    from phibench import synth
     from phibench.catalog import plan as plans
 
     tasks = []
@@ -92,13 +93,14 @@ def prepare(
             tasks.append(Task(setup=setup, suite=suite, threads=threads, need=need))
             continue
         variant = catalog.variant(setup.variant)
-        plan = real_plan or plans.plan(variant, setup.quantization, layers)
+        fmt = backend.FORMATS[0]
+        plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
         context = max(w.context for w in suite.workloads())
         shape = variant.shape
         assert shape is not None, "a variant with a plan has a shape"
         _check_context(setup, context, variant.context_tokens)
         need = backend.need(plan, shape, context, options)
-        write = 0 if real or _cached(plan, setup, layers) else plan.file_bytes
+        write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         objection = None if force else _too_big(setup, need, machine.limits.free_bytes)
         tasks.append(
             Task(setup=setup, suite=suite, threads=threads, need=need, plan=plan, artifact=real,
@@ -124,12 +126,6 @@ def _check_context(setup: Setup, context: int, largest: int | None) -> None:
             f"{setup.variant} has a context of {units.context(largest)} tokens, the suite needs {context}; "
             "take shorter -p, -n or -d"
         )
-
-
-def _cached(plan: Plan, setup: Setup, layers: int | None) -> bool:
-    from phibench.synth import gguf
-
-    return gguf.cached(catalog.variant(plan.variant), setup.quantization, layers) is not None
 
 
 def _too_big(setup: Setup, need: Need, free: int) -> str | None:
@@ -291,9 +287,10 @@ def _task(
 def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:
     if task.plan is None:
         return _NO_FILE
-    from phibench.synth import gguf
+    from phibench import synth
 
-    return gguf.ensure(catalog.variant(task.setup.variant), task.setup.quantization, task.layers, progress)
+    setup, fmt = task.setup, task.plan.format
+    return synth.ensure(catalog.variant(setup.variant), setup.quantization, fmt, task.layers, progress)
 
 
 def exit_code(run: Run) -> int:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from phibench import catalog, units
 from phibench.catalog import plan as plans
+from phibench.catalog import plan_gguf
 from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
 from phibench.nouns import Goal, Variant
@@ -190,7 +191,7 @@ def test_primary_sources_stand_against_the_tutorial() -> None:
 
 
 def test_quantizations_agree_with_the_plans() -> None:
-    table = plans.types().quantizations
+    table = plan_gguf.types().quantizations
     rows = catalog.quantizations("gguf")
     assert {q.id: q.ftype for q in rows} == {name: kind.ftype for name, kind in table.items()}  # a file may be any
     assert {q.ftype for q in catalog.quantizations() if q.format != "gguf"} == {None}

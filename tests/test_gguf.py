@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import catalog
-from phibench.catalog import ggml, gguf
+from phibench.catalog import ggml, gguf, plan_gguf
 from phibench.catalog import plan as plans
 from phibench.catalog.ggml import MetaValue, Tensor
 from phibench.errors import PhibenchError
@@ -169,7 +169,7 @@ def test_a_variant_is_known_by_its_repository_name(tmp_path: Path, variant: Vari
     assert found.artifact.weights == "real"
 
 
-@pytest.mark.parametrize("quantization", list(plans.types().quantizations))
+@pytest.mark.parametrize("quantization", list(plan_gguf.types().quantizations))
 def test_every_quantization_is_known(tmp_path: Path, quantization: str) -> None:
     found = gguf.recognise(real(tmp_path, "phi-2", quantization))
     assert (found.variant, found.quantization, found.notes) == ("phi-2", quantization, ())

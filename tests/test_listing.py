@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from phibench import catalog, listing
-from phibench.catalog import ggml
+from phibench.catalog import ggml, plan_gguf
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 
@@ -62,7 +62,7 @@ def test_with_the_mix_of_their_time_files_agree_closely(variant: str, quantizati
     plan = plans.plan(catalog.variant(variant), quantization)
     disk = plan.disk_bytes
     for tensor in plan.tensors:
-        kind = old_type(quantization, *plans.role_of(tensor.name), plan.of_layers)
+        kind = old_type(quantization, *plan_gguf.role_of(tensor.name), plan.of_layers)
         if kind:
             disk += ggml.tensor(tensor.name, tensor.shape, kind).bytes - tensor.bytes
     assert disk == pytest.approx(published, rel=0.0005)

@@ -18,6 +18,7 @@ from tiny import NAMES, tiny
 from phibench import catalog
 from phibench.catalog import gguf as reader
 from phibench.catalog import plan as plans
+from phibench.catalog import plan_gguf
 from phibench.errors import PhibenchError
 from phibench.synth import cache, engine, fill, gguf
 
@@ -158,7 +159,7 @@ def test_the_quantizer_gives_real_weights_the_planned_types(tmp_path: Path, name
         """,
         str(tmp_path / "f16.gguf"),
         str(tmp_path / "out.gguf"),
-        str(plans.types().quantizations[quantization].ftype),
+        str(plan_gguf.types().quantizations[quantization].ftype),
     )
     assert done.returncode == 0, done.stderr
     assert reader.read_header(tmp_path / "out.gguf").tensors == plans.plan(tiny(name), quantization).tensors

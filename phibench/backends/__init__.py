@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -15,6 +16,9 @@ from phibench.errors import PhibenchError, unknown
 from phibench.nouns import Engine, Job, Need, Setup, Shape, Workload
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from phibench.catalog.plan import Plan
 
 
@@ -36,6 +40,12 @@ class Session(Protocol):
     def step(self) -> None:
         """One more token of every sequence."""
 
+    def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
+        """Logits, shape (1 + len(then), vocab): after ``prompt`` in one prefill, then after each token of ``then``.
+
+        Goes the way of ``prefill`` and ``step``, so that what is judged is what is timed. Untimed.
+        """
+
 
 class Backend(Protocol):
     """The facts at the top of a backend's file, readable without its engine."""
@@ -47,6 +57,7 @@ class Backend(Protocol):
     PACKAGE: str
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
+    QUANTIZATION: str  # the usual one: what is measured when none is asked for
     DEFAULTS: dict[str, str]  # every option and its default
     LEGAL: dict[str, tuple[str, ...] | range]  # the values that an option may have
 

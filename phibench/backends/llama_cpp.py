@@ -14,7 +14,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,9 @@ from phibench.errors import PhibenchError
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from phibench.catalog.plan import Plan
 
 NAME = "llama_cpp"
@@ -32,6 +35,7 @@ MODALITIES = ("text",)
 PACKAGE = "llama-cpp-python"
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
+QUANTIZATION = "Q4_K_M"
 # GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
 KV_TYPES = {
     "f32": (0, 4.0), "f16": (1, 2.0), "bf16": (30, 2.0), "q8_0": (8, 34 / 32), "q5_1": (7, 24 / 32),
@@ -226,14 +230,28 @@ class _Session:
         self._decode_array(self._tokens, 1)
         self._choose()
 
+    def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
+        """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""
+        import numpy as np
+
+        self.begin(Workload(prompt_tokens=len(prompt), new_tokens=len(then) + 1))
+        self._decode_ids(prompt)
+        rows = [self._logits().copy()]
+        for token in then:
+            self._tokens[0] = token
+            self._decode_array(self._tokens, 1)
+            rows.append(self._logits().copy())
+        return np.stack(rows)
+
     def _decode(self, count: int) -> None:
         """Random token ids, as llama-bench: equal ids would send a mixture of experts one way."""
+        self._decode_ids([self._random.randrange(self._vocab) for _ in range(count)])
+
+    def _decode_ids(self, ids: Sequence[int]) -> None:
         limit = int(self._options["n_batch"])
-        while count:
-            chunk = min(count, limit)
-            ids = (self._api.llama_token * chunk)(*(self._random.randrange(self._vocab) for _ in range(chunk)))
-            self._decode_array(ids, chunk)
-            count -= chunk
+        for start in range(0, len(ids), limit):
+            chunk = ids[start : start + limit]
+            self._decode_array((self._api.llama_token * len(chunk))(*chunk), len(chunk))
 
     def _decode_array(self, ids: Any, count: int) -> None:
         code = self._api.llama_decode(self._context, self._api.llama_batch_get_one(ids, count))
@@ -242,13 +260,17 @@ class _Session:
 
     def _choose(self) -> None:
         """Wait for the logits, then greedy choice on the engine's own memory."""
+        self._api.llama_synchronize(self._context)
+        start = time.perf_counter()
+        self._tokens[0] = int(self._logits().argmax())
+        self.sampling_s += time.perf_counter() - start
+
+    def _logits(self) -> NDArray[np.float32]:
+        """The engine's own memory, shape (vocab,): valid until the next decode."""
         import numpy as np
 
         self._api.llama_synchronize(self._context)
-        start = time.perf_counter()
-        logits = self._api.llama_get_logits_ith(self._context, -1)
-        self._tokens[0] = int(np.ctypeslib.as_array(logits, (self._vocab,)).argmax())
-        self.sampling_s += time.perf_counter() - start
+        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), (self._vocab,))
 
     @property
     def engine(self) -> Engine:
@@ -257,6 +279,7 @@ class _Session:
             name=NAME,
             version=installed() or "unknown",
             placement=placement(text),
+            evidence=evidence(text),
             options={
                 **{k: v for k, v in self._options.items() if k != "threads"},
                 "n_threads": str(self._job.threads),
@@ -274,8 +297,8 @@ class _Session:
         names = [name for name, _ in buffers("".join(_LOG), "model")]
         if self._options["n_gpu_layers"] != "0" and not any(n.startswith(_BUFFERS[wanted]) for n in names):
             raise PhibenchError(
-                f"asked for {self._job.setup.device}, but llama.cpp put the model on {', '.join(names) or 'nothing'}; "
-                "this build has no such device: reinstall llama-cpp-python for it",
+                f"fallback: asked for {self._job.setup.device}, but llama.cpp put the model on "
+                f"{', '.join(names) or 'nothing'}; this build has no such device: reinstall llama-cpp-python for it",
                 1,
             )
 
@@ -304,6 +327,13 @@ def placement(log: str) -> str:
     for kind in ("model", "KV"):
         parts += [f"{kind} {name} {size:.0f} MiB" for name, size in buffers(log, kind)]
     return "; ".join(parts)
+
+
+def evidence(log: str) -> tuple[str, ...]:
+    """The lines of llama.cpp's log that say where something went."""
+    return tuple(
+        line.strip() for line in log.splitlines() if re.search(r"offloaded \d|buffer size =|using device", line)
+    )
 
 
 def _flash(log: str, asked: str) -> str:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ from phibench.errors import PhibenchError
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from phibench.catalog.plan import Plan
 
 NAME = "null"
@@ -29,6 +32,7 @@ MODALITIES = ("text",)
 PACKAGE = "phibench"
 EXTRA = ""
 RECOMMENDABLE = False
+QUANTIZATION = "Q4_K_M"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "token_us": range(10**9),
@@ -77,6 +81,10 @@ class _NullSession:
 
     def step(self) -> None:
         _busy(self._token_s)
+
+    def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
+        del prompt, then
+        raise PhibenchError("the null backend has no model whose answers could be compared")
 
 
 def _busy(seconds: float) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from phibench import catalog
 from phibench.catalog import plan as plans
+from phibench.catalog import plan_gguf
 from phibench.catalog.header import Header, read_header
 from phibench.catalog.plan import Plan
 from phibench.errors import PhibenchError
@@ -47,7 +48,11 @@ def recognise(path: Path) -> Recognised:
     planned = plans.plan(variant, quantization, layers)
     names = {tensor.name for tensor in header.tensors}
     plan = msgspec.structs.replace(
-        planned, tensors=header.tensors, tied="output.weight" not in names, tokenizer_bytes=0
+        planned,
+        tensors=header.tensors,
+        head="output.weight" if "output.weight" in names else planned.embedding,
+        file_bytes=header.file_bytes,
+        tokenizer_bytes=0,
     )
     artifact = Artifact(
         path=str(path),
@@ -160,7 +165,7 @@ def _key(text: str) -> str:
 def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> tuple[str, tuple[str, ...]]:
     """The declared quantization if the tensors weigh what it says, else the one that they do weigh."""
     weighs = sum(tensor.bytes for tensor in header.tensors)
-    planned = {name: plans.plan(variant, name, layers) for name in plans.types().quantizations}
+    planned = {name: plans.plan(variant, name, layers) for name in plan_gguf.types().quantizations}
     off = {name: abs(weighs / plan.weights_bytes - 1) for name, plan in planned.items()}
     declared = _declared(header)
     nearest = min(off, key=lambda name: off[name])
@@ -170,13 +175,13 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
     if planned[chosen].histogram == header.histogram:
         return chosen, ()
     said = "" if chosen == declared else f"; the file calls itself {declared or 'nothing that phibench knows'}"
-    version = plans.types().llama_cpp
+    version = plan_gguf.types().llama_cpp
     return chosen, (f"its tensor types ({_types(header)}) are not those of {chosen} in llama.cpp {version}{said}",)
 
 
 def _declared(header: Header) -> str | None:
     number = header.count("general.file_type")
-    by_number = {kind.ftype: name for name, kind in plans.types().quantizations.items()}
+    by_number = {kind.ftype: name for name, kind in plan_gguf.types().quantizations.items()}
     return None if number is None else by_number.get(number & ~GUESSED)
 
 

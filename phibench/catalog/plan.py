@@ -1,62 +1,47 @@
-"""Every tensor of variant x quantization: name, shape, type and bytes, before any file exists.
+"""Every tensor of variant x quantization x format: name, shape, type and bytes, before any file exists.
 
-Which tensor gets which type is llama.cpp's own choice, asked once and kept in ``gguf_types.json`` (``make types``
-writes it).
+One module per format knows its files: ``plan_gguf``, ``plan_onnx``, ``plan_torch``.
 """
 
 from __future__ import annotations
 
-import functools
+import importlib
 import math
-import re
 from collections import Counter
-from pathlib import Path
+from types import ModuleType
 
-import msgspec
-
-from phibench.catalog import ggml, layout
 from phibench.catalog.ggml import MetaValue, Tensor
-from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Noun, Shape, Variant
+from phibench.errors import PhibenchError
+from phibench.nouns import Noun, Variant
 
-TYPES_FILE = Path(__file__).with_name("gguf_types.json")
-QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION in ggml.h
-
-Mix = dict[str, str | dict[str, str]]
-
-
-class FileType(msgspec.Struct, frozen=True):
-    """``ftype``: LLAMA_FTYPE number; ``imatrix``: the types were asked with an importance matrix."""
-
-    ftype: int
-    imatrix: bool = False
-
-
-class TypeTable(msgspec.Struct, frozen=True):
-    """``gguf_types.json``. A mix maps ``*`` to its base type and a role (``attn_qkv``) to its exceptions:
-
-    one type for every layer, or ``{type: layers}`` with layers as ``0-3,6,9``.
-    """
-
-    about: str
-    llama_cpp: str
-    llama_cpp_python: str
-    quantizations: dict[str, FileType]
-    mixes: dict[str, dict[str, Mix]]
+FORMATS = ("gguf", "onnx", "torch")
+_CONSTANTS = ("rope_factors", "cos_cache", "sin_cache")  # in files, not learnt
 
 
 class Plan(Noun, frozen=True, kw_only=True):
-    """A GGUF file that need not exist; ``layers`` of ``of_layers`` (fewer: a slice with true widths)."""
+    """A model's files that need not exist; ``layers`` of ``of_layers`` (fewer: a slice with true widths).
+
+    ``tensors`` are logical: a quantized matrix is one, its scales counted in its bytes. ``facts`` are what the
+    arithmetic of memory asks of the files: ``kv_type``, ``logits`` ("last" or "all": of the prompt's tokens).
+    """
 
     variant: str
+    format: str
     quantization: str
     layers: int
     of_layers: int
     tensors: tuple[Tensor, ...]
-    metadata: dict[str, MetaValue]
-    tied: bool
+    file_bytes: int  # of the synthetic files, no tokenizer
+    embedding: str  # name of the tensor; of one that is not the head, too, a token reads one row
+    head: str
     experts_share: float = 1.0  # of the expert tensors, what one token reads
     tokenizer_bytes: int = 0
+    metadata: dict[str, MetaValue] = {}
+    facts: dict[str, str] = {}
+
+    @property
+    def tied(self) -> bool:
+        return self.embedding == self.head
 
     @property
     def weights_bytes(self) -> int:
@@ -64,164 +49,58 @@ class Plan(Noun, frozen=True, kw_only=True):
 
     @property
     def parameters(self) -> int:
-        """Weights as model cards count them: without the rope factors, which are constants."""
-        return sum(math.prod(t.shape) for t in self.tensors if not t.name.startswith("rope_factors"))
+        """Weights as model cards count them: without the rope factors and tables, which are constants."""
+        return sum(math.prod(t.shape) for t in self.tensors if not t.name.startswith(_CONSTANTS))
 
     @property
     def histogram(self) -> dict[str, int]:
         return dict(Counter(tensor.type for tensor in self.tensors))
 
     @property
-    def header(self) -> bytes:
-        return ggml.header(self.metadata, self.tensors)
-
-    @property
-    def file_bytes(self) -> int:
-        """The synthetic file: header and padded data, no tokenizer."""
-        data = sum(ggml.padded(tensor.bytes) for tensor in self.tensors)
-        return ggml.header_bytes(self.metadata, self.tensors) + data
-
-    @property
     def disk_bytes(self) -> int:
-        """What a published file weighs: the same with the tokenizer's share (0 where that is not known)."""
+        """What published files weigh: the same with the tokenizer's share (0 where that is not known)."""
         return self.file_bytes + self.tokenizer_bytes
 
     @property
     def read_bytes_per_token(self) -> float:
         """What one decode step streams: of an untied embedding nothing (one row), of the experts those used."""
-        return sum(t.bytes * self._share(t.name) for t in self.tensors)
+        return sum(t.bytes * self.share(t) for t in self.tensors)
 
-    def _share(self, name: str) -> float:
-        if name == "token_embd.weight" and not self.tied:
+    def share(self, tensor: Tensor) -> float:
+        """The part of a tensor that one decode step reads."""
+        if tensor.name == self.embedding and not self.tied:
             return 0.0
-        return self.experts_share if "_exps." in name else 1.0
+        return self.experts_share if "_exps." in tensor.name else 1.0
 
 
-def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan:
-    """The plan of the whole model, or of a slice of ``layers`` evenly spread ones.
+def plan(variant: Variant, quantization: str, layers: int | None = None, fmt: str = "gguf") -> Plan:
+    """The plan of the whole model, or of a slice of ``layers``.
 
-    Raises PhibenchError (exit 2) when the variant has no GGUF form or the quantization is not a GGUF one.
+    Raises PhibenchError (exit 2) when the variant has no such form or the quantization is not one of the format.
     """
-    shape = _shape(variant)
-    table = types()
-    if quantization not in table.quantizations:
-        raise unknown("GGUF quantization", quantization, table.quantizations, "see phibench models")
-    if layers is not None and not 1 <= layers <= shape.layers:
-        raise PhibenchError(f"{variant.id} has {shape.layers} layers; --layers {layers} is not 1 to {shape.layers}")
-    count = layers or shape.layers
-    keys: dict[str, MetaValue] = {
-        "general.architecture": shape.architecture,
-        "general.type": "model",
-        "general.name": f"phibench synthetic {variant.id}",
-        "general.file_type": table.quantizations[quantization].ftype,
-        "general.quantization_version": QUANTIZATION_VERSION,
-        "phibench.synthetic": True,
-        "phibench.variant": variant.id,
-        "phibench.layers": count,
-        "phibench.of_layers": shape.layers,
-        **layout.key_values(shape, count),
-    }
-    return Plan(
-        variant=variant.id,
-        quantization=quantization,
-        layers=count,
-        of_layers=shape.layers,
-        tensors=_tensors(_widths(shape), quantization, count),
-        metadata=keys,
-        tied=shape.tied,
-        experts_share=shape.experts_used / shape.experts if shape.experts else 1.0,
-        tokenizer_bytes=variant.tokenizer_bytes or 0,
-    )
+    found: Plan = _module(fmt).plan(variant, quantization, layers)
+    return found
 
 
-def can_plan(variant: Variant) -> bool:
-    return _objection(variant) is None
+def objection(variant: Variant, fmt: str) -> str | None:
+    """Why there are no files of this format, in words; None where there are."""
+    why: str | None = _module(fmt).objection(variant)
+    return why
 
 
-@functools.cache
-def types() -> TypeTable:
-    return msgspec.json.decode(TYPES_FILE.read_bytes(), type=TypeTable)
+def can_plan(variant: Variant, fmt: str = "gguf") -> bool:
+    return objection(variant, fmt) is None
 
 
-def mix_key(shape: Shape) -> str:
-    """Everything of a shape that llama.cpp's choice of types looks at; shapes with one key share their types.
-
-    llama_tensor_get_type_impl: architecture, layers, heads per KV head, experts, tied or not; tensor_type_fallback:
-    whether rows are whole blocks of 256 (or 32).
-    """
-    parts = [shape.architecture, f"{shape.layers} layers", f"gqa {shape.heads // shape.kv_heads}"]
-    parts += [f"{shape.experts} experts"] if shape.experts else []
-    parts += ["tied"] if shape.tied else []
-    parts += [f"{name}%256={width % 256}" for name, width in _rows(shape) if width % 256]
-    return " ".join(parts)
-
-
-def role_of(name: str) -> tuple[str, int | None]:
-    """``blk.7.attn_qkv.weight`` is (``attn_qkv``, 7); ``output.weight`` is (``output``, None)."""
-    parts = name.split(".")
-    return (parts[2], int(parts[1])) if parts[0] == "blk" else (parts[0], None)
-
-
-def _rows(shape: Shape) -> tuple[tuple[str, int], ...]:
-    return ("hidden", shape.hidden), ("ffn", shape.ffn)
-
-
-def _objection(variant: Variant) -> str | None:
-    shape = variant.shape
-    if shape is None:
-        return f"{variant.id} has no GGUF form that llama.cpp runs ({variant.shape_source})"
-    if not layout.is_loadable(shape):
-        return (
-            f"llama.cpp cannot load {variant.id}: its {shape.architecture} loader needs heads x head_dim = hidden, "
-            f"here {shape.heads} x {shape.head_dim} = {shape.heads * shape.head_dim}, not {shape.hidden}"
-        )
-    if mix_key(shape) not in types().mixes:
-        return f"gguf_types.json does not know the shape of {variant.id} ({mix_key(shape)}); run make types"
-    return None
-
-
-def _shape(variant: Variant) -> Shape:
-    if objection := _objection(variant):
-        raise PhibenchError(objection)
+def check_layers(variant: Variant, layers: int | None) -> int:
+    """How many layers that asks for. Raises PhibenchError (exit 2) for more than there are, or none."""
     assert variant.shape is not None
-    return variant.shape
+    most = variant.shape.layers
+    if layers is not None and not 1 <= layers <= most:
+        raise PhibenchError(f"{variant.id} has {most} layers; --layers {layers} is not 1 to {most}")
+    return layers or most
 
 
-def _widths(shape: Shape) -> Shape:
-    """Without what tensors do not show, so that variants of one shape share their plan."""
-    return msgspec.structs.replace(
-        shape, rope_theta=0.0, context=0, original_context=None, sliding_window=None, norm_eps=0.0
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]:
-    mix = types().mixes[mix_key(shape)][quantization]
-    chosen = {role: _by_layer(mix["*"], mix.get(role), shape.layers) for role in _roles(shape)}
-    spread = [(2 * index + 1) * shape.layers // (2 * layers) for index in range(layers)]
-    found = []
-    for name, dims in layout.weight_shapes(shape, layers):
-        if layout.is_quantizable(name, dims):
-            role, layer = role_of(name)
-            kind = chosen[role][spread[layer] if layer is not None else 0]
-        else:
-            kind = "F32"
-        found.append(ggml.tensor(name, dims, kind))
-    return tuple(found)
-
-
-def _roles(shape: Shape) -> set[str]:
-    return {role_of(name)[0] for name, dims in layout.weight_shapes(shape, 1) if layout.is_quantizable(name, dims)}
-
-
-def _by_layer(base: object, exceptions: str | dict[str, str] | None, layers: int) -> list[str]:
-    """The type of a role in every layer."""
-    assert isinstance(base, str)
-    if isinstance(exceptions, dict):
-        found = [base] * layers
-        for kind, text in exceptions.items():
-            for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
-                for layer in range(int(first), int(last or first) + 1):
-                    found[layer] = kind
-        return found
-    return [exceptions or base] * layers
+def _module(fmt: str) -> ModuleType:
+    assert fmt in FORMATS
+    return importlib.import_module(f"{__package__}.plan_{fmt}")

@@ -25,6 +25,7 @@ class Engine(Noun, frozen=True, kw_only=True):
     name: str
     version: str
     placement: str
+    evidence: tuple[str, ...] = ()  # of where it ran, in the engine's own words
     options: dict[str, str] = {}
     details: dict[str, str] = {}
 
@@ -38,6 +39,7 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     samples: tuple[Sample, ...]
     load_s: Seconds | None = None
     warmup_s: tuple[Seconds, ...] = ()
+    readings: dict[str, float] = {}  # metric -> what the system itself counted, read once at the end
     launch: int = 0
     at: str = ""  # UTC, ISO 8601
     notes: tuple[str, ...] = ()

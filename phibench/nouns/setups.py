@@ -68,6 +68,7 @@ class Suite(Noun, frozen=True, kw_only=True):
     new_tokens: tuple[int, ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
     depths: tuple[int, ...] = (0,)
+    walks: tuple[tuple[int, int], ...] = ()  # first and last token of a stretch decoded step by step
     repetitions: AtLeastOne = 5
     launches: AtLeastOne = 1
     warmup: Warmup = Warmup()
@@ -79,11 +80,13 @@ class Suite(Noun, frozen=True, kw_only=True):
         tests = [(p, 0) for p in self.prompt_tokens if p]
         tests += [(0, n) for n in self.new_tokens if n]
         tests += [(p, n) for p, n in self.pairs]
-        return tuple(Workload(prompt_tokens=p, new_tokens=n, depth=d) for d in self.depths for p, n in tests)
+        grid = [Workload(prompt_tokens=p, new_tokens=n, depth=d) for d in self.depths for p, n in tests]
+        grid += [Workload(prompt_tokens=0, new_tokens=last - first, depth=first) for first, last in self.walks]
+        return tuple(grid)
 
 
 class Artifact(Noun, frozen=True, kw_only=True):
-    """The file that a setup opens. ``layers`` is None for the whole model, else a slice."""
+    """The file or folder that a setup opens (path "" where nothing is written); ``layers`` None: the whole model."""
 
     path: str
     bytes: int
@@ -91,6 +94,7 @@ class Artifact(Noun, frozen=True, kw_only=True):
     layers: int | None = None
     tensor_types: dict[str, int] = {}  # histogram: GGML type -> number of tensors
     parameters: int | None = None
+    facts: dict[str, str] = {}  # of the files: kv_type, logits ("last" or "all"), exporter, ...
 
 
 class Job(Noun, frozen=True, kw_only=True):

@@ -1,0 +1,53 @@
+"""Synthetic weights: the bytes of a plan, without a download. One module per format that is written to disk.
+
+torch models are filled in the memory of the process that runs them (``torch_models``), so nothing is written here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+
+from phibench.catalog.plan import Plan, plan
+from phibench.nouns import Artifact, Variant
+
+Progress = Callable[[int, int], None]  # done bytes, total bytes
+
+
+def ensure(
+    variant: Variant, quantization: str, fmt: str, layers: int | None = None, progress: Progress | None = None
+) -> Artifact:
+    """The synthetic files of a setup, from the cache or written now.
+
+    Raises PhibenchError (exit 1) when a package is missing or disk or cache limit are too small.
+    """
+    if writer := _writer(fmt):
+        found: Artifact = writer.ensure(variant, quantization, layers, progress)
+        return found
+    return artifact(plan(variant, quantization, layers, fmt), path="")
+
+
+def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | None = None) -> int:
+    """What ensure() would write: 0 when it is in the cache, or never on disk."""
+    writer = _writer(fmt)
+    if writer is None or writer.cached(variant, quantization, layers) is not None:
+        return 0
+    return plan(variant, quantization, layers, fmt).file_bytes
+
+
+def artifact(wanted: Plan, path: str) -> Artifact:
+    """What is told of synthetic files at ``path``."""
+    return Artifact(
+        path=path,
+        bytes=wanted.file_bytes,
+        weights="synthetic",
+        layers=wanted.layers if wanted.layers < wanted.of_layers else None,
+        tensor_types=wanted.histogram,
+        parameters=wanted.parameters,
+        facts=wanted.facts,
+    )
+
+
+def _writer(fmt: str) -> ModuleType | None:
+    return None if fmt == "torch" else importlib.import_module(f"{__name__}.{fmt}")

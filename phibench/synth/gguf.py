@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from phibench import files
 from phibench.catalog import ggml
 from phibench.catalog.plan import Plan, plan
+from phibench.catalog.plan_gguf import header
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Artifact, Variant
-from phibench.synth import cache, engine, fill
+from phibench.synth import Progress, artifact, cache, engine, fill
 from phibench.units import gb
-
-Progress = Callable[[int, int], None]  # done bytes, total bytes
 
 
 def ensure(
@@ -35,14 +33,7 @@ def ensure(
                 cache.make_room(wanted.file_bytes, replacing=path)
                 write(wanted, path, progress=progress)
     cache.touch(path)
-    return Artifact(
-        path=str(path),
-        bytes=wanted.file_bytes,
-        weights="synthetic",
-        layers=wanted.layers if wanted.layers < wanted.of_layers else None,
-        tensor_types=wanted.histogram,
-        parameters=wanted.parameters,
-    )
+    return artifact(wanted, str(path))
 
 
 def cached(variant: Variant, quantization: str, layers: int | None = None) -> Path | None:
@@ -69,7 +60,7 @@ def write(wanted: Plan, path: Path, filling: str = "gaussian", progress: Progres
 
 def pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress | None = None) -> None:
     """Header, then every tensor with its padding, in pieces of a few MB."""
-    done, total = stream.write(wanted.header), wanted.file_bytes
+    done, total = stream.write(header(wanted)), wanted.file_bytes
     for index, tensor in enumerate(wanted.tensors):
         for piece in filler.chunks(tensor, index):
             done += stream.write(piece)
@@ -83,7 +74,7 @@ def pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress
 def header_only(wanted: Plan, path: Path) -> None:
     """The header and then nothing up to the full length: a sparse file, to ask an engine about memory."""
     with files.atomic(path) as stream:
-        stream.write(wanted.header)
+        stream.write(header(wanted))
         stream.truncate(wanted.file_bytes)
 
 
@@ -100,7 +91,7 @@ def _check_disk(path: Path, wanted: Plan) -> None:
 
 def _path(wanted: Plan) -> Path:
     slice_ = f"-{wanted.layers}layers" if wanted.layers < wanted.of_layers else ""
-    digest = hashlib.sha256(wanted.header + f"gaussian {fill.VERSION}".encode()).hexdigest()[:10]
+    digest = hashlib.sha256(header(wanted) + f"gaussian {fill.VERSION}".encode()).hexdigest()[:10]
     return cache.folder() / f"{wanted.variant}-{wanted.quantization}{slice_}-{digest}.gguf"
 
 

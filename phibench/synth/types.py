@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from phibench.catalog import ggml, layout, plan
-from phibench.catalog.plan import FileType, Mix, TypeTable
+from phibench.catalog import ggml, layout, plan_gguf
+from phibench.catalog.plan_gguf import FileType, Mix, TypeTable
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Shape
 from phibench.synth import engine
@@ -35,7 +35,7 @@ LOG_LINE = re.compile(r"\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?MiB(?: ->
 def generate(shapes: Iterable[Shape]) -> TypeTable:
     """Ask for every mix of every shape; PhibenchError when llama-cpp-python is missing or answers in part."""
     file_types = offered()
-    by_key = {plan.mix_key(shape): shape for shape in shapes}
+    by_key = {plan_gguf.mix_key(shape): shape for shape in shapes}
     mixes: dict[str, dict[str, Mix]] = {}
     for key, shape in sorted(by_key.items()):
         answers = ask(shape, file_types)
@@ -69,7 +69,7 @@ def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str,
         child = subprocess.run(command, input=msgspec.json.encode(quantizations), capture_output=True, check=False)
     if child.returncode:
         last = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise PhibenchError(f"llama.cpp's quantizer failed on {plan.mix_key(shape)}: {last}", FAILED)
+        raise PhibenchError(f"llama.cpp's quantizer failed on {plan_gguf.mix_key(shape)}: {last}", FAILED)
     answers: dict[str, dict[str, str]] = json.loads(child.stdout)
     expected = {name for name, _ in layout.weight_shapes(shape, shape.layers)}
     for name, found in answers.items():
@@ -124,7 +124,7 @@ def compact(types: dict[str, str]) -> Mix:
     roles: dict[str, dict[int, str]] = defaultdict(dict)
     for name, kind in types.items():
         if kind != "F32":
-            role, layer = plan.role_of(name)
+            role, layer = plan_gguf.role_of(name)
             roles[role][layer or 0] = kind
     weights = [kind for layers in roles.values() for kind in layers.values()]
     base = max(sorted(set(weights)), key=weights.count)
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str]) -> None:
     from phibench import catalog
 
     shapes = [variant.shape for variant in catalog.variants() if variant.shape and layout.is_loadable(variant.shape)]
-    plan.TYPES_FILE.write_bytes(encode(generate(shapes)))
+    plan_gguf.TYPES_FILE.write_bytes(encode(generate(shapes)))
 
 
 if __name__ == "__main__":
