@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 comma := ,
+ALL := llama-cpp,onnxruntime,torch,dashboard
 VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
@@ -39,10 +40,10 @@ $(VENV)/run: pyproject.toml constraints.txt
 	$(call install,llama-cpp$(comma)dashboard)
 
 $(VENV)/test: $(VENV)/run
-	$(call install,llama-cpp$(comma)dashboard$(comma)test)
+	$(call install,$(ALL)$(comma)test)
 
 $(VENV)/lint: $(VENV)/test
-	$(call install,llama-cpp$(comma)dashboard$(comma)dev)
+	$(call install,$(ALL)$(comma)dev)
 
 setup: $(VENV)/run
 

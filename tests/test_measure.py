@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from phibench import measure
 from phibench.nouns import Engine, Suite, Warmup, Workload
@@ -28,6 +30,9 @@ class Scripted:
     def step(self) -> None:
         self.time += 2
         self.sampling_s += 0.5
+
+    def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
+        raise NotImplementedError
 
     def clock(self) -> float:
         return self.time
