@@ -123,8 +123,8 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
     show_default=True,
     help="Variants (comma list), or a .gguf file.",
 )
-@click.option("-q", "--quant", help="Quantizations (comma list).  [default: Q4_K_M]")
-@click.option("-b", "--backend", default="llama_cpp", show_default=True, help="Backends (comma list).")
+@click.option("-q", "--quant", help="Quantizations (comma list)  [default: Q4_K_M, int4, bf16, by backend]")
+@click.option("-b", "--backend", help="Backends (comma list), or all that are installed  [default: llama_cpp]")
 @click.option("-dev", "--device", default="cpu", show_default=True, help="Devices (comma list): cpu, cuda:0, ...")
 @click.option("-p", "--n-prompt", help="Prompt tokens: 512 or 128,512 or 128-2048*2; 0 skips.")
 @click.option("-n", "--n-gen", help="Generated tokens; 0 skips.")

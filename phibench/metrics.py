@@ -110,6 +110,7 @@ METRICS: dict[str, Metric] = {m.name: m for m in (
     _metric("itl_p99_s", "ITL p99", "s", "lower", 0.10, log=True, formula=_itl(0.99)),
     _metric("answer_s", "Answer", "s", "lower", 0.10, log=True, formula=_answer_s),
     _metric("load_warm_s", "Load (warm)", "s", "lower", 0.10, log=True, meter="load"),
+    _metric("host_peak_bytes", "Peak memory", "B", "lower", 0.10, log=True, meter="process"),
     _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("device_peak_bytes", "Device memory", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("weights_bytes", "Weights", "B", "lower", 0.10, log=True, meter="plan"),
@@ -122,6 +123,7 @@ METRICS: dict[str, Metric] = {m.name: m for m in (
 # fmt: on
 
 TIMED = tuple(name for name, metric in METRICS.items() if metric.formula)
+CLAIMED = (*TIMED, *(name for name, metric in METRICS.items() if metric.meter == "process"))  # what a suite may claim
 
 
 def values(name: str, workload: Workload, samples: tuple[Sample, ...]) -> list[float]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from phibench import winners
 from phibench.metrics import METRICS
 from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
@@ -143,7 +144,7 @@ def _failed(row: Row) -> str | None:
 
 def _metric_column(name: str) -> Column:
     metric = METRICS[name]
-    unit = "ms" if name in _MILLISECONDS else metric.unit
+    unit = "ms" if name in _MILLISECONDS else "GiB" if metric.unit == "B" else metric.unit
     return Column(
         title=f"{metric.title} {unit}",
         cell=lambda row: _spread(row, name),
@@ -174,7 +175,7 @@ def _spread(row: Row, name: str) -> str | None:
 
 
 def _scale(name: str) -> float:
-    return 1e3 if name in _MILLISECONDS else 1.0
+    return 1e3 if name in _MILLISECONDS else 2.0**-30 if METRICS[name].unit == "B" else 1.0
 
 
 # ---------------------------------------------------------------------------------------------- formats
@@ -199,7 +200,7 @@ def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
     notes = [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items() if text]
     several = any(c.title == "run" for c in varied)
     doubts = [f"run {row['run']}: {text}" if several else text for row in rows for text in row["warnings"]]
-    return [*notes, *(f"doubtful: {text}" for text in dict.fromkeys(doubts))]
+    return [*notes, *winners.lines(rows), *(f"doubtful: {text}" for text in dict.fromkeys(doubts))]
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

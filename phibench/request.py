@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from phibench import anchors, backends, catalog, effort, files, inventory, render, run, tables, units
+from phibench import anchors, backends, catalog, effort, files, inventory, render, run, stats, tables, units
+from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError, unknown
-from phibench.metrics import TIMED
+from phibench.metrics import CLAIMED
 from phibench.nouns import Artifact, Machine, Run, Setup, Suite
 from phibench.progress import Show
 
-DEFAULT_QUANTIZATION = "Q4_K_M"
+DEFAULT_BACKEND = "llama_cpp"
+ALL = "all"  # every backend that is installed and can
 _FLASH = {"1": "on", "0": "off"}
 _OPTION_FLAGS = {  # flag -> option of the backend
     "threads": "threads",
@@ -43,17 +45,17 @@ def load_suite(name: str) -> Suite:
 
 
 def check_suite(suite: Suite, where: str) -> Suite:
-    """A suite must ask for something, and claim only what the clock can answer."""
+    """A suite must ask for something, and claim only what is measured."""
     for metric in suite.metrics:
-        if metric not in TIMED:
-            raise unknown("metric", metric, TIMED, f"{where} may claim: {', '.join(TIMED)}")
+        if metric not in CLAIMED:
+            raise unknown("metric", metric, CLAIMED, f"{where} may claim: {', '.join(CLAIMED)}")
     numbers = (*suite.prompt_tokens, *suite.new_tokens, *suite.depths, *(n for pair in suite.pairs for n in pair))
     if any(n < 0 for n in numbers):
         raise PhibenchError(f"{where}: a number of tokens is negative")
     if any(n < 1 for pair in suite.pairs for n in pair):
         raise PhibenchError(f"{where}: a pair needs at least one prompt token and one new token")
     if not suite.metrics:
-        raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(TIMED)}")
+        raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(CLAIMED)}")
     if not suite.workloads():
         raise PhibenchError(f"{where} measures nothing: -p 0 and -n 0 together; give one of them, or -pg")
     if min(suite.repetitions, suite.launches) < 1:
@@ -87,7 +89,7 @@ def _pair(text: str) -> tuple[int, int]:
 
 def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
     """The grid of setups, names looked up, options that are the default left out."""
-    flags = {"quant": DEFAULT_QUANTIZATION, **{k: v for k, v in flags.items() if v is not None}}
+    flags = {k: v for k, v in flags.items() if v is not None}
     if "threads" not in flags and os.environ.get("OMP_NUM_THREADS", "").isdigit():
         flags["threads"] = os.environ["OMP_NUM_THREADS"]
     axes = {option: _values(flag, flags[flag]) for flag, option in _OPTION_FLAGS.items() if flag in flags}
@@ -97,18 +99,19 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
             raise PhibenchError(f"'{pair}' is not an option; write --backend-option key=value")
         axes[key] = (value,)
     grid = []
-    for model, quant, backend, device in itertools.product(
-        *(_list(flags[name], f"--{name}") for name in ("model", "quant", "backend", "device"))
+    modules = [backends.load(name) for name in _list(flags["backend"], "--backend")]
+    quants = _quantizations(_list(flags["quant"], "--quant") if "quant" in flags else None, modules)
+    for model, module, device in itertools.product(
+        _list(flags["model"], "--model"), modules, _list(flags["device"], "--device")
     ):
-        module = backends.load(backend)
-        for values in itertools.product(*axes.values()):
+        for quant, *values in itertools.product(quants[module.NAME], *axes.values()):
             options = dict(zip(axes, values, strict=True))
             if options.get("threads") == str(machine.limits.threads):
                 del options["threads"]
             kept = {k: v for k, v in options.items() if module.DEFAULTS.get(k) != v}
             setup = Setup(
                 variant=catalog.variant(model).id,
-                quantization=catalog.quantization(quant, _format(module)).id,
+                quantization=quant,
                 backend=module.NAME,
                 device=device.lower(),
                 options=tuple(sorted(kept.items())),
@@ -118,8 +121,69 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
     return tuple(dict.fromkeys(grid))
 
 
-def _format(module: backends.Backend) -> str | None:
-    return module.FORMATS[0] if module.FORMATS else None
+def _quantizations(names: list[str] | None, modules: Sequence[backends.Backend]) -> dict[str, list[str]]:
+    """Of each backend: its usual one, or those of the names that its format has.
+
+    Raises PhibenchError for a name that no backend here has, and for a backend that has none of them.
+    """
+    if names is None:
+        return {module.NAME: [module.QUANTIZATION] for module in modules}
+    found: dict[str, list[str]] = {module.NAME: [] for module in modules}
+    for name in names:
+        refused = []
+        for module in modules:
+            try:
+                found[module.NAME].append(catalog.quantization(name, *module.FORMATS[:1]).id)
+            except PhibenchError as error:
+                refused.append(error)
+        if len(refused) == len(modules):
+            raise refused[0]
+    for module in modules:
+        if not found[module.NAME]:
+            raise PhibenchError(
+                f"-q names no quantization that {module.NAME} has; add one, for example {module.QUANTIZATION}, "
+                f"or leave {module.NAME} out of -b"
+            )
+    return found
+
+
+def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
+    """The flags with ``-b`` spelled out. Several backends take turns, in as many launches as a winner needs.
+
+    ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
+    """
+    flags = {**flags, "backend": flags["backend"] or DEFAULT_BACKEND}
+    if flags["backend"].lower() == ALL:
+        objections = {module.NAME: _objection(module, flags) for module in _recommendable()}
+        left_out = [f"{name} is left out: {why}" for name, why in objections.items() if why]
+        if len(left_out) == len(objections):
+            raise PhibenchError("; ".join(left_out))
+        for line in left_out:
+            note(line)
+        flags["backend"] = ",".join(name for name, why in objections.items() if not why)
+    if len(_list(flags["backend"], "--backend")) > 1:
+        once = {"launches": stats.MIN_PAIRS, "repetitions": 1}
+        flags |= {key: value for key, value in once.items() if flags[key] is None}
+    return flags
+
+
+def _recommendable() -> list[backends.Backend]:
+    return [module for module in map(backends.load, backends.names()) if module.RECOMMENDABLE]
+
+
+def _objection(module: backends.Backend, flags: dict[str, Any]) -> str | None:
+    """Why a backend cannot take part; None if it can."""
+    if module.installed() is None:
+        return f"not installed; pip install 'phibench[{module.EXTRA}]'"
+    built = {device.split(":")[0] for device in module.devices()}
+    for device in _list(flags["device"].lower(), "--device"):
+        if device.split(":")[0] not in built:
+            return f"as it is installed here it cannot use {device}"
+    for name in _list(flags["model"], "--model"):
+        variant = catalog.variant(name)
+        if why := plans.objection(variant, module.FORMATS[0]):
+            return f"{variant.id}: {why}"
+    return None
 
 
 def _values(flag: str, text: str) -> tuple[str, ...]:
@@ -141,14 +205,15 @@ def _list(text: str, flag: str) -> list[str]:
 
 def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | None) -> int:
     """``phibench run``: prints a dry run, or runs and prints its rows. Returns the exit code."""
-    suite = suite_from(flags)
-    machine = inventory.here(bandwidth=flags["dry_run"])
     real, real_plan = None, None
     models = _list(flags["model"], "-m")
     if any(name.lower().endswith(".gguf") for name in models):
         if len(models) > 1:
             raise PhibenchError("one .gguf file at a time, and no variant beside it")
         flags, real, real_plan = _real_file(flags)
+    flags = with_backends(flags, lambda line: print(line, file=sys.stderr))
+    suite = suite_from(flags)
+    machine = inventory.here(bandwidth=flags["dry_run"])
     if flags["layers"] is not None and flags["layers"] < 1:
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
     tasks = run.prepare(

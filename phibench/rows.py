@@ -7,12 +7,12 @@ with ``_low``, ``_high`` and ``_spread`` ("range" or "interval"). Unknown is Non
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from phibench import stats
-from phibench.metrics import METRICS, TIMED, complete, values
-from phibench.nouns import Measured, Result, Run
+from phibench import stats, winners
+from phibench.metrics import METRICS, TIMED, complete
+from phibench.nouns import Measured, Result, Run, Setup, Workload
 
 # llama-bench's fields in its order, with SQL types (tools/llama-bench/llama-bench.cpp: get_fields,
 # get_field_type; BOOLEAN where it prints true or false). What our engines do not say is None.
@@ -33,7 +33,7 @@ OWN = {
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "engine_version": "TEXT", "launches": "INTEGER",
-    "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT", "run": "TEXT",
+    "wins": "TEXT", "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT", "run": "TEXT",
     "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
@@ -47,7 +47,7 @@ _WORDS = {"auto": "-1", "off": "0", "false": "0", "on": "1", "true": "1"}  # lla
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row per test, in the order of the files; launches of one setup and workload are one row."""
-    return [_row(run, results) for run in runs for results in _tests(run)]
+    return [_row(run, results, wins) for run in runs for wins in (winners.wins(run),) for results in _tests(run)]
 
 
 def _tests(run: Run) -> Iterator[list[Result]]:
@@ -59,7 +59,7 @@ def _tests(run: Run) -> Iterator[list[Result]]:
     yield from tests.values()
 
 
-def _row(run: Run, results: Sequence[Result]) -> dict[str, Any]:
+def _row(run: Run, results: Sequence[Result], wins: Mapping[tuple[Setup, Workload], tuple[str, ...]]) -> dict[str, Any]:
     measured = [r for r in results if isinstance(r, Measured)]
     first = (measured or results)[0]
     setup, artifact = first.setup, first.artifact
@@ -79,6 +79,7 @@ def _row(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "placement": measured[0].engine.placement if measured else None,
         "engine_version": measured[0].engine.version if measured else None,
         "launches": len(measured),
+        "wins": list(wins.get((setup, first.workload), ())),
         "sampling_s": _sampling_s(measured),
         "notes": list(dict.fromkeys(note for r in measured for note in r.notes)),
         "machine": run.machine.slug,
@@ -112,18 +113,12 @@ def _claimed(run: Run, measured: Sequence[Measured]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in run.suite.metrics:
         if name in METRICS:
-            spread = stats.spread([_values(name, m) for m in measured])
+            spread = stats.spread([winners.measured(name, m) for m in measured])
             found[name] = spread.median if spread else None
             found[f"{name}_low"] = spread.low if spread else None
             found[f"{name}_high"] = spread.high if spread else None
             found[f"{name}_spread"] = spread.kind if spread else None
     return found
-
-
-def _values(name: str, measured: Measured) -> list[float]:
-    if name == "load_warm_s":
-        return [] if measured.load_s is None else [measured.load_s]
-    return values(name, measured.workload, measured.samples)
 
 
 def _llama_bench(run: Run, result: Result) -> dict[str, Any]:

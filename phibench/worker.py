@@ -21,6 +21,7 @@ from phibench import backends
 from phibench.errors import PhibenchError
 from phibench.measure import measure
 from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, Progress, Workload
+from phibench.probe import gpu_use, process
 
 Send = Callable[[Event], None]
 
@@ -40,22 +41,26 @@ def work(job: Job, send: Send) -> int:
     """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one."""
     current = job.workloads[0]
     try:
+        before = gpu_use.use(job.setup.device)
         began = time.perf_counter()
         with backends.load(job.setup.backend).session(job) as session:
             load_s = time.perf_counter() - began
             send(Opened(engine=session.engine, load_s=load_s))
             for current in job.workloads:
                 samples, warm = measure(session, current, job.suite, _reporter(current, send))
+                seen = gpu_use.told(job.setup.device, before, gpu_use.use(job.setup.device))
+                engine = session.engine
                 send(
                     Measured(
                         setup=job.setup,
                         workload=current,
                         artifact=shared(job.artifact),
                         threads=job.threads,
-                        engine=session.engine,
+                        engine=msgspec.structs.replace(engine, evidence=engine.evidence + seen),
                         samples=samples,
                         load_s=load_s,
                         warmup_s=warm,
+                        readings=readings(),
                         at=now(),
                     )
                 )
@@ -80,6 +85,12 @@ def _reporter(workload: Workload, send: Send) -> Callable[[str, int, int], None]
         send(Progress(workload=workload, stage=stage, done=done, total=total))
 
     return report
+
+
+def readings() -> dict[str, float]:
+    """What the system has counted of this process so far; it costs nothing to read it."""
+    peak = process.peak_bytes()
+    return {} if peak is None else {"host_peak_bytes": float(peak)}
 
 
 def shared(artifact: Artifact) -> Artifact:

@@ -15,7 +15,7 @@ from trees_machine import APU, HEXAGON, IRIS, RADEON, VPU, XDNA, XE
 
 from phibench import predict, probe
 from phibench.nouns import Device
-from phibench.probe import amd, apple, intel, npu, nvidia
+from phibench.probe import amd, apple, gpu_use, intel, npu, nvidia
 
 
 class NvmlError(Exception):
@@ -266,3 +266,17 @@ def test_an_xdna_npu_has_a_model_and_a_firmware(tmp_path: Path) -> None:
 def test_an_accelerator_that_nobody_knows_is_left_out(tmp_path: Path) -> None:
     tree = {"sys/class/accel/accel0/device/vendor": "0x1da3\n"}  # Habana: no Phi runs there
     assert npu.devices(plant(tmp_path, tree)) == ()
+
+
+def test_what_a_gpu_gained_is_told_beside_the_engines_word() -> None:
+    busy = RTX | {"nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=93, memory=50)}
+    full = busy | {"nvmlDeviceGetMemoryInfo": SimpleNamespace(total=24 * GIB, free=12 * GIB, used=12 * GIB)}
+    before, after = gpu_use.use("cuda:0", Nvml(busy, **SYSTEM)), gpu_use.use("cuda", Nvml(full, **SYSTEM))
+    assert gpu_use.told("cuda:0", before, after) == (
+        "NVML: cuda:0 had 4 GiB in use before the model was opened, 12 GiB at the end",
+        "NVML: cuda:0 was busy 93% of the last sampling period",
+    )
+    assert gpu_use.use("cuda:1", Nvml(busy)) is None
+    assert gpu_use.use("cpu", Nvml(busy)) is None
+    assert gpu_use.told("cuda:0", None, after) == ()
+    assert gpu_use.told("cuda:0", gpu_use.use("cuda:0", Nvml({})), gpu_use.use("cuda:0", Nvml({}))) == ()

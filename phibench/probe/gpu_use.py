@@ -1,0 +1,50 @@
+"""How busy and how full an NVIDIA GPU is at a moment: proof of where a model ran, beside the engine's own word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phibench import units
+from phibench.nouns import Noun
+from phibench.probe import nvml
+
+
+class Use(Noun, frozen=True, kw_only=True):
+    """``used_bytes`` by all processes; ``busy``: share of the last sampling period with a kernel at work (NVML)."""
+
+    used_bytes: int | None
+    busy: float | None
+
+
+def use(device: str, api: Any = None) -> Use | None:
+    """Of ``cuda:1`` (``cuda`` is the first); None where no driver answers for it."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return None
+    with nvml.opened(api) as found:
+        gpus = nvml.visible(found) if found else []
+        if int(index or 0) >= len(gpus):
+            return None
+        gpu = gpus[int(index or 0)]
+        memory = nvml.call(found, "nvmlDeviceGetMemoryInfo", gpu.part if gpu.part is not None else gpu.whole)
+        rates = nvml.call(found, "nvmlDeviceGetUtilizationRates", gpu.whole)
+        percent = nvml.count(getattr(rates, "gpu", None), 100)
+        return Use(
+            used_bytes=nvml.count(getattr(memory, "used", None), 1 << 50),
+            busy=None if percent is None else percent / 100,
+        )
+
+
+def told(device: str, before: Use | None, after: Use | None) -> tuple[str, ...]:
+    """What a GPU gained while the model was open and how busy it was; nothing where that is not known."""
+    if before is None or after is None:
+        return ()
+    lines = []
+    if before.used_bytes is not None and after.used_bytes is not None:
+        lines.append(
+            f"NVML: {device} had {units.gib(before.used_bytes)} in use before the model was opened, "
+            f"{units.gib(after.used_bytes)} at the end"
+        )
+    if after.busy is not None:
+        lines.append(f"NVML: {device} was busy {after.busy:.0%} of the last sampling period")
+    return tuple(lines)
