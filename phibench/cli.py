@@ -55,13 +55,14 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option("-b", "--backend", help="Compare backends (comma list), or all that are installed  [default: llama_cpp]")
 @_results
-def quickstart(results: str | None) -> None:
+def quickstart(backend: str | None, results: str | None) -> None:
     """Measure a Phi here, say which fits, what is next."""
     from phibench import files
     from phibench import quickstart as first
 
-    sys.exit(first.quickstart(files.results_dir(results)))
+    sys.exit(first.quickstart(files.results_dir(results), backend))
 
 
 @cli.command()

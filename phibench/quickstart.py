@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from phibench import advise, answer, card, catalog, files, inventory, render, request, run, units
+import msgspec
+
+from phibench import advise, answer, backends, card, catalog, files, inventory, render, request, run, units
 from phibench.catalog import plan as plans
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.nouns import Machine, Setup, Suite, Verdict
@@ -19,17 +21,26 @@ _TOP = 3  # variants shown
 DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
 
 
-def quickstart(folder: Path) -> int:
-    """Returns the exit code: 0, or 1 when the measurement failed, or 3 when no Phi fits."""
+def quickstart(folder: Path, backend: str | None = None) -> int:
+    """``backend``: the usual one, others (a comma list), or all that are installed, which then take turns.
+
+    Returns the exit code: 0, or 1 when a measurement failed, or 3 when no Phi fits.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     machine = inventory.here()
     _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
     suite = request.load_suite("quick")
-    task, note = choose(suite, machine)
-    if note:
-        print(note, end="\n\n")
-    print(f"Measuring {task.setup} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
-    done, path = request.execute((task,), suite, machine, folder)
+    if backend is None:
+        task, note = choose(suite, machine)
+        tasks, notes = (task,), [note] if note else []
+    else:
+        tasks, suite, notes = compare(suite, machine, backend)
+    if notes:
+        print("\n".join(notes), end="\n\n")
+    names = ", ".join(str(task.setup) for task in tasks)
+    turns = f" in {suite.launches} turns" if len(tasks) > 1 else ""
+    print(f"Measuring {names}{turns} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
+    done, path = request.execute(tasks, suite, machine, folder)
     print()
     _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
     if run.exit_code(done):
@@ -38,8 +49,9 @@ def quickstart(folder: Path) -> int:
     goal = catalog.goal(GOAL)
     verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
     advice = answer.text(machine, goal, goal.context, verdicts, _TOP, "table", width)
-    _show(f"What fits for the goal '{GOAL}'", advice + _of_the_measured(task.setup, verdicts))
-    print(f"Run file: {path}\n\nNext:\n{next_commands(task.setup, _program())}")
+    told = "".join(_of_the_measured(task.setup, verdicts) for task in tasks)
+    _show(f"What fits for the goal '{GOAL}'", advice + told)
+    print(f"Run file: {path}\n\nNext:\n{next_commands(tasks[0].setup, _program())}")
     return 0 if advise.fits(verdicts) else NOTHING_FITS
 
 
@@ -67,6 +79,36 @@ def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
         if _obstacle(smaller) is None:
             return smaller, f"{WANTED}: {why}.\nTaking the largest that fits instead: {setup}"
     raise PhibenchError(f"{WANTED}: {why}; and no smaller Phi fits either", NOTHING_FITS)
+
+
+def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
+    """Phi-4-mini on several backends, the suite in turns, and notes on what was left out.
+
+    Raises PhibenchError (exit 2 for a backend that is not here, exit 3 when it fits on none).
+    """
+    notes: list[str] = []
+    asked = {
+        "backend": backend,
+        "model": WANTED.variant,
+        "device": WANTED.device,
+        "launches": None,
+        "repetitions": None,
+    }
+    flags = request.with_backends(asked, notes.append)
+    tasks = []
+    for name in dict.fromkeys(flags["backend"].split(",")):
+        module = backends.load(name)
+        setup = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
+        task = run.prepare((setup,), suite, machine)[0]
+        if why := _obstacle(task):
+            notes.append(f"{setup} is left out: {why}")
+        else:
+            tasks.append(task)
+    if not tasks:
+        raise PhibenchError("; ".join(notes), NOTHING_FITS)
+    changes = {key: flags[key] for key in ("launches", "repetitions") if flags[key] and len(tasks) > 1}
+    suite = msgspec.structs.replace(suite, **changes)
+    return tuple(msgspec.structs.replace(task, suite=suite) for task in tasks), suite, notes
 
 
 def _obstacle(task: run.Task) -> str | None:
