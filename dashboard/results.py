@@ -39,6 +39,7 @@ _COLUMNS: dict[str, Any] = {
     "ttft_s": st.column_config.NumberColumn("TTFT, s", format="%.4g"),
     "itl_p50_ms": st.column_config.NumberColumn("ITL p50, ms", format="%.4g"),
     "itl_p99_ms": st.column_config.NumberColumn("ITL p99, ms", format="%.4g"),
+    "peak_gib": st.column_config.NumberColumn("Peak memory, GiB", format="%.3g"),
     "weights": "Weights",
     "slice": "Slice",
     "when": st.column_config.DatetimeColumn("Measured, UTC", format="YYYY-MM-DD HH:mm"),

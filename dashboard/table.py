@@ -17,10 +17,11 @@ from phibench.units import gb
 # What the pages and charts use of a row (docs/results.md describes rows); all other keys stay in the files.
 _KEYS = (
     "setup", "variant", "quantization", "backend", "device", "options", "test", "weights", "layers", "status",
-    "reason", "placement", "engine_version", "launches", "notes", "machine", "cpu_info", "suite", "run", "example",
-    "n_threads", "model_filename", "model_size", "test_time", "samples_ns",
+    "reason", "placement", "evidence", "engine_version", "launches", "notes", "machine", "cpu_info", "suite", "run",
+    "example", "n_threads", "model_filename", "model_size", "test_time", "samples_ns",
 )  # fmt: skip
-_METRICS = ("prefill_tps", "decode_tps", "ttft_s", "tpot_s", "itl_p50_s", "itl_p90_s", "itl_p99_s")
+_METRICS = ("prefill_tps", "decode_tps", "ttft_s", "tpot_s", "itl_p50_s", "itl_p90_s", "itl_p99_s",
+            "host_peak_bytes")  # fmt: skip
 _SPEEDS = ("prefill_tps", "decode_tps")
 _ENDS = ("", "_low", "_high", "_spread")
 SPREADS = {"range": "range", "interval": "95 % interval"}
@@ -86,8 +87,9 @@ def _labels(table: pd.DataFrame) -> list[str]:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of tests as people read it: gaps in ms, the spread of the speeds in words."""
+    """The table of tests as people read it: gaps in ms, memory in GiB, the spread of the speeds in words."""
     lines = table.copy()
+    lines["peak_gib"] = lines["host_peak_bytes"] / 2**30
     for name in ("itl_p50", "itl_p99"):
         lines[f"{name}_ms"] = lines[f"{name}_s"] * 1e3
     found = [[spread(line, name) for name in _SPEEDS] for line in lines.to_dict("records")]
@@ -114,6 +116,7 @@ def provenance(line: Any) -> dict[str, str | None]:
         "Repetitions": f"{count:g} in {launches:g} launch{'es' if launches != 1 else ''}" if count else None,
         "Engine": _joined(" ", known["backend"], known["engine_version"]),
         "Ran on": known["placement"],
+        "Proof": "; ".join(known["evidence"] or ()) or None,
         "Threads": f"{known['n_threads']:g}" if known["n_threads"] else None,
         "Options": known["options"] or "default",
         "Model": _joined(", ", known["model_filename"], size, known["slice"]),

@@ -32,7 +32,7 @@ LLAMA_BENCH = {
 OWN = {
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
-    "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "engine_version": "TEXT", "launches": "INTEGER",
+    "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT", "launches": "INTEGER",
     "wins": "TEXT", "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT", "run": "TEXT",
     "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
@@ -77,6 +77,7 @@ def _row(run: Run, results: Sequence[Result], wins: Mapping[tuple[Setup, Workloa
         "status": "ok" if measured else "failed",
         "reason": _reason(results, len(measured)),
         "placement": measured[0].engine.placement if measured else None,
+        "evidence": list(measured[0].engine.evidence) if measured else [],
         "engine_version": measured[0].engine.version if measured else None,
         "launches": len(measured),
         "wins": list(wins.get((setup, first.workload), ())),
