@@ -1,0 +1,393 @@
+"""ONNX Runtime through onnxruntime-genai, Microsoft's own loop over it.
+
+The next token is chosen inside the engine (greedy, in C++): a step is one ``generate_next_token``, and its argmax
+cannot be told apart from the run before it, so ``sampling_s`` stays 0 and a step contains it (docs/backends.md says
+what it costs). ``max_length`` is always the workload's, plus one place for the token chosen last: a package's own
+would make room for the model's whole context. ``min_length`` is the same, so no end-of-text token stops a run.
+
+Models of type phi3 hold one surprise, which is measured and not hidden: when a sequence grows to 4097 tokens step by
+step, the engine forgets its KV cache and computes it anew, since LongRoPE factors change there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from phibench import files
+from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Engine, Job, Need, Shape, Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from phibench.catalog.plan import Plan
+
+NAME = "onnxruntime"
+FORMATS = ("onnx",)
+MODALITIES = ("text",)
+PACKAGE = "onnxruntime-genai"
+EXTRA = "onnxruntime"
+RECOMMENDABLE = True
+QUANTIZATION = "int4"
+LEGAL: dict[str, tuple[str, ...] | range] = {
+    "threads": range(1, 4097),
+    "chunk_size": range(1, 1 << 20),
+}
+DEFAULTS = {
+    "threads": "",  # physical cores that the process may use
+    "chunk_size": "",  # tokens of a prompt computed at once: all, or what the package says
+}
+
+
+class Provider(NamedTuple):
+    """An execution provider: its name in genai_config.json, in ONNX Runtime, and the file that brings it."""
+
+    name: str
+    full: str
+    library: str  # glob
+    options: tuple[tuple[str, str], ...] = ()
+    index: str = ""  # the option that picks one of several devices
+
+
+PROVIDERS: dict[str, tuple[Provider, ...]] = {  # kind of device -> what can reach it; the first that is here does
+    "cpu": (),
+    "cuda": (Provider("cuda", "CUDAExecutionProvider", "*onnxruntime_providers_cuda*", index="device_id"),),
+    "dml": (Provider("DML", "DmlExecutionProvider", "DirectML.dll", index="device_index"),),
+    "xpu": (Provider("OpenVINO", "OpenVINOExecutionProvider", "*providers_openvino*", (("device_type", "GPU"),)),),
+    "npu": (
+        Provider("OpenVINO", "OpenVINOExecutionProvider", "*providers_openvino*", (("device_type", "NPU"),)),
+        Provider("QNN", "QNNExecutionProvider", "*providers_qnn*", (("backend_type", "htp"),)),
+        Provider("VitisAI", "VitisAIExecutionProvider", "*providers_vitisai*"),
+    ),
+    "webgpu": (Provider("WebGPU", "WebGpuExecutionProvider", "*providers_webgpu*"),),
+    "coreml": (Provider("CoreML", "CoreMLExecutionProvider", "libonnxruntime*.dylib"),),
+}
+KINDS = tuple(PROVIDERS)
+_NUMBERED = ("cuda", "xpu")  # kinds whose device texts carry a number
+_MODULES = ("onnxruntime", "onnxruntime_genai")
+_PLUGINS = ("onnxruntime_ep_webgpu", "onnxruntime_ep_openvino", "onnxruntime_qnn")  # providers in packages of their own
+_DISTRIBUTIONS = {
+    "onnxruntime": ("", "-gpu", "-directml", "-openvino", "-qnn", "-webgpu", "-windowsml"),
+    "onnxruntime-genai": ("", "-cuda", "-directml", "-winml"),
+}
+_ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializePhi3RopeThreshold
+_CPU = "CPUExecutionProvider"
+_HEAVY = re.compile(r"MatMul|Gemm|Fused|_")  # matrix products, and what a provider compiled into one node
+_MAX_CONFIG_BYTES = 1 << 20
+_MAX_PROFILE_BYTES = 64 << 20  # one run of the largest Phi has some 500 nodes, 600 bytes each
+
+
+def installed() -> str | None:
+    """``0.18.0, onnxruntime 1.32.0``: both packages must be there."""
+    if any(importlib.util.find_spec(module) is None for module in _MODULES):
+        return None
+    return f"{_version('onnxruntime-genai')}, onnxruntime {_version('onnxruntime')}"
+
+
+def _version(package: str) -> str:
+    for tail in _DISTRIBUTIONS[package]:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package + tail)
+    return "unknown"
+
+
+def devices() -> tuple[str, ...]:
+    if installed() is None:
+        return ()
+    built = (kind for kind in KINDS if kind == "cpu" or _provider(kind))
+    return tuple(f"{kind}:0" if kind in _NUMBERED else kind for kind in built)
+
+
+def _provider(kind: str) -> tuple[Provider, Path] | None:
+    """The first provider of this kind of device that is installed, and its library."""
+    for provider in PROVIDERS[kind]:
+        for folder in _folders():
+            if found := next(iter(sorted(folder.glob(provider.library))), None):
+                return provider, found
+    return None
+
+
+def _folders() -> Iterator[Path]:
+    """Where libraries of execution providers lie."""
+    for module in (*_MODULES, *_PLUGINS):
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None:
+            yield Path(spec.origin).parent
+            yield Path(spec.origin).parent / "capi"
+
+
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+    raise NotImplementedError
+
+
+@contextmanager
+def session(job: Job) -> Iterator[_Session]:
+    opened = _Session(job)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+class _Session:
+    """One open model, and one generator at a time: each workload gets a KV cache of its own size."""
+
+    def __init__(self, job: Job) -> None:
+        import numpy as np
+        import onnxruntime_genai as og
+
+        self._np, self._og = np, og
+        if hasattr(og, "disable_telemetry_events"):
+            og.disable_telemetry_events()
+        self._job = job
+        self._options = {**DEFAULTS, **dict(job.setup.options)}
+        self._config = read_config(Path(job.artifact.path))
+        self._ids = np.setdiff1d(np.arange(self._config.vocab, dtype=np.int32), self._config.special)
+        self._random = np.random.default_rng(0)
+        self._generator: Any = None
+        self._size = 0
+        self._filled = 0
+        self._begun = False
+        self.sampling_s = 0.0
+        name = Path(job.artifact.path).name
+        with _saying(f"cannot open {name}"):
+            self._model = og.Model(self._engine_config())
+        with _saying(f"cannot run {name}"):
+            self._nodes = self._profile()
+        self._check_device()
+
+    def _engine_config(self) -> Any:
+        """The package's own configuration with threads and device as asked for."""
+        kind, _, index = self._job.setup.device.partition(":")
+        if kind not in KINDS:
+            raise PhibenchError(f"onnxruntime has no device '{kind}'; there are: {', '.join(KINDS)}")
+        config = self._og.Config(self._job.artifact.path)
+        threads = {"intra_op_num_threads": self._job.threads, "inter_op_num_threads": 1}
+        room = {"context_length": self._config.context + 1}  # for the token that is chosen last
+        config.overlay(json.dumps({"model": {**room, "decoder": {"session_options": threads}}}))
+        config.clear_providers()
+        if kind != "cpu":
+            found = _provider(kind)
+            if found is None:
+                raise PhibenchError(f"fallback: onnxruntime as it is installed here cannot use {kind}", FAILED)
+            provider, library = found
+            if library.parent.name in _PLUGINS:
+                self._og.register_execution_provider_library(provider.full, str(library))
+            config.append_provider(provider.name)
+            for key, value in provider.options:
+                config.set_provider_option(provider.name, key, value)
+            if provider.index and index:
+                config.set_provider_option(provider.name, provider.index, index)
+        return config
+
+    def _make(self, size: int) -> Any:
+        """A generator with room for ``size`` tokens."""
+        params = self._og.GeneratorParams(self._model)
+        chunk = {"chunk_size": int(self._options["chunk_size"])} if self._options["chunk_size"] else {}
+        params.set_search_options(
+            max_length=size, min_length=size, batch_size=1, num_beams=1, do_sample=False, repetition_penalty=1.0,
+            no_repeat_ngram_size=0, **chunk,
+        )  # fmt: skip
+        self._search = params.get_search_options()
+        return self._og.Generator(self._model, params)
+
+    def _profile(self) -> Counter[tuple[str, str]]:
+        """(provider, operator) of every node that one run of two tokens executes. Untimed, profiled by ONNX Runtime."""
+        generator = self._make(4)
+        with tempfile.TemporaryDirectory(prefix="phibench-") as folder:
+            generator.set_runtime_option("enable_profiling", str(Path(folder) / "run"))
+            generator.append_tokens(self._ids[:2])
+            generator.set_runtime_option("enable_profiling", "0")
+            written = sorted(Path(folder).iterdir())
+            return nodes(written[0].read_bytes() if written else b"")
+
+    def begin(self, workload: Workload) -> None:
+        if workload.batch != 1:
+            raise PhibenchError("the onnxruntime backend runs one sequence at a time")
+        if workload.context > self._config.context:
+            raise PhibenchError(
+                f"{Path(self._job.artifact.path).name} has a context of {self._config.context} tokens, "
+                f"the test needs {workload.context}"
+            )
+        with _saying(f"cannot make room for {workload.context} tokens"):
+            self._room(workload.context + 1, workload.depth)
+        if workload.depth and not self._filled:
+            self._append(self._draw(workload.depth))
+            self._filled = workload.depth
+        self._begun = False
+
+    def _room(self, size: int, depth: int) -> None:
+        """A generator of that size that holds either nothing or exactly the depth."""
+        if self._size != size:
+            self._generator = None  # first give the old cache back
+            self._generator, self._size, self._filled = self._make(size), size, 0
+        recomputed = self._filled < _ROPE_SWITCH < self._generator.token_count()
+        if self._filled != depth or recomputed:
+            self._filled = 0
+        self._generator.rewind_to(self._filled)
+
+    def prefill(self, tokens: int) -> None:
+        self._append(self._draw(tokens))
+        self._choose()
+
+    def step(self) -> None:
+        if not self._begun:  # nothing is waiting to be computed: start from a token, as llama-bench does
+            self._append(self._draw(1))
+        self._choose()
+
+    def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
+        """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""
+        self.begin(Workload(prompt_tokens=len(prompt), new_tokens=len(then) + 1))
+        self._append(self._np.asarray(prompt, self._np.int32))
+        rows = [self._generator.get_logits().reshape(-1)]
+        for done, _ in enumerate(then, 1):
+            seen = [*prompt, *then[:done]]
+            if len(seen) == _ROPE_SWITCH:  # what generate_next_token does there
+                self._generator.rewind_to(0)
+                self._append(self._np.asarray(seen, self._np.int32))
+            else:
+                self._append(self._np.asarray(seen[-1:], self._np.int32))
+            rows.append(self._generator.get_logits().reshape(-1))
+        return self._np.stack(rows)
+
+    def _draw(self, count: int) -> Any:
+        """Random token ids; none that the package calls padding or end, which the engine would treat apart."""
+        return self._ids[self._random.integers(len(self._ids), size=count)]
+
+    def _append(self, ids: Any) -> None:
+        """Compute ``ids`` behind what is there; their last logits are ready when it returns."""
+        with _saying(f"failed to compute {len(ids)} tokens"):
+            self._generator.append_tokens(ids)
+        self._begun = True
+
+    def _choose(self) -> None:
+        """The next token, on the host: of logits that are ready, or of a run over the token chosen before."""
+        with _saying("failed to compute a token"):
+            self._generator.generate_next_token()
+            self._generator.get_next_tokens()
+
+    @property
+    def engine(self) -> Engine:
+        import onnxruntime
+
+        return Engine(
+            name=NAME,
+            version=installed() or "unknown",
+            placement=placement(self._nodes),
+            evidence=evidence(self._nodes),
+            options={
+                "intra_op_num_threads": str(self._job.threads),
+                "inter_op_num_threads": "1",
+                "max_length": str(self._size),
+                "chunk_size": f"{self._search['chunk_size']:.0f}",  # 0: the whole prompt at once
+                "past_present_share_buffer": "on" if self._search["past_present_share_buffer"] else "off",
+            },
+            details={
+                "device_type": self._model.device_type,
+                "model_type": self._model.type,
+                "providers": ", ".join(onnxruntime.get_available_providers()),
+            },
+        )
+
+    def _check_device(self) -> None:
+        """A silent fallback is never a measurement of the device that was asked for."""
+        kind = self._job.setup.device.partition(":")[0]
+        found = _provider(kind) if kind != "cpu" else None
+        if found and (why := fallback(self._nodes, found[0].full)):
+            raise PhibenchError(f"fallback: asked for {self._job.setup.device}, but {why}", FAILED)
+
+    def close(self) -> None:
+        self._generator = None
+        self._model = None
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """The engine's errors as one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise PhibenchError(f"onnxruntime-genai {what}: {first[:300]}", FAILED) from None
+
+
+class Config(NamedTuple):
+    """What of genai_config.json a session must know."""
+
+    vocab: int
+    context: int
+    special: tuple[int, ...]  # ids of padding and end
+
+
+def read_config(folder: Path) -> Config:
+    """Raises PhibenchError (exit 1) when the folder has no genai_config.json that says this."""
+    path = folder / "genai_config.json"
+    try:
+        files.check_readable(path, _MAX_CONFIG_BYTES)
+        model = json.loads(path.read_bytes())["model"]
+        ends = model.get("eos_token_id", [])
+        special = (model["pad_token_id"], *(ends if isinstance(ends, list) else [ends]))
+        found = Config(int(model["vocab_size"]), int(model["context_length"]), tuple(int(i) for i in special))
+    except OSError as error:
+        raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        raise PhibenchError(f"{path} is not a configuration of onnxruntime-genai", FAILED) from None
+    if not 2 < found.vocab < 1 << 24 or not 0 < found.context < 1 << 30:
+        raise PhibenchError(f"{path} says {found.vocab} words and a context of {found.context}", FAILED)
+    return found
+
+
+def nodes(profile: bytes) -> Counter[tuple[str, str]]:
+    """(provider, operator) -> nodes executed, from a profile that ONNX Runtime wrote; empty where it says nothing."""
+    try:
+        events = json.loads(profile) if len(profile) <= _MAX_PROFILE_BYTES else []
+    except (ValueError, RecursionError):
+        return Counter()
+    return Counter(
+        (event["args"].get("provider", ""), event["args"].get("op_name", ""))
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+    )
+
+
+def placement(found: Counter[tuple[str, str]]) -> str:
+    """``CPUExecutionProvider 27 nodes (11 of 11 matrix products)``, most first."""
+    by_provider: Counter[str] = Counter()
+    heavy: Counter[str] = Counter()
+    for (provider, operator), count in found.items():
+        by_provider[provider] += count
+        heavy[provider] += count * bool(_HEAVY.search(operator))
+    return "; ".join(
+        f"{provider} {count} nodes ({heavy[provider]} of {heavy.total()} matrix products)"
+        for provider, count in by_provider.most_common()
+    )
+
+
+def evidence(found: Counter[tuple[str, str]]) -> tuple[str, ...]:
+    """One line for each provider: what it executed in one run, as ONNX Runtime's profile says."""
+    lines = []
+    for provider in sorted({provider for provider, _ in found}):
+        of_it = Counter({operator: count for (name, operator), count in found.items() if name == provider})
+        lines.append(f"{provider}: " + ", ".join(f"{count} {operator}" for operator, count in of_it.most_common()))
+    return tuple(lines)
+
+
+def fallback(found: Counter[tuple[str, str]], wanted: str) -> str | None:
+    """Why this run was none of ``wanted``: it executed nothing, or fewer matrix products than the cpu."""
+    ran = {name: sum(n for (p, op), n in found.items() if p == name and _HEAVY.search(op)) for name in (wanted, _CPU)}
+    if not any(provider == wanted for provider, _ in found):
+        return f"{wanted} executed no node: {placement(found) or 'the profile says nothing'}"
+    if ran[_CPU] > ran[wanted]:
+        return f"most matrix products ran on the cpu: {placement(found)}"
+    return None
