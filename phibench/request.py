@@ -54,6 +54,8 @@ def check_suite(suite: Suite, where: str) -> Suite:
         raise PhibenchError(f"{where}: a number of tokens is negative")
     if any(n < 1 for pair in suite.pairs for n in pair):
         raise PhibenchError(f"{where}: a pair needs at least one prompt token and one new token")
+    if bad := [walk for walk in suite.walks if not 0 <= walk[0] < walk[1]]:
+        raise PhibenchError(f"{where}: a walk goes from its first token up to its last, not {bad[0][0]} to {bad[0][1]}")
     if not suite.metrics:
         raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(CLAIMED)}")
     if not suite.workloads():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from phibench import stats, winners
+from phibench import cliff, stats, winners
 from phibench.metrics import METRICS, TIMED, complete
 from phibench.nouns import Measured, Result, Run, Setup, Workload
 
@@ -82,7 +82,7 @@ def _row(run: Run, results: Sequence[Result], wins: Mapping[tuple[Setup, Workloa
         "launches": len(measured),
         "wins": list(wins.get((setup, first.workload), ())),
         "sampling_s": _sampling_s(measured),
-        "notes": list(dict.fromkeys(note for r in measured for note in r.notes)),
+        "notes": [*dict.fromkeys(note for r in measured for note in r.notes), *cliff.notes(run.suite, measured)],
         "machine": run.machine.slug,
         "suite": run.suite.name,
         "run": run.id,

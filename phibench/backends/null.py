@@ -2,11 +2,15 @@
 
 Options: ``token_us`` (busy time of a token), ``fail`` (how to die; ``open``: before there is a
 session), ``at`` = the repetition (warm-up included) in which it happens.
+
+A cliff to be found: token ``pause_at`` of the sequence takes ``pause_ms`` more; from token ``step_at`` on every token
+takes ``step_percent`` more. ``noise_percent`` is the deviation of a decoded token's time, drawn from ``seed``.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import threading
@@ -38,8 +42,17 @@ LEGAL: dict[str, tuple[str, ...] | range] = {
     "token_us": range(10**9),
     "fail": ("open", "error", "bug", "exit", "segv", "kill", "int", "hang", "oom"),
     "at": range(1, 10**6),
+    "pause_at": range(1 << 40),
+    "pause_ms": range(10**6),
+    "step_at": range(1 << 40),
+    "step_percent": range(10**4),
+    "noise_percent": range(101),
+    "seed": range(1 << 32),
 }
-DEFAULTS = {"threads": "", "token_us": "0", "fail": "", "at": "1"}
+DEFAULTS = {
+    "threads": "", "token_us": "0", "fail": "", "at": "1", "pause_at": "0", "pause_ms": "0",
+    "step_at": "0", "step_percent": "0", "noise_percent": "0", "seed": "0",
+}  # fmt: skip
 
 
 def devices() -> tuple[str, ...]:
@@ -69,18 +82,31 @@ class _NullSession:
         self._token_s = float(options["token_us"]) * 1e-6
         self._fail, self._at = options["fail"], int(options["at"])
         self._begun = 0
+        self._planted = {key: int(options[key]) for key in DEFAULTS if key not in ("threads", "fail")}
+        self._random = random.Random(self._planted["seed"])  # noqa: S311  noise, not secrets
+        self._tokens = 0  # in the KV cache, if there were one
 
     def begin(self, workload: Workload) -> None:
-        del workload
+        self._tokens = workload.depth
         self._begun += 1
         if self._fail and self._begun == self._at:
             _die(self._fail)
 
     def prefill(self, tokens: int) -> None:
+        self._tokens += tokens
         _busy(tokens * self._token_s)
 
     def step(self) -> None:
-        _busy(self._token_s)
+        self._tokens += 1
+        _busy(self._step_s(self._tokens))
+
+    def _step_s(self, token: int) -> float:
+        """Seconds of the token that is ``token``-th in the sequence."""
+        planted = self._planted
+        slower = planted["step_percent"] if 0 < planted["step_at"] <= token else 0
+        noise = self._random.gauss(0, planted["noise_percent"])
+        pause = planted["pause_ms"] * 1e-3 if token == planted["pause_at"] else 0.0
+        return pause + max(0.0, self._token_s * (1 + slower / 100) * (1 + noise / 100))
 
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         del prompt, then
