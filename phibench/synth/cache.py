@@ -1,4 +1,6 @@
-"""The folder of synthetic files: how large it may grow, who may write, and what goes first.
+"""The folders of synthetic files: how large they may grow, who may write, and what goes first.
+
+An entry is a GGUF file in one folder or a whole ONNX folder in the other; limit and lock are common to both.
 
 One process writes at a time (a lock that the system drops when its holder dies), so room is counted once and
 any ``.part`` seen under the lock was left by a killed process.
@@ -26,13 +28,16 @@ def folder() -> Path:
     return files.cache_dir() / "gguf"
 
 
+def onnx_folder() -> Path:
+    return files.cache_dir() / "onnx"
+
+
 def entries() -> tuple[tuple[Path, int, float], ...]:
     """(path, bytes, time of last use in seconds since the epoch), least recently used first."""
     found = []
-    for path in folder().glob("*.gguf"):
+    for path in (*folder().glob("*.gguf"), *onnx_folder().glob("[!.]*")):
         with contextlib.suppress(OSError):  # deleted by another process just now
-            state = path.stat()
-            found.append((path, state.st_size, state.st_mtime))
+            found.append((path, _size(path), path.stat().st_mtime))
     return tuple(sorted(found, key=lambda entry: entry[2]))
 
 
@@ -90,13 +95,14 @@ def only_writer(waiting: Callable[[int], object] | None = None) -> Iterator[None
     """Hold the cache's lock; ``waiting`` hears how many bytes the process before us has written so far."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
+        onnx_folder().mkdir(exist_ok=True)
         lock = (folder() / ".lock").open("ab")
     except OSError as error:
         raise PhibenchError(f"cannot use the cache {folder()}: {error.strerror}; set PHIBENCH_CACHE", FAILED) from None
     with lock:
         while not _try_lock(lock.fileno()):
             if waiting:
-                waiting(sum(_size(path) for path in _parts()))
+                waiting(sum(_written(path) for path in _parts()))
             time.sleep(_POLL_S)
         for path in _parts():
             _delete(path)
@@ -124,12 +130,19 @@ def _try_lock(handle: int) -> bool:
 
 
 def _parts() -> list[Path]:
-    return list(folder().glob(".*.part"))
+    return [*folder().glob(".*.part"), *onnx_folder().glob(".*.part")]
 
 
 def _size(path: Path) -> int:
+    """Bytes of a file, or of the files in a folder. Raises OSError when it is gone."""
+    if path.is_dir():
+        return sum(inner.stat().st_size for inner in path.iterdir())
+    return path.stat().st_size
+
+
+def _written(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return _size(path)
     except OSError:
         return 0
 
@@ -146,9 +159,19 @@ def _free_bytes() -> int:
 def _delete(path: Path) -> bool:
     """False when the system will not let go of it (a file in use on Windows)."""
     try:
-        path.unlink()
+        if path.is_dir():
+            _delete_folder(path)
+        else:
+            path.unlink()
     except FileNotFoundError:
         return True
     except OSError:
         return False
     return True
+
+
+def _delete_folder(path: Path) -> None:
+    """Under the name of what a killed process left, so that half a folder is never taken for a whole one."""
+    if path.suffix != ".part":
+        path = path.rename(path.with_name(f".{path.name}.part"))
+    shutil.rmtree(path)

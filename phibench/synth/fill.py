@@ -58,6 +58,16 @@ FILLINGS: dict[str, Callable[[np.random.Generator, int], NDArray[np.float32]]] =
 }
 
 
+def tiled(pool: memoryview, size: int, start: int) -> Iterator[memoryview]:
+    """``size`` bytes in pieces: the pool from ``start`` on, over and over."""
+    start %= len(pool)
+    while size:
+        piece = pool[start : start + size]
+        yield piece
+        size -= len(piece)
+        start = 0
+
+
 class Filler:
     """Makes the same bytes for the same plan on every machine; holds one pool of 1 to 5 MB per tensor type."""
 
@@ -74,13 +84,7 @@ class Filler:
             return
         pool = self._pool(tensor.type, EMBEDDING_SCALE if tensor.name == "token_embd.weight" else SCALE)
         block_bytes = TYPES[tensor.type].block_bytes
-        start = index * STRIDE * block_bytes % len(pool)
-        left = tensor.bytes
-        while left:
-            piece = pool[start : start + left]
-            yield piece
-            left -= len(piece)
-            start = 0
+        yield from tiled(pool, tensor.bytes, index * STRIDE * block_bytes)
 
     def _drawn(self, tensor: Tensor, index: int) -> NDArray[np.float32]:
         import numpy as np
