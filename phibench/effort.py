@@ -6,20 +6,27 @@ from collections.abc import Sequence
 
 import msgspec
 
-from phibench import anchors, physics, speeds
+from phibench import anchors, catalog, physics, speeds
 from phibench.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
 
 
 def suite_s(
-    setup: Setup, suite: Suite, layers: int | None, machine: Machine, seen: Sequence[anchors.Anchor]
+    setup: Setup,
+    suite: Suite,
+    workloads: Sequence[Workload],
+    layers: int | None,
+    machine: Machine,
+    seen: Sequence[anchors.Anchor],
 ) -> Estimate | None:
-    """Seconds of warm-up and repetitions in all launches; None where no speed is known.
+    """Seconds of depths, warm-up and repetitions of ``workloads`` in all launches; None where no speed is known.
 
-    Opening the model and writing its file come on top: they depend on a disk that nobody has measured yet.
+    A depth is filled once, and at most anew for every repetition: where the KV cache is computed again on the way,
+    that costs a filling too. Opening the model and writing its file come on top: they depend on a disk that nobody
+    has measured yet.
     """
     low = high = 0.0
     parts: list[Estimate] = []
-    for workload in suite.workloads():
+    for workload in workloads:
         once = _once(workload, setup, layers, machine, seen)
         cut = suite.warmup.max_prompt_tokens
         shorter = msgspec.structs.replace(workload, prompt_tokens=min(workload.prompt_tokens, cut or (1 << 40)))
@@ -29,6 +36,13 @@ def suite_s(
         windows = _windows(suite.warmup, warm)
         low += suite.repetitions * once.low + min(windows, 1) * warm.low
         high += suite.repetitions * once.high + windows * warm.high
+        if workload.depth:
+            prompt = Workload(prompt_tokens=workload.depth, new_tokens=0)
+            filling = _once(prompt, setup, layers, machine, seen)
+            if filling is None:
+                return None
+            low += filling.low
+            high += filling.high * (2 * (suite.repetitions + windows) if _recomputes(setup, workload) else 1)
         parts.append(once)
     return Estimate(
         value=(low * high) ** 0.5 * suite.launches,
@@ -37,6 +51,13 @@ def suite_s(
         basis=speeds.worst(*(part.basis for part in parts)),
         because=parts[0].because,
     )
+
+
+def _recomputes(setup: Setup, workload: Workload) -> bool:
+    """Whether the KV cache is lost on the way: LongRoPE factors change; llama.cpp alone keeps those it began with."""
+    shape = catalog.variant(setup.variant).shape
+    original = shape.original_context if shape and shape.longrope else None
+    return original is not None and workload.depth <= original < workload.context and setup.backend != "llama_cpp"
 
 
 def _once(

@@ -270,11 +270,12 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
     seen = anchors.anchors(machine, runs)
     rows = []
     for task in tasks:
-        seconds = effort.suite_s(task.setup, task.suite, task.layers, machine, seen) if task.plan else None
+        able = task.workloads()
+        seconds = effort.suite_s(task.setup, task.suite, able, task.layers, machine, seen) if task.plan else None
         rows.append(
             {
                 "setup": str(task.setup),
-                "tests": ", ".join(str(w) for w in task.suite.workloads()),
+                "tests": ", ".join(str(w) for w in able),
                 "threads": task.threads,
                 "time_low_s": seconds.low if seconds else None,
                 "time_high_s": seconds.high if seconds else None,
@@ -283,15 +284,19 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
                 "memory_bytes": task.need.total_bytes,
                 "memory_free_bytes": machine.limits.free_bytes,
                 "fits": task.objection is None,
-                "reason": task.objection,
+                "reason": task.objection or "; ".join(f"{w}: {why}" for w, why in task.refused) or None,
             }
         )
     return rows
 
 
 def dry_text(rows: list[dict[str, Any]], output: str, width: int | None) -> str:
-    """Dry rows for people in a table, whole for programs."""
-    return tables.text(rows, output, width, _DRY_COLUMNS, "Nothing was started. Opening and writing files come on top.")
+    """Dry rows for people in a table with the reasons below, whole for programs."""
+    said = tables.text(rows, output, width, _DRY_COLUMNS, "Nothing was started. Opening and writing files come on top.")
+    if output != "table":
+        return said
+    reasons = [f"{row['setup']}: {row['reason']}" for row in rows if row["reason"]]
+    return said + "".join(f"{line}\n" for reason in reasons for line in tables.wrap(reason, width))
 
 
 def _time(row: tables.Row) -> str | None:

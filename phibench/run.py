@@ -58,7 +58,12 @@ class Task(Noun, frozen=True, kw_only=True):
     layers: int | None = None
     write_bytes: int = 0  # of a synthetic file that is not in the cache yet
     objection: str | None = None
+    refused: tuple[tuple[Workload, str], ...] = ()  # depths that cannot be measured here where others can, and why
     force: bool = False
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """The tests that can run here, if the setup can at all."""
+        return tuple(w for w in self.suite.workloads() if w not in dict(self.refused))
 
 
 # ------------------------------------------------------------------------------------------------ before
@@ -95,16 +100,17 @@ def prepare(
         variant = catalog.variant(setup.variant)
         fmt = backend.FORMATS[0]
         plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
-        context = max(w.context for w in suite.workloads())
         shape = variant.shape
         assert shape is not None, "a variant with a plan has a shape"
-        _check_context(setup, context, variant.context_tokens)
-        need = backend.need(plan, shape, context, options)
+        needs = {w: backend.need(plan, shape, w.context, options) for w in suite.workloads()}
+        refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
+        firm = [w for w in refused if not w.depth] or (list(refused) if len(refused) == len(needs) else [])
+        largest = max(firm or (w for w in needs if w not in refused), key=lambda w: w.context)
+        need, objection = needs[largest], refused[largest] if firm else None
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
-        objection = None if force else _too_big(setup, need, machine.limits.free_bytes)
         tasks.append(
-            Task(setup=setup, suite=suite, threads=threads, need=need, plan=plan, artifact=real,
-                 layers=layers, write_bytes=write, objection=objection, force=force)
+            Task(setup=setup, suite=suite, threads=threads, need=need, plan=plan, artifact=real, layers=layers,
+                 write_bytes=write, objection=objection, refused=tuple(refused.items()), force=force)
         )  # fmt: skip
     return tuple(tasks)
 
@@ -120,12 +126,18 @@ def _check_device(setup: Setup, backend: backends.Backend) -> None:
         )
 
 
-def _check_context(setup: Setup, context: int, largest: int | None) -> None:
-    if largest is not None and context > largest:
-        raise PhibenchError(
-            f"{setup.variant} has a context of {units.context(largest)} tokens, the suite needs {context}; "
-            "take shorter -p, -n or -d"
-        )
+def _refused(setup: Setup, needs: dict[Workload, Need], longest: int | None, free: int | None) -> dict[Workload, str]:
+    """The tests that cannot run, and why; ``free`` None: memory is no reason.
+
+    Raises PhibenchError where the variant's context is too short for a test without depth, or for all.
+    """
+    long = [w for w in needs if longest is not None and w.context > longest]
+    text = f"{setup.variant} has a context of {units.context(longest or 0)} tokens"
+    if any(not w.depth for w in long) or len(long) == len(needs):
+        most = max(w.context for w in long)
+        raise PhibenchError(f"{text}, the suite needs {most}; take shorter -p, -n or -d")
+    big = {w: why for w, need in needs.items() if free is not None and (why := _too_big(setup, need, free))}
+    return big | {w: f"{text}, the test needs {w.context}" for w in long}
 
 
 def _too_big(setup: Setup, need: Need, free: int) -> str | None:
@@ -265,10 +277,10 @@ def _task(
 ) -> Iterator[Result]:
     """All results of one launch of one setup; never raises for what a worker did."""
 
-    def fail(reason: str, artifact: Artifact | None = None) -> Iterator[Result]:
-        for workload in workloads:
+    def fail(reason: str, which: Sequence[Workload] = workloads) -> Iterator[Result]:
+        for workload in which:
             yield Failed(setup=task.setup, workload=workload, reason=files.scrub(reason), launch=launch,
-                         artifact=artifact, threads=task.threads, at=now())  # fmt: skip
+                         threads=task.threads, at=now())  # fmt: skip
 
     objection = task.objection or (None if task.force else _too_big(task.setup, task.need, limits().free_bytes))
     if objection:
@@ -279,9 +291,13 @@ def _task(
     except PhibenchError as error:
         yield from fail(str(error))
         return
-    job = Job(setup=task.setup, suite=task.suite, workloads=tuple(workloads), artifact=artifact, threads=task.threads)
-    for result in launched.results(job, lambda event: tell(job, launch, event)):
+    able = tuple(w for w in workloads if w in task.workloads())
+    job = Job(setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads)
+    for result in launched.results(job, lambda event: tell(job, launch, event)) if able else ():
         yield msgspec.structs.replace(result, launch=launch)
+    for workload, reason in task.refused:
+        if workload in workloads:
+            yield from fail(reason, (workload,))
 
 
 def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:
