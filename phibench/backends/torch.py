@@ -1,0 +1,272 @@
+"""PyTorch on transformers' Phi classes: the usual stack of whoever loads ``microsoft/Phi-*`` in Python.
+
+Modules and weights are transformers'; the loop over them is ours (``torch_models.loop``), since ``model.generate``
+loses a good part of what memory could give. Without a folder the weights are synthetic and exist in memory only.
+The next token is the argmax of the logits, timed apart (``sampling_s``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phibench import catalog
+from phibench.catalog import hf
+from phibench.catalog.plan_torch import FLOAT_BYTES, dtype_of
+from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Engine, Job, Need, Shape, Workload
+from phibench.units import gb
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from phibench.catalog.plan import Plan
+
+NAME = "torch"
+FORMATS = ("torch",)
+KINDS = ("cpu", "cuda", "rocm", "mps", "xpu")
+MODALITIES = ("text",)
+PACKAGE = "torch"
+EXTRA = "torch"
+RECOMMENDABLE = True
+QUANTIZATION = "bf16"
+LEGAL: dict[str, tuple[str, ...] | range] = {"threads": range(1, 4097), "onednn_decode": ("off", "on")}
+DEFAULTS = {
+    "threads": "",  # physical cores that the process may use
+    "onednn_decode": "off",  # its product of a matrix with one vector reads memory at half speed (docs/torch.md)
+}
+_NAMES = {"rocm": "cuda"}  # what torch calls them
+_TELLING = ("Intel(R) MKL-DNN", "OpenMP", "CPU capability", "CUDA Runtime", "HIP Runtime")  # of torch's build
+_RUNTIME_BYTES = 330 << 20  # Python, numpy, torch and transformers, imported; see docs/torch.md
+
+
+def installed() -> str | None:
+    try:
+        importlib.metadata.version("transformers")
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def devices() -> tuple[str, ...]:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return ()
+    try:
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    return built(text, apple=sys.platform == "darwin")
+
+
+def built(version_py: str, *, apple: bool) -> tuple[str, ...]:
+    """What a wheel was built for, as its ``torch/version.py`` says; Apple's GPU is in every wheel for macOS."""
+    found = dict(re.findall(r"^(cuda|hip|xpu)\b[^=\n]*= *'([^']+)'", version_py, re.MULTILINE))
+    names = {"cuda": "cuda:0", "hip": "rocm:0", "xpu": "xpu:0"}
+    return ("cpu", *(text for key, text in names.items() if key in found), *(("mps",) if apple else ()))
+
+
+def kv_bytes_per_token(shape: Shape, quantization: str) -> int:
+    """K and V of every layer, in the type of the activations; a sliding window frees nothing here."""
+    return 2 * shape.layers * shape.kv_heads * shape.head_dim * FLOAT_BYTES[dtype_of(quantization)]
+
+
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+    """Host memory of the process. torch takes a prompt whole, so the context counts as one prompt.
+
+    Alive at once in the MLP: gate and up, the activated gate, their product, and the stream beside them; on a cpu
+    oneDNN keeps a copy of the matrix at hand in a layout of its own. Compared with real processes in docs/torch.md.
+    """
+    del options
+    kind = FLOAT_BYTES[dtype_of(plan.quantization)]
+    widest = 4 * shape.ffn if shape.architecture == "phi3" else 3 * shape.ffn
+    activations = context * (widest + 3 * shape.hidden) * kind
+    return Need(
+        weights_bytes=plan.weights_bytes,
+        kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * plan.layers / plan.of_layers),
+        compute_bytes=activations + shape.vocab * 4,
+        runtime_bytes=_RUNTIME_BYTES,
+        because=f"weights, KV cache of {context} tokens, activations of a prompt that long",
+    )
+
+
+@contextmanager
+def session(job: Job) -> Iterator[_Session]:
+    with _out_of_memory():
+        yield _Session(job)
+
+
+@contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """torch raises a RuntimeError of its own for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).splitlines()[0]
+        if "not enough memory" in text or "out of memory" in text:
+            raise PhibenchError(f"torch ran out of memory: {text}; use a coarser -q or a shorter context", FAILED) from None
+        raise
+
+
+class _Session:
+    """One model and one sequence; each workload gets a KV cache of its own size."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        from phibench.torch_models import build, loop
+
+        self._torch, self._job = torch, job
+        self._options = {**DEFAULTS, **dict(job.setup.options)}
+        self._device = _device(torch, job.setup.device)
+        torch.set_num_threads(job.threads)
+        with contextlib.suppress(RuntimeError):  # it can be set once, before the first parallel work; told in options
+            torch.set_num_interop_threads(1)
+        path = Path(job.artifact.path) if job.artifact.path else None
+        self._model = build.empty(_config(job, path), job.setup.quantization, self._device.type)
+        if path is None or job.artifact.weights == "synthetic":
+            build.synthetic(self._model, self._device)
+        else:
+            build.load(self._model, path, self._device)
+        self._loop = loop.Loop(self._model, self._device, self._options["onednn_decode"] == "on")
+        self._vocab = self._model.config.vocab_size
+        self._random = torch.Generator().manual_seed(0)
+        self._token = self._ids(1)
+        self._filled = 0
+        self.sampling_s = 0.0
+        self._check_placement()
+
+    def begin(self, workload: Workload) -> None:
+        if workload.batch != 1:
+            raise PhibenchError("the torch backend runs one sequence at a time")
+        self._loop.make_room(workload.context)
+        if not self._loop.keep(workload.depth):
+            self._loop.keep(0)
+            self._loop.feed(self._ids(workload.depth))
+        self._token = self._ids(1)
+        self._check_placement()
+
+    def prefill(self, tokens: int) -> None:
+        self._choose(self._loop.feed(self._ids(tokens)))
+
+    def step(self) -> None:
+        self._choose(self._loop.feed(self._token))
+
+    def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
+        """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""
+        import numpy as np
+
+        self.begin(Workload(prompt_tokens=len(prompt), new_tokens=len(then) + 1))
+        pieces = [list(prompt), *([token] for token in then)]
+        rows = [self._loop.feed(self._torch.tensor(piece)).float().cpu().numpy() for piece in pieces]
+        return np.stack(rows)
+
+    def _ids(self, count: int) -> Any:
+        """Random token ids: equal ones would be alike for attention."""
+        return self._torch.randint(self._vocab, (count,), generator=self._random)
+
+    def _choose(self, logits: Any) -> None:
+        """Wait for the logits, then greedy choice where they are; the id comes to the host."""
+        if self._device.type != "cpu":
+            self._torch.accelerator.synchronize(self._device)
+        start = time.perf_counter()
+        self._token[0] = int(logits.argmax())
+        self.sampling_s += time.perf_counter() - start
+
+    @property
+    def engine(self) -> Engine:
+        torch = self._torch
+        return Engine(
+            name=NAME,
+            version=installed() or "unknown",
+            placement=f"{sum(count for count, _ in self._placed().values())} tensors on {', '.join(self._placed())}",
+            evidence=self._evidence(),
+            options={
+                "onednn_decode": self._options["onednn_decode"],
+                "num_threads": str(torch.get_num_threads()),
+                "interop_threads": str(torch.get_num_interop_threads()),
+                "attention": "sdpa",
+                "dtype": str(self._model.dtype).removeprefix("torch."),
+                "kv_tokens": str(self._loop.cache.shape[3]) if self._loop.cache.numel() else "",
+            },
+            details={
+                "transformers": importlib.metadata.version("transformers"),
+                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+                "onednn": "available" if torch.backends.mkldnn.is_available() else "not in this build",
+            },
+        )
+
+    def _tensors(self) -> Iterator[Any]:
+        yield from self._model.parameters()
+        yield from self._model.buffers()
+        if self._loop.cache.numel():
+            yield self._loop.cache
+
+    def _placed(self) -> dict[str, tuple[int, int]]:
+        """Device -> number and bytes of the tensors that are there."""
+        found: dict[str, tuple[int, int]] = {}
+        for tensor in self._tensors():
+            count, size = found.get(str(tensor.device), (0, 0))
+            found[str(tensor.device)] = count + 1, size + tensor.numel() * tensor.element_size()
+        return found
+
+    def _evidence(self) -> tuple[str, ...]:
+        cache, torch = self._loop.cache, self._torch
+        lines = [f"{count} tensors, {gb(size)}, on {device}" for device, (count, size) in self._placed().items()]
+        if cache.numel():
+            lines.append(f"KV cache {tuple(cache.shape)} {cache.dtype}, {gb(cache.numel() * cache.element_size())}, "
+                         f"on {cache.device}")  # fmt: skip
+        if self._device.type == "cuda":
+            lines.append(f"{torch.cuda.get_device_name(self._device)}: "
+                         f"{gb(torch.cuda.memory_allocated(self._device))} allocated by torch")  # fmt: skip
+        config = (line.strip(" -") for line in torch.__config__.show().splitlines())
+        return (*lines, *(line for line in config if line.startswith(_TELLING)))
+
+    def _check_placement(self) -> None:
+        """A model that lies elsewhere, in part or whole, is never a measurement of the device that was asked for."""
+        elsewhere = {d for d in self._placed() if self._torch.device(d) != self._device}
+        if elsewhere:
+            raise PhibenchError(
+                f"fallback: asked for {self._job.setup.device}, but tensors of the model are on {', '.join(elsewhere)}",
+                FAILED,
+            )
+
+
+def _config(job: Job, path: Path | None) -> dict[str, Any]:
+    """Of the folder, else of the catalog's shape."""
+    from phibench.torch_models import build
+
+    if path is not None:
+        return build.read_config(path)
+    shape = catalog.variant(job.setup.variant).shape
+    if shape is None:
+        raise PhibenchError(f"the shape of {job.setup.variant} is not known, so it has no synthetic weights")
+    return hf.config(shape, job.artifact.layers or shape.layers)
+
+
+def _device(torch: Any, text: str) -> Any:
+    """torch's device for a setup's; PhibenchError "fallback: ..." when this build or machine has none."""
+    kind, _, index = text.partition(":")
+    if kind not in KINDS:
+        raise PhibenchError(f"torch has no device '{kind}'; there are: {', '.join(KINDS)}")
+    if kind == "cpu":
+        return torch.device("cpu")
+    name = _NAMES.get(kind, kind)
+    available = getattr(torch, name).is_available() if name != "mps" else torch.backends.mps.is_available()
+    right_build = bool(getattr(torch.version, "hip", None)) == (kind == "rocm") if name == "cuda" else True
+    if not (available and right_build):
+        raise PhibenchError(
+            f"fallback: asked for {text}, but torch {torch.__version__} finds no such device; "
+            "is it there, and is this the build of torch for it?",
+            FAILED,
+        )
+    return torch.device(name, int(index or 0))
