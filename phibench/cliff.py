@@ -102,8 +102,9 @@ def gaps(tokens: int, arrivals: Sequence[Sequence[float]]) -> Gaps:
     """
     import numpy as np
 
-    kept = [np.diff(np.asarray(a, float), prepend=0.0) for a in arrivals if len(a) == tokens <= MOST_TOKENS]
-    good = [g for g in kept if np.isfinite(g).all() and (g >= 0).all()]
+    kept = [np.asarray(a, float) for a in arrivals if len(a) == tokens <= MOST_TOKENS]
+    made = [np.diff(a, prepend=0.0) for a in kept if np.isfinite(a).all()]
+    good = [g for g in made if (g >= 0).all()]
     return np.asarray(np.maximum(np.array(good).reshape(len(good), tokens), _CLOCK_S))
 
 
@@ -182,11 +183,13 @@ def _common(scores: Gaps) -> int | None:
     twice = np.concatenate((rows, rows), axis=1)
     turns = np.random.default_rng(0).integers(0, size, (_TURNS, len(rows)))
     highest = total[place] - 1e-9
-    as_high = 0
+    as_high = 1
     for drawn in turns:
         turned = [row[turn : turn + size] for row, turn in zip(twice, drawn, strict=True)]
         as_high += bool(np.sum(turned, axis=0).max() >= highest)
-    return place if (1 + as_high) / (1 + _TURNS) <= ALPHA else None
+        if as_high > ALPHA * (1 + _TURNS):
+            return None
+    return place
 
 
 def _surprise(row: Gaps) -> Gaps:
