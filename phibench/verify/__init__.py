@@ -1,0 +1,6 @@
+"""The same-answer gate: do backends and precisions answer alike?
+
+With small seeded models, written with the same weights in every format: each answer is held against torch in float32
+on the dequantized weights of that very file, so what remains is the engine's arithmetic, and that has narrow limits.
+With a user's files: against each other, where the loss of quantization is part of the distance.
+"""

@@ -1,0 +1,188 @@
+"""Small models through every backend and precision: is it the same answer as torch float32 on the same weights?"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from phibench import backends, catalog
+from phibench.catalog.hf import Factors
+from phibench.errors import PhibenchError, unknown
+from phibench.nouns import Artifact, Engine, Job, Noun, Setup, Variant
+from phibench.probe import limits as machine
+from phibench.verify import ask, child, judge, reference, small, stored
+from phibench.verify.small import Model, Prompt
+
+VARIANTS = ("phi-4-mini-instruct", "phi-2")  # grouped heads, partial rotary, LongRoPE, tied; biases, parallel block
+QUANTIZATIONS = {
+    "gguf": ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"),
+    "onnx": ("fp32", "fp16", "int8", "int4", "int4-acc0"),
+    "torch": ("fp32", "bf16", "fp16", "int8", "int4"),
+}
+_REFERENCE = "torch"
+
+
+class Outcome(Noun, frozen=True, kw_only=True):
+    """What was found of one setup. ``weights_error``: the worst block's, relative; None without a source to compare."""
+
+    setup: Setup
+    verdict: str  # same, differs, failed, not installed
+    reason: str = ""
+    distance: judge.Distance | None = None
+    limit: judge.Limit | None = None
+    weights_error: float | None = None
+
+
+class Case(NamedTuple):
+    """A file to be judged: the model that it should hold, and the setup that opens it."""
+
+    model: Model
+    setup: Setup
+    path: Path
+
+    @property
+    def format(self) -> str:
+        return backends.load(self.setup.backend).FORMATS[0]
+
+
+Tell = Callable[[Outcome], None]
+Write = Callable[[Any, Model, str, Path], Path]  # format's module, model, quantization, folder
+
+
+def setups(
+    variants: Sequence[str], names: Sequence[str] | None, quantizations: Sequence[str] | None, device: str
+) -> tuple[list[Setup], list[Outcome]]:
+    """What to compare, and what cannot be because its backend is not installed.
+
+    Raises PhibenchError (exit 2): a backend asked for by name is not installed; a quantization is nobody's.
+    """
+    found, absent = [], []
+    wanted = [backends.require(name) for name in names] if names else _with_files()
+    formats = [module.FORMATS[0] for module in wanted if module.FORMATS]
+    if not formats:
+        raise PhibenchError(f"{', '.join(names or ())} opens no files, so there is no answer to verify")
+    mine = {fmt: _quantizations(fmt, quantizations) for fmt in formats}
+    if quantizations and (nobodys := [q for q in quantizations if not any(_known(q, fmt) for fmt in formats)]):
+        raise unknown("quantization", nobodys[0], [q for f in formats for q in QUANTIZATIONS[f]], "see docs/verify.md")
+    for variant in variants:
+        for module in wanted:
+            for quantization in mine.get(module.FORMATS[0], ()) if module.FORMATS else ():
+                setup = Setup(variant=variant, quantization=quantization, backend=module.NAME, device=device)
+                if module.installed() is None:
+                    reason = f"pip install 'phibench[{module.EXTRA}]'"
+                    absent.append(Outcome(setup=setup, verdict="not installed", reason=reason))
+                    break
+                found.append(setup)
+    return found, absent
+
+
+def _with_files() -> list[backends.Backend]:
+    return [module for name in backends.names() if (module := backends.load(name)).FORMATS]
+
+
+def _known(name: str, fmt: str) -> str | None:
+    try:
+        return catalog.quantization(name, fmt).id
+    except PhibenchError:
+        return None
+
+
+def _quantizations(fmt: str, asked: Sequence[str] | None) -> tuple[str, ...]:
+    if asked is None:
+        return QUANTIZATIONS[fmt]
+    return tuple(dict.fromkeys(known for name in asked if (known := _known(name, fmt))))
+
+
+def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
+    """The outcome of every setup, told as it is known. Raises PhibenchError when there is no reference."""
+    backends.require(_REFERENCE)
+    found = []
+    for variant in dict.fromkeys(setup.variant for setup in wanted):
+        of_it = catalog.variant(variant)
+        for outcome in outcomes(of_it, [s for s in wanted if s.variant == variant], seed):
+            tell(outcome)
+            found.append(outcome)
+    return found
+
+
+def outcomes(
+    variant: Variant, wanted: Sequence[Setup], seed: int, *, write: Write | None = None, program: str = child.__name__
+) -> Iterator[Outcome]:
+    """Outcomes of one variant's setups; ``write`` and ``program`` plant faults (``faults``)."""
+    for case, prompts, reply in answers(variant, wanted, seed, write=write, program=program):
+        if reply.engine is None:
+            yield Outcome(setup=case.setup, verdict="failed", reason=reply.reason)
+            continue
+        allowed = judge.limit(case.model.shape.architecture, case.format, case.setup.quantization)
+        checked, distance = measure(case, prompts, reply, allowed.weights)
+        reasons = [_of_weights(checked, allowed), judge.objection(distance, allowed, prompts, _original(case.model))]
+        why = "; ".join(filter(None, reasons))
+        yield Outcome(
+            setup=case.setup, verdict="differs" if why else "same", reason=why,
+            distance=distance, limit=allowed, weights_error=checked.error,
+        )  # fmt: skip
+
+
+def answers(
+    variant: Variant, wanted: Sequence[Setup], seed: int, *, write: Write | None = None, program: str = child.__name__
+) -> Iterator[tuple[Case, tuple[Prompt, ...], ask.Reply]]:
+    """Every setup's file and what its engine answers; the file lasts until the next one is asked for."""
+    model = small.model(variant, seed)
+    prompts = small.prompts(model.shape.vocab, seed)
+    threads = machine.limits().threads
+    for backend in dict.fromkeys(setup.backend for setup in wanted):
+        with tempfile.TemporaryDirectory(prefix="phibench-verify-") as folder:
+            cases = [_case(model, setup, Path(folder), write) for setup in wanted if setup.backend == backend]
+            questions = [child.Question(job=_job(case, threads), prompts=prompts) for case in cases]
+            for case, reply in zip(cases, ask.ask(questions, program=program), strict=True):
+                yield case, prompts, reply
+
+
+def measure(
+    case: Case, prompts: Sequence[Prompt], reply: ask.Reply, weights_limit: float
+) -> tuple[stored.Check, judge.Distance]:
+    """How far the file's weights are from the source, and the answer from the reference on those weights."""
+    model, kind = case.model, _format(case.format)
+    checked = stored.check(model, kind.stored(model, case.setup.quantization, case.path), weights_limit)
+    assert reply.engine is not None
+    meant = reference.logits(model.shape, checked.weights, _factors(model, reply.engine), prompts)
+    return checked, judge.distance(meant, reply.logits)
+
+
+def _case(model: Model, setup: Setup, folder: Path, write: Write | None) -> Case:
+    kind = _format(backends.load(setup.backend).FORMATS[0])
+    path = write(kind, model, setup.quantization, folder) if write else kind.write(model, setup.quantization, folder)
+    return Case(model, setup, path)
+
+
+def _format(name: str) -> Any:
+    """The module that writes and reads the small models of a format."""
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def _job(case: Case, threads: int) -> Job:
+    artifact = Artifact(path=str(case.path), bytes=files.size(case.path), weights="real")
+    return Job(setup=case.setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=threads)
+
+
+def _factors(model: Model, engine: Engine) -> Factors | None:
+    """LongRoPE's factors as this engine uses them: llama.cpp chooses by the configured context, others by length."""
+    context = engine.options.get("n_ctx", "")
+    if model.rope is None or not context.isdigit():
+        return model.rope
+    chosen = model.rope[int(context) > small.ORIGINAL_CONTEXT]
+    return chosen, chosen
+
+
+def _original(model: Model) -> int | None:
+    return small.ORIGINAL_CONTEXT if model.rope else None
+
+
+def _of_weights(checked: stored.Check, allowed: judge.Limit) -> str | None:
+    if checked.error <= allowed.weights:
+        return None
+    off = "missing" if checked.error == float("inf") else f"off by {checked.error:.0%} in one block"
+    return f"{checked.worst} in the file is {off}, limit {allowed.weights:.1%}; look at its scale, order and place"

@@ -1,0 +1,53 @@
+"""What a model should answer: transformers' own model in float32, the whole sequence in one pass.
+
+One pass and no cache: so a backend that loses a position between prompt and first step has nobody to agree with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from phibench.catalog import hf
+from phibench.catalog.hf import Factors
+from phibench.nouns import Shape
+from phibench.verify.small import Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from phibench.verify.small import Weights
+
+
+def logits(
+    shape: Shape, weights: Weights, rope: Factors | None, prompts: Sequence[Prompt]
+) -> list[NDArray[np.float32]]:
+    """For every prompt shape (1 + len(then), vocab): after the prompt, and after each token of ``then``.
+
+    ``weights`` are of an untied model. ``rope``: LongRoPE's factors, which transformers chooses by the length.
+    """
+    import torch
+
+    model = _model(shape, rope)
+    model.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
+    found = []
+    for prompt in prompts:
+        with torch.inference_mode():
+            answer = model(torch.tensor([[*prompt.tokens, *prompt.then]]), use_cache=False).logits[0]
+        found.append(answer[len(prompt.tokens) - 1 :].float().numpy())
+    return found
+
+
+def _model(shape: Shape, rope: Factors | None) -> Any:
+    """An untied model in float32 with eager attention; its weights are yet to come."""
+    import torch
+    from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    told = hf.config(shape, shape.layers, rope) | {"tie_word_embeddings": False}
+    kinds = {"phi2": (PhiConfig, PhiForCausalLM), "phi3": (Phi3Config, Phi3ForCausalLM)}
+    config, kind = kinds[shape.architecture]
+    made = kind._from_config(config(**told), dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
+    return made.eval()

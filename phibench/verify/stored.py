@@ -1,0 +1,73 @@
+"""Are the weights in a file those that were to be written? Dequantized, each block must be near its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from phibench.verify.small import Model, Stored
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from phibench.verify.small import Weights
+
+BLOCK = 32  # weights whose error is judged together: the smallest block with a scale of its own in any format
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+class Check(NamedTuple):
+    """``weights``: of an untied model, for the reference; ``error``: the worst block's, of the tensor ``worst``."""
+
+    weights: Weights
+    error: float
+    worst: str
+
+
+def check(model: Model, found: Iterable[Stored], limit: float) -> Check:
+    """The file's weights, where they are within ``limit`` of the source; else the source's own.
+
+    So a damaged tensor shows twice: here by its name, and in the answers as the engine's distance from what was meant.
+    """
+    import numpy as np
+
+    source = model.source
+    source.setdefault(_HEAD, source[_EMBEDDING])
+    weights, seen, worst = dict(source), set[str](), (0.0, "")
+    for one in found:
+        meant = np.concatenate([source[name][rows] for name, rows in one.places])
+        seen |= {name for name, _ in one.places}
+        error = block_error(meant, one.values)
+        worst = max(worst, (error, one.name))
+        if error <= limit:
+            _put(weights, one)
+    missing = sorted(model.weights.keys() - seen - ({_HEAD, _EMBEDDING} if model.shape.tied else set()))
+    if missing:
+        worst = (float("inf"), missing[0])
+    for absent, other in ((_HEAD, _EMBEDDING), (_EMBEDDING, _HEAD)):
+        if absent not in seen:
+            weights[absent] = weights[other]
+    return Check({name: weights[name] for name in {**model.weights, _HEAD: None}}, *worst)
+
+
+def block_error(meant: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """The largest error of a block, relative to the block: root mean squares of BLOCK neighbours in a row."""
+    import numpy as np
+
+    if meant.shape != found.shape:
+        return float("inf")
+    size = BLOCK if meant.shape[-1] % BLOCK == 0 else meant.shape[-1]
+    off, of = (np.square(np.float64(x)).reshape(-1, size).mean(1) for x in (found - meant, meant))
+    return float(np.sqrt(off / of).max())
+
+
+def _put(weights: Weights, one: Stored) -> None:
+    """Rows of a tensor to their places; a source is copied before it is changed."""
+    done = 0
+    for name, rows in one.places:
+        values = weights[name].copy()
+        count = len(values[rows])
+        values[rows] = one.values[done : done + count]
+        weights[name] = values
+        done += count
