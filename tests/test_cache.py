@@ -29,6 +29,16 @@ def fill(sizes: dict[str, int]) -> dict[str, Path]:
     return paths
 
 
+def fill_folder(name: str, size: int, used: float) -> Path:
+    """An ONNX folder of so many bytes in two files."""
+    path = cache.onnx_folder() / name
+    path.mkdir(parents=True)
+    (path / "model.onnx").write_bytes(bytes(1))
+    (path / "model.onnx.data").write_bytes(bytes(size - 1))
+    os.utime(path, (used, used))
+    return path
+
+
 def names() -> list[str]:
     return [path.stem for path, _, _ in cache.entries()]
 
@@ -51,6 +61,57 @@ def test_entries_are_least_recently_used_first(disk: object) -> None:
     cache.touch(paths["a"])
     assert names() == ["b", "c", "a"]
     cache.touch(Path("gone"))  # nothing to mark, nothing said
+
+
+def test_folders_are_entries_beside_files(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    """One limit, one order of use, one lock for both."""
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "1000")
+    fill({"a": 100, "b": 100})
+    folder = fill_folder("phi-int4", 300, 1_000.5)
+    assert [(path.stem, size) for path, size, _ in cache.entries()] == [("a", 100), ("phi-int4", 300), ("b", 100)]
+    assert cache.room_bytes() == 1000
+    cache.make_room(600)
+    assert names() == ["phi-int4", "b"]
+    cache.touch(folder)
+    assert names() == ["b", "phi-int4"]
+    cache.make_room(800, replacing=folder)
+    assert names() == ["b"]
+    assert not folder.exists()
+    fill_folder("phi-int8", 50, 2_000)
+    assert cache.clear() == 150
+    assert list(cache.onnx_folder().iterdir()) == []
+
+
+def test_half_a_folder_is_what_a_killed_process_left(disk: object) -> None:
+    part = fill_folder(".phi-int4.1234.part", 77, 1_000)
+    heard: list[int] = []
+
+    def second(done: int) -> None:
+        heard.append(done)
+        raise InterruptedError
+
+    assert cache.entries() == ()
+    with cache.only_writer():
+        assert not part.exists()
+        fill_folder(".phi-int8.1234.part", 78, 1_000)
+        with pytest.raises(InterruptedError), cache.only_writer(second):
+            pass
+    assert heard == [78]
+
+
+def test_a_folder_that_cannot_be_deleted_whole_is_gone_by_name(monkeypatch: pytest.MonkeyPatch, disk: object) -> None:
+    """Killed while it deletes: what is left is no entry."""
+    folder = fill_folder("phi-int4", 300, 1_000)
+
+    def killed(path: Path) -> None:
+        (path / "model.onnx").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.clear()
+    assert cache.entries() == ()
+    assert not folder.exists()
 
 
 def test_clear_frees_everything(disk: object) -> None:

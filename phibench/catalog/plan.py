@@ -15,7 +15,8 @@ from phibench.errors import PhibenchError
 from phibench.nouns import Noun, Variant
 
 FORMATS = ("gguf", "onnx", "torch")
-_CONSTANTS = ("rope_factors", "cos_cache", "sin_cache")  # in files, not learnt
+_TABLES = ("cos_cache", "sin_cache")  # a token reads one row
+_CONSTANTS = ("rope_factors", *_TABLES)  # in files, not learnt
 
 
 class Plan(Noun, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ class Plan(Noun, frozen=True, kw_only=True):
 
     def share(self, tensor: Tensor) -> float:
         """The part of a tensor that one decode step reads."""
-        if tensor.name == self.embedding and not self.tied:
+        if (tensor.name == self.embedding and not self.tied) or tensor.name.startswith(_TABLES):
             return 0.0
         return self.experts_share if "_exps." in tensor.name else 1.0
 

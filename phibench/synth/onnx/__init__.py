@@ -60,7 +60,7 @@ def write(
     rope: hf.Factors | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write a plan to ``folder``: under a temporary name first, in constant memory (under 300 MB).
+    """Write a plan to ``folder``: under a temporary name first, in constant memory (under 400 MB).
 
     ``weights`` maps a Hugging Face tensor name to its values, shape (out, in), which are really quantized; without
     it, noise. ``rope``: the factors of LongRoPE, else those of ``catalog.hf``. Raises PhibenchError (exit 1) when
@@ -127,11 +127,20 @@ def _pour(
 
 def _model(wanted: Plan, rope: hf.Factors | None, synthetic: bool) -> bytes:
     """``model.onnx``: the graph, where each weight lies, and padding up to the planned size."""
-    from onnx import TensorProto, helper
+    from onnx import helper
 
     from phibench.synth.onnx import graph
 
-    model = graph.model(wanted, lambda name: contents.table(wanted, name, rope))
+    model = with_places(wanted, graph.model(wanted, lambda name: contents.table(wanted, name, rope)))
+    told = {"phibench.synthetic": str(synthetic).lower(), "phibench.variant": wanted.variant, _PADDING: ""}
+    helper.set_model_props(model, told)
+    return _padded(model, plan_onnx.graph_bytes(wanted))
+
+
+def with_places(wanted: Plan, model: ModelProto) -> ModelProto:
+    """The model, told where in ``model.onnx.data`` each of its weights lies."""
+    from onnx import TensorProto
+
     types = {"uint8": TensorProto.UINT8, "float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT}
     offset = 0
     for tensor in wanted.tensors:
@@ -142,21 +151,21 @@ def _model(wanted: Plan, rope: hf.Factors | None, synthetic: bool) -> bytes:
                 one.external_data.add(key=key, value=str(value))
             model.graph.initializer.append(one)
             offset += part.bytes
-    told = {"phibench.synthetic": str(synthetic).lower(), "phibench.variant": wanted.variant}
-    told |= {"phibench.quantization": wanted.quantization, "phibench.layers": str(wanted.layers), _PADDING: ""}
-    helper.set_model_props(model, told)
-    return _padded(model, plan_onnx.graph_bytes(wanted))
+    return model
 
 
 def _padded(model: ModelProto, size: int) -> bytes:
-    """Serialized, with spaces in its last property up to ``size`` bytes."""
+    """Serialized in ``size`` bytes, with spaces in its last property.
+
+    A length is a number of 1 to 5 bytes before the text; with at least 16384 spaces it has 3 bytes, always.
+    """
     padding = model.metadata_props[-1]
     assert padding.key == _PADDING
-    # lengths of the text, of its entry and of the entry in the model: each number grows by 1 byte at 128, 16384, ...
-    for _ in range(4):
-        padding.value = " " * (len(padding.value) + size - model.ByteSize())
+    padding.value = " " * plan_onnx.PADDING_BYTES
+    missing = size - model.ByteSize()
+    assert missing >= 0, f"the graph takes {-missing} bytes more than planned"
+    padding.value += " " * missing
     content: bytes = model.SerializeToString()
-    assert len(content) == size, f"{len(content)} bytes, not {size}"
     return content
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Table = Callable[[str], NDArray[np.generic]]  # "cos_cache_small": rows by position
 
 _IR_VERSION, _OPSET = 10, 22
+_PHI2_EPSILON = 1e-6  # the builder does not read layer_norm_eps, which is 1e-5
 _OUTPUT = "{}/output_0"
 _RESIDUAL = "{}/output_3"  # SkipLayerNormalization hands on the sum, too
 
@@ -89,9 +90,15 @@ def _embedding(nodes: Nodes, plan: Plan, shape: Shape) -> str:
     if plan_onnx.QUANTIZATIONS[plan.quantization][0] == "int4":
         rows = nodes.integers([shape.vocab, shape.hidden // 2])
         packed = nodes.add("Reshape", f"{name}/Reshape", f"{head}_Q4", rows)
-        sizes = {"bits": 4, "block_size": plan_onnx.BLOCK, "gather_axis": 0, "quantize_axis": 1}
-        lookup = f"{name}/GatherBlockQuantized"
-        return nodes.add("GatherBlockQuantized", lookup, packed, "input_ids", f"{head}_scales", **sizes)
+        return nodes.add(
+            "GatherBlockQuantized",
+            f"{name}/GatherBlockQuantized",
+            *(packed, "input_ids", f"{head}_scales"),
+            bits=4,
+            block_size=plan_onnx.BLOCK,
+            gather_axis=0,
+            quantize_axis=1,
+        )
     rows = nodes.add("Transpose", f"{name}/Transpose", head, perm=[1, 0])
     return nodes.add("Gather", f"{name}/Gather", rows, "input_ids")
 
@@ -174,15 +181,16 @@ def _product(nodes: Nodes, plan: Plan, name: str, value: str) -> str:
 def _norm(nodes: Nodes, shape: Shape, name: str, values: tuple[str, ...], keep: bool = True) -> str:
     """The norm of one value, or of the sum of two, which it hands on when asked to ``keep`` it."""
     phi2, weight = shape.architecture == "phi2", _weight(name)
+    epsilon = _PHI2_EPSILON if phi2 else shape.norm_eps
     operator = "LayerNormalization" if phi2 else "SimplifiedLayerNormalization"
     learnt = [f"{weight}.weight", f"{weight}.bias"] if phi2 else [f"{weight}.weight"]
     first = _OUTPUT.format(name)
     if len(values) == 1:
-        attributes = {"epsilon": shape.norm_eps, "axis": -1, "stash_type": 1}
-        return nodes.add(operator, f"{name}/LayerNorm", *values, *learnt, outputs=(first,), **attributes)
+        node = f"{name}/LayerNorm"
+        return nodes.add(operator, node, *values, *learnt, outputs=(first,), epsilon=epsilon, axis=-1, stash_type=1)
     outputs = (first, "", "", _RESIDUAL.format(name)) if keep else (first,)
     skip = f"{name}/SkipLayerNorm"
-    return nodes.add(f"Skip{operator}", skip, *values, *learnt, outputs=outputs, epsilon=shape.norm_eps)
+    return nodes.add(f"Skip{operator}", skip, *values, *learnt, outputs=outputs, epsilon=epsilon)
 
 
 def _weight(name: str) -> str:
