@@ -15,6 +15,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import re
 import tempfile
 from collections import Counter
@@ -57,13 +58,13 @@ class Provider(NamedTuple):
     full: str
     library: str  # glob
     options: tuple[tuple[str, str], ...] = ()
-    index: str = ""  # the option that picks one of several devices
+    pick: str = ""  # the option that says which of several devices
 
 
 PROVIDERS: dict[str, tuple[Provider, ...]] = {  # kind of device -> what can reach it; the first that is here does
     "cpu": (),
-    "cuda": (Provider("cuda", "CUDAExecutionProvider", "*onnxruntime_providers_cuda*", index="device_id"),),
-    "dml": (Provider("DML", "DmlExecutionProvider", "DirectML.dll", index="device_index"),),
+    "cuda": (Provider("cuda", "CUDAExecutionProvider", "*onnxruntime_providers_cuda*", pick="device_id"),),
+    "dml": (Provider("DML", "DmlExecutionProvider", "DirectML.dll", pick="device_index"),),
     "xpu": (Provider("OpenVINO", "OpenVINOExecutionProvider", "*providers_openvino*", (("device_type", "GPU"),)),),
     "npu": (
         Provider("OpenVINO", "OpenVINOExecutionProvider", "*providers_openvino*", (("device_type", "NPU"),)),
@@ -84,6 +85,11 @@ _DISTRIBUTIONS = {
 _ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializePhi3RopeThreshold
 _CPU = "CPUExecutionProvider"
 _HEAVY = re.compile(r"MatMul|Gemm|Fused|_")  # matrix products, and what a provider compiled into one node
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of an element, without scales
+# Bytes that ONNX Runtime packs for a byte of the file (weights, scale and sum of each block of 32): read from processes
+_PACKED = {"int4": 24 / 20, "int8": 40 / 36}
+_FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once, read from processes (docs/memory.md)
+_RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries, resident before a model is opened; see docs
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_PROFILE_BYTES = 64 << 20  # one run of the largest Phi has some 500 nodes, 600 bytes each
 
@@ -128,7 +134,50 @@ def _folders() -> Iterator[Path]:
 
 
 def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
-    raise NotImplementedError
+    """Host memory of the process on a cpu, without file pages that the system can drop.
+
+    Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels, with a sum per
+    block for activations in int8. Room for ``max_length`` tokens is made at once where past and present share it; where
+    they do not, both exist for a moment. A prompt is computed whole, with logits of all its tokens where the graph
+    keeps them: up to the whole context, unless ``chunk_size`` cuts it. Checked against real processes (docs/memory.md).
+    """
+    options = {**DEFAULTS, **options}
+    prompt = min(context, int(options["chunk_size"] or context))
+    shared = plan.facts.get("kv_buffer", "grown" if plan.facts["kv_type"] == "fp16" else "shared") == "shared"
+    per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * _BYTES[plan.facts["kv_type"]]
+    kv = per_token * (context + 1) * plan.layers / plan.of_layers
+    weights, passing = _weights(plan)
+    logits = (prompt if plan.facts["logits"] == "all" else 1) * shape.vocab * 4
+    projected = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    states = prompt * 4 * (3 * shape.hidden + _FFN_STATES[shape.architecture] * shape.ffn + 2 * projected)
+    return Need(
+        weights_bytes=weights,
+        kv_bytes=round(kv if shared else 2 * kv),
+        compute_bytes=max(logits + states, passing),
+        runtime_bytes=_RUNTIME_BYTES,
+        because=f"packed weights, KV cache of {context + 1} tokens in {plan.facts['kv_type']}, "
+        f"{'logits' if plan.facts['logits'] == 'all' else 'states'} of {prompt} tokens",
+    )
+
+
+def _weights(plan: Plan) -> tuple[int, int]:
+    """(bytes that stay in memory, bytes that only opening needs).
+
+    The tables of LongRoPE are constants in the branches of an If: two copies stay, two more exist while it is opened.
+    An embedding that is the head too is reshaped for the lookup: one more copy, of a quantized one without its scales.
+    """
+    stay = passing = 0
+    for tensor in plan.tensors:
+        if tensor.name.endswith(("_cache_small", "_cache_large")):
+            stay += 2 * tensor.bytes
+            passing += 2 * tensor.bytes
+        elif tensor.name == plan.embedding and not plan.tied:
+            continue  # rows are read from the mapped file
+        elif len(tensor.shape) > 1:
+            stay += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
+            if tensor.name == plan.head and plan.tied:
+                stay += round(math.prod(tensor.shape) * _BYTES[tensor.type])
+    return stay, passing
 
 
 @contextmanager
@@ -187,8 +236,8 @@ class _Session:
             config.append_provider(provider.name)
             for key, value in provider.options:
                 config.set_provider_option(provider.name, key, value)
-            if provider.index and index:
-                config.set_provider_option(provider.name, provider.index, index)
+            if provider.pick and index:
+                config.set_provider_option(provider.name, provider.pick, index)
         return config
 
     def _make(self, size: int) -> Any:

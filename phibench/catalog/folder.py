@@ -1,0 +1,223 @@
+"""Which Phi, quantization and format a folder on disk is: a package of onnxruntime-genai, or one of Hugging Face.
+
+The folder is from anywhere: nothing in it is trusted, no weight is read, and pickles are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from phibench import catalog, files
+from phibench.catalog import plan as plans
+from phibench.catalog.ggml import Tensor
+from phibench.catalog.plan import Plan
+from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Artifact, Noun, Variant
+
+MAX_JSON_BYTES = 16 << 20  # far above any Phi's configuration or index of shards
+MAX_COUNT = 1 << 40  # of anything that a configuration counts
+ONNX, HUGGING_FACE = "genai_config.json", "config.json"
+_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+Numbers = dict[str, int | None]  # fields of Shape that tell variants apart; None where the folder does not say
+
+
+class Recognised(Noun, frozen=True, kw_only=True):
+    """A folder with a name. ``plan`` has the folder's own tensors and facts."""
+
+    variant: str
+    quantization: str
+    format: str  # "onnx" or "torch"
+    plan: Plan
+    artifact: Artifact
+    notes: tuple[str, ...] = ()
+
+
+class Content(Noun, frozen=True, kw_only=True):
+    """What one kind of folder says of itself; ``told``: the variant that a synthetic one names."""
+
+    format: str
+    quantization: str
+    architecture: str
+    numbers: Numbers
+    longrope: bool
+    tensors: tuple[Tensor, ...]
+    embedding: str
+    head: str
+    bytes: int
+    facts: dict[str, str]
+    names: tuple[str, ...] = ()
+    told: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def recognise(path: Path) -> Recognised:
+    """Variant and quantization of a folder with a Phi in it.
+
+    Raises PhibenchError: exit 2 when it is no such folder or no Phi, exit 1 when it cannot be read or is cut off.
+    """
+    content = _content(path)
+    variant, notes = _variant(path, content)
+    assert variant.shape is not None
+    layers = content.numbers["layers"]
+    planned = plans.plan(variant, content.quantization, layers, content.format)
+    plan = msgspec.structs.replace(
+        planned, tensors=content.tensors, embedding=content.embedding, head=content.head, file_bytes=content.bytes,
+        tokenizer_bytes=0, facts={**planned.facts, **content.facts},
+    )  # fmt: skip
+    artifact = Artifact(
+        path=str(path),
+        bytes=content.bytes,
+        weights="synthetic" if content.told else "real",
+        layers=layers if layers != variant.shape.layers else None,
+        tensor_types=plan.histogram,
+        parameters=plan.parameters,
+        facts=plan.facts,
+    )
+    return Recognised(
+        variant=variant.id,
+        quantization=content.quantization,
+        format=content.format,
+        plan=plan,
+        artifact=artifact,
+        notes=(*content.notes, *notes),
+    )
+
+
+def _content(path: Path) -> Content:
+    from phibench.catalog import folder_hf, folder_onnx
+
+    try:
+        if (path / ONNX).is_file():
+            return folder_onnx.read(path)
+        if (path / HUGGING_FACE).is_file():
+            if not any(path.glob("*.safetensors")) and any(next(path.glob(p), None) for p in _PICKLES):
+                raise PhibenchError(
+                    f"{path} holds its weights as pickles, which can run any code when they are opened; "
+                    "take the model's safetensors files"
+                )
+            return folder_hf.read(path)
+    except OSError as error:
+        raise PhibenchError(f"cannot read {error.filename or path}: {error.strerror or error}", FAILED) from None
+    if not path.exists():
+        raise PhibenchError(f"there is no folder {path}")
+    if not path.is_dir():
+        raise PhibenchError(
+            f"{path} is no folder; phibench opens .gguf files and folders with {ONNX} or {HUGGING_FACE}"
+        )
+    below = next((found for depth in ("*", "*/*") for found in path.glob(f"{depth}/{ONNX}")), None)
+    hint = f"; did you mean {below.parent}?" if below else ""
+    raise PhibenchError(f"{path} has neither {ONNX} (ONNX) nor {HUGGING_FACE} (Hugging Face){hint}")
+
+
+def _variant(path: Path, content: Content) -> tuple[Variant, tuple[str, ...]]:
+    """The variant with this shape; where several have it, the one that the folder's names mean."""
+    if content.told is not None:
+        variant = catalog.variant(content.told)
+        if not _fits(variant, content, synthetic=True):
+            raise PhibenchError(f"{path} says that it is a synthetic {variant.id}, but has another shape")
+        return variant, ()
+    fitting = [v for v in catalog.variants() if _fits(v, content)]
+    if not fitting:
+        said = ", ".join(f"{key} {value}" for key, value in content.numbers.items() if value is not None)
+        raise PhibenchError(f"{path} has the shape of no Phi that phibench knows ({said}); see phibench models")
+    for good in (_same_rope, _same_context):
+        fitting = [v for v in fitting if good(v, content)] or fitting
+    if len(fitting) == 1:
+        return fitting[0], ()
+    texts = [_key(text) for text in (*content.names, str(path.resolve()))]
+    named = [(len(key), v) for v in fitting for key in _keys(v) if any(key in text for text in texts)]
+    if named:
+        return max(named, key=lambda pair: pair[0])[1], ()
+    others = ", ".join(v.id for v in fitting[1:])
+    note = f"its shape is also that of {others}, and no name decides: taken for {fitting[0].id}"
+    return fitting[0], (note,)
+
+
+def _fits(variant: Variant, content: Content, *, synthetic: bool = False) -> bool:
+    """Every number that decides bytes and speed; a synthetic folder may be a slice."""
+    shape = variant.shape
+    if shape is None or shape.architecture != content.architecture or plans.objection(variant, content.format):
+        return False
+    numbers = {key: value for key, value in content.numbers.items() if key != "context" and value is not None}
+    if synthetic and 1 <= (numbers.pop("layers", 0)) <= shape.layers:
+        numbers["layers"] = shape.layers
+    return all(getattr(shape, key) == value for key, value in numbers.items())
+
+
+def _same_rope(variant: Variant, content: Content) -> bool:
+    return variant.shape is not None and variant.shape.longrope == content.longrope
+
+
+def _same_context(variant: Variant, content: Content) -> bool:
+    return variant.shape is not None and variant.shape.context == content.numbers["context"]
+
+
+def _keys(variant: Variant) -> list[str]:
+    return [_key(name.removeprefix("microsoft/")) for name in catalog.names(variant)]
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+# ------------------------------------------------------------------------------------- reading what is not trusted
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object. Raises PhibenchError (exit 2) for anything else, OSError for what cannot be read."""
+    files.check_readable(path, MAX_JSON_BYTES)
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        raise PhibenchError(f"{path} is not JSON") from None
+    if not isinstance(found, dict):
+        raise PhibenchError(f"{path} is JSON, but no object")
+    return found
+
+
+def part(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under a key; empty where there is none."""
+    found = of.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def text(of: Mapping[str, Any], key: str) -> str:
+    found = of.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def count(of: Mapping[str, Any], key: str) -> int | None:
+    """A whole number from 0 to MAX_COUNT; None for anything else."""
+    found = of.get(key)
+    is_count = isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_COUNT
+    return found if is_count else None
+
+
+def required(numbers: Numbers, keys: Sequence[str], path: Path) -> None:
+    """Raises PhibenchError (exit 2) when one of these is not known."""
+    if missing := [key for key in keys if not numbers.get(key)]:
+        raise PhibenchError(f"{path} does not say the model's {', '.join(missing)}")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file that another file of the folder names. Raises PhibenchError (exit 2) when it points out of the folder."""
+    if not name or "\0" in name or "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/"):
+        raise PhibenchError(f"{folder} names a file {name[:100]!r} outside of itself; phibench does not open it")
+    return folder / name
+
+
+def cut_off(path: Path, needs: int) -> PhibenchError:
+    return PhibenchError(
+        f"{path} is cut off: it has {path.stat().st_size} bytes and needs {needs}; download it again", FAILED
+    )
