@@ -79,15 +79,17 @@ def test_a_planted_step_is_found_within_one_token(at: int, size: float, seed: in
     assert found.after_s / found.before_s == pytest.approx(size, rel=0.04)
 
 
-@pytest.mark.parametrize("step_at", [4090, 4096, 4097, 4098, 4110])
+@pytest.mark.parametrize("step_at", [4094, 4097, 4100])
 def test_a_step_near_a_pause_is_found_where_it_begins(step_at: int) -> None:
-    gaps = planted(planted(flat(1), 4097, pause=70), step_at, step=1.2)
-    pause = cliff.pause(DEPTH, gaps)
-    assert pause is not None
-    assert pause.token == 4097
-    step = cliff.step(DEPTH, gaps, pause)
-    assert step is not None
-    assert abs(step.token - step_at) <= 1
+    near = 0
+    for seed in range(20):
+        gaps = planted(planted(flat(seed, noise=0.05), 4097, pause=70), step_at, step=1.2)
+        pause = cliff.pause(DEPTH, gaps)
+        assert pause is not None
+        assert pause.token == 4097
+        step = cliff.step(DEPTH, gaps, pause)
+        near += step is not None and abs(step.token - step_at) <= 1
+    assert near >= 18
 
 
 def test_hiccups_and_drift_hide_neither() -> None:
@@ -155,6 +157,13 @@ def test_the_first_tokens_are_slow_in_every_repetition_and_no_pause() -> None:
     gaps = flat(6)
     gaps[:, :3] *= 20
     assert cliff.pause(DEPTH, gaps) is None
+
+
+def test_what_is_small_is_no_cliff_however_surely_it_comes_back() -> None:
+    """llama.cpp works on its KV cache in blocks of 256 tokens, which costs a little at each."""
+    gaps = planted(flat(8, noise=0.001), 4097, pause=1.5, step=1.02)
+    assert cliff.pause(DEPTH, gaps) is None
+    assert cliff.step(DEPTH, gaps) is None
 
 
 def test_a_faster_decode_is_no_cliff() -> None:
