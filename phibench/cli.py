@@ -122,7 +122,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
     "--model",
     default="phi-4-mini-instruct",
     show_default=True,
-    help="Variants (comma list), or a .gguf file.",
+    help="Variants (comma list), a .gguf file, or a folder with a model for onnxruntime-genai or transformers.",
 )
 @click.option("-q", "--quant", help="Quantizations (comma list)  [default: Q4_K_M, int4, bf16, by backend]")
 @click.option("-b", "--backend", help="Backends (comma list), or all that are installed  [default: llama_cpp]")

@@ -13,6 +13,7 @@ import msgspec
 
 from phibench import anchors, backends, catalog, effort, files, inventory, render, run, stats, tables, units
 from phibench.catalog import plan as plans
+from phibench.catalog.plan import Plan
 from phibench.errors import PhibenchError, unknown
 from phibench.metrics import CLAIMED
 from phibench.nouns import Artifact, Machine, Run, Setup, Suite
@@ -209,9 +210,9 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     """``phibench run``: prints a dry run, or runs and prints its rows. Returns the exit code."""
     real, real_plan = None, None
     models = _list(flags["model"], "-m")
-    if any(name.lower().endswith(".gguf") for name in models):
+    if files_ := [name for name in models if _is_file(name)]:
         if len(models) > 1:
-            raise PhibenchError("one .gguf file at a time, and no variant beside it")
+            raise PhibenchError(f"one file or folder at a time, and no variant beside it: -m {files_[0]}")
         flags, real, real_plan = _real_file(flags)
     flags = with_backends(flags, lambda line: print(line, file=sys.stderr))
     suite = suite_from(flags)
@@ -232,20 +233,36 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     return run.exit_code(done)
 
 
-def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Any]:
-    from phibench.catalog import gguf
+def _is_file(name: str) -> bool:
+    """A GGUF file or a folder, there or not; a name of the catalog is none, even where such a folder lies about."""
+    if name.lower().endswith(".gguf"):
+        return True
+    try:
+        catalog.variant(name)
+    except PhibenchError:
+        return os.sep in name or "/" in name or Path(name).expanduser().is_dir()
+    return False
+
+
+def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Plan]:
+    """The flags with the names of what lies there; the backend is the one that opens such files."""
+    from phibench.catalog import folder, gguf
 
     if flags["quant"] is not None or flags["layers"] is not None:
-        raise PhibenchError("a .gguf file is what it is: leave out -q and --layers")
+        raise PhibenchError("a file is what it is: leave out -q and --layers")
     path = Path(flags["model"]).expanduser()
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise PhibenchError(f"the name of {flags['model']!a} is not UTF-8; rename the file") from None
-    found = gguf.recognise(path)
+        raise PhibenchError(f"the name of {flags['model']!a} is not UTF-8; rename it") from None
+    found = gguf.recognise(path) if path.suffix.lower() == ".gguf" else folder.recognise(path)
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
-    return {**flags, "model": found.variant, "quant": found.quantization}, found.artifact, found.plan
+    fitting = [module.NAME for module in _recommendable() if found.plan.format in module.FORMATS]
+    asked = fitting[0] if flags["backend"] in (None, ALL) else flags["backend"]
+    if wrong := [name for name in _list(asked, "--backend") if backends.load(name).NAME not in fitting]:
+        raise PhibenchError(f"{wrong[0]} does not open {path.name}; leave out -b, or use -b {fitting[0]}")
+    return {**flags, "model": found.variant, "quant": found.quantization, "backend": asked}, found.artifact, found.plan
 
 
 def execute(

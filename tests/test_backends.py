@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 import tiny
 
-from phibench import backends, catalog, measure
+from phibench import backends, catalog, files, measure, synth
 from phibench.backends import llama_cpp
+from phibench.catalog import hf
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Need, Setup, Suite, Workload
@@ -26,14 +29,22 @@ GRID = (
 
 
 def artifact(backend: backends.Backend) -> Artifact:
+    """Two layers of a narrow Phi-4-mini in the backend's own format; torch fills the weights in memory."""
     if not backend.FORMATS:
         return Artifact(path="", bytes=0, weights="synthetic")
-    return gguf.ensure(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 2)
+    variant = tiny.tiny("phi-4-mini-instruct")
+    made = synth.ensure(variant, backend.QUANTIZATION, backend.FORMATS[0], 2)
+    if made.path:
+        return made
+    assert variant.shape is not None
+    folder = files.cache_dir() / "torch"
+    files.write_json(folder / "config.json", hf.config(variant.shape, 2))
+    return msgspec.structs.replace(made, path=str(folder))
 
 
 def job(backend: backends.Backend, file: Artifact | None = None, device: str = "cpu", **options: str) -> Job:
-    setup = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend=backend.NAME, device=device,
-                  options=tuple(sorted(options.items())))  # fmt: skip
+    setup = Setup(variant="phi-4-mini-instruct", quantization=backend.QUANTIZATION, backend=backend.NAME,
+                  device=device, options=tuple(sorted(options.items())))  # fmt: skip
     suite = Suite(name="contract", question="?", metrics=())
     return Job(setup=setup, suite=suite, workloads=GRID, artifact=file or artifact(backend), threads=1)
 
@@ -76,6 +87,24 @@ def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend
         assert session.engine.name == backend.NAME
         assert session.engine.version == backend.installed()
         assert session.engine.placement
+        assert session.engine.evidence or not backend.FORMATS
+
+
+def test_what_is_scored_is_what_is_timed(backend: backends.Backend) -> None:
+    """Logits after a prompt do not depend on how it was cut: one prefill, or a shorter one and then steps."""
+    if not backend.FORMATS:
+        pytest.skip("computes nothing")
+    words = [3, 1, 4, 1, 5, 9, 2, 6]
+    with backend.session(job(backend)) as session:
+        whole = session.score(words, [])
+        cut = session.score(words[:4], words[4:])
+        again = session.score(words, [7])
+    assert whole.shape == (1, 1024)
+    assert cut.shape == (5, 1024)
+    assert whole.dtype == np.float32
+    scale = float(np.abs(whole).max())
+    assert np.abs(whole[0] - cut[-1]).max() < 0.05 * scale  # sums in another order, activations rounded apart
+    np.testing.assert_array_equal(whole[0], again[0])
 
 
 def test_memory_grows_with_context_and_never_with_a_slice(backend: backends.Backend) -> None:
@@ -84,7 +113,8 @@ def test_memory_grows_with_context_and_never_with_a_slice(backend: backends.Back
 
     def need(context: int, layers: int | None = None) -> Need:
         assert variant.shape is not None
-        return backend.need(plans.plan(variant, "Q4_K_M", layers), variant.shape, context, {})
+        fmt = (*backend.FORMATS, "gguf")[0]
+        return backend.need(plans.plan(variant, backend.QUANTIZATION, layers, fmt), variant.shape, context, {})
 
     totals = [need(context).total_bytes for context in (128, 4096, 32768, 131072)]
     assert totals == sorted(totals)
