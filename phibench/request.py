@@ -147,7 +147,7 @@ def _quantizations(names: list[str] | None, modules: Sequence[backends.Backend])
                 f"-q names no quantization that {module.NAME} has; add one, for example {module.QUANTIZATION}, "
                 f"or leave {module.NAME} out of -b"
             )
-    return found
+    return {name: list(dict.fromkeys(ids)) for name, ids in found.items()}
 
 
 def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""What -b, -q and -m are taken for; one real run of all backends on a slice of the smallest Phi."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import Phibench
+
+from phibench import backends, request, stats
+from phibench.backends import llama_cpp, onnxruntime, torch
+from phibench.errors import PhibenchError
+
+ENGINES: tuple[ModuleType, ...] = (llama_cpp, onnxruntime, torch)
+
+
+@pytest.fixture(autouse=True)
+def _all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the tester has: three engines, built for the cpu. A real run does not ask these."""
+    for module in ENGINES:
+        monkeypatch.setattr(module, "installed", lambda: "1.0")
+        monkeypatch.setattr(module, "devices", lambda: ("cpu",))
+
+
+def asked(**changes: Any) -> tuple[dict[str, Any], list[str]]:
+    notes: list[str] = []
+    flags = {"backend": "all", "model": "phi-4-mini", "device": "cpu", "launches": None, "repetitions": None, **changes}
+    return request.with_backends(flags, notes.append), notes
+
+
+def test_all_is_every_engine_in_turns_long_enough_for_a_winner() -> None:
+    flags, notes = asked()
+    assert flags["backend"] == "llama_cpp,onnxruntime,torch"
+    assert (flags["launches"], flags["repetitions"]) == (stats.MIN_PAIRS, 1)
+    assert notes == []
+
+
+def test_who_says_how_often_is_heard() -> None:
+    flags, _ = asked(launches=2, repetitions=3)
+    assert (flags["launches"], flags["repetitions"]) == (2, 3)
+
+
+def test_one_backend_keeps_the_protocol_of_the_suite() -> None:
+    for backend in (None, "torch"):
+        flags, _ = asked(backend=backend)
+        assert (flags["launches"], flags["repetitions"]) == (None, None)
+        assert flags["backend"] == (backend or "llama_cpp")
+
+
+def test_what_is_not_installed_is_left_out_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "installed", lambda: None)
+    flags, notes = asked()
+    assert flags["backend"] == "llama_cpp,onnxruntime"
+    assert notes == ["torch is left out: not installed; pip install 'phibench[torch]'"]
+
+
+def test_with_no_engine_at_all_every_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ENGINES:
+        monkeypatch.setattr(module, "installed", lambda: None)
+    with pytest.raises(PhibenchError) as raised:
+        asked()
+    assert all(f"phibench[{module.EXTRA}]" in str(raised.value) for module in ENGINES)
+
+
+def test_a_mixture_of_experts_and_a_gpu_leave_out_who_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags, notes = asked(model="phi-3.5-moe")
+    assert flags["backend"] == "llama_cpp"
+    assert len(notes) == 2
+    monkeypatch.setattr(torch, "devices", lambda: ("cpu", "cuda:0"))
+    flags, notes = asked(device="cuda:0")
+    assert flags["backend"] == "torch"
+    assert all("cannot use cuda:0" in note for note in notes)
+
+
+def test_each_backend_takes_the_quantizations_of_its_format() -> None:
+    modules = [backends.load(name) for name in ("llama_cpp", "onnxruntime", "torch")]
+    assert request._quantizations(None, modules) == {
+        "llama_cpp": ["Q4_K_M"],
+        "onnxruntime": ["int4"],
+        "torch": ["bf16"],
+    }
+    mixed = request._quantizations(["q8_0", "int8", "FP16", "f16"], modules)
+    assert mixed == {"llama_cpp": ["Q8_0", "F16"], "onnxruntime": ["int8", "fp16"], "torch": ["int8", "fp16"]}
+    with pytest.raises(PhibenchError, match="-q names no quantization that torch has; add one, for example bf16"):
+        request._quantizations(["Q4_K_M", "int4-acc0"], modules)
+    with pytest.raises(PhibenchError, match="unknown quantization 'Q4_K_Z'"):
+        request._quantizations(["Q4_K_M", "int4", "Q4_K_Z"], modules)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_file"),
+    [("x.gguf", True), ("./folder", True), ("a/b", True), ("phi-4-mini", False), ("phi-4-mni", False),
+     ("microsoft/Phi-4-mini-instruct", False), ("here", True)],
+)  # fmt: skip
+def test_a_folder_is_told_from_a_name(
+    name: str, is_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("here", "phi-4-mini"):  # a name of the catalog stays one, whatever lies about
+        Path(folder).mkdir()
+    assert request._is_file(name) is is_file
+
+
+def test_all_three_in_one_table_and_a_package_by_its_folder(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real engines; also the folders of conftest, set again
+    monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PHIBENCH_RESULTS", str(tmp_path / "results"))
+    for module in ENGINES:
+        if module.installed() is None:
+            pytest.skip(f"{module.PACKAGE} is not installed")
+    small = ("run", "quick", "-m", "phi-1", "--layers", "1", "-p", "16", "-n", "4", "-o", "json")
+    done = phibench(*small, "-b", "all", "--launches", "1")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)
+    assert [(row["backend"], row["quantization"], row["test"]) for row in rows] == [
+        (backend, quantization, test)
+        for backend, quantization in (("llama_cpp", "Q4_K_M"), ("onnxruntime", "int4"), ("torch", "bf16"))
+        for test in ("pp16", "tg4")
+    ]
+    for row in rows:
+        assert row["host_peak_bytes"] > 100 << 20
+        assert row["evidence"]
+        assert row["wins"] == []
+    (package,) = (tmp_path / "cache" / "onnx").glob("phi-1-*")
+    done = phibench("run", "quick", "-m", str(package), "-p", "16", "-n", "4", "-r", "1", "-o", "json")
+    assert done.code == 0, done.err
+    row = json.loads(done.out)[0]
+    assert (row["setup"], row["layers"], row["weights"]) == ("phi-1:int4@onnxruntime/cpu", 1, "synthetic")
+    done = phibench("run", "quick", "-m", str(package), "-b", "torch")
+    assert done.code == 2
+    assert "torch does not open" in done.err
