@@ -52,28 +52,33 @@ DEFAULTS = {
 
 
 class Provider(NamedTuple):
-    """An execution provider: its name in genai_config.json, in ONNX Runtime, and the file that brings it."""
+    """An execution provider: its name in genai_config.json, in ONNX Runtime, and the files that bring it."""
 
     name: str
     full: str
-    library: str  # glob
+    libraries: tuple[str, ...]  # globs, one file of each; the provider's own first
     options: tuple[tuple[str, str], ...] = ()
     pick: str = ""  # the option that says which of several devices
 
 
 PROVIDERS: dict[str, tuple[Provider, ...]] = {  # kind of device -> what can reach it; the first that is here does
     "cpu": (),
-    "cuda": (Provider("cuda", "CUDAExecutionProvider", "*onnxruntime_providers_cuda*", pick="device_id"),),
-    "dml": (Provider("DML", "DmlExecutionProvider", "DirectML.dll", pick="device_index"),),
-    "xpu": (Provider("OpenVINO", "OpenVINOExecutionProvider", "*providers_openvino*", (("device_type", "GPU"),)),),
-    "npu": (
-        Provider("OpenVINO", "OpenVINOExecutionProvider", "*providers_openvino*", (("device_type", "NPU"),)),
-        Provider("QNN", "QNNExecutionProvider", "*providers_qnn*", (("backend_type", "htp"),)),
-        Provider("VitisAI", "VitisAIExecutionProvider", "*providers_vitisai*"),
+    "cuda": (
+        Provider(
+            "cuda", "CUDAExecutionProvider", ("*onnxruntime_providers_cuda*", "*onnxruntime-genai-cuda*"),
+            pick="device_id",
+        ),
     ),
-    "webgpu": (Provider("WebGPU", "WebGpuExecutionProvider", "*providers_webgpu*"),),
-    "coreml": (Provider("CoreML", "CoreMLExecutionProvider", "libonnxruntime*.dylib"),),
-}
+    "dml": (Provider("DML", "DmlExecutionProvider", ("DirectML.dll",), pick="device_index"),),
+    "xpu": (Provider("OpenVINO", "OpenVINOExecutionProvider", ("*providers_openvino*",), (("device_type", "GPU"),)),),
+    "npu": (
+        Provider("OpenVINO", "OpenVINOExecutionProvider", ("*providers_openvino*",), (("device_type", "NPU"),)),
+        Provider("QNN", "QNNExecutionProvider", ("*providers_qnn*",), (("backend_type", "htp"),)),
+        Provider("VitisAI", "VitisAIExecutionProvider", ("*providers_vitisai*",)),
+    ),
+    "webgpu": (Provider("WebGPU", "WebGpuExecutionProvider", ("*providers_webgpu*",)),),
+    "coreml": (Provider("CoreML", "CoreMLExecutionProvider", ("libonnxruntime*.dylib",)),),
+}  # fmt: skip
 KINDS = tuple(PROVIDERS)
 _NUMBERED = ("cuda", "xpu")  # kinds whose device texts carry a number
 _MODULES = ("onnxruntime", "onnxruntime_genai")
@@ -83,6 +88,7 @@ _DISTRIBUTIONS = {
     "onnxruntime-genai": ("", "-cuda", "-directml", "-winml"),
 }
 _ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializePhi3RopeThreshold
+_FILL = 512  # tokens of the depth computed at once
 _CPU = "CPUExecutionProvider"
 _HEAVY = re.compile(r"MatMul|Gemm|Fused|_")  # matrix products, and what a provider compiled into one node
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of an element, without scales
@@ -117,10 +123,11 @@ def devices() -> tuple[str, ...]:
 
 def _provider(kind: str) -> tuple[Provider, Path] | None:
     """The first provider of this kind of device that is installed, and its library."""
+    folders = tuple(_folders())
     for provider in PROVIDERS[kind]:
-        for folder in _folders():
-            if found := next(iter(sorted(folder.glob(provider.library))), None):
-                return provider, found
+        found = [next((file for folder in folders for file in folder.glob(one)), None) for one in provider.libraries]
+        if found[0] is not None and all(found):
+            return provider, found[0]
     return None
 
 
@@ -133,16 +140,17 @@ def _folders() -> Iterator[Path]:
             yield Path(spec.origin).parent / "capi"
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
     """Host memory of the process on a cpu, without file pages that the system can drop.
 
     Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels, with a sum per
     block for activations in int8. Room for ``max_length`` tokens is made at once where past and present share it; where
     they do not, both exist for a moment. A prompt is computed whole, with logits of all its tokens where the graph
-    keeps them: up to the whole context, unless ``chunk_size`` cuts it. Checked against real processes (docs/memory.md).
+    keeps them, unless ``chunk_size`` cuts it; ``prompt`` None: it may be the whole context. Checked against real
+    processes (docs/memory.md).
     """
     options = {**DEFAULTS, **options}
-    prompt = min(context, int(options["chunk_size"] or context))
+    prompt = min(context, int(options["chunk_size"] or context), context if prompt is None else max(prompt, _FILL))
     shared = plan.facts.get("kv_buffer", "grown" if plan.facts["kv_type"] == "fp16" else "shared") == "shared"
     per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * _BYTES[plan.facts["kv_type"]]
     kv = per_token * (context + 1) * plan.layers / plan.of_layers
@@ -271,9 +279,10 @@ class _Session:
             )
         with _saying(f"cannot make room for {workload.context} tokens"):
             self._room(workload.context + 1, workload.depth)
-        if workload.depth and not self._filled:
-            self._append(self._draw(workload.depth))
-            self._filled = workload.depth
+        while self._filled < workload.depth:  # in parts: a graph that keeps all logits would need room for them
+            count = min(_FILL, workload.depth - self._filled)
+            self._append(self._draw(count))
+            self._filled += count
         self._begun = False
 
     def _room(self, size: int, depth: int) -> None:

@@ -1,0 +1,326 @@
+"""The onnxruntime backend on real models of narrow Phis; providers of other hardware by what their profiles say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from builder import narrow
+
+from phibench import backends, catalog, measure
+from phibench.backends import onnxruntime as backend
+from phibench.catalog import plan as plans
+from phibench.errors import PhibenchError
+from phibench.nouns import Artifact, Job, Setup, Suite, Workload
+
+SUITE = Suite(name="test", question="?", metrics=())
+CPU, CUDA, OPENVINO = "CPUExecutionProvider", "CUDAExecutionProvider", "OpenVINOExecutionProvider"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of Phi-4-mini in int4: LongRoPE, one matrix for embedding and head."""
+    return made(tmp_path_factory, "phi-4-mini-instruct")
+
+
+@pytest.fixture(scope="module")
+def phi_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory, "phi-2")
+
+
+def made(factory: pytest.TempPathFactory, name: str) -> Path:
+    pytest.importorskip("onnxruntime_genai")
+    pytest.importorskip("onnx")
+    from phibench.synth import onnx
+
+    folder = factory.mktemp(name) / "int4"
+    onnx.write(plans.plan(narrow(name), "int4", None, "onnx"), folder)
+    return folder
+
+
+def job(folder: Path, device: str = "cpu", threads: int = 1, **options: str) -> Job:
+    setup = Setup(variant="phi-4-mini-instruct", quantization="int4", backend="onnxruntime", device=device,
+                  options=tuple(sorted(options.items())))  # fmt: skip
+    artifact = Artifact(path=str(folder), bytes=0, weights="synthetic")
+    return Job(setup=setup, suite=SUITE, workloads=(), artifact=artifact, threads=threads)
+
+
+def by_hand(folder: Path, size: int) -> Any:
+    """A generator as Microsoft's examples make it."""
+    import onnxruntime_genai as og
+
+    model = og.Model(str(folder))
+    params = og.GeneratorParams(model)
+    params.set_search_options(max_length=size, do_sample=False)
+    return og.Generator(model, params)
+
+
+def changed(folder: Path, to: Path, **model: object) -> Path:
+    """A copy whose genai_config.json says something else of the model."""
+    shutil.copytree(folder, to)
+    config = json.loads((to / "genai_config.json").read_text())
+    config["model"] |= model
+    (to / "genai_config.json").write_text(json.dumps(config))
+    return to
+
+
+def refused(folder: Path, device: str = "cpu") -> str:
+    with pytest.raises(PhibenchError) as error, backend.session(job(folder, device)):
+        pass
+    assert error.value.exit_code == 1
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------ what is measured
+
+
+@pytest.mark.parametrize("prompt", [6, 61, 80], ids=["short", "across LongRoPE's switch", "long"])
+def test_scores_are_those_of_a_loop_by_hand(package: Path, prompt: int) -> None:
+    given, then = list(range(40, 40 + prompt)), [7, 300, 11, 9, 64]
+    generator = by_hand(package, 128)
+    expected = []
+    for ids in (given, *([token] for token in then)):
+        generator.append_tokens(np.array(ids, np.int32))
+        expected.append(generator.get_logits().reshape(-1))
+    with backend.session(job(package)) as session:
+        found = session.score(given, then)
+        again = session.score(given, then)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.stack(expected))
+    np.testing.assert_array_equal(again, found)
+
+
+def test_a_step_chooses_as_the_scores_say(package: Path) -> None:
+    with backend.session(job(package)) as session:
+        measure.once(session, Workload(prompt_tokens=12, new_tokens=9))
+        ids = [int(i) for i in session._generator.get_sequence(0)]
+        scores = session.score(ids[:12], ids[12:-1])
+    ends = session._config.special[1:]
+    scores[:, list(ends)] = -np.inf
+    assert [int(i) for i in scores.argmax(axis=1)] == ids[12:]
+
+
+def test_no_end_of_text_stops_a_run(package: Path, tmp_path: Path) -> None:
+    """Every second word ends a text, so that greedy choice meets one at once."""
+    ends = list(range(0, 416, 2))
+    folder = changed(package, tmp_path / "ends", eos_token_id=ends, pad_token_id=0)
+    with backend.session(job(folder)) as session:
+        sample = measure.once(session, Workload(prompt_tokens=5, new_tokens=40))
+        ids = [int(i) for i in session._generator.get_sequence(0)]
+    assert len(sample.arrivals_s) == 40
+    assert len(ids) == 45
+    assert not set(ids) & set(ends)
+
+
+def test_room_is_what_the_workload_needs_and_is_recorded(package: Path) -> None:
+    """The package itself asks for its whole context."""
+    said = json.loads((package / "genai_config.json").read_text())["search"]["max_length"]
+    with backend.session(job(package, threads=2)) as session:
+        for workload in (Workload(prompt_tokens=9, new_tokens=0), Workload(prompt_tokens=0, new_tokens=4, depth=20)):
+            measure.once(session, workload)
+            options = session.engine.options
+            assert options["max_length"] == str(workload.context + 1) != str(said)
+            assert (options["intra_op_num_threads"], options["inter_op_num_threads"]) == ("2", "1")
+        with pytest.raises(RuntimeError, match="already at max_length"):
+            session._generator.generate_next_token()
+
+
+def test_the_whole_context_can_be_measured_and_no_token_more(package: Path) -> None:
+    context = 256
+    with backend.session(job(package)) as session:
+        measure.once(session, Workload(prompt_tokens=context, new_tokens=0))
+        measure.once(session, Workload(prompt_tokens=context - 3, new_tokens=3))
+        with pytest.raises(PhibenchError, match=r"has a context of 256 tokens, the test needs 257"):
+            session.begin(Workload(prompt_tokens=250, new_tokens=7))
+        with pytest.raises(PhibenchError, match="one sequence at a time"):
+            session.begin(Workload(prompt_tokens=8, new_tokens=1, batch=2))
+
+
+def test_a_prompt_in_chunks_gives_the_same_answer(package: Path) -> None:
+    given = list(range(50, 90))
+    with backend.session(job(package)) as whole, backend.session(job(package, chunk_size="16")) as cut:
+        np.testing.assert_allclose(cut.score(given, [3]), whole.score(given, [3]), atol=2e-3)
+        assert cut.engine.options["chunk_size"] == "16"
+        assert whole.engine.options["chunk_size"] == "0"
+
+
+def test_depth_is_kept_between_repetitions(package: Path) -> None:
+    ids = np.array([9, 8, 7], np.int32)
+    workload = Workload(prompt_tokens=3, new_tokens=2, depth=16)
+    with backend.session(job(package)) as session:
+        session.begin(workload)
+        session._append(ids)
+        first, held = session._generator.get_logits().copy(), [int(i) for i in session._generator.get_sequence(0)[:16]]
+        measure.once(session, workload)
+        session.begin(workload)
+        assert [int(i) for i in session._generator.get_sequence(0)] == held  # random: filled anew it would differ
+        session._append(ids)
+        np.testing.assert_array_equal(session._generator.get_logits(), first)
+        session.begin(Workload(prompt_tokens=3, new_tokens=18))  # the same room, nothing in it
+        assert session._generator.token_count() == 0
+
+
+def test_a_cache_that_the_engine_recomputed_is_filled_anew(tmp_path: Path) -> None:
+    """At 4097 tokens onnxruntime-genai computes all keys anew, with LongRoPE's other factors."""
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    shape = msgspec.structs.replace(narrow("phi-4-mini-instruct").shape, context=8192, original_context=4096)
+    wanted = msgspec.structs.replace(narrow("phi-4-mini-instruct"), shape=shape)
+    onnx.write(plans.plan(wanted, "int4", None, "onnx"), tmp_path / "long")
+    workload = Workload(prompt_tokens=0, new_tokens=5, depth=4094)
+    with backend.session(job(tmp_path / "long")) as session:
+        session.begin(workload)
+        held = [int(i) for i in session._generator.get_sequence(0)]
+        for _ in range(5):
+            session.step()
+        assert session._generator.token_count() == 4100
+        session.begin(workload)
+        assert session._generator.token_count() == 4094
+        assert [int(i) for i in session._generator.get_sequence(0)] != held
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+def test_what_cannot_be_opened_is_one_clear_line(package: Path, tmp_path: Path) -> None:
+    assert "cannot read" in refused(tmp_path / "nothing")
+    broken = changed(package, tmp_path / "broken")
+    (broken / "model.onnx").write_bytes(b"ONNX" * 20)
+    assert refused(broken).startswith("onnxruntime-genai cannot open broken: ")
+    (broken / "genai_config.json").write_text("{}")
+    assert "is not a configuration of onnxruntime-genai" in refused(broken)
+    cut = changed(package, tmp_path / "cut")
+    (cut / "model.onnx.data").write_bytes(b"")
+    assert refused(cut).startswith("onnxruntime-genai cannot ")
+
+
+@pytest.mark.parametrize("vocab", ["many", -1, 1e400, None, 10**30])
+def test_a_configuration_of_nonsense(package: Path, tmp_path: Path, vocab: object) -> None:
+    assert "genai_config.json" in refused(changed(package, tmp_path / "odd", vocab_size=vocab))
+
+
+def test_a_device_that_is_not_here_is_refused_not_replaced(package: Path) -> None:
+    if "cuda:0" in backend.devices():
+        pytest.skip("this build has CUDA")
+    assert refused(package, "cuda:0").startswith("fallback: onnxruntime as it is installed here cannot use cuda")
+
+
+def test_a_missing_package_comes_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_MODULES", ("json", "no_such_engine"))
+    assert backend.installed() is None
+    assert backend.devices() == ()
+    with pytest.raises(PhibenchError, match=r"pip install 'phibench\[onnxruntime\]'"):
+        backends.require("onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("libraries", "kinds"),
+    [
+        ((), ("cpu",)),
+        (("capi/libonnxruntime_providers_cuda.so",), ("cpu",)),  # onnxruntime-genai without CUDA cannot use it
+        (
+            ("capi/libonnxruntime_providers_cuda.so", "../onnxruntime_genai/libonnxruntime-genai-cuda.so"),
+            ("cpu", "cuda:0"),
+        ),
+        (("capi/onnxruntime_providers_openvino.dll",), ("cpu", "xpu:0", "npu")),
+        (("capi/DirectML.dll",), ("cpu", "dml")),
+        (("capi/onnxruntime_providers_qnn.dll",), ("cpu", "npu")),
+        (("../onnxruntime_ep_webgpu/libonnxruntime_providers_webgpu.so",), ("cpu", "webgpu")),
+        (("capi/libonnxruntime.1.32.0.dylib",), ("cpu", "coreml")),
+    ],
+)
+def test_devices_by_the_files_of_the_build(
+    libraries: tuple[str, ...], kinds: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages made for the occasion; none of these was run on its hardware."""
+    for name in ("onnxruntime", "onnxruntime_genai", "onnxruntime_ep_webgpu"):
+        (tmp_path / name / "capi").mkdir(parents=True)
+        (tmp_path / name / "__init__.py").touch()
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for library in libraries:
+        (tmp_path / "onnxruntime" / library).touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert backend.devices() == kinds
+
+
+# ------------------------------------------------------------------------------------------------ where it ran
+
+
+def test_onnx_runtime_says_where_every_node_ran(package: Path) -> None:
+    with backend.session(job(package)) as session:
+        engine = session.engine
+    assert engine.placement.startswith(f"{CPU} ")
+    assert engine.placement.endswith("(11 of 11 matrix products)")
+    (line,) = engine.evidence
+    assert line.startswith(f"{CPU}: 11 MatMulNBits, ")
+    assert "2 GroupQueryAttention" in line
+
+
+def event(provider: str, operator: str, category: str = "Node") -> dict[str, Any]:
+    """As ONNX Runtime 1.32 writes it, abridged."""
+    return {"cat": category, "dur": 59, "ts": 18, "ph": "X", "name": f"/{operator}_kernel_time",
+            "args": {"op_name": operator, "provider": provider, "node_index": "9"}}  # fmt: skip
+
+
+def profile(**ran: dict[str, int]) -> bytes:
+    events = [event(p, op) for p, ops in ran.items() for op, count in ops.items() for _ in range(count)]
+    return json.dumps([{"cat": "Session", "name": "model_run", "args": {}}, *events]).encode()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ran", "why"),
+    [
+        (CUDA, {CUDA: {"MatMulNBits": 161, "GroupQueryAttention": 32}, CPU: {"Shape": 1, "Gather": 1}}, None),
+        (CUDA, {CUDA: {"MatMul": 160}, CPU: {"GatherBlockQuantized": 1, "MatMulNBits": 1}}, None),
+        (CUDA, {CPU: {"MatMulNBits": 161}}, "executed no node"),
+        (CUDA, {}, "the profile says nothing"),
+        (CUDA, {CUDA: {"SkipSimplifiedLayerNormalization": 200}, CPU: {"MatMulNBits": 161}}, "most matrix products"),
+        (OPENVINO, {OPENVINO: {"OpenVINOExecutionProvider_OpenVINO-EP-subgraph_1_0": 1}}, None),
+        (OPENVINO, {OPENVINO: {"OpenVINO-EP-subgraph_1": 1}, CPU: {"MatMulNBits": 160}}, "1 of 161 matrix products"),
+    ],
+)
+def test_a_fallback_is_told_from_a_placement(wanted: str, ran: dict[str, dict[str, int]], why: str | None) -> None:
+    """Recorded forms of profiles; CUDA and OpenVINO were not run on hardware."""
+    said = backend.fallback(backend.nodes(profile(**ran)), wanted)
+    assert (why is None) == (said is None)
+    assert (why or "") in (said or "")
+
+
+def test_a_profile_that_says_nothing_is_no_proof() -> None:
+    for content in (b"", b"[", b"[" * 100_000, b"[]"):
+        assert backend.nodes(content) == Counter()
+    assert backend.fallback(Counter(), CUDA) is not None
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+def test_memory_is_the_sum_of_its_parts() -> None:
+    variant = catalog.variant("phi-4-mini-instruct")
+    assert variant.shape is not None
+    plan = plans.plan(variant, "int4", None, "onnx")
+
+    def need(context: int, plan: plans.Plan = plan, **options: str) -> Any:
+        assert variant.shape is not None
+        return backend.need(plan, variant.shape, context, options)
+
+    assert need(1000).kv_bytes == 1001 * 262_144  # fp32: twice what llama.cpp keeps
+    assert need(2000).compute_bytes - need(1000).compute_bytes > 1000 * 200_064 * 4
+    last = msgspec.structs.replace(plan, facts={**plan.facts, "logits": "last"})
+    assert need(1000).compute_bytes - need(1000, last).compute_bytes == 999 * 200_064 * 4
+    assert need(8000, chunk_size="512").compute_bytes == need(512).compute_bytes
+    assert need(8000, chunk_size="512").kv_bytes == need(8000).kv_bytes
+    assert backend.need(plan, variant.shape, 8000, {}, 1000).compute_bytes == need(1000).compute_bytes
+    half = plans.plan(variant, "fp16", None, "onnx")
+    assert need(1000, half).kv_bytes == 2 * 1001 * 131_072  # past and present apart
+    shared = msgspec.structs.replace(half, facts={**half.facts, "kv_buffer": "shared"})
+    assert need(1000, shared).kv_bytes == 1001 * 131_072
