@@ -310,6 +310,19 @@ def test_what_a_token_reads_of_phi_4_mini() -> None:
     assert untied.weights_bytes - untied.read_bytes_per_token > 100352 * 5120 * 4
 
 
+def test_the_docs_tell_the_planned_sizes() -> None:
+    text = (HERE.parent / "docs" / "synthetic.md").read_text(encoding="utf-8")
+    for quantization in QUANTIZATIONS:
+        sizes = [
+            plans.plan(catalog.variant(name), quantization, None, "onnx").file_bytes
+            for name in ("phi-3-mini-4k-instruct", "phi-4-mini-instruct", "phi-4")
+        ]
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{quantization}` | "))
+        assert row.endswith("".join(f" | {size / 1e9:.2f} GB" for size in sizes) + " |")
+    for name in ("phi-4", "phi-4-reasoning", "phi-3.5-mini-instruct", "phi-4-mini-reasoning"):
+        assert f"| {plans.plan(catalog.variant(name), 'int4', None, 'onnx').disk_bytes:,} |" in text
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
