@@ -75,11 +75,9 @@ def _memory(variant: Variant, context: int | None) -> Row:
 
 def _bytes(variant: Variant, quantization: Quantization) -> tuple[int | None, int | None, str | None]:
     """Weights, file, and why they are not known."""
-    if quantization.format != "gguf":
-        return None, None, f"phibench does not plan {quantization.format} files yet"
-    if not plans.can_plan(variant):
-        return None, None, f"no GGUF shape: {variant.shape_source.removeprefix('no GGUF shape: ')}"
-    found = plans.plan(variant, quantization.id)
+    if why := plans.objection(variant, quantization.format):
+        return None, None, why
+    found = plans.plan(variant, quantization.id, fmt=quantization.format)
     return found.weights_bytes, found.disk_bytes, None
 
 
@@ -201,7 +199,7 @@ def _page(variant: Variant, context: int | None, output: str, width: int | None)
     """Facts, sizes, scores and runtimes of one variant, one below the other."""
     facts = [{"": label, variant.title: what} for label, what in detail(variant, context)]
     sizes = [row for row in model_rows([variant], context) if row["disk_bytes"] is not None]
-    sizes.sort(key=lambda row: -row["disk_bytes"])
+    sizes.sort(key=lambda row: (list(RUNTIMES).index(row["format"]), -row["disk_bytes"]))
     scores = [
         {"benchmark": s.benchmark, "points": f"{s.value:g}", "setting": s.setting, "source": s.source}
         for s in variant.scores
@@ -209,6 +207,7 @@ def _page(variant: Variant, context: int | None, output: str, width: int | None)
     runtimes = [{"runtime": r.name, "runs": r.runs, "note": r.note} for r in variant.runtimes]
     size_columns = (
         column("quantization"),
+        column("format", "for", RUNTIMES.__getitem__),
         column("disk_bytes", "file", units.gb, right=True),
         column("weights_bytes", "weights", units.gib, right=True),
         column("quant_kld", "loss (KLD, Llama-3-8B)", lambda kld: f"{kld:.4f}", right=True),
