@@ -30,6 +30,7 @@ def quickstart(folder: Path, backend: str | None = None) -> int:
     machine = inventory.here()
     _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
     suite = request.load_suite("quick")
+    tasks: tuple[run.Task, ...]
     if backend is None:
         task, note = choose(suite, machine)
         tasks, notes = (task,), [note] if note else []

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from test_run import machine
 
-from phibench import quickstart, request, run
+from phibench import quickstart, request, run, stats
 from phibench.errors import NOTHING_FITS, PhibenchError
 from phibench.synth import cache
 
@@ -68,6 +68,28 @@ def test_old_files_of_the_cache_are_no_obstacle(monkeypatch: pytest.MonkeyPatch)
     task, note = quickstart.choose(request.load_suite("quick"), machine())
     assert task.setup == quickstart.WANTED
     assert note == ""
+
+
+def test_backends_are_compared_on_the_same_phi_in_turns() -> None:
+    suite = request.load_suite("quick")
+    tasks, changed, notes = quickstart.compare(suite, machine(free_bytes=16 * GIB), "llama_cpp,torch")
+    assert [str(task.setup) for task in tasks] == [
+        "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu", "phi-4-mini-instruct:bf16@torch/cpu",
+    ]  # fmt: skip
+    assert (changed.launches, changed.repetitions) == (stats.MIN_PAIRS, 1)
+    assert {task.suite for task in tasks} == {changed}
+    assert notes == []
+
+
+def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
+    suite = request.load_suite("quick")
+    tasks, changed, (note,) = quickstart.compare(suite, machine(free_bytes=6 * GIB), "llama_cpp,torch")
+    assert [task.setup.backend for task in tasks] == ["llama_cpp"]
+    assert changed == suite  # alone there is nobody to take turns with
+    assert "phi-4-mini-instruct:bf16@torch/cpu is left out: needs" in note
+    with pytest.raises(PhibenchError, match="left out") as raised:
+        quickstart.compare(suite, machine(free_bytes=GIB), "llama_cpp,torch")
+    assert raised.value.exit_code == NOTHING_FITS
 
 
 def test_the_next_commands_are_three_that_exist() -> None:
