@@ -92,8 +92,10 @@ def save(variant: Variant, folder: Path) -> tuple[Any, Path]:
 def generated(model: Any, prompt: list[int], new: int) -> tuple[list[int], Any]:
     """Greedy tokens and their logits by ``model.generate``."""
     ids = torch.tensor([prompt])
-    found = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new,
-                           do_sample=False, eos_token_id=None, output_logits=True, return_dict_in_generate=True)  # fmt: skip
+    found = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, do_sample=False,
+        eos_token_id=None, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
     return found.sequences[0, len(prompt) :].tolist(), torch.cat(found.logits).numpy()
 
 
@@ -127,3 +129,334 @@ def test_the_switch_of_longrope_is_that_of_generate(prompt_tokens: int, tmp_path
         again = session.score(prompt, tokens[:-1])
     assert abs(ours - logits).max() < 1e-3 * abs(logits).max()
     assert (ours == again).all()
+
+
+@pytest.mark.parametrize("prompt_tokens", [10, 40])
+def test_a_sliding_window_hides_what_transformers_hides(prompt_tokens: int, tmp_path: Path) -> None:
+    model, folder = save(small("phi-4", sliding_window=16), tmp_path)
+    prompt = prompt_of(prompt_tokens)
+    tokens, logits = generated(model, prompt, 10)
+    with backend.session(job(folder)) as session:
+        ours = session.score(prompt, tokens[:-1])
+    assert abs(ours - logits).max() < 1e-3 * abs(logits).max()
+
+
+@pytest.mark.parametrize(
+    ("quantization", "prompt_tokens"),
+    [("bf16", 40), ("fp16", 8), ("int8", 8), ("int8", 40), ("int4", 40)],  # int8's own kernel serves short prompts
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quantized_model_answers_as_its_dequantized_weights_do(
+    name: str, quantization: str, prompt_tokens: int, tmp_path: Path
+) -> None:
+    from phibench.torch_models.linear import Int4Linear, Int8Linear
+
+    variant = small(name)
+    model, folder = save(variant, tmp_path)
+    prompt = prompt_of(prompt_tokens)
+    with backend.session(job(folder, quantization=quantization)) as session:
+        ours = session.score(prompt, prompt[:3])
+        changed = 0
+        for path, module in session._model.named_modules():
+            if isinstance(module, Int8Linear | Int4Linear):
+                exact = model.get_submodule(path).weight
+                assert 0 < (module.dequantized() - exact).abs().mean() < 0.15 * exact.abs().mean()
+                exact.copy_(module.dequantized())
+                changed += 1
+    per_layer = 6 if name == "phi-2" else 4
+    assert changed == (LAYERS * per_layer if quantization.startswith("int") else 0)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([prompt + prompt[:3]])).logits[0, len(prompt) - 1 :].numpy()
+    assert abs(ours - wanted).max() < 0.06 * abs(wanted).max()  # what activations in 16 bits cost
+
+
+# ---------------------------------------------------------------------------------------- depth and cache
+
+
+def opened(folder: Path, **options: Any) -> Any:
+    return backend.session(job(folder, **options))
+
+
+def test_a_prompt_after_a_depth_is_one_prompt_cut_in_two(saved: tuple[Any, Path]) -> None:
+    ids = torch.tensor(prompt_of(30))
+    with opened(saved[1]) as session:
+        loop = session._loop
+        loop.make_room(30)
+        whole = loop.feed(ids).clone()
+        assert loop.keep(0)
+        loop.feed(ids[:20])
+        assert torch.allclose(loop.feed(ids[20:]), whole, rtol=1e-3, atol=1e-3)
+        assert loop.keep(20)
+        assert torch.allclose(loop.feed(ids[20:]), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_a_depth_is_filled_once_and_reused(tmp_path: Path) -> None:
+    workload = Workload(prompt_tokens=4, new_tokens=3, depth=16)
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        measure.once(session, workload)
+        filled = session._loop.cache[..., :16, :].clone()
+        sample = measure.once(session, workload)
+        assert session._loop.past == 16 + 4 + 2
+        assert torch.equal(session._loop.cache[..., :16, :], filled)  # random ids: filled again it would differ
+        measure.once(session, Workload(prompt_tokens=4, new_tokens=3, depth=17))
+        assert session._loop.past == 17 + 4 + 2
+    assert len(sample.arrivals_s) == 3
+    assert 0 < (sample.sampling_s or 0) < sample.arrivals_s[-1]
+
+
+def test_what_long_factors_touched_is_not_reused_as_short(tmp_path: Path) -> None:
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        loop = session._loop
+        loop.make_room(100)
+        loop.feed(session._ids(60))
+        short = loop.cache[..., :60, :].clone()
+        loop.feed(session._ids(10))
+        assert not torch.equal(loop.cache[:, 0, :, :60], short[:, 0])  # computed again, long
+        assert not loop.keep(60)
+        assert loop.keep(65)
+        assert loop.past == 65
+
+
+# ---------------------------------------------------------------------------------------- what runs
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_quantization_runs_and_weighs_what_its_plan_says(name: str, quantization: str, tmp_path: Path) -> None:
+    variant = small(name)
+    folder = synthetic_folder(variant, tmp_path)
+    with opened(folder, quantization=quantization, weights="synthetic") as session:
+        sample = measure.once(session, Workload(prompt_tokens=8, new_tokens=4))
+        logits = session.score([1, 2, 3], [4, 5])
+        held = [*session._model.parameters()]
+        held += [b for key, b in session._model.named_buffers() if "rotary" not in key]
+    plan = plans.plan(variant, quantization, LAYERS, "torch")
+    assert len(sample.arrivals_s) == 4
+    assert logits.shape == (3, 1024)
+    assert (abs(logits) < 1e5).all()
+    assert plan.weights_bytes == sum(tensor.numel() * tensor.element_size() for tensor in held)
+    assert plan.parameters * 2 == plan.file_bytes
+
+
+def test_no_two_synthetic_tensors_are_alike_and_none_is_zero(tmp_path: Path) -> None:
+    folder = synthetic_folder(small(), tmp_path)
+    for quantization in ("bf16", "int8", "int4"):
+        with opened(folder, quantization=quantization, weights="synthetic") as session:
+            tensors = [*session._model.state_dict().items()]
+            names = dict(tensors)
+            assert names.pop("lm_head.weight").data_ptr() == names["model.embed_tokens.weight"].data_ptr()
+            contents = [tensor.view(torch.uint8).numpy().tobytes()[:2000] for tensor in names.values()]
+            assert len(set(contents)) == len(contents)
+            assert all(any(content) for content in contents)
+
+
+def test_plans_know_the_parameters_of_every_phi_that_torch_runs() -> None:
+    from phibench import catalog
+
+    known = 0
+    for variant in catalog.variants():
+        if plans.objection(variant, "torch") is None and variant.modalities_in == ("text",):
+            plan = plans.plan(variant, "int4", None, "torch")
+            assert plan.parameters == variant.parameters
+            assert plan.facts == {"kv_type": "bf16", "logits": "last"}
+            assert plan.tied == (plan.head == plan.embedding)
+            known += 1
+    assert known > 8
+    with pytest.raises(PhibenchError, match="mixture of experts"):
+        plans.plan(catalog.variant("phi-3.5-moe-instruct"), "bf16", None, "torch")
+    with pytest.raises(PhibenchError, match="trust_remote_code"):
+        plans.plan(catalog.variant("phi-3-small-8k-instruct"), "bf16", None, "torch")
+    with pytest.raises(PhibenchError, match="unknown torch quantization 'int3'"):
+        plans.plan(catalog.variant("phi-4"), "int3", None, "torch")
+
+
+def test_threads_are_set_and_told(tmp_path: Path) -> None:
+    wanted = job(synthetic_folder(small(), tmp_path), weights="synthetic")
+    with backend.session(msgspec.structs.replace(wanted, threads=2)) as session:
+        measure.once(session, Workload(prompt_tokens=2, new_tokens=2))
+        assert torch.get_num_threads() == 2
+        assert session.engine.options["num_threads"] == "2"
+        assert session.engine.options["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("asked", ["off", "on"])
+def test_onednn_serves_prompts_and_decoding_only_where_asked(asked: str, tmp_path: Path) -> None:
+    seen = []
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic", onednn_decode=asked) as session:
+        session._loop._norm.register_forward_hook(lambda *_: seen.append(torch.backends.mkldnn.enabled))
+        measure.once(session, Workload(prompt_tokens=4, new_tokens=3))
+    assert seen == [True, asked == "on", asked == "on"]
+    assert torch.backends.mkldnn.enabled
+
+
+# ---------------------------------------------------------------------------------------- where it runs
+
+
+def test_the_placement_is_read_from_the_tensors(tmp_path: Path) -> None:
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        measure.once(session, Workload(prompt_tokens=3, new_tokens=2))
+        engine = session.engine
+    assert engine.placement == "all 17 tensors on cpu"
+    assert "KV cache (2, 2, 2, 5, 128) torch.float32, 20.5 kB, on cpu" in engine.evidence
+    assert any(line.startswith("CPU capability") for line in engine.evidence)
+
+
+def test_a_tensor_elsewhere_is_a_fallback_and_no_result(tmp_path: Path) -> None:
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        session._model.model.norm.to("meta")
+        with pytest.raises(PhibenchError, match=r"^fallback: asked for cpu, but .* on meta"):
+            session.begin(Workload(prompt_tokens=3, new_tokens=2))
+
+
+def test_a_device_that_is_not_there_is_refused_not_replaced(tmp_path: Path) -> None:
+    for device in ("cuda:0", "rocm:0", "mps", "xpu"):
+        if device in backend.devices() and getattr(torch, device.partition(":")[0]).is_available():
+            continue
+        with (
+            pytest.raises(PhibenchError, match=f"^fallback: asked for {device}") as found,
+            opened(synthetic_folder(small(), tmp_path), weights="synthetic", device=device),
+        ):
+            pass
+        assert found.value.exit_code == 1
+
+
+class _Cuda:
+    """A torch that has a GPU, as far as choosing a device goes. Not run on hardware."""
+
+    __version__ = "2.13.0+cu130"
+    device = staticmethod(torch.device)
+
+    def __init__(self, hip: str | None) -> None:
+        self.version = type("version", (), {"hip": hip})
+        self.cuda = type("cuda", (), {"is_available": staticmethod(lambda: True)})
+
+
+def test_cuda_and_rocm_are_one_name_in_torch_and_two_here() -> None:
+    assert backend._device(_Cuda(None), "cuda:1") == torch.device("cuda", 1)
+    assert backend._device(_Cuda("6.3"), "rocm:0") == torch.device("cuda", 0)
+    for hip, device in ((None, "rocm:0"), ("6.3", "cuda:0")):
+        with pytest.raises(PhibenchError, match=r"^fallback: "):
+            backend._device(_Cuda(hip), device)
+
+
+def test_int4_tells_where_it_has_no_kernel() -> None:
+    from phibench.torch_models import build
+
+    with pytest.raises(PhibenchError, match="int4 kernel of torch for mps; use int8 or bf16"):
+        build.empty(config(small()), "int4", "mps")
+    shapes = {k: tuple(b.shape) for k, b in build.empty(config(small()), "int4", "cuda").named_buffers()}
+    assert shapes["model.layers.0.mlp.down_proj.weight"] == (96, 4, 32, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "apple", "wanted"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\nxpu: Optional[str] = None\n", False, ("cpu",)),
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", False, ("cpu", "cuda:0")),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.3.1'\n", False, ("cpu", "rocm:0")),
+        ("cuda = None\nhip = None\nxpu = '20250101'\n", False, ("cpu", "xpu:0")),
+        ("", True, ("cpu", "mps")),
+    ],
+)
+def test_the_build_is_told_by_its_version_file(text: str, apple: bool, wanted: tuple[str, ...]) -> None:
+    assert backend.built(text, apple=apple) == wanted
+
+
+def test_without_torch_or_transformers_there_is_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "transformers":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    assert backend.installed() == torch.__version__
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert backend.installed() is None
+    with pytest.raises(PhibenchError, match=r"pip install 'phibench\[torch\]'"):
+        backends.require("torch")
+
+
+# ---------------------------------------------------------------------------------------- folders
+
+
+def refused(folder: Path, match: str) -> None:
+    with pytest.raises(PhibenchError, match=match), opened(folder):
+        pass
+
+
+def test_pickles_are_never_opened(tmp_path: Path) -> None:
+    folder = synthetic_folder(small(), tmp_path / "model")
+    refused(folder, r"no \*\.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    refused(folder, "only pickles, which could run code")
+
+
+def test_code_of_a_folder_is_never_run(tmp_path: Path) -> None:
+    _, folder = save(small(), tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(settings | {"auto_map": {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}})
+    )
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    with opened(folder) as session:
+        assert type(session._model).__name__ == "Phi3ForCausalLM"
+    package = Path(backends.__file__).parents[1]
+    for source in (package / "backends" / "torch.py", *(package / "torch_models").glob("*.py")):
+        assert "trust_remote_code" not in source.read_text()
+
+
+def test_a_folder_that_is_not_its_config_is_one_clear_error(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    _, folder = save(small(), tmp_path / "model")
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    norm = tensors.pop("model.norm.weight")
+    save_file(tensors, file)
+    refused(folder, r"it lacks model\.norm\.weight")
+    save_file(tensors | {"model.norm.weight": norm, "model.extra": norm.clone()}, file)
+    refused(folder, r"it has model\.extra")
+    save_file(tensors | {"model.norm.weight": norm[:10].clone()}, file)
+    refused(folder, r"model\.norm\.weight is \(10,\) in the file, \(768,\) in config\.json")
+    file.write_bytes(b"nonsense")
+    refused(folder, r"model\.safetensors cannot be read")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"model_type": "llama"}))
+    refused(folder, "config.json is of a 'llama' model; the torch backend runs: phi3, phi")
+    (folder / "config.json").write_text("[]")
+    refused(folder, r"config\.json holds no settings")
+    (folder / "config.json").unlink()
+    refused(folder, r"no Hugging Face folder: config\.json cannot be read")
+
+
+# ---------------------------------------------------------------------------------------- a process of its own
+
+
+OPEN = """
+import sys, msgspec
+from phibench import measure
+from phibench.backends import torch as backend
+from phibench.nouns import Job, Workload
+job = msgspec.json.decode(sys.argv[1], type=Job)
+with backend.session(job) as session:
+    measure.once(session, Workload(prompt_tokens=int(sys.argv[2]), new_tokens=2))
+for line in open("/proc/self/status"):
+    if line.startswith("VmHWM"):
+        print(int(line.split()[1]) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_is_silent_and_needs_what_was_estimated(tmp_path: Path) -> None:
+    variant = small(vocab=100_352, ffn=8192)
+    assert variant.shape is not None
+    wanted = job(synthetic_folder(variant, tmp_path), quantization="bf16", weights="synthetic")
+    prompt = 200
+    command = [sys.executable, "-c", OPEN, msgspec.json.encode(wanted).decode(), str(prompt)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    need = backend.need(plans.plan(variant, "bf16", LAYERS, "torch"), variant.shape, prompt + 2, {})
+    assert 0.85 < need.total_bytes / int(done.stdout) < 1.25

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import math
 import re
 import sys
 import time
@@ -46,7 +47,7 @@ DEFAULTS = {
 }
 _NAMES = {"rocm": "cuda"}  # what torch calls them
 _TELLING = ("Intel(R) MKL-DNN", "OpenMP", "CPU capability", "CUDA Runtime", "HIP Runtime")  # of torch's build
-_RUNTIME_BYTES = 330 << 20  # Python, numpy, torch and transformers, imported; see docs/torch.md
+_RUNTIME_BYTES = 380 << 20  # Python, torch and transformers, imported, and the tiles of synthetic weights
 
 
 def installed() -> str | None:
@@ -81,19 +82,20 @@ def kv_bytes_per_token(shape: Shape, quantization: str) -> int:
 
 
 def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
-    """Host memory of the process. torch takes a prompt whole, so the context counts as one prompt.
+    """Host memory of the process. torch takes a prompt whole, so all of the context counts as one prompt.
 
-    Alive at once in the MLP: gate and up, the activated gate, their product, and the stream beside them; on a cpu
-    oneDNN keeps a copy of the matrix at hand in a layout of its own. Compared with real processes in docs/torch.md.
+    Alive at once beside the stream: gate and up, the activated gate and their product; the attention's queries, keys
+    and values; what float32 norms leave. int8 turns one matrix at a time into bf16. Compared with real processes in
+    docs/torch.md.
     """
     del options
     kind = FLOAT_BYTES[dtype_of(plan.quantization)]
-    widest = 4 * shape.ffn if shape.architecture == "phi3" else 3 * shape.ffn
-    activations = context * (widest + 3 * shape.hidden) * kind
+    matrix = max(math.prod(t.shape) for t in plan.tensors if ".layers." in t.name) if plan.quantization == "int8" else 0
+    compute = context * (4 * shape.ffn + 9 * shape.hidden) * kind + matrix * kind + shape.vocab * 4
     return Need(
         weights_bytes=plan.weights_bytes,
         kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * plan.layers / plan.of_layers),
-        compute_bytes=activations + shape.vocab * 4,
+        compute_bytes=compute,
         runtime_bytes=_RUNTIME_BYTES,
         because=f"weights, KV cache of {context} tokens, activations of a prompt that long",
     )
@@ -113,7 +115,7 @@ def _out_of_memory() -> Iterator[None]:
     except RuntimeError as error:
         text = str(error).splitlines()[0]
         if "not enough memory" in text or "out of memory" in text:
-            raise PhibenchError(f"torch ran out of memory: {text}; use a coarser -q or a shorter context", FAILED) from None
+            raise PhibenchError(f"torch ran out of memory ({text}): a coarser -q needs less", FAILED) from None
         raise
 
 
@@ -184,11 +186,11 @@ class _Session:
 
     @property
     def engine(self) -> Engine:
-        torch = self._torch
+        torch, placed = self._torch, self._placed()
         return Engine(
             name=NAME,
             version=installed() or "unknown",
-            placement=f"{sum(count for count, _ in self._placed().values())} tensors on {', '.join(self._placed())}",
+            placement=f"all {sum(count for count, _ in placed.values())} tensors on {', '.join(placed)}",
             evidence=self._evidence(),
             options={
                 "onednn_decode": self._options["onednn_decode"],

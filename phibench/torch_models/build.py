@@ -5,6 +5,7 @@ So the peak of memory stays near the final size, quantized or not. No pickle is 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import logging
@@ -34,13 +35,13 @@ def empty(config: dict[str, Any], quantization: str, kind: str) -> nn.Module:
 
     Raises PhibenchError for a model that is neither phi3 nor phi.
     """
-    kind_of_model = config.get("model_type")
-    if kind_of_model not in CLASSES:
-        raise PhibenchError(f"config.json is of a '{kind_of_model}' model; the torch backend runs: {', '.join(CLASSES)}")
+    family = config.get("model_type")
+    if family not in CLASSES:
+        raise PhibenchError(f"config.json is of a '{family}' model; the torch backend runs: {', '.join(CLASSES)}")
     if config.get("qk_layernorm"):
         raise PhibenchError("config.json asks for qk_layernorm, which no published Phi has and phibench does not run")
     with quiet():
-        module, name = CLASSES[kind_of_model]
+        module, name = CLASSES[family]
         found = getattr(importlib.import_module(f"transformers.models.{module}"), name)
         settings = found.config_class.from_dict(config)
         with torch.device("meta"):
@@ -81,7 +82,7 @@ def load(model: nn.Module, folder: Path, device: torch.device) -> None:
             owner, key = slots[name]
             _put(owner, key, _fitting(name, read(), getattr(owner, key)).to(device))
     if strange or wanted:
-        wrong = f"lacks {sorted(wanted)[0]}" if wanted else f"has {sorted(strange)[0]}, which config.json does not ask for"
+        wrong = f"lacks {min(wanted)}" if wanted else f"has {min(strange)}, which config.json does not ask for"
         raise PhibenchError(f"{folder.name} is not the model of its config.json: it {wrong}", FAILED)
     _finish(model, device)
 
@@ -155,6 +156,6 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118  not a dict
-                    yield name, lambda file=file, name=name: file.get_tensor(name)
+                    yield name, functools.partial(file.get_tensor, name)
         except (SafetensorError, OSError) as error:
             raise PhibenchError(f"{path.name} cannot be read: {error}", FAILED) from None

@@ -1,4 +1,4 @@
-"""Synthetic weights in memory: a tile per type, and each tensor its own way through it (as ``synth.fill`` for files)."""
+"""Synthetic weights in memory, as ``synth.fill`` makes them for files: a tile per type, a start per tensor."""
 
 from __future__ import annotations
 

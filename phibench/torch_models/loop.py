@@ -37,9 +37,8 @@ class Loop:
         self.past = 0
 
     def make_room(self, context: int) -> None:
-        """An empty cache for ``context`` tokens, shape (layers, 2, KV heads, context, head size)."""
+        """A cache for ``context`` tokens, shape (layers, 2, KV heads, context, head size); empty if it is a new one."""
         if self.cache.numel() and self.cache.shape[3] == context:
-            self.past = 0
             return
         self.cache = torch.empty(0, device=self._device)  # the old one goes first
         shape = (self._model.config.num_hidden_layers, 2, self._kv_heads, context, self._head_dim)
@@ -104,8 +103,8 @@ class Loop:
         if mask is None:
             found = attention(q[None], keys[None], values[None], is_causal=True, enable_gqa=self._groups > 1)
         else:
-            repeated = (part.repeat_interleave(self._groups, 0)[None] for part in (keys, values))
-            found = attention(q[None], *repeated, attn_mask=mask)
+            keys, values = (part.repeat_interleave(self._groups, 0) for part in (keys, values))
+            found = attention(q[None], keys[None], values[None], attn_mask=mask)
         return found[0].transpose(0, 1).reshape(count, -1)
 
     def _mask(self, start: int, end: int) -> torch.Tensor | None:
