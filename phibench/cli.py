@@ -169,6 +169,25 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 
 
 @cli.command()
+@click.argument("variant", required=False)
+@click.option("-m", "--model", "models", multiple=True, metavar="FILE", help="Files of one model, to be compared.")
+@click.option("-b", "--backend", help="Backends (comma list).  [default: all that are installed]")
+@click.option("-q", "--quant", help="Quantizations (comma list).")
+@click.option("-dev", "--device", default="cpu", show_default=True, help="cpu, cuda:0, ...")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and prompts.")
+@_output("table", "md", "csv", "json", "jsonl")
+def verify(
+    variant: str | None, models: tuple[str, ...], backend: str | None, quant: str | None, device: str, seed: int,
+    output: str, out: str | None,
+) -> None:  # fmt: skip
+    """Do backends and precisions give the same answer?"""
+    from phibench.verify import command
+
+    asked = (variant, models, backend, quant, device, seed, output)
+    sys.exit(command.verify(*asked, emit=lambda text: _emit(text, out), width=_width(out)))
+
+
+@cli.command()
 @click.option("--goal", default="chat", show_default=True, help="chat, code, math, reasoning, multilingual, tools, ...")
 @_context
 @click.option("--min-tps", type=float, help="At least this many generated tokens per second.")

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
@@ -85,7 +85,7 @@ class _Child:
         self._hung = False
         self._tail = ""  # last line of stderr, known after the end
 
-    def __enter__(self) -> _Child:
+    def __enter__(self) -> Self:
         return self
 
     def answers(self) -> Iterator[int]:

@@ -5,16 +5,19 @@ scale goes into the bytes of a file; a lost position goes into the session: ``py
 answers as ``child`` does, but its first step comes one position too late.
 """
 
+# ruff: noqa: SLF001  a fault is planted where a session would have it: inside
+
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from phibench.verify import child
+from phibench.verify.gate import Write, written
 from phibench.verify.small import Model
 
 _GATE_UP = "model.layers.1.mlp.gate_up_proj.weight"
@@ -81,19 +84,40 @@ def is_partial(model: Model) -> bool:
     return model.shape.rope_dims < model.shape.head_dim
 
 
-def always(_model: Model) -> bool:
-    return True
-
-
-# name -> where it makes sense, and the model that is written instead
-IN_MODEL: dict[str, tuple[Callable[[Model], bool], Callable[[Model], Model]]] = {
-    "rope factors swapped": (has_factors, swapped_factors),
-    "one rope factor inverted": (has_factors, inverted_factor),
-    "norm weight dropped": (always, dropped_norm),
-    "gate and up swapped": (has_gate, swapped_gate_up),
-    "rotary width ignored": (is_partial, wider_rotary),
-    "rotary width 8 short": (always, narrower_rotary),
+_IN_MODEL: dict[str, tuple[Callable[[Model], Model], Callable[[Model], bool]]] = {  # and where it makes sense
+    "rope factors swapped": (swapped_factors, has_factors),
+    "one rope factor inverted": (inverted_factor, has_factors),
+    "norm weight dropped": (dropped_norm, lambda _: True),
+    "gate and up swapped": (swapped_gate_up, has_gate),
+    "rotary width ignored": (wider_rotary, is_partial),
+    "rotary width 8 short": (narrower_rotary, lambda _: True),
 }
+
+
+class Plant(NamedTuple):
+    """A fault: how files are written with it, what program answers, in which (format, quantization) it makes sense."""
+
+    write: Write = written
+    program: str = child.__name__
+    fits: Callable[[str, str], bool] = lambda _format, _quantization: True
+
+
+def plants(model: Model) -> dict[str, Plant]:
+    """Every fault that makes sense in a model of this kind."""
+    found = {name: Plant(write=_of(change)) for name, (change, fits) in _IN_MODEL.items() if fits(model)}
+    found["scale of one block doubled"] = Plant(write=_damaged, fits=has_scales)
+    found["position off by one"] = Plant(program=__name__)
+    return found
+
+
+def _of(change: Callable[[Model], Model]) -> Write:
+    return lambda fmt, model, quantization, folder: written(fmt, change(model), quantization, folder)
+
+
+def _damaged(fmt: str, model: Model, quantization: str, folder: Path) -> Path:
+    path = written(fmt, model, quantization, folder)
+    damaged_scale(fmt, path)
+    return path
 
 
 def damaged_scale(fmt: str, path: Path) -> str:

@@ -34,6 +34,7 @@ class Outcome(Noun, frozen=True, kw_only=True):
     distance: judge.Distance | None = None
     limit: judge.Limit | None = None
     weights_error: float | None = None
+    against: str = "torch float32"
 
 
 class Case(NamedTuple):
@@ -45,11 +46,11 @@ class Case(NamedTuple):
 
     @property
     def format(self) -> str:
-        return backends.load(self.setup.backend).FORMATS[0]
+        return format_of(self.setup)
 
 
 Tell = Callable[[Outcome], None]
-Write = Callable[[Any, Model, str, Path], Path]  # format's module, model, quantization, folder
+Write = Callable[[str, Model, str, Path], Path]  # format, model, quantization, folder
 
 
 def setups(
@@ -77,6 +78,11 @@ def setups(
                     break
                 found.append(setup)
     return found, absent
+
+
+def format_of(setup: Setup) -> str:
+    """Of the files that the setup's backend opens."""
+    return backends.load(setup.backend).FORMATS[0]
 
 
 def _with_files() -> list[backends.Backend]:
@@ -153,9 +159,13 @@ def measure(
 
 
 def _case(model: Model, setup: Setup, folder: Path, write: Write | None) -> Case:
-    kind = _format(backends.load(setup.backend).FORMATS[0])
-    path = write(kind, model, setup.quantization, folder) if write else kind.write(model, setup.quantization, folder)
-    return Case(model, setup, path)
+    return Case(model, setup, (write or written)(format_of(setup), model, setup.quantization, folder))
+
+
+def written(fmt: str, model: Model, quantization: str, folder: Path) -> Path:
+    """The file or folder of a model in ``folder``."""
+    path: Path = _format(fmt).write(model, quantization, folder)
+    return path
 
 
 def _format(name: str) -> Any:
@@ -164,7 +174,8 @@ def _format(name: str) -> Any:
 
 
 def _job(case: Case, threads: int) -> Job:
-    artifact = Artifact(path=str(case.path), bytes=files.size(case.path), weights="real")
+    parts = case.path.iterdir() if case.path.is_dir() else (case.path,)
+    artifact = Artifact(path=str(case.path), bytes=sum(part.stat().st_size for part in parts), weights="real")
     return Job(setup=case.setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=threads)
 
 

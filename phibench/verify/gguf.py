@@ -55,7 +55,7 @@ def stored(model: Model, quantization: str, path: Path) -> Iterator[Stored]:  # 
     import numpy as np
 
     for tensor in gguf.GGUFReader(path).tensors:
-        values = np.float32(gguf.dequantize(tensor.data, tensor.tensor_type))
+        values = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32)
         yield Stored(tensor.name, [(name, slice(None)) for name in hf_names(model.shape, tensor.name)], values)
 
 

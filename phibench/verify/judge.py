@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,26 +91,29 @@ def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     import numpy as np
 
     exact = logits.astype(np.float64)
-    return exact - np.logaddexp.reduce(exact, -1, keepdims=True)  # type: ignore[no-any-return]
+    return exact - np.logaddexp.reduce(exact, -1, keepdims=True)
 
 
 def objection(found: Distance, allowed: Limit, prompts: Sequence[Prompt], original_context: int | None) -> str | None:
     """Why this is not the same answer: how much, from where on, and what to look at. None when it is the same."""
-    if not all(value == value for value in found.flat):  # noqa: PLR0124  NaN is the one that is not
-        return "the answer has numbers that are none (NaN): look for an overflow"
-    if found.kl_max > allowed.kl_max:
-        prompt, at = next((i, j) for i, row in enumerate(found.divergence) for j, kl in enumerate(row) if kl > allowed.kl_max)
-        token = len(prompts[prompt].tokens) + at
-        where = "right after the prompt" if at == 0 else f"at step {at}"
-        return (
-            f"KL {tables.number(found.divergence[prompt][at])} nat {where} (token {token}), "
-            f"limit {tables.number(allowed.kl_max)}; look at {_suspect(found, allowed.kl_max, prompts, original_context)}"
-        )
+    if any(math.isnan(value) for value in found.flat):
+        return "the answer has numbers that are none (NaN); look for an overflow"
+    most = allowed.kl_max
+    over = ((i, at, kl) for i, row in enumerate(found.divergence) for at, kl in enumerate(row) if kl > most)
+    if first := next(over, None):
+        i, at, kl = first
+        where = f"{f'{at} steps' if at else 'right'} after a prompt of {len(prompts[i].tokens)} tokens"
+        look = _suspect(found, most, prompts, original_context)
+        return f"KL {_nat(kl)} {where}, limit {_nat(most)}; look at {look}"
     if found.kl_mean > allowed.kl_mean:
-        return f"KL {tables.number(found.kl_mean)} nat on average, limit {tables.number(allowed.kl_mean)}; look at rounding"
+        return f"KL {_nat(found.kl_mean)} on average, limit {_nat(allowed.kl_mean)}; look at rounding and accumulation"
     if found.agreement is not None and found.agreement < allowed.agreement:
         return f"greedy choices agree in {found.agreement:.0%}, limit {allowed.agreement:.0%}"
     return None
+
+
+def _nat(value: float) -> str:
+    return f"{tables.number(value)} nat" if value >= 1e-6 else f"{value:.1e} nat"
 
 
 def _suspect(found: Distance, most: float, prompts: Sequence[Prompt], original_context: int | None) -> str:

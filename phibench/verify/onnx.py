@@ -50,7 +50,7 @@ def stored(model: Model, quantization: str, path: Path) -> Iterator[Stored]:
         places = contents.sources(plain, model.shape)
         if plain == "lm_head.MatMul.weight":
             places = [("lm_head.weight", slice(None))]
-        yield Stored(plain, places, np.float32(values))
+        yield Stored(plain, places, np.asarray(values, np.float32))
 
 
 def dequantized(blocks: NDArray[np.uint8], scales: NDArray[Any], bits: int) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ One pass and no cache: so a backend that loses a position between prompt and fir
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,18 @@ def logits(
     return found
 
 
+@functools.lru_cache(maxsize=4)
 def _model(shape: Shape, rope: Factors | None) -> Any:
     """An untied model in float32 with eager attention; its weights are yet to come."""
     import torch
-    from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    from phibench.torch_models.build import quiet
+
     told = hf.config(shape, shape.layers, rope) | {"tie_word_embeddings": False}
-    kinds = {"phi2": (PhiConfig, PhiForCausalLM), "phi3": (Phi3Config, Phi3ForCausalLM)}
-    config, kind = kinds[shape.architecture]
-    made = kind._from_config(config(**told), dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
+    with quiet():
+        from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
+
+        kinds = {"phi2": (PhiConfig, PhiForCausalLM), "phi3": (Phi3Config, Phi3ForCausalLM)}
+        config, kind = kinds[shape.architecture]
+        made = kind._from_config(config(**told), dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
     return made.eval()

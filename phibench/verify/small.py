@@ -9,7 +9,7 @@ distribution between certain and uniform.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     Drawn = Iterator[tuple[str, NDArray[np.float64]]]
 
 LAYERS = 3
-FFN = 512
+HEADS, HEAD_DIM, FFN = 4, 64, 512  # rows of 256 and 512: K-quants need blocks of 256
 VOCAB = 512
 ORIGINAL_CONTEXT = 64  # of LongRoPE: a prompt of 96 tokens uses the long factors
 CONTEXT = 256
-_BLOCK = 256  # K-quants need rows of whole blocks
+# One prompt stays below the original context and one above it: no engine changes factors within one.
+LENGTHS = (24, 96)
+STEPS = 15
 _ATTENTION = 1.6  # standard deviation of a query's and a key's elements: their products' is its square
 _LOGITS = 2.5  # standard deviation of the logits: entropy about half of the uniform one's
 
@@ -62,7 +64,9 @@ class Model(NamedTuple):
         """All that files hold: the weights, and LongRoPE's factors under GGUF's names."""
         import numpy as np
 
-        return self.weights | {name: np.float32(one) for name, one in zip(FACTORS, self.rope or (), strict=False)}
+        return self.weights | {
+            name: np.asarray(one, np.float32) for name, one in zip(FACTORS, self.rope or (), strict=False)
+        }
 
 
 class Stored(NamedTuple):
@@ -81,28 +85,25 @@ def model(variant: Variant, seed: int) -> Model:
 
 
 def shrunk(variant: Variant) -> Variant:
-    """The variant with its structure (architecture, heads per KV head, rotary share, ties) and narrow, few layers.
+    """The variant with its structure (architecture, grouped heads, rotary share, ties) and narrow, few layers.
 
     Raises PhibenchError (exit 2) for a variant that no format but GGUF has.
     """
     shape = variant.shape
     if shape is None or shape.experts:
         raise PhibenchError(f"{variant.id} runs on one backend only, so there is nothing to compare; try phi-4-mini")
-    group = shape.heads // shape.kv_heads
-    kv_heads = 4 if group == 1 else 2
-    heads = kv_heads * group
-    head_dim = next(dim for dim in (32, 64, 128, 256) if heads * dim % _BLOCK == 0)
-    rotary = round(head_dim * shape.rope_dims / shape.head_dim / 8) * 8  # engines want whole groups of 8
+    kv_heads = HEADS if shape.heads == shape.kv_heads else HEADS // 2
+    rotary = round(HEAD_DIM * shape.rope_dims / shape.head_dim / 16) * 16  # ONNX Runtime wants whole groups of 16
     small = msgspec.structs.replace(
-        shape, layers=LAYERS, hidden=heads * head_dim, heads=heads, kv_heads=kv_heads, head_dim=head_dim, ffn=FFN,
+        shape, layers=LAYERS, hidden=HEADS * HEAD_DIM, heads=HEADS, kv_heads=kv_heads, head_dim=HEAD_DIM, ffn=FFN,
         vocab=VOCAB, rope_dims=rotary, context=CONTEXT, original_context=ORIGINAL_CONTEXT if shape.longrope else None,
         sliding_window=None,
     )  # fmt: skip
     return msgspec.structs.replace(variant, shape=small, context_tokens=CONTEXT)
 
 
-def prompts(vocab: int, seed: int) -> tuple[Prompt, ...]:
-    """One that stays below the original context and one above it: no engine changes factors within one."""
+def prompts(vocab: int, seed: int, lengths: Sequence[int] = LENGTHS) -> tuple[Prompt, ...]:
+    """Random token ids: prompts of these lengths, each with STEPS tokens that follow."""
     import numpy as np
 
     rng = np.random.default_rng((seed, 7))
@@ -110,7 +111,7 @@ def prompts(vocab: int, seed: int) -> tuple[Prompt, ...]:
     def ids(count: int) -> tuple[int, ...]:
         return tuple(int(n) for n in rng.integers(3, vocab, count))  # 0 to 2 pad, begin and end
 
-    return tuple(Prompt(tokens=ids(length), then=ids(15)) for length in (24, 96))
+    return tuple(Prompt(tokens=ids(length), then=ids(STEPS)) for length in lengths)
 
 
 def factors(shape: Shape, seed: int) -> Factors | None:
@@ -122,14 +123,14 @@ def factors(shape: Shape, seed: int) -> Factors | None:
     rng = np.random.default_rng((seed, 5))
     short = rng.uniform(1.0, 1.5, shape.rope_dims // 2)
     long = short * rng.uniform(1.5, shape.context / ORIGINAL_CONTEXT, len(short))
-    return tuple(np.float32(short).tolist()), tuple(np.float32(long).tolist())
+    return tuple(np.asarray(short, np.float32).tolist()), tuple(np.asarray(long, np.float32).tolist())
 
 
 def weights(shape: Shape, seed: int) -> Weights:
     """Every weight by its name in Hugging Face's files, float32."""
     import numpy as np
 
-    return {name: np.float32(draw) for name, draw in _drawn(shape, np.random.default_rng((seed, 3)))}
+    return {name: draw.astype(np.float32) for name, draw in _drawn(shape, np.random.default_rng((seed, 3)))}
 
 
 def _drawn(shape: Shape, rng: np.random.Generator) -> Drawn:

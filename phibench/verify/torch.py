@@ -47,7 +47,8 @@ def _held(values: Any, kind: str) -> Any:
     from phibench.torch_models import linear
 
     if kind in linear.KINDS:
-        layer = linear.KINDS[kind](*values.shape, None, values.device)
+        rows, columns = values.shape
+        layer = linear.KINDS[kind](rows, columns, None, "cpu")
         layer.take(values)
         return layer.dequantized()
     return values.to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]).float()

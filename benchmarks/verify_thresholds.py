@@ -1,0 +1,147 @@
+"""The limits of ``phibench verify``, from data: many seeds, every backend and precision, and every planted fault.
+
+    python benchmarks/verify_thresholds.py [--seeds 20] [--first 0] [--limits | --faults] [--json FILE]
+
+Without a flag: false alarms of fresh seeds against the limits as they are. ``--limits`` writes them anew
+(phibench/verify/limits.toml): the worst of all seeds times a margin. ``--faults`` plants each fault into each precision
+and says what was measured and whether it was caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from phibench import catalog, tables
+from phibench.nouns import Setup
+from phibench.verify import faults, gate, judge, small
+
+Row = dict[str, Any]
+
+VARIANTS = (*gate.VARIANTS, "phi-4", "phi-3.5-mini-instruct")
+MARGIN = 2.0  # of divergences; a planted fault must still stand out
+FLOOR = 1e-6  # below this, engines differ by the order in which they add
+WEIGHTS_MARGIN = 1.5
+EXTRA = {"gguf": ("Q5_0", "Q5_1", "Q5_K_S", "Q4_1", "Q4_K_S", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first seed; limits come from 0 on")
+    parser.add_argument("--limits", action="store_true", help="write limits.toml")
+    parser.add_argument("--faults", action="store_true", help="plant faults")
+    parser.add_argument("-b", "--backend", help="backends (comma list)")
+    parser.add_argument("--json", type=Path, help="write every measurement here, or read them with --from-json")
+    parser.add_argument("--from-json", action="store_true")
+    args = parser.parse_args()
+    seeds = range(args.first, args.first + args.seeds)
+    names = args.backend.split(",") if args.backend else None
+    if args.from_json:
+        rows = json.loads(args.json.read_text())
+    else:
+        rows = list(planted(seeds, names) if args.faults else clean(seeds, names, everything=args.limits))
+    if args.json:
+        args.json.write_text(json.dumps(rows))
+    if args.limits:
+        write_limits(rows, len(seeds))
+    sys.stdout.write(tables.markdown(summary(rows)))
+
+
+def clean(seeds: Sequence[int], names: Sequence[str] | None, *, everything: bool) -> Iterator[Row]:
+    """One row per seed and setup, nothing planted."""
+    for seed in seeds:
+        for variant in VARIANTS:
+            setups, _ = gate.setups((variant,), names, None, "cpu")
+            if everything and seed < seeds[0] + 5:
+                more = {one.backend for one in setups if gate.format_of(one) == "gguf"}
+                setups += [Setup(variant=variant, quantization=q, backend=b) for b in more for q in EXTRA["gguf"]]
+            yield from measured(variant, setups, seed)
+
+
+def measured(variant: str, setups: Sequence[Setup], seed: int, fault: str = "", **plant: Any) -> Iterator[Row]:
+    for case, prompts, reply in gate.answers(catalog.variant(variant), setups, seed, **plant):
+        key = (case.model.shape.architecture, case.format, case.setup.quantization)
+        row: Row = dict(zip(("architecture", "format", "quantization"), key, strict=True))
+        row |= {"variant": variant, "seed": seed, "fault": fault}
+        if reply.engine is None:
+            print(variant, seed, case.setup, reply.reason, file=sys.stderr)
+            continue
+        allowed = judge.limits().get(key)
+        checked, found = gate.measure(case, prompts, reply, allowed.weights if allowed else float("inf"))
+        row |= {
+            "kl_mean": found.kl_mean,
+            "kl_max": found.kl_max,
+            "agreement": found.agreement,
+            "weights": checked.error,
+        }
+        if allowed:
+            row["answer"] = judge.objection(found, allowed, prompts, None)
+            row["caught"] = bool(row["answer"]) or checked.error > allowed.weights
+        print(row, file=sys.stderr)
+        yield row
+
+
+def planted(seeds: Sequence[int], names: Sequence[str] | None) -> Iterator[Row]:
+    """One row per seed, fault and setup."""
+    for seed in seeds:
+        for variant in gate.VARIANTS:
+            setups, _ = gate.setups((variant,), names, None, "cpu")
+            for fault, one in faults.plants(small.model(catalog.variant(variant), seed)).items():
+                fitting = [s for s in setups if one.fits(gate.format_of(s), s.quantization)]
+                yield from measured(variant, fitting, seed, fault, write=one.write, program=one.program)
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """Worst of all seeds (of faults: the least that was seen), by architecture, precision and fault."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in ("fault", "architecture", "format", "quantization")), []).append(row)
+    found = []
+    for (fault, architecture, fmt, quantization), of_it in groups.items():
+        pick = min if fault else max
+        row = {"fault": fault} if fault else {}
+        row |= {"architecture": architecture, "format": fmt, "quantization": quantization, "models": len(of_it)}
+        row |= {key: f"{pick(one[key] for one in of_it):.2e}" for key in ("kl_mean", "kl_max", "weights")}
+        known = [one["agreement"] for one in of_it if one["agreement"] is not None]
+        row["agreement"] = f"{(max if fault else min)(known, default=1):.0%}"
+        row["reported"] = sum(one.get("caught", False) for one in of_it)
+        row["by answer"] = sum(bool(one.get("answer")) for one in of_it)
+        found.append(row)
+    return found
+
+
+def write_limits(rows: Sequence[Row], seeds: int) -> None:
+    """limits.toml: the worst of all seeds times the margin."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["architecture"], row["format"], row["quantization"]), []).append(row)
+    lines = [
+        "# Written by benchmarks/verify_thresholds.py --limits; docs/verify.md shows what it rests on.",
+        f"# Seeds 0 to {seeds - 1} of small models after {', '.join(VARIANTS)}, on a CPU.",
+        f"# kl_mean, kl_max: {MARGIN:g} times the worst seen, at least {FLOOR:g} nat; weights: {WEIGHTS_MARGIN:g}",
+        "# times; agreement: the worst less one choice in twenty.",
+    ]
+    for (architecture, fmt, quantization), of_it in sorted(groups.items()):
+        worst = {key: max(row[key] for row in of_it) for key in ("kl_mean", "kl_max", "weights")}
+        agreement = min((row["agreement"] for row in of_it if row["agreement"] is not None), default=1.0)
+        lines += [
+            "",
+            "[[limit]]",
+            f'architecture = "{architecture}"',
+            f'format = "{fmt}"',
+            f'quantization = "{quantization}"',
+            f"kl_mean = {max(FLOOR, MARGIN * worst['kl_mean']):.2g}",
+            f"kl_max = {max(FLOOR, MARGIN * worst['kl_max']):.2g}",
+            f"agreement = {agreement - 0.05:.2f}",
+            f"weights = {max(FLOOR, WEIGHTS_MARGIN * worst['weights']):.2g}",
+        ]
+    judge.LIMITS_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

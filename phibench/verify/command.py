@@ -1,0 +1,49 @@
+"""``phibench verify``: what was asked for, lines of progress, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from phibench import catalog
+from phibench.errors import FAILED, PhibenchError
+from phibench.verify import gate, real, report
+from phibench.verify.gate import Outcome
+
+_CAPTION = "KL divergence in nat; what failed or differs is explained below"
+
+
+def verify(
+    variant: str | None, models: Sequence[str], backend: str | None, quant: str | None, device: str, seed: int,
+    output: str, emit: Callable[[str], None], width: int | None,
+) -> int:  # fmt: skip
+    """Prints the outcomes; 0 when all are the same answer, 1 when one differs or failed."""
+    if seed < 0:
+        raise PhibenchError(f"--seed starts at 0, not {seed}")
+    if models:
+        if variant or backend or quant:
+            raise PhibenchError("files are what they are: with -m leave out VARIANT, -b and -q")
+        outcomes, told = real.compare([Path(name).expanduser() for name in models], seed, device.lower(), _tell)
+        caption = f"{told}. {_CAPTION}"
+    else:
+        variants = [catalog.variant(variant).id] if variant else list(gate.VARIANTS)
+        wanted, absent = gate.setups(variants, _list(backend), _list(quant), device.lower())
+        outcomes = [*gate.gate(wanted, seed, _tell), *absent]
+        caption = f"Small seeded models (seed {seed}) against torch float32 on their dequantized weights. {_CAPTION}"
+    emit(report.text(outcomes, output, width, caption))
+    return FAILED if any(one.verdict in ("differs", "failed") for one in outcomes) else 0
+
+
+def _tell(one: Outcome) -> None:
+    far = f", KL {one.distance.kl_mean:.1e} nat" if one.distance else ""
+    print(f"{one.setup}: {one.verdict}{far}", file=sys.stderr, flush=True)
+
+
+def _list(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    found = [item.strip() for item in text.split(",") if item.strip()]
+    if not found:
+        raise PhibenchError("a list is empty; leave the flag out, or give a name")
+    return found

@@ -1,0 +1,67 @@
+"""Outcomes to rows: a table for people, everything for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from phibench import tables
+from phibench.verify.gate import Outcome
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Unknown is None."""
+    return [_row(one) for one in outcomes]
+
+
+def _row(one: Outcome) -> dict[str, Any]:
+    found, limit = one.distance, one.limit
+    return {
+        "setup": str(one.setup),
+        "variant": one.setup.variant,
+        "quantization": one.setup.quantization,
+        "backend": one.setup.backend,
+        "device": one.setup.device,
+        "against": one.against,
+        "kl_mean": found.kl_mean if found else None,
+        "kl_mean_limit": limit.kl_mean if limit else None,
+        "kl_max": found.kl_max if found else None,
+        "kl_max_limit": limit.kl_max if limit else None,
+        "greedy_agreement": found.agreement if found else None,
+        "greedy_agreement_limit": limit.agreement if limit else None,
+        "positions": len(found.flat) if found else None,
+        "weights_error": one.weights_error,
+        "weights_error_limit": limit.weights if limit else None,
+        "verdict": one.verdict,
+        "reason": one.reason or None,
+    }
+
+
+def text(outcomes: Sequence[Outcome], output: str, width: int | None, caption: str) -> str:
+    """In the form ``output``; the table has its reasons below."""
+    found = rows(outcomes)
+    shown = tables.text(found, output, width, _COLUMNS, caption)
+    if output != "table":
+        return shown
+    told = [line for one in outcomes if one.reason for line in tables.wrap(f"{one.setup}: {one.reason}", width)]
+    return "\n".join([shown.rstrip("\n"), *([""] if told else []), *told]) + "\n"
+
+
+def _short(row: tables.Row) -> str:
+    return f"{row['quantization']}@{row['backend']}"
+
+
+def _nat(value: float) -> str:
+    """Two significant digits, as exponents: divergences span ten orders."""
+    return f"{value:.1e}"
+
+
+_COLUMNS = (
+    tables.Column(title="setup", cell=lambda row: str(row["setup"]), short=_short, rank=1),
+    tables.column("kl_mean", "KL mean", _nat, right=True),
+    tables.column("kl_max", "KL max", _nat, right=True),
+    tables.column("kl_max_limit", "limit", _nat, right=True, rank=3),
+    tables.column("greedy_agreement", "greedy", lambda share: f"{share:.0%}", right=True),
+    tables.column("weights_error", "weights", lambda share: f"{share:.1%}", right=True, rank=2),
+    tables.column("verdict", "verdict"),
+)
