@@ -33,6 +33,7 @@ SKIPPED = 8  # the first tokens wake threads and caches in every repetition
 MOST_TOKENS = 1 << 16  # of a walk; more is no walk but a damaged or foreign file
 _TURNS = 999
 _CLIPPED = 0.05  # of the shortest and of the longest gaps, before they are averaged
+_NEAR = 8  # tokens around the most surprising one in which a step may begin
 _CLOCK_S = 1e-9
 
 
@@ -135,10 +136,12 @@ def step(depth: int, gaps: Gaps, paused: Pause | None = None) -> Step | None:
     if paused:
         place = paused.token - depth - SKIPPED - 1
         used[:, place] = [_median_around(row)[place] for row in used]
-    found = _common(np.array([_contrast(row) for row in used]))
+    contrasts = np.array([_contrast(row) for row in used])
+    found = _common(contrasts)
     if found is None:
         return None
-    place = found + WINDOW
+    first = max(0, found - _NEAR)  # ranks tell that there is one, sizes tell better where
+    place = first + int(contrasts.sum(axis=0)[first : found + _NEAR + 1].argmax()) + WINDOW
     before = np.median(used[:, place - WINDOW : place], axis=1)
     after = np.median(used[:, place : place + WINDOW], axis=1)
     rest, end = np.median(used[:, place:], axis=1), np.median(used[:, -WINDOW:], axis=1)
