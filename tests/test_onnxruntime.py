@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from builder import narrow
+from builder import narrow, shape_of
 
 from phibench import backends, catalog, measure
 from phibench.backends import onnxruntime as backend
@@ -173,7 +173,7 @@ def test_a_cache_that_the_engine_recomputed_is_filled_anew(tmp_path: Path) -> No
     pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
-    shape = msgspec.structs.replace(narrow("phi-4-mini-instruct").shape, context=8192, original_context=4096)
+    shape = msgspec.structs.replace(shape_of("phi-4-mini-instruct"), context=8192, original_context=4096)
     wanted = msgspec.structs.replace(narrow("phi-4-mini-instruct"), shape=shape)
     onnx.write(plans.plan(wanted, "int4", None, "onnx"), tmp_path / "long")
     workload = Workload(prompt_tokens=0, new_tokens=5, depth=4094)

@@ -84,9 +84,28 @@ def _load(path: Path) -> Any:
 
     files.check_readable(path, MAX_GRAPH_BYTES)
     try:
-        return onnx.load_model(path, format="protobuf", load_external_data=False)
+        loaded = onnx.load_model(path, format="protobuf", load_external_data=False)
     except (DecodeError, ValueError, RecursionError):
         raise PhibenchError(f"{path} is not an ONNX graph") from None
+    if not all(isinstance(one, str) for one in _texts(loaded)):  # protobuf hands on bytes instead
+        raise PhibenchError(f"{path} is an ONNX graph with a name that is not UTF-8")
+    return loaded
+
+
+def _texts(loaded: Any) -> Iterator[Any]:
+    """Every text of a model that is read here."""
+    yield from (loaded.producer_name, loaded.producer_version)
+    yield from (value.name for value in (*loaded.graph.input, *loaded.graph.output))
+    for one in loaded.graph.initializer:
+        yield one.name
+        for entry in one.external_data:
+            yield from (entry.key, entry.value)
+    for node in loaded.graph.node:
+        yield from (node.op_type, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in attribute.g.node:
+                yield from (inner.op_type, *inner.output)
 
 
 def _tensors(graph: Any, path: Path) -> tuple[dict[str, str], tuple[Tensor, ...], int]:
