@@ -435,6 +435,15 @@ def test_what_is_in_the_cache_is_not_written_again() -> None:
     assert onnx.cached(variant, "int4", 1) is None
 
 
+def test_what_is_used_goes_last() -> None:
+    variant = builder.narrow("phi-4")
+    first, second = (Path(onnx.ensure(variant, quantization).path) for quantization in ("int4", "int8"))
+    os.utime(first, (1, 1))
+    assert [path for path, _, _ in cache.entries()] == [first, second]
+    onnx.ensure(variant, "int4")
+    assert [path for path, _, _ in cache.entries()] == [second, first]
+
+
 def test_the_folder_says_what_it_is(tmp_path: Path) -> None:
     folder = Path(onnx.ensure(builder.narrow("phi-4"), "int4-acc0", 1).path)
     assert json.loads((folder / plan_onnx.ABOUT).read_text()) == {
@@ -504,15 +513,19 @@ def test_what_a_killed_process_left_is_cleaned() -> None:
     assert list(cache.onnx_folder().iterdir()) == [folder]
 
 
-def test_without_the_packages_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_packages_the_remedy_is_said() -> None:
     """And nothing is evicted for what cannot be written."""
     done = child(
         """
+        import os
         sys.modules["onnx"] = None
+        from phibench.catalog import plan
         from phibench.errors import PhibenchError
         from phibench.synth import cache
         cache.onnx_folder().mkdir(parents=True)
         (cache.onnx_folder() / "old").mkdir()
+        (cache.onnx_folder() / "old" / "model.onnx").write_bytes(bytes(100))
+        os.environ["PHIBENCH_CACHE_LIMIT"] = str(plan.plan(narrow("phi-4"), "int4", None, "onnx").file_bytes)
         try:
             onnx.ensure(narrow("phi-4"), "int4")
         except PhibenchError as error:
