@@ -45,9 +45,14 @@ _CODE = {"llama_cpp": _LLAMA_CPP, "onnxruntime": _ONNXRUNTIME, "torch": _TORCH}
 _PACKAGES = {"llama_cpp": "llama-cpp-python", "onnxruntime": "onnxruntime", "torch": "torch"}
 _INSTALL = {
     "llama_cpp": "pip install 'phibench[llama-cpp]'",
-    "onnxruntime": "pip install onnxruntime onnxruntime-genai",
-    "torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu",
+    "onnxruntime": "pip install 'phibench[onnxruntime]'",
+    "torch": "pip install 'phibench[torch]'",
 }
+_MISSING_NOTES = {
+    "torch": "without a GPU first: pip install torch --index-url https://download.pytorch.org/whl/cpu; "
+    "on Linux the usual package brings CUDA, some GB",
+}
+_BESIDE = {"onnxruntime": "onnxruntime-genai", "torch": "transformers"}  # what our backend needs, too
 Provider = tuple[str, str, str]  # execution provider, kind of device, vendor
 
 
@@ -97,8 +102,7 @@ def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
 
 
 def _installed(name: str, answer: _Answer | str | None) -> Installed:
-    known = name in backends.names()
-    notes = [] if known else ["phibench has no backend for it yet"]
+    notes: list[str] = []
     owners = distributions(name)
     if len(owners) > 1:
         keep = " ".join(owners)
@@ -107,13 +111,19 @@ def _installed(name: str, answer: _Answer | str | None) -> Installed:
     package = owners[0] if owners else _PACKAGES[name]
     plain = Installed(backend=name, package=package, install=_INSTALL[name], notes=tuple(notes))
     if answer is None:
-        return plain
+        told = (_MISSING_NOTES[name],) if name in _MISSING_NOTES else ()
+        return msgspec.structs.replace(plain, notes=(*notes, *told))
     version = _version(package) or "unknown"
     if isinstance(answer, str):
         return msgspec.structs.replace(plain, version=version, install="", notes=(f"broken: {answer}", *notes))
     devices, features = _abilities(name, answer)
     return msgspec.structs.replace(
-        plain, version=version, install="", devices=devices, features=features, notes=tuple(notes + _more(name))
+        plain,
+        version=version,
+        install="",
+        devices=devices,
+        features=features,
+        notes=tuple(notes + _more(name, package)),
     )
 
 
@@ -141,9 +151,22 @@ def distributions(module: str) -> tuple[str, ...]:
     return tuple(sorted(set(owners)))
 
 
-def _more(name: str) -> list[str]:
-    genai = _version("onnxruntime-genai") if name == "onnxruntime" else None
-    return [f"onnxruntime-genai {genai}"] if genai else []
+def _more(name: str, package: str) -> list[str]:
+    """What the backend needs beside the engine: its version, or the line that installs it."""
+    beside = _BESIDE.get(name)
+    if beside is None:
+        return []
+    if backends.load(name).installed() is None:
+        return [f"phibench needs {beside} beside it: {_beside(name, package)}"]
+    version = _version(beside)
+    return [f"{beside} {version}"] if version else []
+
+
+def _beside(name: str, package: str) -> str:
+    """The extra, unless it would put the cpu's build over another one."""
+    if package == "onnxruntime-gpu":
+        return "pip install --no-deps onnxruntime-genai-cuda"
+    return _INSTALL[name] if package == _PACKAGES[name] else f"pip install --no-deps {_BESIDE[name]}"
 
 
 def _version(package: str) -> str | None:

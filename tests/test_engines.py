@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 
 from phibench import backends, engines
+from phibench.backends import onnxruntime
 from phibench.nouns import Installed
 
 ORT = """
@@ -33,15 +36,24 @@ class backends:
         @staticmethod
         def is_available(): return False
 """
+CODE = engines._CODE
 
 
 class Site:
-    """A folder of packages that this process and its children import from."""
+    """A folder of packages that this process and its children import from; no other engine is asked."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.asked: dict[str, str] = {}
+
+    def owners(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in importlib.metadata.distributions(path=[str(self.folder)]):
+            found.setdefault((one.read_text("top_level.txt") or "").strip(), []).append(one.metadata["Name"])
+        return found
 
     def add(self, module: str, code: str, *distributions: str) -> None:
+        self.asked[module] = CODE[module]
         (self.folder / module).mkdir(exist_ok=True)
         (self.folder / module / "__init__.py").write_text(code, encoding="utf-8")
         for name in distributions or (module,):
@@ -60,7 +72,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv("PYTHONPATH", str(folder))
     for module in ("onnxruntime", "torch"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    return Site(folder)
+    made = Site(folder)
+    monkeypatch.setattr(engines, "_CODE", made.asked)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", made.owners)
+    return made
 
 
 def found(name: str, limit_s: float = 30.0) -> Installed:
@@ -84,7 +99,39 @@ def test_what_is_missing_comes_with_its_line() -> None:
     missing = [e for e in engines.ask()[0] if e.version is None]
     assert {e.backend for e in missing} <= {"llama_cpp", "onnxruntime", "torch"}
     for engine in missing:
-        assert engine.install.startswith("pip install ")
+        assert engine.install == f"pip install 'phibench[{backends.load(engine.backend).EXTRA}]'"
+
+
+def test_a_missing_torch_can_be_had_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_CODE", {"torch": "", "llama_cpp": ""})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(engines, "distributions", lambda _: ())
+    torch, llama = engines.ask()[0]
+    assert (torch.version, torch.install) == (None, "pip install 'phibench[torch]'")
+    assert "--index-url https://download.pytorch.org/whl/cpu" in torch.notes[0]
+    assert (llama.version, llama.install, llama.notes) == (None, "pip install 'phibench[llama-cpp]'", ())
+
+
+@pytest.mark.parametrize(
+    ("package", "line"),
+    [
+        ("onnxruntime", "pip install 'phibench[onnxruntime]'"),
+        ("onnxruntime-gpu", "pip install --no-deps onnxruntime-genai-cuda"),
+        ("onnxruntime-openvino", "pip install --no-deps onnxruntime-genai"),
+    ],
+)
+def test_onnxruntime_without_genai_is_not_enough(
+    package: str, line: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add("onnxruntime", OLD_ORT, package)
+    monkeypatch.setattr(onnxruntime, "_MODULES", ("onnxruntime", "no_such_module"))
+    assert found("onnxruntime").notes[-1] == f"phibench needs onnxruntime-genai beside it: {line}"
+
+
+def test_what_is_beside_an_engine_is_told(site: Site) -> None:
+    pytest.importorskip("onnxruntime_genai")
+    site.add("onnxruntime", OLD_ORT)
+    assert found("onnxruntime").notes[-1].startswith("onnxruntime-genai ")
 
 
 @pytest.mark.parametrize("attribute", ["device", "hardware_device"])
