@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import os
 import re
 import shutil
@@ -11,9 +12,11 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from phibench import __version__
 
@@ -48,6 +51,63 @@ def phibench(installed: Path, where: Path, *arguments: str) -> subprocess.Comple
         cwd=where, env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install phibench` brings without extras, and nothing else: no engine, no dashboard."""
+    target = tmp_path_factory.mktemp("bare")
+    wanted, seen = ["phibench"], set()
+    while wanted:
+        name = re.split(r"[^A-Za-z0-9._-]", wanted.pop())[0]
+        if name.lower() in seen:
+            continue
+        seen.add(name.lower())
+        found = metadata.distribution(name)
+        wanted += [line for line in found.requires or [] if "extra ==" not in line and _applies(line)]
+        for top in {Path(file).parts[0] for file in found.files or [] if name != "phibench"} - {"..", "__pycache__"}:
+            source, link = Path(str(found.locate_file(top))), target / top
+            if source.exists() and not link.exists():
+                link.symlink_to(source)
+    return target
+
+
+def _applies(line: str) -> bool:
+    marker = Requirement(line).marker
+    return marker is None or marker.evaluate()
+
+
+def test_without_any_engine_advice_goes_on_and_says_what_to_install(
+    installed: Path, bare: Path, tmp_path: Path
+) -> None:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", "-P", "-m", "phibench", *arguments], cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{bare}", "PHIBENCH_CACHE": str(tmp_path)},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    extras = ("llama-cpp", "onnxruntime", "torch")
+    probed = call("probe", "--quick", "-o", "json")
+    assert probed.returncode == 0, probed.stderr
+    engines = json.loads(probed.stdout)["backends"]
+    assert [engine.get("version") for engine in engines] == [None] * 3
+    assert all(f"pip install 'phibench[{extra}]'" in probed.stdout for extra in extras)
+    none = call("run", "quick", "-b", "all")
+    assert none.returncode == 2
+    assert all(f"pip install 'phibench[{extra}]'" in none.stderr for extra in extras)
+    lone = call("run", "quick", "-b", "torch")
+    assert (lone.returncode, "pip install 'phibench[torch]'" in lone.stderr) == (2, True)
+
+    machine = tmp_path / "machine.toml"
+    shutil.copy(ROOT / "docs" / "machines" / "laptop.toml", machine)
+    told = call("recommend", "--machine", str(machine), "--top", "all", "-o", "json")
+    assert told.returncode == 0, told.stderr
+    candidates = json.loads(told.stdout)["candidates"]
+    for backend in ("llama_cpp", "onnxruntime", "torch"):
+        mine = [c for c in candidates if c["backend"] == backend and c["variant"] == "phi-4-mini-instruct"]
+        assert any(c["estimates"]["decode_tps"] for c in mine), backend
+        assert any(c["estimates"]["host_needed_bytes"] for c in mine), backend
 
 
 def test_the_wheel_carries_data_beside_the_code(dist: Path) -> None:
