@@ -17,7 +17,7 @@ from typing import Any
 import builder
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -386,12 +386,14 @@ def test_the_writer_holds_a_tile_at_a_time(quantization: str) -> None:
         assert max(pieces) <= 9_000_000
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.integers(0, 200), st.integers(0, 1000))
 def test_tiles_go_round_the_pool(pool: bytes, count: int, start: int) -> None:
     found = b"".join(bytes(piece) for piece in fill.tiled(memoryview(pool), count, start))
     assert found == bytes(pool[(start + place) % len(pool)] for place in range(count))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 4), st.sampled_from(["int4", "int8"]), st.integers(0, 1000))
 def test_quantizing_keeps_the_weights(rows: int, blocks: int, kind: str, seed: int) -> None:
     """Within half a step of the scale: 16 or 256 levels between -max and max of a block, the last one left out."""
