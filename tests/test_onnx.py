@@ -386,6 +386,18 @@ def test_the_writer_holds_a_tile_at_a_time(quantization: str) -> None:
         assert max(pieces) <= 9_000_000
 
 
+@pytest.mark.parametrize("name", ["phi-4", "phi-4-mini-instruct"])
+def test_embeddings_tower_over_the_layers(name: str) -> None:
+    """Also where the head is the embedding."""
+    wanted = planned(name, "fp32")
+    noise, spread = weights.Noise(wanted), {}
+    for index, tensor in enumerate(wanted.tensors):
+        if len(tensor.shape) == 2 and "_cache" not in tensor.name:
+            spread[tensor.name] = float(np.frombuffer(next(iter(noise.chunks(tensor, index))), np.float32).std())
+    assert spread.pop(wanted.embedding) == pytest.approx(1.0, rel=0.05)
+    assert list(spread.values()) == pytest.approx([0.02] * len(spread), rel=0.05)
+
+
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.integers(0, 200), st.integers(0, 1000))
 def test_tiles_go_round_the_pool(pool: bytes, count: int, start: int) -> None:
