@@ -188,6 +188,34 @@ def test_a_cache_that_the_engine_recomputed_is_filled_anew(tmp_path: Path) -> No
         assert [int(i) for i in session._generator.get_sequence(0)] != held
 
 
+@pytest.mark.parametrize("quantization", ["int4-acc0", "int8", "fp16", "fp32"])
+@pytest.mark.parametrize("name", ["phi-2", "phi-4"])
+def test_every_quantization_runs(name: str, quantization: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    onnx.write(plans.plan(narrow(name), quantization, None, "onnx"), tmp_path / "any")
+    with backend.session(job(tmp_path / "any")) as session:
+        for workload in (Workload(prompt_tokens=9, new_tokens=2), Workload(prompt_tokens=0, new_tokens=3, depth=20)):
+            for _ in range(2):
+                assert len(measure.once(session, workload).arrivals_s) == workload.new_tokens
+        stepwise, whole = session.score(range(50, 60), [7, 8])[-1], session.score([*range(50, 60), 7, 8], [])[0]
+    np.testing.assert_allclose(stepwise, whole, atol=0.02)
+
+
+def test_a_graph_that_takes_no_prompt_behind_a_filled_cache_says_so(tmp_path: Path) -> None:
+    """What the builder exports in fp16 for cpus: its mask fits a first prompt, or one token."""
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
+    with (
+        backend.session(job(tmp_path / "fp16")) as session,
+        pytest.raises(PhibenchError, match="4 tokens behind 16, where its graph takes one at a time"),
+    ):
+        measure.once(session, Workload(prompt_tokens=4, new_tokens=1, depth=16))
+
+
 # ------------------------------------------------------------------------------------------------ what is refused
 
 

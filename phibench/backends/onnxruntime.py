@@ -279,8 +279,9 @@ class _Session:
             )
         with _saying(f"cannot make room for {workload.context} tokens"):
             self._room(workload.context + 1, workload.depth)
+        part = _FILL if self._shares else workload.depth
         while self._filled < workload.depth:  # in parts: a graph that keeps all logits would need room for them
-            count = min(_FILL, workload.depth - self._filled)
+            count = min(part, workload.depth - self._filled)
             self._append(self._draw(count))
             self._filled += count
         self._begun = False
@@ -296,7 +297,9 @@ class _Session:
         self._generator.rewind_to(self._filled)
 
     def prefill(self, tokens: int) -> None:
-        self._append(self._draw(tokens))
+        one_by_one = self._filled and not self._shares
+        behind = f" behind {self._filled}, where its graph takes one at a time" if one_by_one else ""
+        self._append(self._draw(tokens), behind)
         self._choose()
 
     def step(self) -> None:
@@ -323,9 +326,14 @@ class _Session:
         """Random token ids; none that the package calls padding or end, which the engine would treat apart."""
         return self._ids[self._random.integers(len(self._ids), size=count)]
 
-    def _append(self, ids: Any) -> None:
+    @property
+    def _shares(self) -> bool:
+        """Whether past and present keys share their room: so they do where attention is GroupQueryAttention."""
+        return bool(self._search["past_present_share_buffer"])
+
+    def _append(self, ids: Any, behind: str = "") -> None:
         """Compute ``ids`` behind what is there; their last logits are ready when it returns."""
-        with _saying(f"failed to compute {len(ids)} tokens"):
+        with _saying(f"failed to compute {len(ids)} tokens{behind}"):
             self._generator.append_tokens(ids)
         self._begun = True
 
@@ -349,7 +357,7 @@ class _Session:
                 "inter_op_num_threads": "1",
                 "max_length": str(self._size),
                 "chunk_size": f"{self._search['chunk_size']:.0f}",  # 0: the whole prompt at once
-                "past_present_share_buffer": "on" if self._search["past_present_share_buffer"] else "off",
+                "past_present_share_buffer": "on" if self._shares else "off",
             },
             details={
                 "device_type": self._model.device_type,
