@@ -16,17 +16,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from phibench import catalog, tables
+from phibench import tables
 from phibench.nouns import Setup
-from phibench.verify import faults, gate, judge, small
+from phibench.verify import faults, gate, judge
 
 Row = dict[str, Any]
 
-VARIANTS = (*gate.VARIANTS, "phi-4", "phi-3.5-mini-instruct")
+OTHERS = ("phi-4", "phi-3.5-mini-instruct")  # structures besides gate.VARIANTS, for the first few seeds
+FEW = 3
 MARGIN = 2.0  # of divergences; a planted fault must still stand out
 FLOOR = 1e-6  # below this, engines differ by the order in which they add
 WEIGHTS_MARGIN = 1.5
-EXTRA = {"gguf": ("Q5_0", "Q5_1", "Q5_K_S", "Q4_1", "Q4_K_S", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K")}
+EXTRA = ("Q5_0", "Q5_1", "Q5_K_S", "Q4_1", "Q4_K_S", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K")
 
 
 def main() -> None:
@@ -54,46 +55,52 @@ def main() -> None:
 
 def clean(seeds: Sequence[int], names: Sequence[str] | None, *, everything: bool) -> Iterator[Row]:
     """One row per seed and setup, nothing planted."""
+    wanted = []
     for seed in seeds:
-        for variant in VARIANTS:
-            setups, _ = gate.setups((variant,), names, None, "cpu")
-            if everything and seed < seeds[0] + 5:
-                more = {one.backend for one in setups if gate.format_of(one) == "gguf"}
-                setups += [Setup(variant=variant, quantization=q, backend=b) for b in more for q in EXTRA["gguf"]]
-            yield from measured(variant, setups, seed)
+        first = seed < seeds[0] + FEW
+        setups, _ = gate.setups((*gate.VARIANTS, *(OTHERS if first else ())), names, None, "cpu")
+        if everything and first:
+            more = {(one.variant, one.backend) for one in setups if gate.format_of(one) == "gguf"}
+            setups += [Setup(variant=v, quantization=q, backend=b) for v, b in sorted(more) for q in EXTRA]
+        wanted += [(seed, trial) for trial in gate.trials(setups, seed)]
+    yield from measured(wanted)
 
 
-def measured(variant: str, setups: Sequence[Setup], seed: int, fault: str = "", **plant: Any) -> Iterator[Row]:
-    for case, prompts, reply in gate.answers(catalog.variant(variant), setups, seed, **plant):
-        key = (case.model.shape.architecture, case.format, case.setup.quantization)
+def measured(
+    wanted: Sequence[tuple[int, gate.Trial]], fault: str = "", program: str = faults.Plant().program
+) -> Iterator[Row]:
+    seeds = {id(trial.prompts): seed for seed, trial in wanted}
+    for trial, path, reply in gate.answers([trial for _, trial in wanted], program=program):
+        key = (trial.model.shape.architecture, trial.format, trial.setup.quantization)
         row: Row = dict(zip(("architecture", "format", "quantization"), key, strict=True))
-        row |= {"variant": variant, "seed": seed, "fault": fault}
+        row |= {"variant": trial.setup.variant, "seed": seeds[id(trial.prompts)], "fault": fault}
         if reply.engine is None:
-            print(variant, seed, case.setup, reply.reason, file=sys.stderr)
+            print(row, reply.reason, file=sys.stderr, flush=True)
             continue
         allowed = judge.limits().get(key)
-        checked, found = gate.measure(case, prompts, reply, allowed.weights if allowed else float("inf"))
-        row |= {
-            "kl_mean": found.kl_mean,
-            "kl_max": found.kl_max,
-            "agreement": found.agreement,
-            "weights": checked.error,
-        }
+        checked, found = gate.measure(trial, path, reply, allowed.weights if allowed else float("inf"))
+        row |= {"kl_mean": found.kl_mean, "kl_max": found.kl_max, "agreement": found.agreement}
+        row["weights"] = checked.error
         if allowed:
-            row["answer"] = judge.objection(found, allowed, prompts, None)
+            row["answer"] = judge.objection(found, allowed, trial.prompts, None)
             row["caught"] = bool(row["answer"]) or checked.error > allowed.weights
-        print(row, file=sys.stderr)
+        print(row, file=sys.stderr, flush=True)
         yield row
 
 
 def planted(seeds: Sequence[int], names: Sequence[str] | None) -> Iterator[Row]:
     """One row per seed, fault and setup."""
+    wanted: dict[str, list[tuple[int, gate.Trial]]] = {}
+    known: dict[str, faults.Plant] = {}
     for seed in seeds:
-        for variant in gate.VARIANTS:
-            setups, _ = gate.setups((variant,), names, None, "cpu")
-            for fault, one in faults.plants(small.model(catalog.variant(variant), seed)).items():
-                fitting = [s for s in setups if one.fits(gate.format_of(s), s.quantization)]
-                yield from measured(variant, fitting, seed, fault, write=one.write, program=one.program)
+        setups, _ = gate.setups(gate.VARIANTS, names, None, "cpu")
+        for trial in gate.trials(setups, seed):
+            for fault, plant in faults.plants(trial.model).items():
+                known[fault] = plant
+                if plant.fits(trial.format, trial.setup.quantization):
+                    wanted.setdefault(fault, []).append((seed, trial._replace(write=plant.write)))
+    for fault, of_it in wanted.items():
+        yield from measured(of_it, fault, known[fault].program)
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
@@ -122,7 +129,8 @@ def write_limits(rows: Sequence[Row], seeds: int) -> None:
         groups.setdefault((row["architecture"], row["format"], row["quantization"]), []).append(row)
     lines = [
         "# Written by benchmarks/verify_thresholds.py --limits; docs/verify.md shows what it rests on.",
-        f"# Seeds 0 to {seeds - 1} of small models after {', '.join(VARIANTS)}, on a CPU.",
+        f"# Seeds 0 to {seeds - 1} of small models after {', '.join(gate.VARIANTS)}, {FEW} of them also after",
+        f"# {', '.join(OTHERS)}, on a CPU.",
         f"# kl_mean, kl_max: {MARGIN:g} times the worst seen, at least {FLOOR:g} nat; weights: {WEIGHTS_MARGIN:g}",
         "# times; agreement: the worst less one choice in twenty.",
     ]

@@ -59,8 +59,8 @@ def wider_rotary(model: Model) -> Model:
 
 
 def narrower_rotary(model: Model) -> Model:
-    """Eight dimensions too few are rotated."""
-    return _rotary(model, model.shape.rope_dims - 8)
+    """Sixteen dimensions too few are rotated."""
+    return _rotary(model, model.shape.rope_dims - 16)
 
 
 def _rotary(model: Model, dims: int) -> Model:
@@ -90,7 +90,7 @@ _IN_MODEL: dict[str, tuple[Callable[[Model], Model], Callable[[Model], bool]]] =
     "norm weight dropped": (dropped_norm, lambda _: True),
     "gate and up swapped": (swapped_gate_up, has_gate),
     "rotary width ignored": (wider_rotary, is_partial),
-    "rotary width 8 short": (narrower_rotary, lambda _: True),
+    "rotary width 16 short": (narrower_rotary, lambda _: True),
 }
 
 

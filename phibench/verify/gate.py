@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from phibench import backends, catalog
 from phibench.catalog.hf import Factors
 from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Artifact, Engine, Job, Noun, Setup, Variant
+from phibench.nouns import Artifact, Engine, Job, Noun, Setup
 from phibench.probe import limits as machine
 from phibench.verify import ask, child, judge, reference, small, stored
 from phibench.verify.small import Model, Prompt
@@ -37,20 +37,27 @@ class Outcome(Noun, frozen=True, kw_only=True):
     against: str = "torch float32"
 
 
-class Case(NamedTuple):
-    """A file to be judged: the model that it should hold, and the setup that opens it."""
+Tell = Callable[[Outcome], None]
+Write = Callable[[str, Model, str, Path], Path]  # format, model, quantization, folder
+
+
+def written(fmt: str, model: Model, quantization: str, folder: Path) -> Path:
+    """The file or folder of a model in ``folder``."""
+    path: Path = _format(fmt).write(model, quantization, folder)
+    return path
+
+
+class Trial(NamedTuple):
+    """A small model, what it is asked, and the setup that shall answer; ``write`` may plant a fault (``faults``)."""
 
     model: Model
+    prompts: tuple[Prompt, ...]
     setup: Setup
-    path: Path
+    write: Write = written
 
     @property
     def format(self) -> str:
         return format_of(self.setup)
-
-
-Tell = Callable[[Outcome], None]
-Write = Callable[[str, Model, str, Path], Path]  # format, model, quantization, folder
 
 
 def setups(
@@ -105,67 +112,60 @@ def _quantizations(fmt: str, asked: Sequence[str] | None) -> tuple[str, ...]:
 def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
     """The outcome of every setup, told as it is known. Raises PhibenchError when there is no reference."""
     backends.require(_REFERENCE)
-    found = []
-    for variant in dict.fromkeys(setup.variant for setup in wanted):
-        of_it = catalog.variant(variant)
-        for outcome in outcomes(of_it, [s for s in wanted if s.variant == variant], seed):
-            tell(outcome)
-            found.append(outcome)
-    return found
+    found = {}
+    for outcome in outcomes(trials(wanted, seed)):
+        tell(outcome)
+        found[outcome.setup] = outcome
+    return [found[setup] for setup in wanted]
 
 
-def outcomes(
-    variant: Variant, wanted: Sequence[Setup], seed: int, *, write: Write | None = None, program: str = child.__name__
-) -> Iterator[Outcome]:
-    """Outcomes of one variant's setups; ``write`` and ``program`` plant faults (``faults``)."""
-    for case, prompts, reply in answers(variant, wanted, seed, write=write, program=program):
+def trials(wanted: Sequence[Setup], seed: int) -> list[Trial]:
+    """Setups of one variant get the same model and the same prompts."""
+    models = {name: small.model(catalog.variant(name), seed) for name in dict.fromkeys(one.variant for one in wanted)}
+    prompts = small.prompts(small.VOCAB, seed)
+    return [Trial(models[setup.variant], prompts, setup) for setup in wanted]
+
+
+def outcomes(wanted: Sequence[Trial], *, program: str = child.__name__) -> Iterator[Outcome]:
+    """Outcomes, backend by backend; ``program`` may plant a fault into sessions (``faults``)."""
+    for trial, path, reply in answers(wanted, program=program):
         if reply.engine is None:
-            yield Outcome(setup=case.setup, verdict="failed", reason=reply.reason)
+            yield Outcome(setup=trial.setup, verdict="failed", reason=reply.reason)
             continue
-        allowed = judge.limit(case.model.shape.architecture, case.format, case.setup.quantization)
-        checked, distance = measure(case, prompts, reply, allowed.weights)
-        reasons = [_of_weights(checked, allowed), judge.objection(distance, allowed, prompts, _original(case.model))]
+        allowed = judge.limit(trial.model.shape.architecture, trial.format, trial.setup.quantization)
+        checked, distance = measure(trial, path, reply, allowed.weights)
+        original = small.ORIGINAL_CONTEXT if trial.model.rope else None
+        reasons = [_of_weights(checked, allowed), judge.objection(distance, allowed, trial.prompts, original)]
         why = "; ".join(filter(None, reasons))
         yield Outcome(
-            setup=case.setup, verdict="differs" if why else "same", reason=why,
+            setup=trial.setup, verdict="differs" if why else "same", reason=why,
             distance=distance, limit=allowed, weights_error=checked.error,
         )  # fmt: skip
 
 
-def answers(
-    variant: Variant, wanted: Sequence[Setup], seed: int, *, write: Write | None = None, program: str = child.__name__
-) -> Iterator[tuple[Case, tuple[Prompt, ...], ask.Reply]]:
-    """Every setup's file and what its engine answers; the file lasts until the next one is asked for."""
-    model = small.model(variant, seed)
-    prompts = small.prompts(model.shape.vocab, seed)
+def answers(wanted: Sequence[Trial], *, program: str = child.__name__) -> Iterator[tuple[Trial, Path, ask.Reply]]:
+    """What the engines answer, backend by backend, and the file of each, which lasts until the backend's last one."""
     threads = machine.limits().threads
-    for backend in dict.fromkeys(setup.backend for setup in wanted):
+    for backend in dict.fromkeys(trial.setup.backend for trial in wanted):
+        of_it = [trial for trial in wanted if trial.setup.backend == backend]
         with tempfile.TemporaryDirectory(prefix="phibench-verify-") as folder:
-            cases = [_case(model, setup, Path(folder), write) for setup in wanted if setup.backend == backend]
-            questions = [child.Question(job=_job(case, threads), prompts=prompts) for case in cases]
-            for case, reply in zip(cases, ask.ask(questions, program=program), strict=True):
-                yield case, prompts, reply
+            paths = [_write(trial, Path(folder) / str(number)) for number, trial in enumerate(of_it)]
+            questions = [_question(trial, path, threads) for trial, path in zip(of_it, paths, strict=True)]
+            yield from zip(of_it, paths, ask.ask(questions, program=program), strict=True)
 
 
-def measure(
-    case: Case, prompts: Sequence[Prompt], reply: ask.Reply, weights_limit: float
-) -> tuple[stored.Check, judge.Distance]:
+def measure(trial: Trial, path: Path, reply: ask.Reply, weights_limit: float) -> tuple[stored.Check, judge.Distance]:
     """How far the file's weights are from the source, and the answer from the reference on those weights."""
-    model, kind = case.model, _format(case.format)
-    checked = stored.check(model, kind.stored(model, case.setup.quantization, case.path), weights_limit)
+    model, kind = trial.model, _format(trial.format)
+    checked = stored.check(model, kind.stored(model, trial.setup.quantization, path), weights_limit)
     assert reply.engine is not None
-    meant = reference.logits(model.shape, checked.weights, _factors(model, reply.engine), prompts)
+    meant = reference.logits(model.shape, checked.weights, _factors(model, reply.engine), trial.prompts)
     return checked, judge.distance(meant, reply.logits)
 
 
-def _case(model: Model, setup: Setup, folder: Path, write: Write | None) -> Case:
-    return Case(model, setup, (write or written)(format_of(setup), model, setup.quantization, folder))
-
-
-def written(fmt: str, model: Model, quantization: str, folder: Path) -> Path:
-    """The file or folder of a model in ``folder``."""
-    path: Path = _format(fmt).write(model, quantization, folder)
-    return path
+def _write(trial: Trial, folder: Path) -> Path:
+    folder.mkdir()
+    return trial.write(trial.format, trial.model, trial.setup.quantization, folder)
 
 
 def _format(name: str) -> Any:
@@ -173,10 +173,11 @@ def _format(name: str) -> Any:
     return importlib.import_module(f"{__package__}.{name}")
 
 
-def _job(case: Case, threads: int) -> Job:
-    parts = case.path.iterdir() if case.path.is_dir() else (case.path,)
-    artifact = Artifact(path=str(case.path), bytes=sum(part.stat().st_size for part in parts), weights="real")
-    return Job(setup=case.setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=threads)
+def _question(trial: Trial, path: Path, threads: int) -> child.Question:
+    parts = path.iterdir() if path.is_dir() else (path,)
+    artifact = Artifact(path=str(path), bytes=sum(part.stat().st_size for part in parts), weights="real")
+    job = Job(setup=trial.setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=threads)
+    return child.Question(job=job, prompts=trial.prompts)
 
 
 def _factors(model: Model, engine: Engine) -> Factors | None:
@@ -186,10 +187,6 @@ def _factors(model: Model, engine: Engine) -> Factors | None:
         return model.rope
     chosen = model.rope[int(context) > small.ORIGINAL_CONTEXT]
     return chosen, chosen
-
-
-def _original(model: Model) -> int | None:
-    return small.ORIGINAL_CONTEXT if model.rope else None
 
 
 def _of_weights(checked: stored.Check, allowed: judge.Limit) -> str | None:

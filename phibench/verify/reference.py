@@ -6,7 +6,8 @@ One pass and no cache: so a backend that loses a position between prompt and fir
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from phibench.catalog import hf
@@ -33,11 +34,24 @@ def logits(
     model = _model(shape, rope)
     model.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     found = []
-    for prompt in prompts:
-        with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
+        for prompt in prompts:
             answer = model(torch.tensor([[*prompt.tokens, *prompt.then]]), use_cache=False).logits[0]
-        found.append(answer[len(prompt.tokens) - 1 :].float().numpy())
+            found.append(answer[len(prompt.tokens) - 1 :].numpy())
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices: two threads would only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.lru_cache(maxsize=4)

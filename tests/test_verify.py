@@ -1,0 +1,447 @@
+"""The same-answer gate: what is the same passes, and every planted fault is reported, with its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import Phibench
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from phibench import backends, catalog
+from phibench.errors import PhibenchError
+from phibench.nouns import Artifact, Job, Setup
+from phibench.verify import ask, child, faults, gate, judge, real, small, stored
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+
+MINI, PHI2 = "phi-4-mini-instruct", "phi-2"
+LIMIT = judge.Limit(
+    architecture="phi3", format="gguf", quantization="Q8_0", kl_mean=0.01, kl_max=0.1, agreement=0.9, weights=0.1
+)
+PROMPTS = small.prompts(512, 0)
+
+
+@pytest.fixture(scope="session")
+def _engines() -> None:
+    """The engines and the reference."""
+    for module in ("llama_cpp", "gguf", "onnx", "onnxruntime_genai", "torch", "transformers"):
+        pytest.importorskip(module)
+
+
+def setup(variant: str, quantization: str, backend: str) -> Setup:
+    return Setup(variant=variant, quantization=quantization, backend=backend)
+
+
+# ---------------------------------------------------------------------------------------------------- distance
+
+logits = arrays(np.float32, (3, 8), elements=st.floats(-20, 20, width=32))
+
+
+@given(logits, st.floats(-50, 50))
+def test_the_same_answer_is_at_no_distance_whatever_is_added_to_all_logits(one: np.ndarray, shift: float) -> None:
+    found = judge.distance([one], [one + np.float32(shift)])
+    assert found.kl_max < 1e-4
+    assert found.agreement in (None, 1.0)
+
+
+@given(logits, logits)
+def test_divergence_is_never_negative_and_its_mean_never_above_its_maximum(one: np.ndarray, other: np.ndarray) -> None:
+    found = judge.distance([one], [other])
+    assert min(found.flat) > -1e-9
+    assert found.kl_mean <= found.kl_max + 1e-12
+
+
+def test_divergence_is_that_of_the_answer_from_the_reference() -> None:
+    meant, given_ = np.log(np.float32([[0.5, 0.5]])), np.log(np.float32([[0.9, 0.1]]))
+    assert judge.distance([meant], [given_]).kl_mean == pytest.approx(0.5 * math.log(25 / 9), rel=1e-5)
+
+
+def test_a_greedy_choice_counts_only_where_the_reference_is_clear() -> None:
+    meant = np.log(np.float32([[0.51, 0.49], [0.8, 0.2], [0.8, 0.2]]))
+    swapped = np.log(np.float32([[0.49, 0.51], [0.8, 0.2], [0.2, 0.8]]))
+    assert judge.distance([meant], [swapped]).agreement == 0.5
+
+
+def far(*rows: list[int], length: int = 16) -> judge.Distance:
+    """One nat off at these positions of each prompt."""
+    return judge.Distance(
+        divergence=tuple(tuple(1.0 if i in row else 1e-4 for i in range(length)) for row in rows), agreement=1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "original", "says"),
+    [
+        (far([0], [0]), None, ("right after a prompt of 24 tokens", "norms, the rotary width")),
+        (far([], [3]), None, ("3 steps after a prompt of 96 tokens", "between prompt and first step")),
+        (far([], [0, 1]), 64, ("right after a prompt of 96 tokens", "LongRoPE's long factors")),
+        (far([0, 1], []), 64, ("right after a prompt of 24 tokens", "LongRoPE's short factors")),
+        (far([0], [0]), 64, ("limit 0.100 nat", "norms, the rotary width")),
+    ],
+)
+def test_an_objection_says_where_and_what_to_look_at(
+    found: judge.Distance, original: int | None, says: tuple[str, ...]
+) -> None:
+    why = judge.objection(found, LIMIT, PROMPTS, original)
+    assert why is not None
+    for words in says:
+        assert words in why
+
+
+def test_what_is_within_the_limits_is_no_objection() -> None:
+    assert judge.objection(far([], []), LIMIT, PROMPTS, 64) is None
+
+
+def test_the_mean_the_choices_and_what_is_no_number_are_judged_too() -> None:
+    broad = judge.Distance(divergence=((0.05,) * 16,), agreement=1.0)
+    assert "on average" in (judge.objection(broad, LIMIT, PROMPTS, None) or "")
+    other = judge.Distance(divergence=((0.001,) * 16,), agreement=0.5)
+    assert "agree in 50%" in (judge.objection(other, LIMIT, PROMPTS, None) or "")
+    none = judge.Distance(divergence=((0.001, math.nan),), agreement=1.0)
+    assert "NaN" in (judge.objection(none, LIMIT, PROMPTS, None) or "")
+
+
+def test_every_precision_of_the_gate_has_a_limit_that_the_next_coarser_one_of_its_format_would_not_pass() -> None:
+    for architecture in ("phi2", "phi3"):
+        for fmt, names in gate.QUANTIZATIONS.items():
+            for name in names:
+                one = judge.limit(architecture, fmt, name)
+                assert 0 < one.kl_mean < one.kl_max < 0.2
+                assert 0 < one.weights < 0.6
+
+
+def test_a_quantization_without_a_limit_is_refused() -> None:
+    with pytest.raises(PhibenchError, match="no limit is known for IQ1_S"):
+        judge.limit("phi3", "gguf", "IQ1_S")
+
+
+# ------------------------------------------------------------------------------------------------------ weights
+
+
+@pytest.mark.parametrize("name", [v.id for v in catalog.variants() if v.shape and not v.shape.experts])
+def test_every_dense_variant_shrinks_to_what_all_formats_can_hold(name: str) -> None:
+    whole, shape = catalog.variant(name).shape, small.shrunk(catalog.variant(name)).shape
+    assert whole is not None
+    assert shape is not None
+    assert shape.hidden % 256 == 0 == shape.ffn % 256
+    assert shape.heads * shape.head_dim == shape.hidden
+    assert (shape.heads > shape.kv_heads) == (whole.heads > whole.kv_heads)
+    assert (shape.rope_dims < shape.head_dim) == (whole.rope_dims < whole.head_dim)
+    assert shape.rope_dims % 16 == 0
+
+
+def test_a_mixture_of_experts_is_refused() -> None:
+    with pytest.raises(PhibenchError, match="nothing to compare"):
+        small.shrunk(catalog.variant("phi-3.5-moe-instruct"))
+
+
+@pytest.mark.usefixtures("_engines")
+@pytest.mark.parametrize("name", [MINI, PHI2])
+def test_the_small_models_have_something_to_say(name: str) -> None:
+    """Neither certain nor uniform, and not the token that came last: else a fault would not show."""
+    from phibench.verify import reference
+
+    model = small.model(catalog.variant(name), 1)
+    weights = {"lm_head.weight": model.weights["model.embed_tokens.weight"]} | model.weights
+    for prompt, answer in zip(PROMPTS, reference.logits(model.shape, weights, model.rope, PROMPTS), strict=True):
+        p = np.exp(answer - np.logaddexp.reduce(answer, -1, keepdims=True))
+        entropy = -(p * np.log(p)).sum(-1).mean()
+        assert 0.3 < entropy / math.log(small.VOCAB) < 0.7
+        assert len(set(answer.argmax(-1))) > 4
+        assert (answer.argmax(-1) == (prompt.tokens[-1], *prompt.then)).mean() < 0.3
+
+
+def test_seeds_give_different_models_and_one_seed_the_same() -> None:
+    one, again, other = (small.model(catalog.variant(MINI), seed) for seed in (0, 0, 1))
+    name = "model.layers.0.mlp.down_proj.weight"
+    assert np.array_equal(one.weights[name], again.weights[name])
+    assert not np.array_equal(one.weights[name], other.weights[name])
+    assert one.rope == again.rope != other.rope
+
+
+@given(arrays(np.float32, (4, 64), elements=st.floats(0.5, 2, width=32)), st.integers(0, 7), st.floats(1.5, 16))
+def test_the_error_of_one_block_is_not_averaged_away(values: np.ndarray, block: int, factor: float) -> None:
+    off = values.copy()
+    off.reshape(8, 32)[block] *= np.float32(factor)
+    assert stored.block_error(values, off) == pytest.approx(factor - 1, rel=1e-4)
+
+
+def test_a_tensor_that_is_missing_or_of_another_shape_is_infinitely_wrong() -> None:
+    model = small.model(catalog.variant(PHI2), 0)
+    whole = [small.Stored(name, [(name, slice(None))], values) for name, values in model.weights.items()]
+    assert stored.check(model, whole, 0.1).error == 0
+    assert stored.check(model, whole[1:], 0.1)[1:] == (math.inf, whole[0].name)
+    cut = whole[0]._replace(values=whole[0].values[:, 1:])
+    assert stored.check(model, [cut, *whole[1:]], 0.1)[1:] == (math.inf, whole[0].name)
+
+
+def test_the_reference_takes_what_the_file_holds_but_not_what_is_damaged() -> None:
+    model = small.model(catalog.variant(PHI2), 0)
+    name, hurt = "model.layers.0.mlp.fc1.weight", "model.layers.1.mlp.fc1.weight"
+    held = model.weights | {name: model.weights[name] * np.float32(1.01), hurt: model.weights[hurt] * np.float32(2)}
+    found = stored.check(model, [small.Stored(n, [(n, slice(None))], v) for n, v in held.items()], 0.1)
+    assert np.array_equal(found.weights[name], held[name])
+    assert np.array_equal(found.weights[hurt], model.weights[hurt])
+    assert found.worst == hurt
+
+
+@pytest.mark.usefixtures("_engines")
+@pytest.mark.parametrize(("bits", "step"), [(4, 1 / 8), (8, 1 / 128)])
+def test_blocks_of_onnx_are_read_as_they_were_written(bits: int, step: float) -> None:
+    from phibench.synth.onnx import weights
+    from phibench.verify import onnx
+
+    values = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
+    found = onnx.dequantized(*weights.quantize(f"int{bits}", values), bits)
+    most = np.abs(values.reshape(24, 2, 32)).max(-1, keepdims=True)
+    assert (np.abs((found - values).reshape(24, 2, 32)) <= most * step * 1.001).all()
+
+
+# --------------------------------------------------------------------------------------------- engines and faults
+
+
+RIGHT = [
+    *((MINI, name, "llama_cpp") for name in ("F16", "Q8_0", "Q4_K_M")),
+    *((PHI2, name, "llama_cpp") for name in ("BF16", "Q4_0")),
+    *((MINI, name, "onnxruntime") for name in ("fp32", "int8", "int4")),
+    *((PHI2, name, "onnxruntime") for name in ("fp16", "int4-acc0")),
+    *((MINI, name, "torch") for name in ("fp32", "bf16", "int4")),
+    *((PHI2, name, "torch") for name in ("fp16", "int8")),
+]
+FAULTS = [
+    ("rope factors swapped", MINI, "Q4_K_M", "llama_cpp", "rope_factors_"),
+    ("rope factors swapped", MINI, "int4", "torch", "the rotary width and its factors"),
+    ("one rope factor inverted", MINI, "Q4_K_M", "llama_cpp", "rope_factors_long.weight in the file is off"),
+    ("one rope factor inverted", MINI, "int4", "onnxruntime", "LongRoPE's long factors"),
+    ("norm weight dropped", MINI, "Q4_K_M", "llama_cpp", "blk.1.attn_norm.weight in the file is off"),
+    ("norm weight dropped", PHI2, "int8", "onnxruntime", "layers.1.input_layernorm.weight in the file is off"),
+    ("gate and up swapped", MINI, "Q4_K_M", "llama_cpp", "blk.1.ffn_up.weight in the file is off"),
+    ("gate and up swapped", MINI, "int4", "torch", "layers.1.mlp.gate_up_proj.weight in the file is off"),
+    ("rotary width ignored", MINI, "Q4_K_M", "llama_cpp", "the rotary width"),
+    ("rotary width ignored", PHI2, "Q4_0", "llama_cpp", "the rotary width"),
+    ("rotary width 16 short", MINI, "Q4_K_M", "llama_cpp", "the rotary width"),
+    ("rotary width 16 short", MINI, "int4", "onnxruntime", "the rotary width"),
+    ("scale of one block doubled", MINI, "Q4_K_M", "llama_cpp", "blk.1.ffn_down.weight in the file is off"),
+    ("scale of one block doubled", PHI2, "int4", "onnxruntime", "layers.1.mlp.fc2.MatMul.weight in the file is off"),
+]
+LATE = [(MINI, "Q4_K_M", "llama_cpp"), (PHI2, "int8", "torch"), (MINI, "int4", "onnxruntime")]
+SCALE = "scale of one block doubled"
+
+
+@pytest.fixture(scope="module")
+def found(_engines: None) -> dict[tuple[str, Setup], gate.Outcome]:
+    """(fault, setup) -> outcome of everything above: three processes per backend, not one per test."""
+    trials = gate.trials([setup(*words) for words in RIGHT], 1000)
+    planted = []
+    for fault, *words, _ in FAULTS:
+        (trial,) = gate.trials([setup(*words)], 0)
+        planted.append((fault, trial._replace(write=faults.plants(trial.model)[fault].write)))
+    planted.sort(key=lambda pair: pair[1].setup.backend)  # outcomes come backend by backend
+    late = gate.trials([setup(*words) for words in LATE], 0)
+    program = faults.plants(late[0].model)["position off by one"].program
+    outcomes = {("", one.setup): one for one in gate.outcomes(trials)}
+    for (fault, _), one in zip(planted, gate.outcomes([trial for _, trial in planted]), strict=True):
+        outcomes[fault, one.setup] = one
+    return outcomes | {("position off by one", one.setup): one for one in gate.outcomes(late, program=program)}
+
+
+@pytest.mark.parametrize("words", RIGHT, ids=" ".join)
+def test_right_files_give_the_same_answer(found: dict[tuple[str, Setup], gate.Outcome], words: tuple[str, ...]) -> None:
+    one = found["", setup(*words)]
+    assert (one.verdict, one.reason) == ("same", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "variant", "quantization", "backend", "says"),
+    [*FAULTS, *(("position off by one", *words, "positions and the KV cache") for words in LATE)],
+)
+def test_a_planted_fault_is_reported(
+    found: dict[tuple[str, Setup], gate.Outcome], fault: str, variant: str, quantization: str, backend: str, says: str
+) -> None:
+    one = found[fault, setup(variant, quantization, backend)]
+    assert one.verdict == "differs", one
+    assert says in one.reason
+
+
+def test_every_fault_but_a_damaged_scale_shows_in_the_answer_alone(
+    found: dict[tuple[str, Setup], gate.Outcome],
+) -> None:
+    """A scale among 600,000 hardly moves an answer: it is the file's weights that tell."""
+    for (fault, setup_), one in found.items():
+        assert one.distance is not None
+        assert one.limit is not None
+        told = judge.objection(one.distance, one.limit, PROMPTS, small.ORIGINAL_CONTEXT)
+        assert (told is not None) == (fault not in ("", SCALE)), (fault, setup_)
+
+
+def test_every_kind_of_fault_is_tried() -> None:
+    names = {name for variant in (MINI, PHI2) for name in faults.plants(small.model(catalog.variant(variant), 0))}
+    assert {fault for fault, *_ in FAULTS} | {"position off by one"} == names
+
+
+# --------------------------------------------------------------------------------------------------- processes
+
+
+def question(path: str = "") -> child.Question:
+    job = Job(
+        setup=setup("any", "Q8_0", "llama_cpp"), suite=ask.SUITE, workloads=(), threads=1,
+        artifact=Artifact(path=path, bytes=0, weights="real"),
+    )  # fmt: skip
+    return child.Question(job=job, prompts=PROMPTS)
+
+
+def test_an_engine_that_dies_is_a_reason_and_the_next_question_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dying.py").write_text(
+        "import os, sys\n"
+        "from phibench.verify import child\n"
+        "def answer(question, path):\n"
+        "    if question.job.artifact.path == 'dies':\n"
+        "        print('the engine says why', file=sys.stderr, flush=True)\n"
+        "        os.abort()\n"
+        "    return child.Answer(reason='refused ' + question.job.artifact.path)\n"
+        "child._answer = answer\n"
+        "child.main(sys.argv[1:])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    replies = list(ask.ask([question("a"), question("dies"), question("b")], program="dying"))
+    assert [reply.reason.split(":")[0] for reply in replies] == [
+        "refused a",
+        "the process was ended by SIGABRT",
+        "refused b",
+    ]
+    assert "the engine says why" in replies[1].reason
+
+
+def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "no answer within" in next(ask.ask([question()], program="hanging", timeout_s=0.5)).reason
+
+
+@pytest.mark.usefixtures("_engines")
+def test_a_file_that_the_engine_refuses_is_a_failed_row(tmp_path: Path) -> None:
+    def cut(fmt: str, model: small.Model, quantization: str, folder: Path) -> Path:
+        path = gate.written(fmt, model, quantization, folder)
+        path.write_bytes(path.read_bytes()[:-4096])
+        return path
+
+    wanted = gate.trials([setup(PHI2, name, "llama_cpp") for name in ("Q8_0", "F16")], 0)
+    found = list(gate.outcomes([trial._replace(write=cut) for trial in wanted]))
+    assert [one.verdict for one in found] == ["failed", "failed"]
+    assert "llama.cpp cannot open phi-2-Q8_0.gguf" in found[0].reason
+
+
+# ------------------------------------------------------------------------------------------------------ command
+
+
+@pytest.mark.usefixtures("_engines")
+def test_the_command_tells_every_setup_and_leaves_with_0(phibench: Phibench) -> None:
+    done = phibench("verify", "phi-2", "-b", "llama_cpp", "-q", "q8_0", "-o", "json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)
+    assert row["setup"] == "phi-2:Q8_0@llama_cpp/cpu"
+    assert row["verdict"] == "same"
+    assert 0 < row["kl_mean"] < row["kl_mean_limit"]
+    assert row["positions"] == 32
+    assert "phi-2:Q8_0@llama_cpp/cpu: same, KL" in done.err
+
+
+def test_a_backend_that_is_not_installed_is_told_and_no_failure_unless_asked_for(
+    phibench: Phibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends.load("onnxruntime"), "installed", lambda: None)
+    _, absent = gate.setups((PHI2,), None, None, "cpu")
+    assert [(one.verdict, one.reason) for one in absent] == [("not installed", "pip install 'phibench[onnxruntime]'")]
+    done = phibench("verify", "-b", "onnxruntime")
+    assert done.code == 2
+    assert "pip install 'phibench[onnxruntime]'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-q", "Q4_X"], "unknown quantization 'Q4_X'"),
+        (["-b", "null"], "opens no files"),
+        (["phi-9"], "unknown variant 'phi-9'"),
+        (["--seed", "-1"], "--seed starts at 0"),
+        (["-m", "a.gguf", "-q", "Q8_0"], "leave out VARIANT, -b and -q"),
+        (["-m", "a.gguf"], "there is no file a.gguf"),
+        (["-b", ","], "a list is empty"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_line(phibench: Phibench, words: list[str], says: str) -> None:
+    done = phibench("verify", *words)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert done.err.count("\n") == 1
+
+
+# --------------------------------------------------------------------------------------------------- real files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, _engines: None) -> dict[str, Path]:
+    """One model in several formats, and one of them spoiled."""
+    folder = tmp_path_factory.mktemp("files")
+    model = small.model(catalog.variant(PHI2), 0)
+    kinds = {"torch": ("torch", "fp32"), "onnx": ("onnx", "int4"), "gguf": ("gguf", "Q8_0")}
+    found = {name: gate.written(*kind[:1], model, kind[1], folder) for name, kind in kinds.items()}
+    wrong = faults.wider_rotary(model)
+    spoiled = folder / "spoiled"
+    spoiled.mkdir()
+    return found | {"wrong": gate.written("gguf", wrong, "Q8_0", spoiled)}
+
+
+def test_files_of_one_model_agree_whatever_their_format(phibench: Phibench, files: dict[str, Path]) -> None:
+    words = [word for name in ("gguf", "torch", "onnx") for word in ("-m", str(files[name]))]
+    done = phibench("verify", *words, "-o", "json")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)
+    assert [(row["quantization"], row["against"], row["verdict"]) for row in rows] == [
+        ("Q8_0", "phi-2-hf", "same"),
+        ("int4", "phi-2-hf", "same"),
+    ]
+
+
+def test_a_spoiled_file_differs(phibench: Phibench, files: dict[str, Path]) -> None:
+    done = phibench("verify", "-m", str(files["torch"]), "-m", str(files["wrong"]))
+    assert done.code == 1
+    assert "differs" in done.out
+    assert "look at norms, the rotary width" in " ".join(done.out.split())
+
+
+def test_files_of_two_models_are_refused(phibench: Phibench, files: dict[str, Path], tmp_path: Path) -> None:
+    model = small.model(catalog.variant(PHI2), 0)
+    shape = msgspec.structs.replace(model.shape, layers=2)
+    model = model._replace(variant=msgspec.structs.replace(model.variant, shape=shape))
+    other = gate.written("gguf", model, "Q8_0", tmp_path)
+    done = phibench("verify", "-m", str(files["gguf"]), "-m", str(other))
+    assert done.code == 2
+    assert "not the same model: layers 3 and 2" in done.err
+
+
+def file(original: int | None) -> real.File:
+    numbers: dict[str, int | None] = {"layers": 1, "hidden": 1, "vocab": 100}
+    return real.File(Path("a.gguf"), "gguf", "Q8_0", numbers, original, 0)
+
+
+@pytest.mark.parametrize(("original", "lengths"), [(None, [32, 200]), (4096, [32, 200]), (64, [200]), (250, [258])])
+def test_no_prompt_of_real_files_meets_a_change_of_factors(original: int | None, lengths: list[int]) -> None:
+    found = real.prompts_for([file(original), file(None)], 0)
+    assert [len(prompt.tokens) for prompt in found] == lengths
+
+
+def test_limits_of_real_files_grow_with_what_both_lose() -> None:
+    def limit(one: str, other: str) -> float:
+        return real.limit(file(None)._replace(quantization=one), file(None)._replace(quantization=other)).kl_mean
+
+    assert limit("F16", "Q8_0") < limit("F16", "Q4_K_M") < limit("Q8_0", "Q4_K_M") < limit("Q4_K_M", "Q2_K")
