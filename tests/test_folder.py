@@ -100,6 +100,14 @@ def test_a_shape_that_several_have_is_noted(tmp_path: Path) -> None:
     assert "its shape is also that of" in found.notes[0]
 
 
+def test_among_equal_shapes_the_context_decides(tmp_path: Path) -> None:
+    """Phi-4 reads 16k tokens, its reasoning variants 32k."""
+    found = folder.recognise(package(tmp_path / "model", "phi-4"))
+    assert (found.variant, found.notes) == ("phi-4", ())
+    found = folder.recognise(hugging_face(tmp_path / "other", "phi-4-reasoning-plus"))
+    assert found.variant in ("phi-4-reasoning", "phi-4-reasoning-plus")
+
+
 def test_a_graph_that_gives_the_last_tokens_logits_alone(tmp_path: Path) -> None:
     def pruned(model: Any) -> None:
         from onnx import helper
