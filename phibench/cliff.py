@@ -136,12 +136,10 @@ def step(depth: int, gaps: Gaps, paused: Pause | None = None) -> Step | None:
     if paused:
         place = paused.token - depth - SKIPPED - 1
         used[:, place] = [_median_around(row)[place] for row in used]
-    contrasts = np.array([_contrast(row) for row in used])
-    found = _common(contrasts)
+    found = _common(np.array([_contrast(row) for row in used]))
     if found is None:
         return None
-    first = max(0, found - _NEAR)  # ranks tell that there is one, sizes tell better where
-    place = first + int(contrasts.sum(axis=0)[first : found + _NEAR + 1].argmax()) + WINDOW
+    place = max(WINDOW, min(_begin(used, found + WINDOW), used.shape[1] - WINDOW))
     before = np.median(used[:, place - WINDOW : place], axis=1)
     after = np.median(used[:, place : place + WINDOW], axis=1)
     rest, end = np.median(used[:, place:], axis=1), np.median(used[:, -WINDOW:], axis=1)
@@ -170,6 +168,22 @@ def _contrast(row: Gaps) -> Gaps:
     logs = np.clip(logs, *np.quantile(logs, (_CLIPPED, 1 - _CLIPPED)))
     means = np.lib.stride_tricks.sliding_window_view(logs, WINDOW).mean(axis=1)
     return np.asarray(means[WINDOW:] - means[:-WINDOW])
+
+
+def _begin(used: Gaps, place: int) -> int:
+    """Where around ``place`` the gaps stop to be nearer to those before it and begin to be nearer to those after it.
+
+    Each gap votes with its distance from the middle of both medians, at most with the distance of a median.
+    """
+    import numpy as np
+
+    logs = np.log(used)
+    low = np.median(logs[:, place - WINDOW : place], axis=1, keepdims=True)
+    high = np.median(logs[:, place : place + WINDOW], axis=1, keepdims=True)
+    half = (high - low) / 2
+    votes = (logs[:, place - _NEAR : place + _NEAR] - (low + high) / 2) / np.maximum(half, _CLOCK_S)
+    early = -(np.clip(votes, -1, 1) * (half > 0)).sum(axis=0)  # that the step has not begun yet
+    return place - _NEAR + int(np.concatenate(([0.0], np.cumsum(early))).argmax())
 
 
 def _common(scores: Gaps) -> int | None:
