@@ -31,6 +31,7 @@ from phibench.synth.onnx import graph, weights
 
 HERE = Path(__file__).parent
 QUANTIZATIONS = tuple(plan_onnx.QUANTIZATIONS)
+FACTS = {"kv_type": "fp32", "kv_buffer": "shared", "logits": "all", "exporter": "phibench"}
 DENSE = [v.id for v in catalog.variants() if plans.can_plan(v, "onnx")]
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime_genai")),
@@ -436,7 +437,7 @@ def test_what_is_in_the_cache_is_not_written_again() -> None:
     assert synth.write_bytes(variant, "int4", "onnx", 1) == planned("phi-4-mini-instruct", "int4", 1).file_bytes
     first = onnx.ensure(variant, "int4", 1, lambda done, total: told.append((done, total)))
     assert told[-1] == (first.bytes, first.bytes) == (size(Path(first.path)),) * 2
-    assert (first.weights, first.layers, first.facts) == ("synthetic", 1, {"kv_type": "fp32", "logits": "all"})
+    assert (first.weights, first.layers, first.facts) == ("synthetic", 1, FACTS)
     assert onnx.cached(variant, "int4", 1) == Path(first.path)
     assert synth.write_bytes(variant, "int4", "onnx", 1) == 0
     told.clear()
@@ -466,7 +467,7 @@ def test_the_folder_says_what_it_is(tmp_path: Path) -> None:
         "quantization": "int4-acc0",
         "layers": 1,
         "of_layers": 2,
-        "facts": {"kv_type": "fp32", "logits": "all"},
+        "facts": FACTS,
     }
 
 

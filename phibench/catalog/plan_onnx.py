@@ -62,7 +62,12 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         head="lm_head.MatMul.weight",
         tokenizer_bytes=variant.tokenizer_bytes or 0,
         metadata={key: value for key, value in known.items() if value is not None},
-        facts={"kv_type": real_type(quantization), "logits": "all"},
+        facts={
+            "kv_type": real_type(quantization),
+            "kv_buffer": "shared" if packs_heads(quantization) else "grown",  # past and present: one buffer or two
+            "logits": "all",
+            "exporter": "phibench",
+        },
     )
     size = graph_bytes(wanted) + data_bytes(wanted) + len(genai_config(wanted)) + len(about(wanted))
     return msgspec.structs.replace(wanted, file_bytes=size)
