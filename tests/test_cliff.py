@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import fakes
 import msgspec
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from phibench import backends, cliff, measure, render
-from phibench.nouns import Artifact, Job, Sample, Setup, Suite, Workload
+from phibench import backends, cliff, effort, measure, render
+from phibench import run as run_
+from phibench.errors import PhibenchError
+from phibench.nouns import Artifact, Device, Estimate, Job, Sample, Setup, Suite, Warmup, Workload
 
 Gaps = NDArray[np.float64]
 TOKENS, DEPTH = 400, 3900
@@ -251,6 +254,76 @@ def test_findings_stand_below_the_table_and_in_markdown() -> None:
     rows = render.rows([msgspec.structs.replace(whole, suite=SUITE)])
     assert re.search(r"^tg400 @ d3900: pause of 7\.\d+ s at token 4097$", render.table(rows, 120), re.MULTILINE)
     assert "at token 4097" in render.markdown_table(rows)
+
+
+# ------------------------------------------------------------------------------- depths that do not fit here
+
+
+def prepared(
+    variant: str, free_bytes: int, depths: tuple[int, ...] = (0, 1024, 16384), force: bool = False
+) -> run_.Task:
+    place = fakes.machine()
+    place = msgspec.structs.replace(place, limits=msgspec.structs.replace(place.limits, free_bytes=free_bytes))
+    setup = Setup(variant=variant, quantization="Q4_K_M", backend="llama_cpp")
+    (task,) = run_.prepare((setup,), msgspec.structs.replace(SUITE, depths=depths), place, force=force)
+    return task
+
+
+@pytest.mark.llama
+def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
+    free = 4 * fakes.GIB
+    task = prepared("phi-4-mini-instruct", free)
+    assert task.objection is None
+    assert task.need.total_bytes <= free
+    ((workload, why),) = task.refused
+    assert workload.depth == 16384
+    assert re.search(r"needs .* GiB of memory .* may use 4 GiB", why)
+    assert [w.depth for w in task.workloads()] == [0, 1024, 3900]
+    assert prepared("phi-4-mini-instruct", free, force=True).refused == ()
+    assert prepared("phi-4-mini-instruct", 20 * fakes.GIB).refused == ()
+
+
+@pytest.mark.llama
+def test_where_no_weights_fit_no_depth_is_to_blame() -> None:
+    task = prepared("phi-4", fakes.GIB)
+    assert task.objection is not None
+    assert "this process may use 1 GiB" in task.objection
+
+
+@pytest.mark.llama
+def test_a_depth_beyond_the_variants_context_costs_its_test_alone() -> None:
+    task = prepared("phi-4", 64 * fakes.GIB)
+    ((workload, why),) = task.refused
+    assert (workload.depth, why) == (16384, "phi-4 has a context of 16k tokens, the test needs 16392")
+    with pytest.raises(PhibenchError, match="phi-2 has a context of 2k tokens, the suite needs 16392"):
+        prepared("phi-2", 64 * fakes.GIB, depths=(4096, 16384))
+
+
+def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path: Path) -> None:
+    setup = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="null")
+    suite = msgspec.structs.replace(SUITE, look_s=0, repetitions=1, warmup=Warmup(max_windows=0))
+    (task,) = run_.prepare((setup,), suite, fakes.machine())
+    task = msgspec.structs.replace(task, refused=((WALK, "no room"),))
+    done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, tell=lambda *_: None)
+    rows = {row["test"]: row for row in render.rows([done])}
+    assert {test: row["status"] for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
+    assert rows["tg400 @ d3900"]["reason"] == "no room"
+    assert run_.exit_code(done) == 1
+
+
+def test_filling_a_depth_counts_in_the_time_that_is_told_before() -> None:
+    def seconds(depth: int, backend: str = "llama_cpp") -> Estimate:
+        place = fakes.machine()
+        cpu = Device(kind="cpu", name="Test CPU", read_bytes_s=40e9, basis="probed", matrix_flops_s={"f32": 2e11})
+        setup = Setup(variant="phi-4-mini-instruct", quantization=backends.load(backend).QUANTIZATION, backend=backend)
+        work = (Workload(prompt_tokens=0, new_tokens=8, depth=depth),)
+        found = effort.suite_s(setup, SUITE, work, None, msgspec.structs.replace(place, devices=(cpu,)), ())
+        assert found is not None
+        return found
+
+    assert seconds(4000).low > seconds(0).low + 4000 / 500  # no such machine fills 500 tokens a second
+    assert seconds(4093).high < 1.1 * seconds(4000).high
+    assert seconds(4093, "torch").high > 2 * seconds(4000, "torch").high  # filled again, and computed again
 
 
 # --------------------------------------------------------------------------------------------- front door
