@@ -103,7 +103,8 @@ class Show:
 
 
 def _weight(workload: Workload) -> float:
-    return workload.prompt_tokens + _DECODE_WEIGHT * workload.new_tokens
+    """A depth is filled as a prompt is computed, once: about a repetition's worth."""
+    return workload.depth + workload.prompt_tokens + _DECODE_WEIGHT * workload.new_tokens
 
 
 def _tokens(workload: Workload) -> int:
