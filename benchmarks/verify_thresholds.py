@@ -39,9 +39,11 @@ def main() -> None:
     parser.add_argument("-b", "--backend", help="backends (comma list)")
     parser.add_argument("--json", type=Path, help="write every measurement here, or read them with --from-json")
     parser.add_argument("--from-json", action="store_true")
+    parser.add_argument("--threads", type=int, help="of the engines; 1 on a machine that is busy otherwise")
     args = parser.parse_args()
     seeds = range(args.first, args.first + args.seeds)
     names = args.backend.split(",") if args.backend else None
+    gate.THREADS = args.threads or gate.THREADS
     if args.from_json:
         rows = json.loads(args.json.read_text())
     else:
@@ -80,10 +82,7 @@ def measured(
         allowed = judge.limits().get(key)
         checked, found = gate.measure(trial, path, reply, allowed.weights if allowed else float("inf"))
         row |= {"kl_mean": found.kl_mean, "kl_max": found.kl_max, "agreement": found.agreement}
-        row["weights"] = checked.error
-        if allowed:
-            row["answer"] = judge.objection(found, allowed, trial.prompts, None)
-            row["caught"] = bool(row["answer"]) or checked.error > allowed.weights
+        row |= {"weights": checked.error, "off": [one.name for one in checked.off]}
         print(row, file=sys.stderr, flush=True)
         yield row
 
@@ -104,22 +103,36 @@ def planted(seeds: Sequence[int], names: Sequence[str] | None) -> Iterator[Row]:
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """Worst of all seeds (of faults: the least that was seen), by architecture, precision and fault."""
+    """By fault, structure and precision: the worst of all seeds against its limit; of faults, the least that showed."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[k] for k in ("fault", "architecture", "format", "quantization")), []).append(row)
-    found = []
-    for (fault, architecture, fmt, quantization), of_it in groups.items():
-        pick = min if fault else max
-        row = {"fault": fault} if fault else {}
-        row |= {"architecture": architecture, "format": fmt, "quantization": quantization, "models": len(of_it)}
-        row |= {key: f"{pick(one[key] for one in of_it):.2e}" for key in ("kl_mean", "kl_max", "weights")}
-        known = [one["agreement"] for one in of_it if one["agreement"] is not None]
-        row["agreement"] = f"{(max if fault else min)(known, default=1):.0%}"
-        row["reported"] = sum(one.get("caught", False) for one in of_it)
-        row["by answer"] = sum(bool(one.get("answer")) for one in of_it)
-        found.append(row)
-    return found
+    return [_summary(key, of_it) for key, of_it in groups.items()]
+
+
+def _summary(key: tuple[str, ...], of_it: Sequence[Row]) -> Row:
+    fault, *names = key
+    pick = min if fault else max
+    row = ({"fault": fault} if fault else {}) | {"structure": names[0], "precision": f"{names[2]} ({names[1]})"}
+    row["models"] = str(len(of_it))
+    allowed = judge.limits().get((names[0], names[1], names[2]))
+    for column, name, form in (
+        ("kl_mean", "KL mean", ".1e"),
+        ("kl_max", "KL max", ".1e"),
+        ("weights", "weights", ".1%"),
+    ):
+        limit = f"{getattr(allowed, column):{form}}" if allowed else "none"
+        row[f"{name} / limit"] = f"{pick(one[column] for one in of_it):{form}} / {limit}"
+    known = [one["agreement"] for one in of_it if one["agreement"] is not None]
+    row["greedy"] = f"{(max if fault else min)(known, default=1):.0%}"
+    row["by weights"] = str(sum(bool(one["off"]) for one in of_it))
+    row["by answer"] = str(sum(allowed is not None and _differs(one, allowed) for one in of_it))
+    return row
+
+
+def _differs(row: Row, allowed: judge.Limit) -> bool:
+    agreement = 1.0 if row["agreement"] is None else row["agreement"]
+    return bool(row["kl_mean"] > allowed.kl_mean or row["kl_max"] > allowed.kl_max or agreement < allowed.agreement)
 
 
 def write_limits(rows: Sequence[Row], seeds: int) -> None:

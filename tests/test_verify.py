@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from conftest import Phibench
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from phibench import backends, catalog
 from phibench.errors import PhibenchError
@@ -26,6 +28,14 @@ LIMIT = judge.Limit(
     architecture="phi3", format="gguf", quantization="Q8_0", kl_mean=0.01, kl_max=0.1, agreement=0.9, weights=0.1
 )
 PROMPTS = small.prompts(512, 0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other make a busy machine slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "THREADS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,28 +54,38 @@ def setup(variant: str, quantization: str, backend: str) -> Setup:
 logits = arrays(np.float32, (3, 8), elements=st.floats(-20, 20, width=32))
 
 
+@settings(deadline=None)
 @given(logits, st.floats(-50, 50))
-def test_the_same_answer_is_at_no_distance_whatever_is_added_to_all_logits(one: np.ndarray, shift: float) -> None:
+def test_the_same_answer_is_at_no_distance_whatever_is_added_to_all_logits(
+    one: NDArray[np.float32], shift: float
+) -> None:
     found = judge.distance([one], [one + np.float32(shift)])
     assert found.kl_max < 1e-4
     assert found.agreement in (None, 1.0)
 
 
+@settings(deadline=None)
 @given(logits, logits)
-def test_divergence_is_never_negative_and_its_mean_never_above_its_maximum(one: np.ndarray, other: np.ndarray) -> None:
+def test_divergence_is_never_negative_and_its_mean_never_above_its_maximum(
+    one: NDArray[np.float32], other: NDArray[np.float32]
+) -> None:
     found = judge.distance([one], [other])
     assert min(found.flat) > -1e-9
     assert found.kl_mean <= found.kl_max + 1e-12
 
 
+def logs(*rows: list[float]) -> NDArray[np.float32]:
+    return np.log(np.array(rows, np.float32))
+
+
 def test_divergence_is_that_of_the_answer_from_the_reference() -> None:
-    meant, given_ = np.log(np.float32([[0.5, 0.5]])), np.log(np.float32([[0.9, 0.1]]))
+    meant, given_ = logs([0.5, 0.5]), logs([0.9, 0.1])
     assert judge.distance([meant], [given_]).kl_mean == pytest.approx(0.5 * math.log(25 / 9), rel=1e-5)
 
 
 def test_a_greedy_choice_counts_only_where_the_reference_is_clear() -> None:
-    meant = np.log(np.float32([[0.51, 0.49], [0.8, 0.2], [0.8, 0.2]]))
-    swapped = np.log(np.float32([[0.49, 0.51], [0.8, 0.2], [0.2, 0.8]]))
+    meant = logs([0.51, 0.49], [0.8, 0.2], [0.8, 0.2])
+    swapped = logs([0.49, 0.51], [0.8, 0.2], [0.2, 0.8])
     assert judge.distance([meant], [swapped]).agreement == 0.5
 
 
@@ -108,12 +128,12 @@ def test_the_mean_the_choices_and_what_is_no_number_are_judged_too() -> None:
     assert "NaN" in (judge.objection(none, LIMIT, PROMPTS, None) or "")
 
 
-def test_every_precision_of_the_gate_has_a_limit_that_the_next_coarser_one_of_its_format_would_not_pass() -> None:
+def test_every_precision_of_the_gate_has_a_limit() -> None:
     for architecture in ("phi2", "phi3"):
         for fmt, names in gate.QUANTIZATIONS.items():
             for name in names:
                 one = judge.limit(architecture, fmt, name)
-                assert 0 < one.kl_mean < one.kl_max < 0.2
+                assert 0 < one.kl_mean <= one.kl_max < 0.2
                 assert 0 < one.weights < 0.6
 
 
@@ -166,8 +186,9 @@ def test_seeds_give_different_models_and_one_seed_the_same() -> None:
     assert one.rope == again.rope != other.rope
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, (4, 64), elements=st.floats(0.5, 2, width=32)), st.integers(0, 7), st.floats(1.5, 16))
-def test_the_error_of_one_block_is_not_averaged_away(values: np.ndarray, block: int, factor: float) -> None:
+def test_the_error_of_one_block_is_not_averaged_away(values: NDArray[np.float32], block: int, factor: float) -> None:
     off = values.copy()
     off.reshape(8, 32)[block] *= np.float32(factor)
     assert stored.block_error(values, off) == pytest.approx(factor - 1, rel=1e-4)
@@ -176,10 +197,12 @@ def test_the_error_of_one_block_is_not_averaged_away(values: np.ndarray, block: 
 def test_a_tensor_that_is_missing_or_of_another_shape_is_infinitely_wrong() -> None:
     model = small.model(catalog.variant(PHI2), 0)
     whole = [small.Stored(name, [(name, slice(None))], values) for name, values in model.weights.items()]
-    assert stored.check(model, whole, 0.1).error == 0
-    assert stored.check(model, whole[1:], 0.1)[1:] == (math.inf, whole[0].name)
+    assert stored.check(model, whole, 0.1)[1:] == (0, ())
+    (off,) = stored.check(model, whole[1:], 0.1).off
+    assert (off.name, off.error) == (whole[0].name, math.inf)
     cut = whole[0]._replace(values=whole[0].values[:, 1:])
-    assert stored.check(model, [cut, *whole[1:]], 0.1)[1:] == (math.inf, whole[0].name)
+    (off,) = stored.check(model, [cut, *whole[1:]], 0.1).off
+    assert (off.name, off.error) == (whole[0].name, math.inf)
 
 
 def test_the_reference_takes_what_the_file_holds_but_not_what_is_damaged() -> None:
@@ -189,7 +212,15 @@ def test_the_reference_takes_what_the_file_holds_but_not_what_is_damaged() -> No
     found = stored.check(model, [small.Stored(n, [(n, slice(None))], v) for n, v in held.items()], 0.1)
     assert np.array_equal(found.weights[name], held[name])
     assert np.array_equal(found.weights[hurt], model.weights[hurt])
-    assert found.worst == hurt
+    assert [one.name for one in found.off] == [hurt]
+
+
+def test_what_is_never_quantized_must_be_exact() -> None:
+    model = small.model(catalog.variant(MINI), 0)
+    name = "rope_factors_long.weight"
+    values = model.source | {name: model.source[name] * np.float32(1.02)}
+    found = stored.check(model, [small.Stored(n, [(n, slice(None))], v) for n, v in values.items()], 0.5)
+    assert [one.name for one in found.off] == [name]
 
 
 @pytest.mark.usefixtures("_engines")
@@ -270,15 +301,15 @@ def test_a_planted_fault_is_reported(
     assert says in one.reason
 
 
-def test_every_fault_but_a_damaged_scale_shows_in_the_answer_alone(
+def test_every_fault_but_one_scale_shows_in_the_answer_alone(
     found: dict[tuple[str, Setup], gate.Outcome],
 ) -> None:
-    """A scale among 600,000 hardly moves an answer: it is the file's weights that tell."""
+    """One scale among thousands may not move an answer: it is the file's weights that tell."""
     for (fault, setup_), one in found.items():
         assert one.distance is not None
         assert one.limit is not None
         told = judge.objection(one.distance, one.limit, PROMPTS, small.ORIGINAL_CONTEXT)
-        assert (told is not None) == (fault not in ("", SCALE)), (fault, setup_)
+        assert fault == SCALE or (told is not None) == bool(fault), (fault, setup_)
 
 
 def test_every_kind_of_fault_is_tried() -> None:
@@ -393,8 +424,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, _engines: None) -> dict[str,
     """One model in several formats, and one of them spoiled."""
     folder = tmp_path_factory.mktemp("files")
     model = small.model(catalog.variant(PHI2), 0)
-    kinds = {"torch": ("torch", "fp32"), "onnx": ("onnx", "int4"), "gguf": ("gguf", "Q8_0")}
-    found = {name: gate.written(*kind[:1], model, kind[1], folder) for name, kind in kinds.items()}
+    kinds = {"torch": "fp32", "onnx": "int4", "gguf": "Q8_0"}
+    found = {fmt: gate.written(fmt, model, quantization, folder) for fmt, quantization in kinds.items()}
     wrong = faults.wider_rotary(model)
     spoiled = folder / "spoiled"
     spoiled.mkdir()
@@ -413,7 +444,7 @@ def test_files_of_one_model_agree_whatever_their_format(phibench: Phibench, file
 
 
 def test_a_spoiled_file_differs(phibench: Phibench, files: dict[str, Path]) -> None:
-    done = phibench("verify", "-m", str(files["torch"]), "-m", str(files["wrong"]))
+    done = phibench("verify", "-m", str(files["onnx"]), "-m", str(files["wrong"]))
     assert done.code == 1
     assert "differs" in done.out
     assert "look at norms, the rotary width" in " ".join(done.out.split())

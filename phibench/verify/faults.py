@@ -130,7 +130,7 @@ def has_scales(fmt: str, quantization: str) -> bool:
     return fmt != "torch" and quantization.lower() not in ("f16", "bf16", "fp16", "fp32")
 
 
-_SCALE_AT = {"Q6_K": 208, "Q3_K": 108}  # offset of the fp16 scale in a block; 0 in the other types (ggml-common.h)
+_SCALE_AT = {"Q6_K": 208, "Q3_K": 108, "Q2_K": 80}  # of the fp16 scale in a block; 0 elsewhere (ggml-common.h)
 
 
 def _damaged_gguf(path: Path) -> str:

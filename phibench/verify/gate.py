@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ QUANTIZATIONS = {
     "onnx": ("fp32", "fp16", "int8", "int4", "int4-acc0"),
     "torch": ("fp32", "bf16", "fp16", "int8", "int4"),
 }
+THREADS = 2  # small matrices gain nothing from more; one would not show what threads do to each other
 _REFERENCE = "torch"
 
 
@@ -135,7 +137,7 @@ def outcomes(wanted: Sequence[Trial], *, program: str = child.__name__) -> Itera
         allowed = judge.limit(trial.model.shape.architecture, trial.format, trial.setup.quantization)
         checked, distance = measure(trial, path, reply, allowed.weights)
         original = small.ORIGINAL_CONTEXT if trial.model.rope else None
-        reasons = [_of_weights(checked, allowed), judge.objection(distance, allowed, trial.prompts, original)]
+        reasons = [_of_weights(checked), judge.objection(distance, allowed, trial.prompts, original)]
         why = "; ".join(filter(None, reasons))
         yield Outcome(
             setup=trial.setup, verdict="differs" if why else "same", reason=why,
@@ -145,7 +147,7 @@ def outcomes(wanted: Sequence[Trial], *, program: str = child.__name__) -> Itera
 
 def answers(wanted: Sequence[Trial], *, program: str = child.__name__) -> Iterator[tuple[Trial, Path, ask.Reply]]:
     """What the engines answer, backend by backend, and the file of each, which lasts until the backend's last one."""
-    threads = machine.limits().threads
+    threads = min(THREADS, machine.limits().threads)
     for backend in dict.fromkeys(trial.setup.backend for trial in wanted):
         of_it = [trial for trial in wanted if trial.setup.backend == backend]
         with tempfile.TemporaryDirectory(prefix="phibench-verify-") as folder:
@@ -189,8 +191,10 @@ def _factors(model: Model, engine: Engine) -> Factors | None:
     return chosen, chosen
 
 
-def _of_weights(checked: stored.Check, allowed: judge.Limit) -> str | None:
-    if checked.error <= allowed.weights:
+def _of_weights(checked: stored.Check) -> str | None:
+    if not checked.off:
         return None
-    off = "missing" if checked.error == float("inf") else f"off by {checked.error:.0%} in one block"
-    return f"{checked.worst} in the file is {off}, limit {allowed.weights:.1%}; look at its scale, order and place"
+    worst, *more = checked.off
+    how = "missing" if worst.error == math.inf else f"off by {worst.error:.0%} in one block, limit {worst.limit:.1%}"
+    others = f" (and {len(more)} more)" if more else ""
+    return f"{worst.name} in the file is {how}{others}; look at its scale, order and place"
