@@ -40,14 +40,18 @@ def _layers(row: Row) -> str | None:
     return str(row["layers"] or "all") if row["weights"] else None
 
 
+def _count(number: str, what: str) -> str:
+    return f"{number} {what}{'' if number == '1' else 's'}"
+
+
 _SUBJECT: tuple[tuple[Column, Callable[[str], str]], ...] = (
     (column("variant"), str),
     (column("quantization", "quant"), str),
     (Column(title="backend", cell=lambda row: f"{row['backend']}/{row['device']}"), str),
     (column("options", say=lambda o: " ".join(f"{k}={v}" for k, v in o.items()) or "default"), str),
-    (column("n_threads", "threads", right=True), lambda text: f"{text} thread{'' if text == '1' else 's'}"),
+    (column("n_threads", "threads", right=True), lambda text: _count(text, "thread")),
     (column("weights"), lambda text: f"{text} weights"),
-    (Column(title="layers", cell=_layers, right=True), lambda text: f"a slice of {text} layers"),
+    (Column(title="layers", cell=_layers, right=True), lambda text: f"a slice of {_count(text, 'layer')}"),
     (column("engine_version", "engine", rank=2), lambda text: f"engine {text}"),
     (column("machine", rank=2), str),
     (column("run", rank=2), lambda text: f"run {text}"),
@@ -111,7 +115,8 @@ def _span(counts: Sequence[int]) -> str:
 _SPEED = ("prefill_tps", "decode_tps")
 _ITL = ("itl_p50_s", "itl_p90_s", "itl_p99_s")
 _MILLISECONDS = ("tpot_s", *_ITL)
-_RANKS = {"ttft_s": 1, "tpot_s": 3, "total_tps": 4}  # which columns go first where the width is short
+# which columns go first where the width is short
+_RANKS = {"ttft_s": 1, "host_peak_bytes": 1, "tpot_s": 3, "total_tps": 4}
 
 
 def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
@@ -167,7 +172,7 @@ def _median(row: Row, name: str) -> str | None:
 def _spread(row: Row, name: str) -> str | None:
     """``12.3 [11.9..12.8]``, all with the decimals of the median."""
     median, low, high = (row.get(name + end) for end in ("", "_low", "_high"))
-    if median is None or low is None or high is None:
+    if median is None or low is None or high is None or low == high:
         return _median(row, name)
     decimals = places(median * _scale(name))
     shown = [number(value * _scale(name), decimals) for value in (median, low, high)]

@@ -32,9 +32,9 @@ LLAMA_BENCH = {
 OWN = {
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
-    "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT", "launches": "INTEGER",
-    "wins": "TEXT", "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT", "run": "TEXT",
-    "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
+    "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
+    "launches": "INTEGER", "wins": "TEXT", "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
+    "run": "TEXT", "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
     f"{name}{end}": "TEXT" if end == "_spread" else "REAL"
