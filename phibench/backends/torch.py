@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import math
+import os
 import re
 import sys
 import time
@@ -123,6 +124,7 @@ class _Session:
     """One model and one sequence; each workload gets a KV cache of its own size."""
 
     def __init__(self, job: Job) -> None:
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's: huge pages, where Linux gives them on request
         import torch
 
         from phibench.torch_models import build, loop
@@ -204,6 +206,7 @@ class _Session:
                 "transformers": importlib.metadata.version("transformers"),
                 "cpu_capability": torch.backends.cpu.get_cpu_capability(),
                 "onednn": "available" if torch.backends.mkldnn.is_available() else "not in this build",
+                "huge_pages": _huge_pages(),
             },
         )
 
@@ -241,6 +244,15 @@ class _Session:
                 f"fallback: asked for {self._job.setup.device}, but tensors of the model are on {', '.join(elsewhere)}",
                 FAILED,
             )
+
+
+def _huge_pages() -> str:
+    """How much of this process's memory Linux keeps in huge pages; elsewhere "unknown"."""
+    try:
+        found = re.search(r"AnonHugePages: *(\d+) kB", Path("/proc/self/smaps_rollup").read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    return gb(int(found[1]) * 1024) if found else "unknown"
 
 
 def _config(job: Job, path: Path | None) -> dict[str, Any]:
