@@ -124,8 +124,14 @@ def test_the_mean_the_choices_and_what_is_no_number_are_judged_too() -> None:
     assert "on average" in (judge.objection(broad, LIMIT, PROMPTS, None) or "")
     other = judge.Distance(divergence=((0.001,) * 16,), agreement=0.5)
     assert "agree in 50%" in (judge.objection(other, LIMIT, PROMPTS, None) or "")
-    none = judge.Distance(divergence=((0.001, math.nan),), agreement=1.0)
-    assert "NaN" in (judge.objection(none, LIMIT, PROMPTS, None) or "")
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_an_answer_that_is_no_number_is_never_the_same(broken: float) -> None:
+    meant = logs([0.5, 0.5], [0.5, 0.5])
+    given_ = meant.copy()
+    given_[1, 0] = broken
+    assert "NaN" in (judge.objection(judge.distance([meant], [given_]), LIMIT, PROMPTS, None) or "")
 
 
 def test_every_precision_of_the_gate_has_a_limit() -> None:

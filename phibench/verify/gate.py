@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from phibench import backends, catalog
 from phibench.catalog.hf import Factors
@@ -31,7 +31,7 @@ class Outcome(Noun, frozen=True, kw_only=True):
     """What was found of one setup. ``weights_error``: the worst block's, relative; None without a source to compare."""
 
     setup: Setup
-    verdict: str  # same, differs, failed, not installed
+    verdict: Literal["same", "differs", "failed", "not installed"]
     reason: str = ""
     distance: judge.Distance | None = None
     limit: judge.Limit | None = None
@@ -113,7 +113,8 @@ def _quantizations(fmt: str, asked: Sequence[str] | None) -> tuple[str, ...]:
 
 def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
     """The outcome of every setup, told as it is known. Raises PhibenchError when there is no reference."""
-    backends.require(_REFERENCE)
+    if backends.load(_REFERENCE).installed() is None:
+        raise PhibenchError("the reference is torch in float32, which is not installed: pip install 'phibench[torch]'")
     found = {}
     for outcome in outcomes(trials(wanted, seed)):
         tell(outcome)

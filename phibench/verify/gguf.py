@@ -11,6 +11,7 @@ from pathlib import Path
 
 from phibench import files
 from phibench.catalog import ggml, layout, plan_gguf
+from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Shape
 from phibench.synth import engine, types
 from phibench.verify.small import FACTORS, Model, Stored
@@ -51,9 +52,12 @@ def write(model: Model, quantization: str, folder: Path) -> Path:
 
 def stored(model: Model, quantization: str, path: Path) -> Iterator[Stored]:  # noqa: ARG001  the file knows its types
     """Every tensor of a file, dequantized to float32; LongRoPE's factors are among them."""
-    import gguf
     import numpy as np
 
+    try:
+        import gguf
+    except ModuleNotFoundError:
+        raise PhibenchError("the gguf package is not installed: pip install 'phibench[llama-cpp]'", FAILED) from None
     for tensor in gguf.GGUFReader(path).tensors:
         values = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32)
         yield Stored(tensor.name, [(name, slice(None)) for name in hf_names(model.shape, tensor.name)], values)

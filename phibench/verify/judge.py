@@ -77,13 +77,14 @@ def distance(reference: Sequence[NDArray[np.float32]], answer: Sequence[NDArray[
     import numpy as np
 
     divergence, clear, same = [], 0, 0
-    for meant, given in zip(reference, answer, strict=True):
-        p, q = _log_softmax(meant), _log_softmax(given)
-        divergence.append(tuple(float(x) for x in (np.exp(p) * (p - q)).sum(-1)))
-        second, first = np.sort(np.exp(p), -1)[:, -2:].T
-        sure = first - second > CLEAR
-        clear += int(sure.sum())
-        same += int((p.argmax(-1) == q.argmax(-1))[sure].sum())
+    with np.errstate(invalid="ignore"):  # what is no number stays none, and is told
+        for meant, given in zip(reference, answer, strict=True):
+            p, q = _log_softmax(meant), _log_softmax(given)
+            divergence.append(tuple(np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0).tolist()))
+            second, first = np.sort(np.exp(p), -1)[:, -2:].T
+            sure = first - second > CLEAR
+            clear += int(sure.sum())
+            same += int((p.argmax(-1) == q.argmax(-1))[sure].sum())
     return Distance(divergence=tuple(divergence), agreement=same / clear if clear else None)
 
 

@@ -28,7 +28,7 @@ class Off(NamedTuple):
 
 
 class Check(NamedTuple):
-    """``weights``: of an untied model, for the reference; ``error``: the worst of all matrices; ``off``: worst first."""
+    """``weights``: of an untied model, for the reference; ``error``: the worst matrix's; ``off``: worst first."""
 
     weights: Weights
     error: float
