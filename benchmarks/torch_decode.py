@@ -47,12 +47,11 @@ def main() -> None:
         print(f"opened in {time.perf_counter() - began:.1f} s, {peak_mib()} MiB at most", file=sys.stderr)
         workload = Workload(prompt_tokens=args.prompt, new_tokens=args.new)
         measure.once(session, Workload(prompt_tokens=args.prompt, new_tokens=2))
+        print(f"{peak_mib()} MiB with a prompt", file=sys.stderr)
         if args.profile:
             print(profile(session))
-            return
-        ways = ways_of(session, workload, args.quant)
-        print(report(interleaved(ways, args), wanted, args))
-        print(f"{peak_mib()} MiB at most", file=sys.stderr)
+        else:
+            print(report(interleaved(ways_of(session, workload, args.quant), args), wanted, args))
 
 
 def ways_of(session: Any, workload: Workload, quantization: str) -> dict[str, Callable[[], Times]]:
