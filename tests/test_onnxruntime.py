@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -352,3 +353,48 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert need(1000, half).kv_bytes == 2 * 1001 * 131_072  # past and present apart
     shared = msgspec.structs.replace(half, facts={**half.facts, "kv_buffer": "shared"})
     assert need(1000, shared).kv_bytes == 1001 * 131_072
+
+
+WATCH = """
+import sys
+from pathlib import Path
+from phibench import measure
+from phibench.backends import onnxruntime
+from phibench.nouns import Artifact, Job, Setup, Suite, Workload
+
+def told(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key + ":"))
+
+setup = Setup(variant="phi-4", quantization="int4", backend="onnxruntime")
+suite = Suite(name="test", question="?", metrics=())
+artifact = Artifact(path=sys.argv[1], bytes=0, weights="synthetic")
+job = Job(setup=setup, suite=suite, workloads=(), artifact=artifact, threads=1)
+prompt, context = map(int, sys.argv[2:])
+with onnxruntime.session(job) as session:
+    session.begin(Workload(prompt_tokens=prompt, new_tokens=context - prompt))
+    session.prefill(prompt)
+    print(told("VmHWM"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_grows_in_a_real_process_as_it_says(tmp_path: Path) -> None:
+    """By 100,000 tokens of room, and by 2,000 tokens of prompt: what a small model's own size does not hide."""
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    shape = msgspec.structs.replace(shape_of("phi-4"), vocab=32_064, context=200_000)
+    plan = plans.plan(msgspec.structs.replace(narrow("phi-4"), shape=shape), "int4", None, "onnx")
+    onnx.write(plan, tmp_path / "long")
+
+    def real(prompt: int, context: int) -> int:
+        words = [sys.executable, "-c", WATCH, str(tmp_path / "long"), str(prompt), str(context)]
+        return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    def said(prompt: int, context: int) -> int:
+        return backend.need(plan, shape, context, {}, prompt).total_bytes
+
+    small, roomy, long = (512, 2048), (512, 102_048), (2048, 2048)
+    assert real(*roomy) - real(*small) == pytest.approx(said(*roomy) - said(*small), rel=0.1)
+    assert real(*long) - real(*small) == pytest.approx(said(*long) - said(*small), rel=0.25)

@@ -1,9 +1,10 @@
 """ONNX Runtime through onnxruntime-genai, Microsoft's own loop over it.
 
 The next token is chosen inside the engine (greedy, in C++): a step is one ``generate_next_token``, and its argmax
-cannot be told apart from the run before it, so ``sampling_s`` stays 0 and a step contains it (docs/backends.md says
-what it costs). ``max_length`` is always the workload's, plus one place for the token chosen last: a package's own
-would make room for the model's whole context. ``min_length`` is the same, so no end-of-text token stops a run.
+cannot be told apart from the run before it. So ``sampling_s`` stays 0 and a step contains it: 0.2 ms for the 200,064
+words of Phi-4-mini (docs/onnxruntime.md). ``max_length`` is always the workload's, plus one place for the token chosen
+last: a package's own would make room for the model's whole context. ``min_length`` is the same, so no end-of-text
+token stops a run.
 
 Models of type phi3 hold one surprise, which is measured and not hidden: when a sequence grows to 4097 tokens step by
 step, the engine forgets its KV cache and computes it anew, since LongRoPE factors change there.
@@ -92,10 +93,11 @@ _FILL = 512  # tokens of the depth computed at once
 _CPU = "CPUExecutionProvider"
 _HEAVY = re.compile(r"MatMul|Gemm|Fused|_")  # matrix products, and what a provider compiled into one node
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of an element, without scales
-# Bytes that ONNX Runtime packs for a byte of the file (weights, scale and sum of each block of 32): read from processes
-_PACKED = {"int4": 24 / 20, "int8": 40 / 36}
-_FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once, read from processes (docs/memory.md)
-_RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries, resident before a model is opened; see docs
+# Bytes that ONNX Runtime packs for a byte of the file, read from processes on x86-64 (docs/onnxruntime.md): for a block
+# of 32 weights its scale and their sum; without activations in int8 the weights alone; fp16 becomes fp32
+_PACKED = {"int4": 24 / 20, "int4-acc0": 16 / 20, "int8": 40 / 36, "fp16": 2.0}
+_FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once, read from processes, too
+_RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_PROFILE_BYTES = 64 << 20  # one run of the largest Phi has some 500 nodes, 600 bytes each
 
@@ -143,11 +145,11 @@ def _folders() -> Iterator[Path]:
 def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
     """Host memory of the process on a cpu, without file pages that the system can drop.
 
-    Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels, with a sum per
-    block for activations in int8. Room for ``max_length`` tokens is made at once where past and present share it; where
-    they do not, both exist for a moment. A prompt is computed whole, with logits of all its tokens where the graph
-    keeps them, unless ``chunk_size`` cuts it; ``prompt`` None: it may be the whole context. Checked against real
-    processes (docs/memory.md).
+    Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels: with a sum per
+    block for activations in int8, in fp32 for fp16. Room for ``max_length`` tokens is made at once where past and
+    present share it; where they do not, both exist for a moment, and so do the scores of all heads. A prompt is
+    computed whole, with logits of all its tokens where the graph keeps them, unless ``chunk_size`` cuts it; ``prompt``
+    None: it may be the whole context. Checked against real processes (docs/onnxruntime.md).
     """
     options = {**DEFAULTS, **options}
     prompt = min(context, int(options["chunk_size"] or context), context if prompt is None else max(prompt, _FILL))
@@ -155,13 +157,15 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * _BYTES[plan.facts["kv_type"]]
     kv = per_token * (context + 1) * plan.layers / plan.of_layers
     weights, passing = _weights(plan)
-    logits = (prompt if plan.facts["logits"] == "all" else 1) * shape.vocab * 4
+    width = 6 if plan.facts["kv_type"] == "fp16" else 4  # the graph's, and then in fp32
+    logits = (prompt if plan.facts["logits"] == "all" else 1) * shape.vocab * width
+    scores = 0 if shared else 2 * shape.heads * prompt * prompt * 4
     projected = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
     states = prompt * 4 * (3 * shape.hidden + _FFN_STATES[shape.architecture] * shape.ffn + 2 * projected)
     return Need(
         weights_bytes=weights,
         kv_bytes=round(kv if shared else 2 * kv),
-        compute_bytes=max(logits + states, passing),
+        compute_bytes=max(logits + states + scores, passing),
         runtime_bytes=_RUNTIME_BYTES,
         because=f"packed weights, KV cache of {context + 1} tokens in {plan.facts['kv_type']}, "
         f"{'logits' if plan.facts['logits'] == 'all' else 'states'} of {prompt} tokens",
