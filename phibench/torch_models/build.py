@@ -48,6 +48,7 @@ def empty(config: dict[str, Any], quantization: str, kind: str) -> nn.Module:
             model: nn.Module = found(settings)
         model.to(DTYPES[dtype_of(quantization)]).eval().requires_grad_(False)
         model.model.rotary_emb = type(model.model.rotary_emb)(config=settings)  # its tables are no parameters
+    _tie(model)  # older transformers tie it only when they load weights themselves
     quantize(model, quantization, kind)
     return model
 
@@ -138,9 +139,13 @@ def _fitting(name: str, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tenso
     return tensor.to(like.dtype, copy=True)
 
 
-def _finish(model: nn.Module, device: torch.device) -> None:
+def _tie(model: nn.Module) -> None:
     if model.config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
+
+
+def _finish(model: nn.Module, device: torch.device) -> None:
+    _tie(model)
     model.model.rotary_emb.to(device)
 
 
