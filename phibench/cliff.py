@@ -30,6 +30,7 @@ PAUSE_TIMES = 2.0  # a shorter gap, in medians of the gaps around it, is no paus
 STEP_SHARE = 0.03  # llama.cpp works on its KV cache in blocks of 256 tokens: steps of 1 % are everywhere
 WINDOW = 32  # tokens before, and after, that a step is judged by; also around a pause
 SKIPPED = 8  # the first tokens wake threads and caches in every repetition
+SHORTEST = 128  # tokens of a walk: in a shorter one even the best of two repetitions is no rarer than ALPHA
 MOST_TOKENS = 1 << 16  # of a walk; more is no walk but a damaged or foreign file
 _TURNS = 999
 _CLIPPED = 0.05  # of the shortest and of the longest gaps, before they are averaged
@@ -72,6 +73,10 @@ def notes(suite: Suite, measured: Sequence[Measured]) -> tuple[str, ...]:
 
 
 def _findings(workload: Workload, arrivals: Sequence[Sequence[float]]) -> tuple[str, ...]:
+    if workload.new_tokens < SHORTEST:
+        return (
+            f"not judged: a walk of fewer than {SHORTEST} tokens is too short to tell a pause or a step from chance",
+        )
     whole = gaps(workload.new_tokens, arrivals)
     if len(whole) < 2:
         return ("not judged: one repetition cannot tell a pause or a step from chance; take -r 3",)

@@ -187,7 +187,16 @@ def test_one_repetition_is_not_judged_and_says_so() -> None:
     assert said[0] == "not judged: one repetition cannot tell a pause or a step from chance; take -r 3"
 
 
-def test_short_walks_are_judged_as_far_as_they_go() -> None:
+@pytest.mark.parametrize(("tokens", "judged"), [(127, False), (128, True)])
+def test_a_walk_too_short_is_not_judged_and_says_so(tokens: int, judged: bool) -> None:
+    work = Workload(prompt_tokens=0, new_tokens=tokens, depth=100)
+    samples = tuple(Sample(arrivals_s=row) for row in arrivals(flat(14, tokens=tokens)))
+    suite = msgspec.structs.replace(SUITE, walks=((100, 100 + tokens),))
+    said = cliff.notes(suite, [msgspec.structs.replace(measured(work), samples=samples)])
+    assert said[0].startswith("no pause and no step" if judged else "not judged: a walk of fewer than 128 tokens")
+
+
+def test_short_walks_break_nothing() -> None:
     """A step needs room on both sides, a pause a little less; three tokens say nothing and break nothing."""
     assert cliff.pause(0, np.ones((3, 3))) is None
     assert cliff.step(0, np.ones((3, 3))) is None
