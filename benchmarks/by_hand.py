@@ -1,12 +1,13 @@
 """phibench against onnxruntime-genai driven by hand on the same folder: interleaved pairs, ratio of medians.
 
-    python benchmarks/by_hand.py [--sessions 3] [--pairs 8] [--json FILE]
+    python benchmarks/by_hand.py [--sessions 3] [--pairs 12] [--json FILE]
 
 By hand is the loop of onnxruntime-genai's examples: ``append_tokens``, then ``generate_next_token`` and
 ``get_next_tokens`` until ``is_done``, in a process of its own. Both keep the model open and take turns, test by test;
-who goes first alternates. Same folder, threads and max_length. The first pair of a session warms both up and is left
-out. A ratio above 1: phibench reports the higher speed. Each session starts the peer's process and our session afresh,
-since where a process's pages lie in memory stays with it. FILE is added to, so that the pairs may be taken in parts.
+who goes first alternates, and tests are short, so that what else the machine does hits both alike. Same folder, threads
+and max_length. The first pair of a session warms both up and is left out. A ratio above 1: phibench reports the higher
+speed. Each session starts the peer's process and our session afresh, since where a process's pages lie in memory stays
+with it. FILE is added to, so that the pairs may be taken in parts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from phibench import backends, catalog, measure, stats, synth
 from phibench.inventory import here
 from phibench.nouns import Job, Setup, Suite, Workload
 
-TESTS = {"pp128": Workload(prompt_tokens=128, new_tokens=0), "tg32": Workload(prompt_tokens=0, new_tokens=32)}
+TESTS = {"pp64": Workload(prompt_tokens=64, new_tokens=0), "tg16": Workload(prompt_tokens=0, new_tokens=16)}
 BY_HAND = """
 import json, sys, time
 import numpy as np
@@ -55,7 +56,7 @@ for line in sys.stdin:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=8, help="of each session and test")
+    parser.add_argument("--pairs", type=int, default=12, help="of each session and test")
     parser.add_argument("--tests", default=",".join(TESTS))
     parser.add_argument("--variant", default="phi-4-mini-instruct")
     parser.add_argument("--quant", default="int4")
