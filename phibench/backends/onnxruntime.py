@@ -13,6 +13,7 @@ step, the engine forgets its KV cache and computes it anew, since LongRoPE facto
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -222,7 +223,7 @@ class _Session:
         self._begun = False
         self.sampling_s = 0.0
         name = Path(job.artifact.path).name
-        with _saying(f"cannot open {name}"):
+        with _saying(f"cannot open {name} on {job.setup.device}"):
             self._model = og.Model(self._engine_config())
         with _saying(f"cannot run {name}"):
             self._nodes = self._profile()
@@ -244,7 +245,7 @@ class _Session:
                 raise PhibenchError(f"fallback: onnxruntime as it is installed here cannot use {kind}", FAILED)
             provider, library = found
             if library.parent.name in _PLUGINS:
-                self._og.register_execution_provider_library(provider.full, str(library))
+                _register(provider.full, str(library))
             config.append_provider(provider.name)
             for key, value in provider.options:
                 config.set_provider_option(provider.name, key, value)
@@ -380,6 +381,13 @@ class _Session:
     def close(self) -> None:
         self._generator = None
         self._model = None
+
+
+@functools.cache  # a process can register a library only once
+def _register(provider: str, library: str) -> None:
+    import onnxruntime_genai as og
+
+    og.register_execution_provider_library(provider, library)
 
 
 @contextmanager
