@@ -1,7 +1,7 @@
 """Reads a folder of onnxruntime-genai: genai_config.json and the graph, never the weights.
 
 Matrices are what MatMulNBits and MatMul multiply with; operators and attributes as in ONNX Runtime's
-docs/ContribOperators.md. The graph is parsed by the onnx package, whose files may hold 2 GiB at most.
+description of contrib operators. The graph is parsed by the onnx package, whose files may hold 2 GiB at most.
 """
 
 from __future__ import annotations
