@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -40,9 +41,10 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _engines() -> None:
-    """The engines and the reference."""
-    for module in ("llama_cpp", "gguf", "onnx", "onnxruntime_genai", "torch", "transformers"):
-        pytest.importorskip(module)
+    """The engines and the reference; most are opened by other processes only."""
+    for module in ("llama_cpp", "gguf", "onnx", "onnxruntime_genai", "torch", "transformers", "safetensors"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
 
 def setup(variant: str, quantization: str, backend: str) -> Setup:
@@ -139,7 +141,7 @@ def test_every_precision_of_the_gate_has_a_limit() -> None:
         for fmt, names in gate.QUANTIZATIONS.items():
             for name in names:
                 one = judge.limit(architecture, fmt, name)
-                assert 0 < one.kl_mean <= one.kl_max < 0.2
+                assert 0 < one.kl_mean <= one.kl_max < 0.5
                 assert 0 < one.weights < 0.6
 
 
@@ -450,7 +452,7 @@ def test_files_of_one_model_agree_whatever_their_format(phibench: Phibench, file
 
 
 def test_a_spoiled_file_differs(phibench: Phibench, files: dict[str, Path]) -> None:
-    done = phibench("verify", "-m", str(files["onnx"]), "-m", str(files["wrong"]))
+    done = phibench("verify", "-m", str(files["gguf"]), "-m", str(files["wrong"]))
     assert done.code == 1
     assert "differs" in done.out
     assert "look at norms, the rotary width" in " ".join(done.out.split())
