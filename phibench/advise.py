@@ -152,7 +152,7 @@ def _verdict(
     except PhibenchError as error:
         no_file = str(error)
     else:
-        need = backend.need(sheet.plan, sheet.shape, goal.context, {})
+        need = backend.need(sheet.plan, sheet.shape, goal.context, {}, goal.prompt_tokens)
     estimates = predict.estimates(machine, goal, setup, quantization, need, seen)
     case = rules.Case(
         machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,

@@ -99,8 +99,8 @@ def _sizes(
         found["device_peak_bytes"] = _reckoned(needed_bytes(need, device), _counted_bytes(need), told)
     free = free_bytes(machine, device)
     if free is not None and variant.context_tokens:
-        surely = _longest(setup, variant.context_tokens, free, lambda need: needed_bytes(need, device))
-        at_best = _longest(setup, variant.context_tokens, free, _counted_bytes)
+        surely = _longest(setup, goal, variant.context_tokens, free, lambda need: needed_bytes(need, device))
+        at_best = _longest(setup, goal, variant.context_tokens, free, _counted_bytes)
         told = f"{units.gib(free)} free on {device.kind}; high leaves nothing for compute and runtime"
         found["max_context_tokens"] = Estimate(value=surely, low=surely, high=at_best, basis="exact", because=told)
     return found
@@ -116,7 +116,7 @@ def _reckoned(value: int, counted: int, because: str) -> Estimate:
     return Estimate(value=value, low=counted, high=value, basis="exact", because=told)
 
 
-def _longest(setup: Setup, most: int, free: int, occupied: Callable[[Need], int]) -> int:
+def _longest(setup: Setup, goal: Goal, most: int, free: int, occupied: Callable[[Need], int]) -> int:
     """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0 where not even the weights do.
 
     Memory grows with the context, nearly in a line: so the next guess is where that line meets ``free``.
@@ -124,7 +124,7 @@ def _longest(setup: Setup, most: int, free: int, occupied: Callable[[Need], int]
     sheet, need = physics.sheet(setup), backends.load(setup.backend).need
 
     def spare(tokens: int) -> int:
-        return free - occupied(need(sheet.plan, sheet.shape, tokens, dict(setup.options)))
+        return free - occupied(need(sheet.plan, sheet.shape, tokens, dict(setup.options), goal.prompt_tokens))
 
     if (lack := -spare(most)) <= 0:
         return most

@@ -95,7 +95,7 @@ def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench,
 def test_a_dying_worker_costs_one_test_and_the_suite_goes_on(
     phibench: Phibench, tmp_path: Path, how: str, says: str
 ) -> None:
-    body = "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 1\ntimeout_s = 2\n[warmup]\nmax_windows = 0\n"
+    body = "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 1\ntimeout_s = 5\n[warmup]\nmax_windows = 0\n"
     options = ("--backend-option", f"fail={how}", "--backend-option", "at=2")
     done = phibench("run", suite_file(tmp_path, body), *NULL, *options)
     rows = json.loads(done.out)

@@ -67,8 +67,11 @@ class Backend(Protocol):
     def installed(self) -> str | None:
         """The engine's version, or None; does not import it."""
 
-    def need(self, plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
-        """Memory that this use would occupy on the host, without reclaimable file pages. Pure."""
+    def need(self, plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
+        """Memory that this use would occupy on the host, without reclaimable file pages. Pure.
+
+        ``prompt``: tokens of the longest prompt; None: it may fill the whole context.
+        """
 
     def session(self, job: Job) -> AbstractContextManager[Session]:
         """Open the job's artifact. Raises PhibenchError when the engine refuses."""

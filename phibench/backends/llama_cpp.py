@@ -91,14 +91,15 @@ def kv_bytes_per_token(shape: Shape, options: dict[str, str]) -> float:
     return shape.layers * shape.kv_heads * shape.head_dim * per_element
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
     """Host memory of the process, without file pages that the system can drop.
 
     Weights count once: a repacked tensor's pages in the mapped file are reclaimable, any other tensor is used
     in place. The cache is padded to 256 tokens. The compute buffer is llama.cpp's own for one micro-batch:
     logits in float32, a few hidden states, the mask, and without flash attention the scores of all heads; a test
-    compares it with what the engine says (docs/memory.md).
+    compares it with what the engine says (docs/memory.md). It is made for a full one, whatever the prompt.
     """
+    del prompt
     options = {**DEFAULTS, **options}
     padded = -(-context // 256) * 256
     batch = min(int(options["n_ubatch"]), context)

@@ -63,8 +63,8 @@ def installed() -> str | None:
     return __version__
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str]) -> Need:
-    del plan, shape, context, options
+def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
+    del plan, shape, context, options, prompt
     return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
 
 

@@ -149,11 +149,13 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels: with a sum per
     block for activations in int8, in fp32 for fp16. Room for ``max_length`` tokens is made at once where past and
     present share it; where they do not, both exist for a moment, and so do the scores of all heads. A prompt is
-    computed whole, with logits of all its tokens where the graph keeps them, unless ``chunk_size`` cuts it; ``prompt``
-    None: it may be the whole context. Checked against real processes (docs/onnxruntime.md).
+    computed whole, with logits of all its tokens where the graph keeps them, unless ``chunk_size`` cuts it; so is the
+    sequence that grows to the switch of the factors. Checked against real processes (docs/onnxruntime.md).
     """
     options = {**DEFAULTS, **options}
-    prompt = min(context, int(options["chunk_size"] or context), context if prompt is None else max(prompt, _FILL))
+    again = _ROPE_SWITCH if shape.architecture == "phi3" and context >= _ROPE_SWITCH else 0
+    whole = context if prompt is None else max(prompt, _FILL, again)
+    prompt = min(context, int(options["chunk_size"] or context), whole)
     shared = plan.facts.get("kv_buffer", "grown" if plan.facts["kv_type"] == "fp16" else "shared") == "shared"
     per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * _BYTES[plan.facts["kv_type"]]
     kv = per_token * (context + 1) * plan.layers / plan.of_layers
