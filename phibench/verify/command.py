@@ -8,6 +8,7 @@ from pathlib import Path
 
 from phibench import catalog
 from phibench.errors import FAILED, PhibenchError
+from phibench.nouns import Setup
 from phibench.verify import gate, real, report
 from phibench.verify.gate import Outcome
 
@@ -24,7 +25,8 @@ def verify(
     if models:
         if variant or backend or quant:
             raise PhibenchError("files are what they are: with -m leave out VARIANT, -b and -q")
-        outcomes, told = real.compare([Path(name).expanduser() for name in models], seed, device.lower(), _tell)
+        paths = [Path(name).expanduser() for name in models]
+        outcomes, told = real.compare(paths, seed, device.lower(), _tell, _begin)
         caption = f"{told}. {_CAPTION}"
     else:
         variants = [catalog.variant(variant).id] if variant else list(gate.VARIANTS)
@@ -38,6 +40,10 @@ def verify(
 def _tell(one: Outcome) -> None:
     far = f", KL {one.distance.kl_mean:.1e} nat" if one.distance else ""
     print(f"{one.setup}: {one.verdict}{far}", file=sys.stderr, flush=True)
+
+
+def _begin(setup: Setup) -> None:
+    print(f"{setup}: opening and asking", file=sys.stderr, flush=True)
 
 
 def _list(text: str | None) -> list[str] | None:

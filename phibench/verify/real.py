@@ -6,7 +6,7 @@ are wide. They rest on published losses (quantizations.toml) and catch a broken 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +40,10 @@ class File(NamedTuple):
     bytes: int
 
 
-def compare(paths: Sequence[Path], seed: int, device: str, tell: Tell) -> tuple[list[Outcome], str]:
-    """Outcomes against the most precise file, and what was compared in words.
+def compare(
+    paths: Sequence[Path], seed: int, device: str, tell: Tell, begin: Callable[[Setup], None]
+) -> tuple[list[Outcome], str]:
+    """Outcomes against the most precise file, and what was compared in words; ``begin`` hears who is asked.
 
     Raises PhibenchError: exit 2 for what is no model or not the same one, exit 1 when the reference gives no answer.
     """
@@ -52,11 +54,13 @@ def compare(paths: Sequence[Path], seed: int, device: str, tell: Tell) -> tuple[
     found.sort(key=lambda one: (-_bits(one), one.format != "torch"))
     prompts = prompts_for(found, seed)
     best, *others = [(one, _setup(one, device)) for one in found]
+    begin(best[1])
     meant = _reply(*best, prompts)
     if meant.engine is None:
         raise PhibenchError(f"{best[0].path}, the most precise, gives no answer: {meant.reason}", 1)
     outcomes = []
     for one, setup in others:
+        begin(setup)
         outcome = _outcome(one, setup, _reply(one, setup, prompts), best[0], meant, prompts)
         tell(outcome)
         outcomes.append(outcome)
