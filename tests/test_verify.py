@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from phibench import backends, catalog
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup
-from phibench.verify import ask, child, faults, gate, judge, real, small, stored
+from phibench.verify import ask, child, faults, gate, judge, real, report, small, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 
@@ -134,6 +134,28 @@ def test_an_answer_that_is_no_number_is_never_the_same(broken: float) -> None:
     given_ = meant.copy()
     given_[1, 0] = broken
     assert "NaN" in (judge.objection(judge.distance([meant], [given_]), LIMIT, PROMPTS, None) or "")
+
+
+def test_what_is_no_number_is_unknown_in_json() -> None:
+    none = judge.Distance(divergence=((0.001, math.nan),), agreement=None)
+    one = gate.Outcome(setup=setup(MINI, "Q8_0", "llama_cpp"), verdict="differs", distance=none, weights_error=math.inf)
+    (row,) = json.loads(report.text([one], "json", None, ""))
+    assert (row["kl_mean"], row["kl_max"], row["weights_error"]) == (None, None, None)
+
+
+def test_the_table_keeps_what_tells_rows_apart_in_80_columns() -> None:
+    far_ = judge.Distance(divergence=((0.5,),), agreement=0.5)
+    rows = [
+        gate.Outcome(
+            setup=setup(name, "int4-acc0", "onnxruntime"), verdict="differs", reason="why " * 40, distance=far_
+        )
+        for name in (MINI, PHI2)
+    ]
+    shown = report.text(rows, "table", 80, "caption")
+    assert max(map(len, shown.splitlines())) <= 80
+    for name in (MINI, PHI2):
+        assert f"{name}:int4-acc0@onnxruntime" in shown
+    assert shown.count("differs") == 2
 
 
 def test_every_precision_of_the_gate_has_a_limit() -> None:

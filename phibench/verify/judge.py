@@ -53,7 +53,7 @@ class Distance(Noun, frozen=True, kw_only=True):
 
     @property
     def kl_max(self) -> float:
-        return max(self.flat)
+        return max(self.flat, key=lambda value: math.inf if math.isnan(value) else value)
 
 
 @functools.cache

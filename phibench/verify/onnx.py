@@ -1,7 +1,7 @@
 """The small models as ONNX folders, and what the weights in such a folder are once they are dequantized.
 
 Written by ``synth.onnx`` with ONNX Runtime's quantizer, read here by the definition of MatMulNBits alone: blocks of a
-row, the lower half of a byte first, zero in the middle (ONNX Runtime, docs/ContribOperators.md).
+row, the lower half of a byte first, zero in the middle (ContribOperators.md of ONNX Runtime).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,18 +24,23 @@ def _row(one: Outcome) -> dict[str, Any]:
         "backend": one.setup.backend,
         "device": one.setup.device,
         "against": one.against,
-        "kl_mean": found.kl_mean if found else None,
+        "kl_mean": _finite(found.kl_mean) if found else None,
         "kl_mean_limit": limit.kl_mean if limit else None,
-        "kl_max": found.kl_max if found else None,
+        "kl_max": _finite(found.kl_max) if found else None,
         "kl_max_limit": limit.kl_max if limit else None,
         "greedy_agreement": found.agreement if found else None,
         "greedy_agreement_limit": limit.agreement if limit else None,
         "positions": len(found.flat) if found else None,
-        "weights_error": one.weights_error,
+        "weights_error": None if one.weights_error is None else _finite(one.weights_error),
         "weights_error_limit": limit.weights if limit else None,
         "verdict": one.verdict,
         "reason": one.reason or None,
     }
+
+
+def _finite(value: float) -> float | None:
+    """What is no number, or a tensor of another shape, has no place in JSON; the reason tells."""
+    return value if math.isfinite(value) else None
 
 
 def text(outcomes: Sequence[Outcome], output: str, width: int | None, caption: str) -> str:
