@@ -12,6 +12,7 @@ from collections import defaultdict
 
 from phibench import backends, catalog, rates
 from phibench.catalog import plan as plans
+from phibench.catalog.ggml import Tensor
 from phibench.catalog.plan import Plan
 from phibench.nouns import Basis, Device, Noun, Setup, Shape
 from phibench.rates import KV, THREAD_SHARE, Span
@@ -62,7 +63,7 @@ def sheet(setup: Setup, layers: int | None = None) -> Sheet:
     for tensor in plan.tensors:
         is_head = tensor.name == plan.head
         share = plan.share(tensor)
-        streams[tensor.type] += tensor.bytes * share
+        streams[_kernel(tensor, plan)] += tensor.bytes * share
         flops = 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
         if is_head:
             head_flops += flops
@@ -71,9 +72,14 @@ def sheet(setup: Setup, layers: int | None = None) -> Sheet:
     # by the backend's own account, over a context long enough that its padding does not show
     kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
     return Sheet(
-        backend=setup.backend, plan=plan, shape=variant.shape, streams=dict(streams), layer_flops=layer_flops, head_flops=head_flops,
-        disk_bytes=plan.disk_bytes, kv_bytes_per_token=kv_bytes / 4096,
+        backend=setup.backend, plan=plan, shape=variant.shape, streams=dict(streams), layer_flops=layer_flops,
+        head_flops=head_flops, disk_bytes=plan.disk_bytes, kv_bytes_per_token=kv_bytes / 4096,
     )  # fmt: skip
+
+
+def _kernel(tensor: Tensor, plan: Plan) -> str:
+    """The type that a rate is known for: int4-acc0 stores what int4 stores and multiplies it in another way."""
+    return plan.quantization if plan.quantization.startswith(f"{tensor.type}-") else tensor.type
 
 
 def load(sheet: Sheet, *, prompt_tokens: int, prompt_depth: int, depth: float) -> Load:
