@@ -34,7 +34,7 @@ def logits(
     model = _model(shape, rope)
     model.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     found = []
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         for prompt in prompts:
             answer = model(torch.tensor([[*prompt.tokens, *prompt.then]]), use_cache=False).logits[0]
             found.append(answer[len(prompt.tokens) - 1 :].numpy())
@@ -42,7 +42,7 @@ def logits(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Small matrices: two threads would only wait for each other."""
     import torch
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from phibench import files
 from phibench.catalog import hf, plan_torch
+from phibench.verify.reference import one_thread
 from phibench.verify.small import Model, Stored
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -36,8 +37,10 @@ def stored(model: Model, quantization: str, path: Path) -> Iterator[Stored]:
     from safetensors.torch import load_file
 
     types = {tensor.name: tensor.type for tensor in plan_torch.plan(model.variant, quantization).tensors}
-    for name, values in load_file(path / WEIGHTS).items():
-        yield Stored(name, [(name, slice(None))], _held(values, types[name]).numpy())
+    with one_thread():
+        held = {name: _held(values, types[name]) for name, values in load_file(path / WEIGHTS).items()}
+    for name, values in held.items():
+        yield Stored(name, [(name, slice(None))], values.numpy())
 
 
 def _held(values: Any, kind: str) -> Any:
