@@ -172,6 +172,28 @@ def test_a_quantized_model_answers_as_its_dequantized_weights_do(
     assert abs(ours - wanted).max() < 0.06 * abs(wanted).max()  # what activations in 16 bits cost
 
 
+@pytest.mark.parametrize("quantization", ["bf16", "fp16"])
+@pytest.mark.parametrize(("name", "ffn", "parts"), [("phi-4", 8192, 2), ("phi-2", 17920, 4)])
+def test_long_rows_are_cut_and_answer_the_same(
+    name: str, ffn: int, parts: int, quantization: str, tmp_path: Path
+) -> None:
+    from phibench.torch_models.linear import SplitLinear
+
+    model, folder = save(small(name, ffn=ffn), tmp_path)
+    prompt = prompt_of(12)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([prompt])).logits[0, 8:].numpy()
+    with backend.session(job(folder, quantization=quantization)) as session:
+        ours = session.score(prompt[:9], prompt[9:])
+        cut = {path: m for path, m in session._model.named_modules() if isinstance(m, SplitLinear)}
+    assert len(cut) == LAYERS
+    for path, module in cut.items():
+        exact = model.get_submodule(path).weight
+        assert len(module.weight) == parts
+        assert torch.equal(module.whole(), exact.to(module.weight.dtype))
+    assert abs(ours - wanted).max() < 0.06 * abs(wanted).max()
+
+
 # ---------------------------------------------------------------------------------------- depth and cache
 
 

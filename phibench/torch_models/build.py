@@ -22,12 +22,13 @@ from torch import nn
 from phibench.catalog.plan_torch import dtype_of
 from phibench.errors import FAILED, PhibenchError
 from phibench.torch_models.fill import Filler
-from phibench.torch_models.linear import Int4Linear, Int8Linear, quantize
+from phibench.torch_models.linear import Int4Linear, Int8Linear, SplitLinear, replace
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CLASSES = {"phi3": ("phi3.modeling_phi3", "Phi3ForCausalLM"), "phi": ("phi.modeling_phi", "PhiForCausalLM")}
 # transformers imports torchao where it is installed, which tells of libraries for other machines: not for users
 _TALKATIVE = ("torchao", "torch.utils._pytree")
+_OWN = (Int8Linear, Int4Linear, SplitLinear)
 
 
 def empty(config: dict[str, Any], quantization: str, kind: str) -> nn.Module:
@@ -49,7 +50,7 @@ def empty(config: dict[str, Any], quantization: str, kind: str) -> nn.Module:
         model.to(DTYPES[dtype_of(quantization)]).eval().requires_grad_(False)
         model.model.rotary_emb = type(model.model.rotary_emb)(config=settings)  # its tables are no parameters
     _tie(model)  # older transformers tie it only when they load weights themselves
-    quantize(model, quantization, kind)
+    replace(model, quantization, kind)
     return model
 
 
@@ -67,7 +68,7 @@ def load(model: nn.Module, folder: Path, device: torch.device) -> None:
     Raises PhibenchError when there are none, or their tensors are not those of the model.
     """
     slots = {name: (owner, key) for name, owner, key in _slots(model)}
-    quantized = {f"{name}.weight": m for name, m in model.named_modules() if isinstance(m, Int8Linear | Int4Linear)}
+    own = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, _OWN)}
     wanted = {name for name in slots if not name.endswith((".scale", ".scales"))}
     strange = []
     for name, read in _tensors(folder):
@@ -77,8 +78,8 @@ def load(model: nn.Module, folder: Path, device: torch.device) -> None:
             strange.append(name)
             continue
         wanted.discard(name)
-        if name in quantized:
-            quantized[name].take(read().to(device))
+        if name in own:
+            own[name].take(read().to(device))
         else:
             owner, key = slots[name]
             _put(owner, key, _fitting(name, read(), getattr(owner, key)).to(device))
