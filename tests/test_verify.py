@@ -427,9 +427,18 @@ def test_a_backend_that_is_not_installed_is_told_and_no_failure_unless_asked_for
     assert "pip install 'phibench[onnxruntime]'" in done.err
 
 
+def test_a_format_that_a_variant_does_not_have_is_told() -> None:
+    found, absent = gate.setups(("phi-4-multimodal-instruct",), None, None, "cpu")
+    assert {one.backend for one in found} == {"llama_cpp", "torch"}
+    ((verdict, reason),) = ((one.verdict, one.reason) for one in absent)
+    assert verdict == "no files"
+    assert "several ONNX graphs" in reason
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["phi-silica"], "has no form that phibench writes"),
         (["-q", "Q4_X"], "unknown quantization 'Q4_X'"),
         (["-b", "null"], "opens no files"),
         (["phi-9"], "unknown variant 'phi-9'"),

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from phibench import backends, catalog
+from phibench.catalog import plan as plans
 from phibench.catalog.hf import Factors
 from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Artifact, Engine, Job, Noun, Setup
+from phibench.nouns import Artifact, Engine, Job, Noun, Setup, Variant
 from phibench.probe import limits as machine
 from phibench.verify import ask, child, judge, reference, small, stored
 from phibench.verify.small import Model, Prompt
@@ -31,7 +32,7 @@ class Outcome(Noun, frozen=True, kw_only=True):
     """What was found of one setup. ``weights_error``: the worst block's, relative; None without a source to compare."""
 
     setup: Setup
-    verdict: Literal["same", "differs", "failed", "not installed"]
+    verdict: Literal["same", "differs", "failed", "not installed", "no files"]
     reason: str = ""
     distance: judge.Distance | None = None
     limit: judge.Limit | None = None
@@ -65,9 +66,10 @@ class Trial(NamedTuple):
 def setups(
     variants: Sequence[str], names: Sequence[str] | None, quantizations: Sequence[str] | None, device: str
 ) -> tuple[list[Setup], list[Outcome]]:
-    """What to compare, and what cannot be because its backend is not installed.
+    """What to compare, and what cannot be: its backend is not installed, or the variant has no such files.
 
-    Raises PhibenchError (exit 2): a backend asked for by name is not installed; a quantization is nobody's.
+    Raises PhibenchError (exit 2): a backend asked for by name is not installed; a quantization is nobody's; a variant
+    is run by one backend at most.
     """
     found, absent = [], []
     wanted = [backends.require(name) for name in names] if names else _with_files()
@@ -78,15 +80,24 @@ def setups(
     if quantizations and (nobodys := [q for q in quantizations if not any(_known(q, fmt) for fmt in formats)]):
         raise unknown("quantization", nobodys[0], [q for f in formats for q in QUANTIZATIONS[f]], "see docs/verify.md")
     for variant in variants:
+        small.shrunk(catalog.variant(variant))  # one that no two backends run is refused
         for module in wanted:
-            for quantization in mine.get(module.FORMATS[0], ()) if module.FORMATS else ():
-                setup = Setup(variant=variant, quantization=quantization, backend=module.NAME, device=device)
-                if module.installed() is None:
-                    reason = f"pip install 'phibench[{module.EXTRA}]'"
-                    absent.append(Outcome(setup=setup, verdict="not installed", reason=reason))
-                    break
-                found.append(setup)
+            asked = [
+                Setup(variant=variant, quantization=quantization, backend=module.NAME, device=device)
+                for quantization in (mine[module.FORMATS[0]] if module.FORMATS else ())
+            ]
+            if why := _absent(catalog.variant(variant), module):
+                absent += [Outcome(setup=one, verdict=why[0], reason=why[1]) for one in asked[:1]]
+            else:
+                found += asked
     return found, absent
+
+
+def _absent(variant: Variant, module: backends.Backend) -> tuple[Literal["not installed", "no files"], str] | None:
+    if module.installed() is None:
+        return "not installed", f"pip install 'phibench[{module.EXTRA}]'"
+    why = plans.objection(variant, module.FORMATS[0]) if module.FORMATS else None
+    return ("no files", why) if why else None
 
 
 def format_of(setup: Setup) -> str:

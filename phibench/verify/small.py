@@ -87,10 +87,12 @@ def model(variant: Variant, seed: int) -> Model:
 def shrunk(variant: Variant) -> Variant:
     """The variant with its structure (architecture, grouped heads, rotary share, ties) and narrow, few layers.
 
-    Raises PhibenchError (exit 2) for a variant that no format but GGUF has.
+    Raises PhibenchError (exit 2) for a variant that no format has, or GGUF alone.
     """
     shape = variant.shape
-    if shape is None or shape.experts:
+    if shape is None:
+        raise PhibenchError(f"{variant.id} has no form that phibench writes ({variant.shape_source}); try phi-4-mini")
+    if shape.experts:
         raise PhibenchError(f"{variant.id} runs on one backend only, so there is nothing to compare; try phi-4-mini")
     kv_heads = HEADS if shape.heads == shape.kv_heads else HEADS // 2
     rotary = round(HEAD_DIM * shape.rope_dims / shape.head_dim / 16) * 16  # ONNX Runtime wants whole groups of 16
