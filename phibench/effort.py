@@ -24,6 +24,8 @@ def suite_s(
     that costs a filling too. Opening the model and writing its file come on top: they depend on a disk that nobody
     has measured yet.
     """
+    if not workloads:  # all were refused
+        return None
     low = high = 0.0
     parts: list[Estimate] = []
     for workload in workloads:

@@ -97,8 +97,10 @@ def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Tas
     }
     flags = request.with_backends(asked, notes.append)
     tasks = []
-    for name in dict.fromkeys(flags["backend"].split(",")):
+    for name in flags["backend"].split(","):
         module = backends.load(name)
+        if not module.RECOMMENDABLE:
+            raise PhibenchError(f"{name} runs no Phi, so there is nothing to recommend; leave it out of -b")
         setup = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
         task = run.prepare((setup,), suite, machine)[0]
         if why := _obstacle(task):

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from phibench import winners
 from phibench.metrics import METRICS
 from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
@@ -204,8 +203,11 @@ def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
             said.setdefault(text, []).append(name)
     notes = [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items() if text]
     several = any(c.title == "run" for c in varied)
-    doubts = [f"run {row['run']}: {text}" if several else text for row in rows for text in row["warnings"]]
-    return [*notes, *winners.lines(rows), *(f"doubtful: {text}" for text in dict.fromkeys(doubts))]
+
+    def of_runs(key: str) -> dict[str, None]:
+        return dict.fromkeys(f"run {row['run']}: {text}" if several else text for row in rows for text in row[key])
+
+    return [*notes, *of_runs("contest"), *(f"doubtful: {text}" for text in of_runs("warnings"))]
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

@@ -155,7 +155,7 @@ def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[st
 
     ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
     """
-    flags = {**flags, "backend": flags["backend"] or DEFAULT_BACKEND}
+    flags = {**flags, "backend": DEFAULT_BACKEND if flags["backend"] is None else flags["backend"]}
     if flags["backend"].lower() == ALL:
         objections = {module.NAME: _objection(module, flags) for module in _recommendable()}
         left_out = [f"{name} is left out: {why}" for name, why in objections.items() if why]
@@ -164,7 +164,9 @@ def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[st
         for line in left_out:
             note(line)
         flags["backend"] = ",".join(name for name, why in objections.items() if not why)
-    if len(_list(flags["backend"], "--backend")) > 1:
+    names = dict.fromkeys(backends.load(name).NAME for name in _list(flags["backend"], "--backend"))
+    flags["backend"] = ",".join(names)
+    if len(names) > 1:
         once = {"launches": stats.MIN_PAIRS, "repetitions": 1}
         flags |= {key: value for key, value in once.items() if flags[key] is None}
     return flags
@@ -259,7 +261,7 @@ def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Plan]:
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     fitting = [module.NAME for module in _recommendable() if found.plan.format in module.FORMATS]
-    asked = fitting[0] if flags["backend"] in (None, ALL) else flags["backend"]
+    asked = fitting[0] if (flags["backend"] or ALL).lower() == ALL else flags["backend"]
     if wrong := [name for name in _list(asked, "--backend") if backends.load(name).NAME not in fitting]:
         raise PhibenchError(f"{wrong[0]} does not open {path.name}; leave out -b, or use -b {fitting[0]}")
     return {**flags, "model": found.variant, "quant": found.quantization, "backend": asked}, found.artifact, found.plan

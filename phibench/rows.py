@@ -12,7 +12,7 @@ from typing import Any
 
 from phibench import cliff, stats, winners
 from phibench.metrics import METRICS, TIMED, complete
-from phibench.nouns import Measured, Result, Run, Setup, Workload
+from phibench.nouns import Measured, Result, Run
 
 # llama-bench's fields in its order, with SQL types (tools/llama-bench/llama-bench.cpp: get_fields,
 # get_field_type; BOOLEAN where it prints true or false). What our engines do not say is None.
@@ -33,7 +33,8 @@ OWN = {
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
-    "launches": "INTEGER", "wins": "TEXT", "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
+    "launches": "INTEGER", "wins": "TEXT", "contest": "TEXT",
+    "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
     "run": "TEXT", "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
@@ -47,7 +48,13 @@ _WORDS = {"auto": "-1", "off": "0", "false": "0", "on": "1", "true": "1"}  # lla
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row per test, in the order of the files; launches of one setup and workload are one row."""
-    return [_row(run, results, wins) for run in runs for wins in (winners.wins(run),) for results in _tests(run)]
+    return [row for run in runs for row in _rows(winners.with_peaks(run))]
+
+
+def _rows(run: Run) -> Iterator[dict[str, Any]]:
+    contests = winners.verdicts(run)
+    for results in _tests(run):
+        yield _row(run, results, contests)
 
 
 def _tests(run: Run) -> Iterator[list[Result]]:
@@ -59,10 +66,14 @@ def _tests(run: Run) -> Iterator[list[Result]]:
     yield from tests.values()
 
 
-def _row(run: Run, results: Sequence[Result], wins: Mapping[tuple[Setup, Workload], tuple[str, ...]]) -> dict[str, Any]:
+def _row(
+    run: Run, results: Sequence[Result], contests: Mapping[winners.Contest, Mapping[str, winners.Verdict]]
+) -> dict[str, Any]:
     measured = [r for r in results if isinstance(r, Measured)]
     first = (measured or results)[0]
     setup, artifact = first.setup, first.artifact
+    test = winners.contest(first)
+    verdicts = contests.get(test, {}) if test else {}
     return {
         "setup": str(setup),
         "variant": setup.variant,
@@ -80,7 +91,8 @@ def _row(run: Run, results: Sequence[Result], wins: Mapping[tuple[Setup, Workloa
         "evidence": list(measured[0].engine.evidence) if measured else [],
         "engine_version": measured[0].engine.version if measured else None,
         "launches": len(measured),
-        "wins": list(wins.get((setup, first.workload), ())),
+        "wins": [name for name, verdict in verdicts.items() if verdict.won and verdict.best == setup],
+        "contest": winners.lines(test, verdicts) if test and verdicts else [],
         "sampling_s": _sampling_s(measured),
         "notes": [*dict.fromkeys(note for r in measured for note in r.notes), *cliff.notes(run.suite, measured)],
         "machine": run.machine.slug,

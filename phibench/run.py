@@ -15,7 +15,7 @@ import msgspec
 
 from phibench import backends, catalog, files, units
 from phibench import launch as launched
-from phibench.errors import FAILED, INTERRUPTED, PhibenchError, unknown
+from phibench.errors import FAILED, INTERRUPTED, PhibenchError
 from phibench.nouns import (
     Artifact,
     Event,
@@ -90,7 +90,7 @@ def prepare(
     for setup in setups:
         backend = backends.require(setup.backend)
         backends.check_options(setup)
-        _check_device(setup, backend)
+        backends.check_device(setup)
         options = backends.effective(setup)
         threads = int(options.get("threads") or machine.limits.threads)
         if not backend.FORMATS:
@@ -105,7 +105,7 @@ def prepare(
         needs = {w: backend.need(plan, shape, w.context, options, w.prompt_tokens) for w in suite.workloads()}
         refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
         firm = [w for w in refused if not w.depth] or (list(refused) if len(refused) == len(needs) else [])
-        largest = max(firm or (w for w in needs if w not in refused), key=lambda w: w.context)
+        largest = max(firm or (w for w in needs if w not in refused), key=lambda w: needs[w].total_bytes)
         need, objection = needs[largest], refused[largest] if firm else None
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         tasks.append(
@@ -113,17 +113,6 @@ def prepare(
                  write_bytes=write, objection=objection, refused=tuple(refused.items()), force=force)
         )  # fmt: skip
     return tuple(tasks)
-
-
-def _check_device(setup: Setup, backend: backends.Backend) -> None:
-    kind, _, index = setup.device.partition(":")
-    if kind not in backend.KINDS or (index and not index.isdigit()):
-        raise unknown("device", setup.device, backend.KINDS, f"{setup.backend} can use: {', '.join(backend.KINDS)}")
-    built = backend.devices()
-    if kind not in {device.split(":")[0] for device in built}:
-        raise PhibenchError(
-            f"{setup.backend} as it is installed here cannot use {setup.device}; it was built for {', '.join(built)}"
-        )
 
 
 def _refused(setup: Setup, needs: dict[Workload, Need], longest: int | None, free: int | None) -> dict[Workload, str]:
@@ -191,10 +180,10 @@ def run(
 
 
 def owed(done: Run, tasks: Sequence[Task]) -> tuple[tuple[Task, tuple[Workload, ...], int], ...]:
-    """What is still to be measured, in order: launches outermost, so that setups take turns."""
+    """What is still to be measured, in order: setups take turns, A B then B A, so that a drift favours nobody."""
     found = []
     for launch in range(done.suite.launches):
-        for task in tasks:
+        for task in tasks if launch % 2 == 0 else reversed(tasks):
             have = {r.workload for r in done.results if isinstance(r, Measured) and _is_of(r, task, launch)}
             if left := tuple(w for w in task.suite.workloads() if w not in have):
                 found.append((task, left, launch))

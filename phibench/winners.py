@@ -1,28 +1,45 @@
 """Which setup of a run is better at a test, metric by metric: only where the difference is outside the noise.
 
-Setups take turns, launch by launch, so their n-th launches make a pair. A winner must beat each other setup in the
-exact paired test (``stats.paired_p``) at ``stats.ALPHA``, which needs ``stats.MIN_PAIRS`` launches.
+Setups take turns, launch by launch, so their n-th launches make a pair, if nothing of another launch was measured
+between them. A winner must beat each other setup in the exact paired test (``stats.paired_p``) at ``stats.ALPHA``,
+which needs ``stats.MIN_PAIRS`` pairs.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from phibench import stats
 from phibench.metrics import METRICS, values
-from phibench.nouns import Measured, Run, Setup, Workload
+from phibench.nouns import Measured, Noun, Result, Run, Setup, Workload
 
-Row = Mapping[str, Any]
-Launches = dict[int, float]  # launch -> median of its repetitions
+Contest = tuple[Workload, int | None, str]  # the test, layers of a slice, kind of weights: who shares them compares
 JUDGED = ("prefill_tps", "decode_tps", "ttft_s", "host_peak_bytes")  # the others follow from these
+_LEAST = 1.02  # of memory, which is nearly the same in each launch: less is a difference that nobody would notice
 
 
-def launches(name: str, results: Sequence[Measured]) -> Launches:
-    """The metric of every launch that knows it."""
-    found = {r.launch: measured(name, r) for r in results}
-    return {launch: stats.median(known) for launch, known in found.items() if known}
+class Verdict(Noun, frozen=True, kw_only=True):
+    """Of one test and metric. ``close``: those that the best does not beat; ``pairs``: the fewest with any other."""
+
+    best: Setup
+    second: Setup
+    ratio: float  # of the best to the second
+    pairs: int
+    close: tuple[Setup, ...]
+
+    @property
+    def won(self) -> bool:
+        return self.pairs >= stats.MIN_PAIRS and not self.close
+
+
+def contest(result: Result) -> Contest | None:
+    artifact = result.artifact
+    return (result.workload, artifact.layers, artifact.weights) if artifact else None
 
 
 def measured(name: str, result: Measured) -> list[float]:
@@ -34,70 +51,110 @@ def measured(name: str, result: Measured) -> list[float]:
     return values(name, result.workload, result.samples)
 
 
-def wins(run: Run) -> dict[tuple[Setup, Workload], tuple[str, ...]]:
-    """The metrics at which a setup beats every other one in the same test; absent where it beats none."""
-    tests: dict[Workload, dict[Setup, list[Measured]]] = defaultdict(lambda: defaultdict(list))
-    for result in run.results:
-        if isinstance(result, Measured):
-            tests[result.workload][result.setup].append(result)
-    found: dict[tuple[Setup, Workload], tuple[str, ...]] = {}
-    for workload, setups in tests.items():
+def with_peaks(run: Run) -> Run:
+    """A worker's peak is that of all its tests, whichever came first: each gets the highest that was read."""
+    peaks: dict[Any, float] = defaultdict(float)
+    for r in run.results:
+        if isinstance(r, Measured) and "host_peak_bytes" in r.readings:
+            peaks[_worker(r)] = max(peaks[_worker(r)], r.readings["host_peak_bytes"])
+    whole = (
+        msgspec.structs.replace(r, readings={**r.readings, "host_peak_bytes": peaks[_worker(r)]})
+        if isinstance(r, Measured) and _worker(r) in peaks
+        else r
+        for r in run.results
+    )
+    return msgspec.structs.replace(run, results=tuple(whole))
+
+
+def _worker(result: Measured) -> tuple[Any, ...]:
+    return result.setup, result.launch, result.artifact.layers, result.artifact.weights
+
+
+def verdicts(run: Run) -> dict[Contest, dict[str, Verdict]]:
+    """By test and metric, where two or more setups know it. ``run`` with its peaks (:func:`with_peaks`)."""
+    found: dict[Contest, dict[str, Verdict]] = {}
+    places: dict[Contest, dict[Setup, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, result in enumerate(run.results):
+        if isinstance(result, Measured) and (key := contest(result)):
+            places[key][result.setup].append(place)
+    for key, setups in places.items():
         for name in (n for n in run.suite.metrics if n in METRICS):
-            known = {setup: launches(name, results) for setup, results in setups.items()}
-            if best := _best(name, {setup: seen for setup, seen in known.items() if seen}):
-                found[best, workload] = (*found.get((best, workload), ()), name)
+            known = {setup: _launches(run, name, at) for setup, at in setups.items()}
+            if verdict := _verdict(run, name, {setup: seen for setup, seen in known.items() if seen}):
+                found.setdefault(key, {})[name] = verdict
     return found
 
 
-def _best(name: str, known: Mapping[Setup, Launches]) -> Setup | None:
+def _launches(run: Run, name: str, places: Sequence[int]) -> dict[int, tuple[int, float]]:
+    """launch -> (place in the run, median of the metric), of those that know it."""
+    found = {}
+    for place in places:
+        result = run.results[place]
+        assert isinstance(result, Measured)
+        if known := measured(name, result):
+            found[result.launch] = place, stats.median(known)
+    return found
+
+
+def _verdict(run: Run, name: str, known: Mapping[Setup, Mapping[int, tuple[int, float]]]) -> Verdict | None:
     if len(known) < 2:
         return None
     sign = 1 if METRICS[name].better == "higher" else -1
-    best = max(known, key=lambda setup: sign * stats.median([*known[setup].values()]))
-    return best if all(_differ(known[best], other) for setup, other in known.items() if setup != best) else None
+    medians = {setup: stats.median([value for _, value in seen.values()]) for setup, seen in known.items()}
+    best, second, *_ = sorted(medians, key=lambda setup: sign * medians[setup], reverse=True)
+    pairs = {setup: _pairs(run, known[best], seen) for setup, seen in known.items() if setup != best}
+    close = tuple(setup for setup, both in pairs.items() if not _beats(name, both, sign))
+    return Verdict(best=best, second=second, ratio=medians[best] / medians[second] if medians[second] else math.inf,
+                   pairs=min(len(both) for both in pairs.values()), close=close)  # fmt: skip
 
 
-def _differ(one: Launches, other: Launches) -> bool:
-    """Launches that both have, in pairs."""
-    both = sorted(one.keys() & other.keys())
-    if len(both) < stats.MIN_PAIRS or min(*one.values(), *other.values()) <= 0:
-        return False
-    return stats.paired_p([one[n] for n in both], [other[n] for n in both]) < stats.ALPHA
-
-
-def lines(rows: Sequence[Row]) -> list[str]:
-    """What people are told: one line per metric of each test that several setups of a run share."""
-    tests: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["status"] == "ok":
-            tests[row["run"], row["test"]].append(row)
-    shared = {key: same for key, same in tests.items() if len({row["setup"] for row in same}) > 1}
-    pairs = max((min(row["launches"] for row in same) for same in shared.values()), default=0)
-    if 0 < pairs < stats.MIN_PAIRS:
-        counted = f"{pairs} launch{'es' if pairs > 1 else ''}"
-        return [f"no winner is named after {counted}: that takes {stats.MIN_PAIRS} (--launches {stats.MIN_PAIRS})"]
-    several = len({run for run, _ in shared}) > 1
+def _pairs(
+    run: Run, one: Mapping[int, tuple[int, float]], other: Mapping[int, tuple[int, float]]
+) -> list[tuple[float, float]]:
+    """Values of the launches that both have and that were taken in one turn."""
     found = []
-    for (run, test), same in shared.items():
-        for name in JUDGED:
-            known = [row for row in same if row.get(name) is not None]
-            if len({row["setup"] for row in known}) > 1:
-                found.append(
-                    (f"run {run}, " if several else "") + f"{test}, {METRICS[name].title}: " + _line(name, known)
-                )
+    for launch in sorted(one.keys() & other.keys()):
+        (here, value), (there, against) = one[launch], other[launch]
+        between = run.results[min(here, there) : max(here, there)]
+        if all(result.launch == launch for result in between) and min(value, against) > 0:
+            found.append((value, against))
     return found
 
 
-def _line(name: str, rows: Sequence[Row]) -> str:
-    metric = METRICS[name]
-    best, second = sorted(rows, key=lambda row: row[name], reverse=metric.better == "higher")[:2]
-    pairs = min(row["launches"] for row in rows)
-    if name in best["wins"]:
-        return f"{_name(best, rows)} wins with {best[name] / second[name]:.2f} x {_name(second, rows)} ({pairs} pairs)"
-    return f"no winner, {_name(best, rows)} and {_name(second, rows)} are within the noise ({pairs} pairs)"
+def _beats(name: str, pairs: Sequence[tuple[float, float]], sign: int) -> bool:
+    """Outside the noise, and in the direction that the pairs themselves point to."""
+    if len(pairs) < stats.MIN_PAIRS:
+        return False
+    one, other = zip(*pairs, strict=True)
+    ahead = sign * math.fsum(math.log(a / b) for a, b in pairs) / len(pairs)
+    least = math.log(_LEAST) if name == "host_peak_bytes" else 0.0
+    return ahead > least and stats.paired_p(one, other) < stats.ALPHA
 
 
-def _name(row: Row, rows: Sequence[Row]) -> str:
-    """The backend where that tells the rows apart, else the whole setup."""
-    backends = [other["backend"] for other in rows]
-    return str(row["backend"] if len(set(backends)) == len(backends) else row["setup"])
+def lines(key: Contest, found: Mapping[str, Verdict]) -> list[str]:
+    """What people are told of one test."""
+    few = min(verdict.pairs for verdict in found.values())
+    if few < stats.MIN_PAIRS:
+        turns = f"{few} turn{'' if few == 1 else 's'}"
+        return [f"no winner is named after {turns}: that takes {stats.MIN_PAIRS} (--launches {stats.MIN_PAIRS})"]
+    told = []
+    for name in (n for n in JUDGED if n in found):
+        test = "" if name == "host_peak_bytes" else f"{key[0]}, "  # of the worker, not of a test
+        told.append(f"{test}{METRICS[name].title}: {_line(found[name])}")
+    return told
+
+
+def _line(verdict: Verdict) -> str:
+    names = _names([verdict.best, verdict.second, *verdict.close])
+    best = names[verdict.best]
+    if verdict.won:
+        return f"{best} wins with {verdict.ratio:.2f} x {names[verdict.second]} ({verdict.pairs} pairs)"
+    others = " and ".join(names[setup] for setup in verdict.close)
+    return f"no winner, {best} is within the noise of {others} ({verdict.pairs} pairs)"
+
+
+def _names(setups: Sequence[Setup]) -> dict[Setup, str]:
+    """The backend where that tells them apart, else the whole setup."""
+    different = dict.fromkeys(setups)
+    backends = {setup.backend for setup in different}
+    return {setup: setup.backend if len(backends) == len(different) else str(setup) for setup in different}
