@@ -31,7 +31,7 @@ def main() -> int:
     os.dup2(2, 1)
     line = sys.stdin.buffer.readline()
     job = msgspec.json.decode(line, type=Job)
-    _leave_with_parent()
+    leave_with_parent()
     _prefer_as_victim()
     with os.fdopen(private, "wb", buffering=0) as out:
         return work(job, lambda event: _write(out.fileno(), msgspec.json.encode(event) + b"\n"))
@@ -107,8 +107,8 @@ def _write(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _leave_with_parent() -> None:
-    """stdin closes when the parent is gone, however it went."""
+def leave_with_parent() -> None:
+    """Of a process whose stdin is a pipe that the parent holds: it closes when the parent is gone, however it went."""
 
     def wait() -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -296,6 +296,8 @@ def test_the_worker_takes_no_module_from_the_current_folder(
         (("run", "quick", "-q", ""), "--quant is empty"),
         (("run", "quick", "-dev", "gpu"), "unknown device 'gpu'"),
         (("run", "quick", "-dev", "cuda:9"), "cannot use cuda:9"),
+        (("run", "quick", "-dev", "cpu:0"), "cpu takes no number"),
+        (("run", "quick", "-dev", "cpu:"), "unknown device 'cpu:'"),
         (("run", "quick", "-m", "x.gguf", "-q", "Q8_0"), "leave out -q"),
         (("run", "quick", "-m", "phi-4,x.gguf"), "one file or folder at a time"),
         (("recommend", "--context", "10M"), "no Phi reads more than 131072"),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -388,6 +392,63 @@ def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "no answer within" in next(ask.ask([question()], program="hanging", timeout_s=0.5)).reason
 
 
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that waits for an answer that will not come, and the number of the child that it has asked."""
+    number = tmp_path / "number"
+    (tmp_path / "waiting.py").write_text(
+        "import os, pathlib, sys, time\n"
+        "from phibench.verify import child\n"
+        "def answer(question, path):\n"
+        f"    pathlib.Path({str(number)!r} + '.part').write_text(str(os.getpid()))\n"
+        f"    os.replace({str(number)!r} + '.part', {str(number)!r})\n"
+        "    time.sleep(60)\n"
+        "child._answer = answer\n"
+        "child.main(sys.argv[1:])\n"
+    )
+    (tmp_path / "asks.py").write_text(
+        "import signal, sys, msgspec\n"
+        "from phibench.verify import ask, child\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "next(ask.ask([msgspec.json.decode(sys.argv[1], type=child.Question)], program='waiting'))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    words = [sys.executable, str(tmp_path / "asks.py"), msgspec.json.encode(question()).decode()]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        until(number.exists)
+        yield process, int(number.read_text())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def gone(number: int) -> bool:
+    status = Path(f"/proc/{number}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_neither_command_nor_child_outlives_ctrl_c_or_a_kill(
+    name: str, asking: tuple[subprocess.Popen[str], int]
+) -> None:
+    command, number = asking
+    began = time.monotonic()
+    command.send_signal(getattr(signal, name))
+    _, said = command.communicate(timeout=20)
+    assert (said.strip().splitlines() or [""])[-1] == ("KeyboardInterrupt" if name == "SIGINT" else "")
+    until(lambda: gone(number))
+    assert time.monotonic() - began < 4, "the child was waited for"
+
+
 @pytest.mark.usefixtures("_engines")
 def test_a_file_that_the_engine_refuses_is_a_failed_row(tmp_path: Path) -> None:
     def cut(fmt: str, model: small.Model, quantization: str, folder: Path) -> Path:
@@ -427,6 +488,14 @@ def test_a_backend_that_is_not_installed_is_told_and_no_failure_unless_asked_for
     assert "pip install 'phibench[onnxruntime]'" in done.err
 
 
+def test_where_no_engine_is_installed_nothing_was_compared(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("llama_cpp", "onnxruntime", "torch"):
+        monkeypatch.setattr(backends.load(name), "installed", lambda: None)
+    done = phibench("verify", "phi-2")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "nothing to compare; llama_cpp: pip install 'phibench[llama-cpp]'; onnxruntime: " in done.err
+
+
 def test_a_format_that_a_variant_does_not_have_is_told() -> None:
     found, absent = gate.setups(("phi-4-multimodal-instruct",), None, None, "cpu")
     assert {one.backend for one in found} == {"llama_cpp", "torch"}
@@ -446,6 +515,9 @@ def test_a_format_that_a_variant_does_not_have_is_told() -> None:
         (["-m", "a.gguf", "-q", "Q8_0"], "leave out VARIANT, -b and -q"),
         (["-m", "a.gguf"], "there is no file a.gguf"),
         (["-b", ","], "a list is empty"),
+        (["-dev", "foo"], "unknown device 'foo'"),
+        (["-dev", "cpu:0"], "cpu takes no number"),
+        (["phi-4-multimodal-instruct", "-b", "onnxruntime"], "nothing to compare; onnxruntime: "),
     ],
 )
 def test_what_cannot_be_verified_is_one_line(phibench: Phibench, words: list[str], says: str) -> None:
@@ -487,6 +559,12 @@ def test_a_spoiled_file_differs(phibench: Phibench, files: dict[str, Path]) -> N
     assert done.code == 1
     assert "differs" in done.out
     assert "look at norms, the rotary width" in " ".join(done.out.split())
+
+
+def test_a_device_that_files_cannot_use_is_one_line(phibench: Phibench, files: dict[str, Path]) -> None:
+    done = phibench("verify", "-m", str(files["gguf"]), "-m", str(files["onnx"]), "-dev", "foo")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "unknown device 'foo'" in done.err
 
 
 def test_files_of_two_models_are_refused(phibench: Phibench, files: dict[str, Path], tmp_path: Path) -> None:

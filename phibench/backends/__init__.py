@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from phibench.catalog.plan import Plan
 
 
+_SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one: "cpu:0" would be no "cpu" elsewhere
+
+
 class Session(Protocol):
     """An open model. ``sampling_s`` grows by what choosing tokens has cost so far."""
 
@@ -103,6 +106,21 @@ def check_options(setup: Setup) -> None:
                 raise PhibenchError(f"{key} is a whole number from {allowed[0]} to {allowed[-1]}, not '{value}'")
         elif value not in allowed:
             raise unknown(f"value of {key}", value, allowed, f"it takes: {', '.join(allowed)}")
+
+
+def check_device(setup: Setup) -> None:
+    """A setup's device must be one that its backend can use, as it is installed here."""
+    backend = load(setup.backend)
+    kind, colon, index = setup.device.partition(":")
+    if kind not in backend.KINDS or (colon and not (index.isascii() and index.isdigit())):
+        raise unknown("device", setup.device, backend.KINDS, f"{setup.backend} can use: {', '.join(backend.KINDS)}")
+    if colon and kind in _SINGLE:
+        raise PhibenchError(f"{kind} takes no number: {kind}, not {setup.device}")
+    built = backend.devices()
+    if kind not in {device.split(":")[0] for device in built}:
+        raise PhibenchError(
+            f"{setup.backend} as it is installed here cannot use {setup.device}; it was built for {', '.join(built)}"
+        )
 
 
 def effective(setup: Setup) -> dict[str, str]:

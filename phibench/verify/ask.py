@@ -79,7 +79,7 @@ class _Child:
         )
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", program, str(folder)],  # -P: no module from the current folder
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors, **detached,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, **detached,
         )  # fmt: skip
         self._timeout_s = timeout_s
         self._hung = False
@@ -94,9 +94,12 @@ class _Child:
         number = 0
         while True:
             timer = threading.Timer(self._timeout_s, self._end)
+            timer.daemon = True
             timer.start()
-            line = self._process.stdout.readline()
-            timer.cancel()
+            try:
+                line = self._process.stdout.readline()
+            finally:
+                timer.cancel()
             if not line:
                 return
             yield number
@@ -106,7 +109,9 @@ class _Child:
         self._hung = True
         self._process.kill()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None:  # Ctrl-C, or nobody wants the answers that are left
+            self._process.kill()
         with contextlib.suppress(OSError):
             self._process.stdout.close()  # type: ignore[union-attr]
         try:
@@ -114,6 +119,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdin.close()  # type: ignore[union-attr]  the parent's end of a pipe: it closes without a word
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 4096))
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         self._tail = lines[-1].strip()[:300] if lines else ""

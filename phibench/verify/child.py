@@ -1,7 +1,7 @@
 """The process that opens models and answers: what an engine does to it, it does not do to the command.
 
 ``python -m phibench.verify.child FOLDER`` reads FOLDER/questions.json, writes N.npz and N.json there for each, and
-says so with an empty line on stdout.
+says so with an empty line on stdout. It leaves when its stdin closes, as it does when the parent is gone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from phibench import backends, files
 from phibench.errors import PhibenchError
 from phibench.nouns import Engine, Job, Noun
 from phibench.verify.small import Prompt
+from phibench.worker import leave_with_parent
 
 QUESTIONS = "questions.json"
 
@@ -36,6 +37,7 @@ class Answer(Noun, frozen=True, kw_only=True):
 def main(arguments: Sequence[str]) -> None:
     private = os.dup(1)
     os.dup2(2, 1)  # C libraries print there
+    leave_with_parent()
     folder = Path(arguments[0])
     questions = msgspec.json.decode((folder / QUESTIONS).read_bytes(), type=tuple[Question, ...])
     for number, question in enumerate(questions):

@@ -69,7 +69,7 @@ def setups(
     """What to compare, and what cannot be: its backend is not installed, or the variant has no such files.
 
     Raises PhibenchError (exit 2): a backend asked for by name is not installed; a quantization is nobody's; a variant
-    is run by one backend at most.
+    is run by one backend at most; a backend cannot use the device; nothing is left to compare.
     """
     found, absent = [], []
     wanted = [backends.require(name) for name in names] if names else _with_files()
@@ -90,6 +90,11 @@ def setups(
                 absent += [Outcome(setup=one, verdict=why[0], reason=why[1]) for one in asked[:1]]
             else:
                 found += asked
+    for one in found:
+        backends.check_device(one)
+    if not found:
+        reasons = dict.fromkeys(f"{one.setup.backend}: {one.reason}" for one in absent)
+        raise PhibenchError(f"there is nothing to compare; {'; '.join(reasons)}")
     return found, absent
 
 

@@ -145,7 +145,9 @@ def _bits(one: File) -> float:
 def _setup(one: File, device: str) -> Setup:
     """The file's own name stands where a variant would: files of one model need not be of the catalog."""
     backend = backends.require(BACKENDS[one.format])
-    return Setup(variant=one.path.name, quantization=one.quantization, backend=backend.NAME, device=device)
+    setup = Setup(variant=one.path.name, quantization=one.quantization, backend=backend.NAME, device=device)
+    backends.check_device(setup)
+    return setup
 
 
 def _reply(one: File, setup: Setup, prompts: Sequence[small.Prompt]) -> ask.Reply:
