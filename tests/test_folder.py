@@ -146,6 +146,57 @@ def test_a_graph_outside_of_the_folder_is_not_touched(tmp_path: Path) -> None:
     assert "outside of itself" in refused(path)
 
 
+OFFICIAL = {
+    "log_id": "onnxruntime-genai", "intra_op_num_threads": 4, "enable_mem_pattern": False,
+    "graph_optimization_level": "ORT_ENABLE_ALL", "session.intra_op.allow_spinning": "0",
+    "provider_options": [{"cuda": {"enable_cuda_graph": "1"}}, {"DML": {}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("session_options", OFFICIAL, None),
+        ("session_options", {"custom_ops_library": "model.onnx"}, "'custom_ops_library', which could run"),
+        ("session_options", {"enable_profiling": "trace"}, "'enable_profiling', which could"),
+        ("session_options", {"ep.context_file_path": "x"}, "'ep.context_file_path', which could"),
+        ("session_options", {"log_id": "/etc/passwd"}, "no word"),
+        ("session_options", {"log_id": ["a"]}, "no word"),
+        ("session_options", {"provider_options": [{"QNN": {"backend_path": "evil.so"}}]}, "'backend_path', which"),
+        ("session_options", {"provider_options": [{"QNN": {"soc_model": "../x"}}]}, "no word"),
+        ("session_options", {"provider_options": {"QNN": {}}}, "no list of objects"),
+        ("session_options", [], "that is no object"),
+        ("run_options", {"memory.enable_memory_arena_shrinkage": "cpu:0;gpu:0"}, None),
+        ("run_options", {"enable_profiling": "trace"}, "'enable_profiling', which could"),
+        ("pipeline", [{"first": {"session_options": {"custom_ops_library": "a"}}}], "'custom_ops_library', which"),
+        ("pipeline", [{"first": {"filename": "../other.onnx"}}], "outside of itself"),
+        ("shared_initializers", [{"data_file": "/etc/passwd"}], "outside of itself"),
+    ],
+)
+def test_what_the_engine_is_told_is_known_and_harmless(
+    key: str, value: object, why: str | None, tmp_path: Path
+) -> None:
+    path = package(tmp_path / "phi-4", "phi-4")
+    config = json.loads((path / "genai_config.json").read_text())
+    config["model"]["decoder"][key] = value
+    (path / "genai_config.json").write_text(json.dumps(config))
+    if why is None:
+        assert folder.recognise(path).variant == "phi-4"
+    else:
+        assert why in refused(path)
+
+
+def test_another_part_than_the_decoder_is_not_opened(tmp_path: Path) -> None:
+    assert "has a part 'draft'" in refused(package(tmp_path / "phi-4", "phi-4", draft={"filename": "model.onnx"}))
+
+
+def test_a_key_that_comes_twice_is_refused_at_any_depth(tmp_path: Path) -> None:
+    path = hugging_face(tmp_path / "phi-2", "phi-2")
+    text = (path / "config.json").read_text()
+    (path / "config.json").write_text(text.replace("{", '{"deep": [{"a": 1, "\\u0061": 2}], ', 1))
+    assert "has the key 'a' twice" in refused(path)
+
+
 @pytest.mark.parametrize("offset", ["-1", "1e3", "99999999999999999999", "٣"])
 def test_places_of_nonsense(offset: str, tmp_path: Path) -> None:
     assert "at offset" in refused(package(tmp_path / "odd", "phi-4", change=edit("offset", offset)))

@@ -18,6 +18,7 @@ from builder import narrow, shape_of
 from phibench import backends, catalog, measure
 from phibench.backends import onnxruntime as backend
 from phibench.catalog import plan as plans
+from phibench.catalog.folder import recognise
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup, Suite, Workload
 
@@ -72,10 +73,10 @@ def changed(folder: Path, to: Path, **model: object) -> Path:
     return to
 
 
-def refused(folder: Path, device: str = "cpu") -> str:
+def refused(folder: Path, device: str = "cpu", code: int = 1) -> str:
     with pytest.raises(PhibenchError) as error, backend.session(job(folder, device)):
         pass
-    assert error.value.exit_code == 1
+    assert error.value.exit_code == code
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -235,6 +236,36 @@ def test_what_cannot_be_opened_is_one_clear_line(package: Path, tmp_path: Path) 
 @pytest.mark.parametrize("vocab", ["many", -1, 1e400, None, 10**30])
 def test_a_configuration_of_nonsense(package: Path, tmp_path: Path, vocab: object) -> None:
     assert "genai_config.json" in refused(changed(package, tmp_path / "odd", vocab_size=vocab))
+
+
+LIBRARY = '{"model": {"decoder": {"session_options": {"custom_ops_library": "evil.so"}}}, "model": '
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["plain", "hidden behind a second key"])
+def test_a_library_in_the_folder_is_never_loaded(
+    twice: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime-genai would run its code; it merges keys that come twice, of which Python sees the last alone."""
+    import onnxruntime_genai as og
+
+    decoder = json.loads((package / "genai_config.json").read_text())["model"]["decoder"]
+    folder = tmp_path / "evil"
+    if twice:
+        text = (changed(package, folder) / "genai_config.json").read_text()
+        (folder / "genai_config.json").write_text(text.replace('{"model": ', LIBRARY, 1))
+        assert json.loads((folder / "genai_config.json").read_text()) == json.loads(text)
+    else:
+        decoder["session_options"]["custom_ops_library"] = "evil.so"
+        changed(package, folder, decoder=decoder)
+    (folder / "evil.so").write_bytes(b"no library at all")
+    with pytest.raises(Exception, match=r"evil\.so"):  # the engine itself would
+        og.Model(str(folder))
+    monkeypatch.setattr(og, "Config", lambda path: pytest.fail("the engine was opened"))
+    said = refused(folder, code=2)
+    assert ("'model' twice" if twice else "'custom_ops_library'") in said
+    with pytest.raises(PhibenchError) as error:
+        recognise(folder)
+    assert (str(error.value), error.value.exit_code) == (said, 2)
 
 
 def test_a_device_that_is_not_here_is_refused_not_replaced(package: Path) -> None:

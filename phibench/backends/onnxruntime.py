@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phibench import files
+from phibench.catalog import genai
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
@@ -99,7 +99,6 @@ _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of
 _PACKED = {"int4": 24 / 20, "int4-acc0": 16 / 20, "int8": 40 / 36, "fp16": 2.0}
 _FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once, read from processes, too
 _RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries
-_MAX_CONFIG_BYTES = 1 << 20
 _MAX_PROFILE_BYTES = 64 << 20  # one run of the largest Phi has some 500 nodes, 600 bytes each
 
 
@@ -411,11 +410,13 @@ class Config(NamedTuple):
 
 
 def read_config(folder: Path) -> Config:
-    """Raises PhibenchError (exit 1) when the folder has no genai_config.json that says this."""
+    """The engine reads the same file, so nothing is opened that :func:`genai.read` refuses (exit 2).
+
+    Raises PhibenchError (exit 1) when the folder has no genai_config.json that says this.
+    """
     path = folder / "genai_config.json"
     try:
-        files.check_readable(path, _MAX_CONFIG_BYTES)
-        model = json.loads(path.read_bytes())["model"]
+        model = genai.read(path)["model"]
         ends = model.get("eos_token_id", [])
         special = (model["pad_token_id"], *(ends if isinstance(ends, list) else [ends]))
         found = Config(int(model["vocab_size"]), int(model["context_length"]), tuple(int(i) for i in special))

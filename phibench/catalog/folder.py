@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,8 +178,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """An object, no key twice: readers differ in which one counts. Raises PhibenchError (exit 2)."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+            raise PhibenchError(f"{path} has the key {twice[:60]!r} twice in one object; phibench does not open it")
+        return found
+
     try:
-        found = json.loads(content)
+        found = json.loads(content, object_pairs_hook=once)
     except (ValueError, RecursionError):
         raise PhibenchError(f"{path} is not JSON") from None
     if not isinstance(found, dict):

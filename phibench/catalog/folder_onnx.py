@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phibench import files
-from phibench.catalog import folder
+from phibench.catalog import folder, genai
 from phibench.catalog.folder import Content, Numbers
 from phibench.catalog.ggml import Tensor
 from phibench.errors import PhibenchError
@@ -32,7 +32,7 @@ _PASSES = ("Add", "Mul", "Div", "Tanh", "Cast", "Reshape", "Transpose", "MatMul"
 
 def read(path: Path) -> Content:
     """What the package says. Raises PhibenchError, OSError as :func:`folder.recognise`."""
-    config = folder.read_json(path / folder.ONNX)
+    config = genai.read(path / folder.ONNX)
     model, search = folder.part(config, "model"), folder.part(config, "search")
     decoder = folder.part(model, "decoder")
     kind = folder.text(model, "type")
