@@ -119,7 +119,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdin.close()  # type: ignore[union-attr]  the parent's end of a pipe: it closes without a word
+        self._process.stdin.close()  # type: ignore[union-attr]
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 4096))
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         self._tail = lines[-1].strip()[:300] if lines else ""
