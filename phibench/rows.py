@@ -63,6 +63,10 @@ def _tests(run: Run) -> Iterator[list[Result]]:
         artifact = result.artifact
         model = (_base_name(artifact.path), artifact.layers, artifact.weights) if artifact else None
         tests.setdefault((result.setup, result.workload, model), []).append(result)
+    for early in [key for key in tests if key[-1] is None]:  # failed before there was a file: it meant the only one
+        same = [key for key in tests if key[:-1] == early[:-1] and key != early]
+        if len(same) == 1:
+            tests[same[0]] += tests.pop(early)
     yield from tests.values()
 
 

@@ -153,6 +153,17 @@ def test_a_launch_that_failed_is_said_beside_what_was_measured() -> None:
     assert found["reason"] == "1 of 2 launches failed: killed by SIGKILL"
 
 
+def test_a_launch_that_failed_before_there_was_a_file_is_said_there_too() -> None:
+    early = replace(failed(PP, "needs 9 GiB of memory", launch=0), artifact=None)
+    for results in ((early, measured(PP, launch=1)), (measured(PP, launch=1), early)):
+        found = row(*results)
+        assert (found["status"], found["weights"]) == ("ok", "synthetic")
+        assert found["reason"] == "1 of 2 launches failed: needs 9 GiB of memory"
+    assert row(early)["status"] == "failed"
+    whole_or_slice = render.rows([run(early, measured(PP, launch=1), measured(PP, layers=8))])
+    assert [r["reason"] for r in whole_or_slice] == ["needs 9 GiB of memory", None, None]
+
+
 def test_setups_workloads_and_slices_are_rows_of_their_own() -> None:
     other = replace(SETUP, quantization="Q8_0")
     results = (measured(PP), measured(TG), measured(PP, setup=other), measured(PP, layers=8), failed(workload(8, 0)))
