@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Phibench
 
-from phibench import catalog, cli, errors, files
+from phibench import backends, catalog, cli, errors, files
 from phibench.nouns import Machine
 
 ROOT = Path(__file__).parent.parent
@@ -53,10 +54,25 @@ def test_every_command_that_only_reads_runs(
     assert done.code in ((0, errors.NOTHING_FITS) if words[0] == "recommend" else (0,)), done.err
 
 
-@pytest.mark.parametrize("words", [w for w in commands() if w[0] == "run" and ".gguf" not in str(w)], ids=" ".join)
+MEASUREMENTS = [w for w in commands() if w[0] == "run" and ".gguf" not in str(w)]
+
+
+@pytest.mark.parametrize("words", [w for w in MEASUREMENTS if "all" not in w], ids=" ".join)
 def test_every_measurement_of_the_readme_runs_without_a_model(words: list[str], phibench: Phibench) -> None:
     done = phibench(*words, "-b", "null", "-o", "json")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("words", [w for w in MEASUREMENTS if "all" in w], ids=" ".join)
+def test_every_measurement_with_all_engines_is_planned_for_those_that_are_here(
+    words: list[str], phibench: Phibench
+) -> None:
+    engines = {name for name in backends.names() if (b := backends.load(name)).RECOMMENDABLE and b.installed()}
+    if not engines:
+        pytest.skip("no engine is installed")
+    done = phibench(*words, "--dry-run", "-o", "json")
+    assert done.code == 0, done.err
+    assert {row["setup"].split("@")[1].split("/")[0] for row in json.loads(done.out)} == engines
 
 
 def test_the_readme_shows_every_command() -> None:
