@@ -274,6 +274,15 @@ def test_a_device_that_is_not_here_is_refused_not_replaced(package: Path) -> Non
     assert refused(package, "cuda:0").startswith("fallback: onnxruntime as it is installed here cannot use cuda")
 
 
+@pytest.mark.parametrize("device", ["xpu:1", "npu:1", "webgpu:1"])
+def test_a_second_device_that_cannot_be_chosen_is_refused(
+    device: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the first in its name. No such hardware is needed: nothing is opened."""
+    monkeypatch.setattr(backend, "_provider", lambda kind: (backend.PROVIDERS[kind][0], Path("provider.so")))
+    assert f"ask for {device[:-2]}:0" in refused(package, device, code=2)
+
+
 def test_a_missing_package_comes_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_MODULES", ("json", "no_such_engine"))
     assert backend.installed() is None
@@ -319,7 +328,7 @@ def test_onnx_runtime_says_where_every_node_ran(package: Path) -> None:
     with backend.session(job(package)) as session:
         engine = session.engine
     assert engine.placement.startswith(f"{CPU} ")
-    assert engine.placement.endswith("(11 of 11 matrix products)")
+    assert engine.placement.endswith("(13 of 13 matrix products and attentions)")
     (line,) = engine.evidence
     assert line.startswith(f"{CPU}: 11 MatMulNBits, ")
     assert "2 GroupQueryAttention" in line
@@ -344,6 +353,7 @@ def profile(**ran: dict[str, int]) -> bytes:
         (CUDA, {CPU: {"MatMulNBits": 161}}, "executed no node"),
         (CUDA, {}, "the profile says nothing"),
         (CUDA, {CUDA: {"SkipSimplifiedLayerNormalization": 200}, CPU: {"MatMulNBits": 161}}, "most matrix products"),
+        (CUDA, {CUDA: {"MatMul": 9}, CPU: {"GroupQueryAttention": 32}}, "most matrix products and attentions"),
         (OPENVINO, {OPENVINO: {"OpenVINOExecutionProvider_OpenVINO-EP-subgraph_1_0": 1}}, None),
         (OPENVINO, {OPENVINO: {"OpenVINO-EP-subgraph_1": 1}, CPU: {"MatMulNBits": 160}}, "1 of 161 matrix products"),
     ],
@@ -353,6 +363,25 @@ def test_a_fallback_is_told_from_a_placement(wanted: str, ran: dict[str, dict[st
     said = backend.fallback(backend.nodes(profile(**ran)), wanted)
     assert (why is None) == (said is None)
     assert (why or "") in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("ran", "part"),
+    [
+        ({CUDA: {"MatMulNBits": 161, "GroupQueryAttention": 32}, CPU: {"Gather": 1}}, ""),
+        ({CPU: {"MatMulNBits": 161}, "": {"Shape": 1}}, ""),
+        (
+            {CUDA: {"MatMul": 161}, CPU: {"GroupQueryAttention": 32, "MatMulNBits": 1, "Shape": 2}},
+            "partial fallback to the cpu: 32 GroupQueryAttention, 1 MatMulNBits",
+        ),
+        ({CUDA: {"Gemm": 2}, CPU: {"MultiHeadAttention": 1}}, "partial fallback to the cpu: 1 MultiHeadAttention"),
+    ],
+)
+def test_a_partial_fallback_is_told(ran: dict[str, dict[str, int]], part: str) -> None:
+    said = backend.placement(backend.nodes(profile(**ran)))
+    assert said.endswith(part)
+    assert ("partial fallback" in said) == bool(part)
+    assert CUDA not in ran or backend.fallback(backend.nodes(profile(**ran)), CUDA) is None
 
 
 def test_a_profile_that_says_nothing_is_no_proof() -> None:

@@ -92,7 +92,7 @@ _DISTRIBUTIONS = {
 _ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializePhi3RopeThreshold
 _FILL = 512  # tokens of the depth computed at once
 _CPU = "CPUExecutionProvider"
-_HEAVY = re.compile(r"MatMul|Gemm|Fused|_")  # matrix products, and what a provider compiled into one node
+_HEAVY = re.compile(r"MatMul|Gemm|Attention|Fused|_")  # and what a provider compiled into one node
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of an element, without scales
 # Bytes that ONNX Runtime packs for a byte of the file, read from processes on x86-64 (docs/onnxruntime.md): for a block
 # of 32 weights its scale and their sum; without activations in int8 the weights alone; fp16 becomes fp32
@@ -245,6 +245,8 @@ class _Session:
             if found is None:
                 raise PhibenchError(f"fallback: onnxruntime as it is installed here cannot use {kind}", FAILED)
             provider, library = found
+            if index not in ("", "0") and not provider.pick:
+                raise PhibenchError(f"onnxruntime cannot choose among devices of {provider.full}: ask for {kind}:0")
             if library.parent.name in _PLUGINS:
                 _register(provider.full, str(library))
             config.append_provider(provider.name)
@@ -443,14 +445,23 @@ def nodes(profile: bytes) -> Counter[tuple[str, str]]:
 
 
 def placement(found: Counter[tuple[str, str]]) -> str:
-    """``CPUExecutionProvider 27 nodes (11 of 11 matrix products)``, most first."""
+    """Where the nodes ran, and which of the heavy ones a device left to the cpu."""
+    text = _counts(found)
+    on_cpu = Counter({op: n for (provider, op), n in found.items() if provider == _CPU and _HEAVY.search(op)})
+    if on_cpu and any(provider not in (_CPU, "") for provider, _ in found):
+        text += "; partial fallback to the cpu: " + ", ".join(f"{n} {op}" for op, n in on_cpu.most_common())
+    return text
+
+
+def _counts(found: Counter[tuple[str, str]]) -> str:
+    """``CPUExecutionProvider 27 nodes (13 of 13 matrix products and attentions)``, most first."""
     by_provider: Counter[str] = Counter()
     heavy: Counter[str] = Counter()
     for (provider, operator), count in found.items():
         by_provider[provider] += count
         heavy[provider] += count * bool(_HEAVY.search(operator))
     return "; ".join(
-        f"{provider} {count} nodes ({heavy[provider]} of {heavy.total()} matrix products)"
+        f"{provider} {count} nodes ({heavy[provider]} of {heavy.total()} matrix products and attentions)"
         for provider, count in by_provider.most_common()
     )
 
@@ -465,10 +476,10 @@ def evidence(found: Counter[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def fallback(found: Counter[tuple[str, str]], wanted: str) -> str | None:
-    """Why this run was none of ``wanted``: it executed nothing, or fewer matrix products than the cpu."""
+    """Why this run was none of ``wanted``: it executed nothing, or fewer heavy nodes than the cpu."""
     ran = {name: sum(n for (p, op), n in found.items() if p == name and _HEAVY.search(op)) for name in (wanted, _CPU)}
     if not any(provider == wanted for provider, _ in found):
-        return f"{wanted} executed no node: {placement(found) or 'the profile says nothing'}"
+        return f"{wanted} executed no node: {_counts(found) or 'the profile says nothing'}"
     if ran[_CPU] > ran[wanted]:
-        return f"most matrix products ran on the cpu: {placement(found)}"
+        return f"most matrix products and attentions ran on the cpu: {_counts(found)}"
     return None
