@@ -352,7 +352,7 @@ class _Cuda:
 
     def __init__(self, hip: str | None) -> None:
         self.version = type("version", (), {"hip": hip})
-        self.cuda = type("cuda", (), {"is_available": staticmethod(lambda: True)})
+        self.cuda = type("cuda", (), {"is_available": staticmethod(lambda: True), "device_count": lambda: 2})
 
 
 def test_cuda_and_rocm_are_one_name_in_torch_and_two_here() -> None:
@@ -361,6 +361,21 @@ def test_cuda_and_rocm_are_one_name_in_torch_and_two_here() -> None:
     for hip, device in ((None, "rocm:0"), ("6.3", "cuda:0")):
         with pytest.raises(PhibenchError, match=r"^fallback: "):
             backend._device(_Cuda(hip), device)
+
+
+def test_a_number_that_the_machine_lacks_is_a_fallback() -> None:
+    for device in ("cuda:2", "cuda:9"):
+        with pytest.raises(PhibenchError, match=f"^fallback: asked for {device}, but torch finds 2") as found:
+            backend._device(_Cuda(None), device)
+        assert found.value.exit_code == 1
+
+
+def test_mps_that_may_compute_on_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    with pytest.raises(PhibenchError, match="PYTORCH_ENABLE_MPS_FALLBACK=1 lets torch compute on the cpu") as found:
+        backend._device(torch, "mps")
+    assert found.value.exit_code == 2
+    assert backend._device(torch, "cpu") == torch.device("cpu")
 
 
 def test_int4_tells_where_it_has_no_kernel() -> None:

@@ -275,6 +275,8 @@ def _device(torch: Any, text: str) -> Any:
     if kind == "cpu":
         return torch.device("cpu")
     name = _NAMES.get(kind, kind)
+    if name == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
+        raise PhibenchError("PYTORCH_ENABLE_MPS_FALLBACK=1 lets torch compute on the cpu unseen: unset it for mps")
     available = getattr(torch, name).is_available() if name != "mps" else torch.backends.mps.is_available()
     right_build = bool(getattr(torch.version, "hip", None)) == (kind == "rocm") if name == "cuda" else True
     if not (available and right_build):
@@ -283,4 +285,6 @@ def _device(torch: Any, text: str) -> Any:
             "is it there, and is this the build of torch for it?",
             FAILED,
         )
+    if int(index or 0) >= (count := getattr(torch, name).device_count()):
+        raise PhibenchError(f"fallback: asked for {text}, but torch finds {count} such devices, counted from 0", FAILED)
     return torch.device(name, int(index or 0))
