@@ -7,12 +7,13 @@ By hand is the loop of onnxruntime-genai's examples: ``append_tokens``, then ``g
 who goes first alternates, and tests are short, so that what else the machine does hits both alike. Same folder, threads
 and max_length. The first pair of a session warms both up and is left out. A ratio above 1: phibench reports the higher
 speed. Each session starts the peer's process and our session afresh, since where a process's pages lie in memory stays
-with it. FILE is added to, so that the pairs may be taken in parts.
+with it; who opens first alternates. FILE is added to, so that the pairs may be taken in parts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import subprocess
@@ -74,8 +75,13 @@ def main() -> None:
     found: dict[str, list[list[list[float]]]] = {}
     if args.json and args.json.exists():
         found = json.loads(args.json.read_text(encoding="utf-8"))
-    for _ in range(args.sessions):
-        with backends.require("onnxruntime").session(job) as session, Peer(job) as peer:
+    for number in range(args.sessions):
+        with contextlib.ExitStack() as stack:
+            if number % 2:  # who opens first lies elsewhere in memory
+                peer = stack.enter_context(Peer(job))
+            session = stack.enter_context(backends.require("onnxruntime").session(job))
+            if not number % 2:
+                peer = stack.enter_context(Peer(job))
             for name in args.tests.split(","):
                 seen = found.setdefault(name, [])
                 seen.append([])

@@ -40,20 +40,27 @@ def work(metric: Speed, load: physics.Load, device: Device, threads: int) -> flo
 def anchors(machine: Machine, runs: Iterable[Run]) -> tuple[Anchor, ...]:
     """Every speed measured on a machine of this identity, newest first.
 
-    Left out: example runs, backends that only test the harness, batches, metrics that the suite does not claim
-    (memory was watched), and setups or options that this version does not know.
+    Left out: what computed its KV cache anew on the way, example runs, backends that only test the harness, batches,
+    metrics that the suite does not claim (memory was watched), and setups or options that this version does not know.
     """
     mine = [r for r in runs if not r.example and r.machine.identity == machine.identity]
     found: list[Anchor] = []
     for run in sorted(mine, key=lambda r: r.started, reverse=True):
         together: dict[tuple[Setup, Workload, int | None, str], list[Measured]] = defaultdict(list)
         for result in run.results:
-            if isinstance(result, Measured) and result.workload.batch == 1:
+            if isinstance(result, Measured) and result.workload.batch == 1 and not _pauses(result):
                 artifact = result.artifact
                 together[result.setup, result.workload, artifact.layers, artifact.weights].append(result)
         for results in together.values():
             found += _anchors_of(machine, run, results)
     return tuple(found)
+
+
+def _pauses(result: Measured) -> bool:
+    try:
+        return physics.recomputes(result.setup, result.workload)
+    except PhibenchError:  # a setup that this version does not know: left out below
+        return False
 
 
 def _anchors_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[Anchor]:

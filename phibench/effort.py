@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from phibench import anchors, catalog, physics, speeds
+from phibench import anchors, physics, speeds
 from phibench.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
 
 
@@ -44,7 +44,8 @@ def suite_s(
             if filling is None:
                 return None
             low += filling.low
-            high += filling.high * (2 * (suite.repetitions + windows) if _recomputes(setup, workload) else 1)
+            again = 2 * (suite.repetitions + windows) if physics.recomputes(setup, workload) else 1
+            high += filling.high * again
         parts.append(once)
     return Estimate(
         value=(low * high) ** 0.5 * suite.launches,
@@ -53,13 +54,6 @@ def suite_s(
         basis=speeds.worst(*(part.basis for part in parts)),
         because=parts[0].because,
     )
-
-
-def _recomputes(setup: Setup, workload: Workload) -> bool:
-    """Whether the KV cache is lost on the way: LongRoPE factors change; llama.cpp alone keeps those it began with."""
-    shape = catalog.variant(setup.variant).shape
-    original = shape.original_context if shape and shape.longrope else None
-    return original is not None and workload.depth <= original < workload.context and setup.backend != "llama_cpp"
 
 
 def _once(

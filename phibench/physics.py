@@ -14,7 +14,7 @@ from phibench import backends, catalog, rates
 from phibench.catalog import plan as plans
 from phibench.catalog.ggml import Tensor
 from phibench.catalog.plan import Plan
-from phibench.nouns import Basis, Device, Noun, Setup, Shape
+from phibench.nouns import Basis, Device, Noun, Setup, Shape, Workload
 from phibench.rates import KV, THREAD_SHARE, Span
 
 
@@ -96,6 +96,13 @@ def load(sheet: Sheet, *, prompt_tokens: int, prompt_depth: int, depth: float) -
         prompt_flops=sheet.layer_flops + attention + sheet.head_flops * rows / max(prompt_tokens, 1),
         prompt_tokens=prompt_tokens,
     )
+
+
+def recomputes(setup: Setup, workload: Workload) -> bool:
+    """Whether a step of the workload computes the whole KV cache anew: its mean speed is no speed of a step then."""
+    shape = catalog.variant(setup.variant).shape
+    at = backends.load(setup.backend).recomputed_at(shape) if shape else None
+    return at is not None and workload.depth + workload.prompt_tokens < at <= workload.context
 
 
 def decode_s(load: Load, device: Device, threads: int) -> Span | None:

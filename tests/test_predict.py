@@ -399,3 +399,17 @@ def test_thinking_counts_for_reasoning_variants_alone() -> None:
     assert thinks.value > 5 * plain.value
     assert thinks.basis == "assumed"
     assert plain.basis != "assumed"
+
+
+def test_a_mean_with_a_pause_in_it_is_no_speed_of_decode() -> None:
+    """torch computes the cache of Phi-4-mini anew at token 4097; llama.cpp does not."""
+    walk = workload(0, 400, depth=3900)
+    before, after = workload(0, 32, depth=1024), workload(0, 32, depth=5000)
+    torch = Setup(variant="phi-4-mini-instruct", quantization="bf16", backend="torch")
+    genai = Setup(variant="phi-4", quantization="int4", backend="onnxruntime")
+    for setup, seen in ((torch, {1024, 5000}), (genai, {1024, 5000}), (SETUP, {1024, 3900, 5000})):
+        done = run(*(measured(work, [0.1], setup=setup) for work in (before, walk, after)))
+        found = anchors.anchors(machine(), [done])
+        assert len([a for a in found if a.metric == "decode_tps"]) == len(seen), setup
+    assert physics.recomputes(torch, walk)
+    assert not physics.recomputes(torch, workload(4200, 32))  # long from the start: computed once

@@ -76,6 +76,9 @@ class Backend(Protocol):
         ``prompt``: tokens of the longest prompt; None: it may fill the whole context.
         """
 
+    def recomputed_at(self, shape: Shape) -> int | None:
+        """The token that makes the engine forget the KV cache and compute it anew; None where none does."""
+
     def session(self, job: Job) -> AbstractContextManager[Session]:
         """Open the job's artifact. Raises PhibenchError when the engine refuses."""
 

@@ -117,6 +117,12 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     )
 
 
+def recomputed_at(shape: Shape) -> int | None:
+    """Nowhere: the factors are those of the configured context."""
+    del shape
+    return None
+
+
 @contextmanager
 def session(job: Job) -> Iterator[_Session]:
     opened = _Session(job)
@@ -220,6 +226,7 @@ class _Session:
             self._filled = 0
             if workload.depth:
                 self._decode(workload.depth)
+                self._api.llama_synchronize(self._context)  # on a GPU the first timed step would wait for it
                 self._filled = workload.depth
         self._tokens[0] = self._random.randrange(self._vocab)
 

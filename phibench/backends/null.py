@@ -68,6 +68,12 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
 
 
+def recomputed_at(shape: Shape) -> int | None:
+    """Nowhere, unless ``pause_at`` plants it."""
+    del shape
+    return None
+
+
 @contextmanager
 def session(job: Job) -> Iterator[_NullSession]:
     if ("fail", "open") in job.setup.options:

@@ -152,8 +152,8 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     sequence that grows to the switch of the factors. Checked against real processes (docs/onnxruntime.md).
     """
     options = {**DEFAULTS, **options}
-    again = _ROPE_SWITCH if shape.architecture == "phi3" and context >= _ROPE_SWITCH else 0
-    whole = context if prompt is None else max(prompt, _FILL, again)
+    again = recomputed_at(shape) or 0
+    whole = context if prompt is None else max(prompt, _FILL, again if context >= again else 0)
     prompt = min(context, int(options["chunk_size"] or context), whole)
     shared = plan.facts.get("kv_buffer", "grown" if plan.facts["kv_type"] == "fp16" else "shared") == "shared"
     per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * _BYTES[plan.facts["kv_type"]]
@@ -192,6 +192,11 @@ def _weights(plan: Plan) -> tuple[int, int]:
             if tensor.name == plan.head and plan.tied:
                 stay += round(math.prod(tensor.shape) * _BYTES[tensor.type])
     return stay, passing
+
+
+def recomputed_at(shape: Shape) -> int | None:
+    """Of every model of type phi3, with or without LongRoPE: the engine asks for the type alone."""
+    return _ROPE_SWITCH if shape.architecture == "phi3" else None
 
 
 @contextmanager

@@ -102,6 +102,11 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     )
 
 
+def recomputed_at(shape: Shape) -> int | None:
+    """The first token beyond LongRoPE's original context, as transformers does it."""
+    return shape.original_context + 1 if shape.longrope and shape.original_context else None
+
+
 @contextmanager
 def session(job: Job) -> Iterator[_Session]:
     with _out_of_memory():
@@ -156,6 +161,7 @@ class _Session:
         if not self._loop.keep(workload.depth):
             self._loop.keep(0)
             self._loop.feed(self._ids(workload.depth))
+            self._wait()
         self._token = self._ids(1)
         self._check_placement()
 
@@ -178,10 +184,14 @@ class _Session:
         """Random token ids: equal ones would be alike for attention."""
         return self._torch.randint(self._vocab, (count,), generator=self._random)
 
-    def _choose(self, logits: Any) -> None:
-        """Wait for the logits, then greedy choice where they are; the id comes to the host."""
+    def _wait(self) -> None:
+        """Until a GPU has done what it was handed."""
         if self._device.type != "cpu":
             self._torch.accelerator.synchronize(self._device)
+
+    def _choose(self, logits: Any) -> None:
+        """Wait for the logits, then greedy choice where they are; the id comes to the host."""
+        self._wait()
         start = time.perf_counter()
         self._token[0] = int(logits.argmax())
         self.sampling_s += time.perf_counter() - start
