@@ -85,14 +85,17 @@ def _tensors(path: Path) -> tuple[tuple[Tensor, ...], int]:
     """(every tensor, bytes of all shards)."""
     found: dict[str, Tensor] = {}
     size = 0
-    for shard in _shards(path):
+    for shard in shards(path):
         found |= {tensor.name: tensor for tensor in read_header(shard)}
         size += shard.stat().st_size
     return tuple(found.values()), size
 
 
-def _shards(path: Path) -> list[Path]:
-    """The safetensors files that the index names; without an index all there are."""
+def shards(path: Path) -> list[Path]:
+    """The safetensors files that the index names; without an index all there are.
+
+    Raises PhibenchError (exit 2) for none, too many, and files that are no safetensors or outside of the folder.
+    """
     if (path / INDEX).is_file():
         places = folder.part(folder.read_json(path / INDEX), "weight_map").values()
         found = [folder.inside(path, name) for name in sorted({str(place) for place in places})]

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from phibench.catalog import folder_hf
 from phibench.catalog.plan_torch import dtype_of
 from phibench.errors import FAILED, PhibenchError
 from phibench.torch_models.fill import Filler
@@ -63,7 +64,7 @@ def synthetic(model: nn.Module, device: torch.device) -> None:
 
 
 def load(model: nn.Module, folder: Path, device: torch.device) -> None:
-    """Fill from the ``*.safetensors`` of a Hugging Face folder, quantizing matrix by matrix.
+    """Fill from the safetensors files of a Hugging Face folder's index, or all, quantizing matrix by matrix.
 
     Raises PhibenchError when there are none, or their tensors are not those of the model.
     """
@@ -153,11 +154,14 @@ def _finish(model: nn.Module, device: torch.device) -> None:
 def _tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
     from safetensors import SafetensorError, safe_open
 
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
+    if not any(folder.glob("*.safetensors")):
         pickles = any(folder.glob("*.bin")) or any(folder.glob("*.pt*"))
         why = "only pickles, which could run code: save it as safetensors" if pickles else "no *.safetensors"
         raise PhibenchError(f"{folder.name} has {why}", FAILED)
+    try:
+        paths = folder_hf.shards(folder)
+    except OSError as error:
+        raise PhibenchError(f"{folder.name} cannot be read: {error}", FAILED) from None
     for path in paths:
         try:
             with safe_open(path, framework="pt") as file:
