@@ -152,6 +152,20 @@ def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backen
 
 
 @pytest.mark.llama
+def test_llama_cpp_has_filled_the_depth_before_the_clock_starts(
+    llama: backends.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a decode returns before it is done; here the order of calls."""
+    done: list[str] = []
+    with llama.session(job(llama)) as session:
+        api = session._api  # type: ignore[attr-defined]
+        monkeypatch.setattr(api, "llama_decode", lambda *_: done.append("llama_decode"))
+        monkeypatch.setattr(api, "llama_synchronize", lambda *_: done.append("llama_synchronize"))
+        session.begin(GRID[3])
+    assert done == ["llama_decode", "llama_synchronize"]
+
+
+@pytest.mark.llama
 def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.Backend) -> None:
     if "cuda:0" in llama.devices():
         pytest.skip("this build has CUDA")

@@ -378,6 +378,18 @@ def test_mps_that_may_compute_on_the_cpu_is_refused(monkeypatch: pytest.MonkeyPa
     assert backend._device(torch, "cpu") == torch.device("cpu")
 
 
+def test_a_gpu_has_filled_the_depth_before_the_clock_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not run on hardware: the order of calls."""
+    done: list[str] = []
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        monkeypatch.setattr(session._loop, "feed", lambda ids: done.append(f"feed {len(ids)}"))
+        monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: done.append("wait"))
+        monkeypatch.setattr(session, "_check_placement", lambda: None)
+        monkeypatch.setattr(session, "_device", torch.device("meta"))
+        session.begin(Workload(prompt_tokens=4, new_tokens=2, depth=16))
+    assert done == ["feed 16", "wait"]
+
+
 def test_int4_tells_where_it_has_no_kernel() -> None:
     from phibench.torch_models import build
 
@@ -431,6 +443,22 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
     refused(folder, r"no \*\.safetensors")
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     refused(folder, "only pickles, which could run code")
+
+
+def test_a_file_that_the_index_does_not_name_is_not_opened(tmp_path: Path) -> None:
+    """An adapter beside the model, say."""
+    from safetensors.torch import load_file, save_file
+
+    _, folder = save(small(), tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "model.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    save_file({"base_model.lora_A.weight": torch.zeros(2, 3)}, folder / "adapter_model.safetensors")
+    with opened(folder) as session:
+        assert torch.equal(session._model.model.norm.weight, tensors["model.norm.weight"])
+    index["weight_map"] = {"model.norm.weight": "../model.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, "outside of itself")
 
 
 def test_code_of_a_folder_is_never_run(tmp_path: Path) -> None:
