@@ -33,7 +33,7 @@ def once(session: Session, workload: Workload, clock: Callable[[], float] = time
     """One repetition, the preparation not timed."""
     session.begin(workload)
     arrivals = []
-    sampling = session.sampling_s
+    before = session.sampling_s
     start = clock()
     if workload.prompt_tokens:
         session.prefill(workload.prompt_tokens)
@@ -41,7 +41,9 @@ def once(session: Session, workload: Workload, clock: Callable[[], float] = time
     while len(arrivals) < workload.new_tokens:
         session.step()
         arrivals.append(clock() - start)
-    return Sample(arrivals_s=tuple(arrivals), sampling_s=session.sampling_s - sampling)
+    after = session.sampling_s
+    sampling = None if before is None or after is None else after - before
+    return Sample(arrivals_s=tuple(arrivals), sampling_s=sampling)
 
 
 def _warm_up(session: Session, workload: Workload, rule: Warmup, report: Callable[[int], None]) -> tuple[float, ...]:

@@ -82,8 +82,8 @@ def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend
         for _ in range(2):  # a second repetition starts from nothing again
             sample = measure.once(session, workload)
             assert len(sample.arrivals_s) == max(1, workload.new_tokens)
-            assert sample.sampling_s is not None
-            assert 0 <= sample.sampling_s <= sample.arrivals_s[-1]
+            assert (sample.sampling_s is None) == (backend.NAME == "onnxruntime")  # it chooses inside its step
+            assert 0 <= (sample.sampling_s or 0) <= sample.arrivals_s[-1]
         assert session.engine.name == backend.NAME
         assert session.engine.version == backend.installed()
         assert session.engine.placement

@@ -26,9 +26,11 @@ _SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one:
 
 
 class Session(Protocol):
-    """An open model. ``sampling_s`` grows by what choosing tokens has cost so far."""
+    """An open model."""
 
-    sampling_s: float
+    @property
+    def sampling_s(self) -> float | None:
+        """What choosing tokens has cost so far; None where the engine chooses inside its step, unseen."""
 
     @property
     def engine(self) -> Engine:

@@ -1,7 +1,7 @@
 """ONNX Runtime through onnxruntime-genai, Microsoft's own loop over it.
 
 The next token is chosen inside the engine (greedy, in C++): a step is one ``generate_next_token``, and its argmax
-cannot be told apart from the run before it. So ``sampling_s`` stays 0 and a step contains it: 0.2 ms for the 200,064
+cannot be told apart from the run before it. So ``sampling_s`` is None and a step contains it: 0.2 ms for the 200,064
 words of Phi-4-mini (docs/onnxruntime.md). ``max_length`` is always the workload's, plus one place for the token chosen
 last: a package's own would make room for the model's whole context. ``min_length`` is the same, so no end-of-text
 token stops a run.
@@ -227,7 +227,7 @@ class _Session:
         self._size = 0
         self._filled = 0
         self._begun = False
-        self.sampling_s = 0.0
+        self.sampling_s = None
         name = Path(job.artifact.path).name
         with _saying(f"cannot open {name} on {job.setup.device}"):
             self._model = og.Model(self._engine_config())

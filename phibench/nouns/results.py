@@ -12,7 +12,7 @@ class Sample(Noun, frozen=True, kw_only=True):
 
     ``arrivals_s``: arrival of every token on the host, seconds since the work was handed over. A workload
     with ``new_tokens`` = 0 has one arrival: the first token after the prompt.
-    ``sampling_s``: what of that was spent on choosing tokens (argmax).
+    ``sampling_s``: what of that was spent on choosing tokens (argmax); None where the engine chooses inside its step.
     """
 
     arrivals_s: tuple[Seconds, ...]
