@@ -48,7 +48,8 @@ class Session(Protocol):
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         """Logits, shape (1 + len(then), vocab): after ``prompt`` in one prefill, then after each token of ``then``.
 
-        Goes the way of ``prefill`` and ``step``, so that what is judged is what is timed. Untimed.
+        The same model, graph and cache as in ``prefill`` and ``step``, cut into the same runs. Only the tokens are
+        given, not chosen; where one call of the engine runs and chooses (onnxruntime), it is another call. Untimed.
         """
 
 
