@@ -149,7 +149,13 @@ def test_a_graph_outside_of_the_folder_is_not_touched(tmp_path: Path) -> None:
 OFFICIAL = {
     "log_id": "onnxruntime-genai", "intra_op_num_threads": 4, "enable_mem_pattern": False,
     "graph_optimization_level": "ORT_ENABLE_ALL", "session.intra_op.allow_spinning": "0",
-    "provider_options": [{"cuda": {"enable_cuda_graph": "1"}}, {"DML": {}}],
+    "session.use_device_allocator_for_initializers": "1", "ep.cuda.fpa_intb_gemm": "1",
+    "optimization.disable_specified_optimizers": "MatMulNBitsFusion",
+    "provider_options": [
+        {"cuda": {"enable_cuda_graph": "1", "enable_skip_layer_norm_strict_mode": "1"}},
+        {"dml": {"enable_graph_capture": "1"}}, {"NvTensorRtRtx": {"multi_rotary_cache_concat_offset": "4096"}},
+        {"webgpu": {"enableGraphCapture": "0", "validationMode": "basic", "multiRotaryCacheConcatOffset": "4096"}},
+    ],
 }  # fmt: skip
 
 

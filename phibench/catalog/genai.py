@@ -17,17 +17,20 @@ from phibench.catalog import folder
 from phibench.errors import PhibenchError
 
 MAX_BYTES = 1 << 20
+# What Microsoft's builder writes for any provider (onnxruntime-genai, models/builders/base.py), and plain tuning
 SESSION = frozenset({
     "log_id", "log_severity_level", "log_verbosity_level", "provider_options", "graph_optimization_level",
     "intra_op_num_threads", "inter_op_num_threads", "enable_cpu_mem_arena", "enable_mem_pattern",
     "session.intra_op.allow_spinning", "session.inter_op.allow_spinning", "session.disable_prepacking",
     "session.set_denormal_as_zero", "session.use_device_allocator_for_initializers", "session.use_env_allocators",
+    "ep.cuda.fpa_intb_gemm", "optimization.disable_specified_optimizers",
 })  # fmt: skip
 RUN = frozenset({"memory.enable_memory_arena_shrinkage"})
 PROVIDER = frozenset({
     "enable_cuda_graph", "enable_skip_layer_norm_strict_mode", "use_tf32", "device_type", "backend_type",
     "htp_performance_mode", "htp_graph_finalization_optimization_mode", "soc_model", "enable_causallm",
-    "enableGraphCapture", "validationMode",
+    "enableGraphCapture", "validationMode", "multiRotaryCacheConcatOffset", "multi_rotary_cache_concat_offset",
+    "enable_graph_capture", "tunable_op_enable", "tunable_op_tuning_enable",
 })  # fmt: skip
 _OPTIONS = {"session_options": SESSION, "run_options": RUN}
 _PLAIN = re.compile(r"[\w.:;+-]{0,60}", re.ASCII)  # of a value: no path, no list
