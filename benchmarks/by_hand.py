@@ -18,9 +18,12 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from phibench import backends, catalog, measure, stats, synth
 from phibench.inventory import here
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--variant", default="phi-4-mini-instruct")
     parser.add_argument("--quant", default="int4")
     parser.add_argument("--layers", type=int, help="a slice, to try this script")
+    parser.add_argument("--same-model", action="store_true", help="the loop by hand runs on the model that we opened")
     parser.add_argument("--json", type=Path, help="write every pair here")
     args = parser.parse_args()
     variant = catalog.variant(args.variant)
@@ -77,10 +81,13 @@ def main() -> None:
         found = json.loads(args.json.read_text(encoding="utf-8"))
     for number in range(args.sessions):
         with contextlib.ExitStack() as stack:
-            if number % 2:  # who opens first lies elsewhere in memory
+            peer: Peer | SameModel
+            if number % 2 and not args.same_model:  # who opens first lies elsewhere in memory
                 peer = stack.enter_context(Peer(job))
             session = stack.enter_context(backends.require("onnxruntime").session(job))
-            if not number % 2:
+            if args.same_model:
+                peer = SameModel(session)
+            elif not number % 2:
                 peer = stack.enter_context(Peer(job))
             for name in args.tests.split(","):
                 seen = found.setdefault(name, [])
@@ -93,7 +100,7 @@ def main() -> None:
     print(table(found))
 
 
-def pairs(session: Any, peer: Peer, workload: Workload, count: int) -> Iterator[tuple[float, float]]:
+def pairs(session: Any, peer: Peer | SameModel, workload: Workload, count: int) -> Iterator[tuple[float, float]]:
     """(phibench, by hand) tokens per second, ``count`` times."""
     tokens = workload.prompt_tokens + workload.new_tokens
     for number in range(count + 1):
@@ -102,6 +109,28 @@ def pairs(session: Any, peer: Peer, workload: Workload, count: int) -> Iterator[
         theirs = peer.seconds(workload) if first is None else first
         if number:
             yield tokens / ours, tokens / theirs
+
+
+class SameModel:
+    """The loop by hand on the opened model of our session: what the loop costs, wherever the weights lie."""
+
+    def __init__(self, session: Any) -> None:
+        self._model = session._model  # noqa: SLF001
+
+    def seconds(self, workload: Workload) -> float:
+        import onnxruntime_genai as og
+
+        params = og.GeneratorParams(self._model)
+        size = (workload.prompt_tokens or 1) + (workload.new_tokens or 1)
+        params.set_search_options(max_length=size, min_length=size, do_sample=False)
+        generator = og.Generator(self._model, params)
+        ids = np.random.default_rng(1).integers(3, 10_000, workload.prompt_tokens or 1).astype(np.int32)
+        start = time.perf_counter()
+        generator.append_tokens(ids)
+        while not generator.is_done():
+            generator.generate_next_token()
+            generator.get_next_tokens()
+        return time.perf_counter() - start
 
 
 class Peer:

@@ -68,28 +68,36 @@ _LLAMA_CPP = Rates(
 )  # fmt: skip
 
 
+# onnxruntime, torch
+#   read_share, cpu probed: Phi-4-mini on the machine above (docs/backends.md, torch.md and onnxruntime.md), which read
+#     49-62 GB/s: int4 10.2-13.3 tok/s x 2.40 GB is 0.40-0.65, bf16 4.3-4.8 tok/s x 7.67 GB 0.52-0.59, 0.83 where
+#     reading was slow. cpu spec: as for llama.cpp. Other devices: nothing was run (assumed, wider than llama.cpp's).
+#   matrix_share, cpu probed: pp512 33 tok/s x 7.8 GFLOP (logits of all tokens) and 56 tok/s x 6.5 GFLOP, against the
+#     205 GFLOP/s above: 1.2 and 1.8, with integer and bf16 kernels; without them less than 1 (assumed). The rest is
+#     assumed.
+#   thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; int4 of torch from decode at full size (assumed), KV as
+#     llama.cpp's (assumed).
 _ONNXRUNTIME = Rates(
     read_share={
-        ("cpu", "probed"): (0.45, 0.95), ("cpu", "spec"): (0.27, 0.85),
+        ("cpu", "probed"): (0.38, 0.85), ("cpu", "spec"): (0.23, 0.77),
         ("other", "spec"): (0.25, 0.86), ("other", "probed"): (0.28, 0.95),
     },
     matrix_share={
-        ("cpu", "probed"): (0.3, 2.0), ("cpu", "spec"): (0.05, 0.8),
+        ("cpu", "probed"): (0.3, 2.0), ("cpu", "spec"): (0.05, 0.55),
         ("other", "spec"): (0.1, 1.0), ("other", "probed"): (0.12, 1.5),
     },
     thread_gb_s={"fp32": 73.6, "int8": 50.5, "fp16": 34.9, "int4": 26.3, "int4-acc0": 8.5, KV: 18.2},
 )  # fmt: skip
-
 _TORCH = Rates(
     read_share={
-        ("cpu", "probed"): (0.45, 0.95), ("cpu", "spec"): (0.27, 0.85),
+        ("cpu", "probed"): (0.45, 0.88), ("cpu", "spec"): (0.27, 0.79),
         ("other", "spec"): (0.25, 0.86), ("other", "probed"): (0.28, 0.95),
     },
     matrix_share={
-        ("cpu", "probed"): (0.3, 2.0), ("cpu", "spec"): (0.05, 0.8),
+        ("cpu", "probed"): (0.3, 2.4), ("cpu", "spec"): (0.05, 0.6),
         ("other", "spec"): (0.1, 1.0), ("other", "probed"): (0.12, 1.5),
     },
-    thread_gb_s={"fp32": 59.3, "bf16": 21.7, "fp16": 21.4, "int8": 19.4, "int4": 5.0, KV: 18.2},
+    thread_gb_s={"fp32": 59.3, "bf16": 21.7, "fp16": 21.4, "int8": 19.4, "int4": 10.0, KV: 18.2},
 )  # fmt: skip
 _RATES = {"llama_cpp": _LLAMA_CPP, "onnxruntime": _ONNXRUNTIME, "torch": _TORCH}
 

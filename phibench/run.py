@@ -214,8 +214,8 @@ def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...]) -> Run:
 
 def _opened(run: Run) -> int:
     """Bytes of the files that workers have opened: one worker per setup and launch, and one more after a failure."""
-    opened = {(r.setup, r.launch): r.artifact.bytes for r in run.results if r.artifact}
-    again = sum(r.artifact.bytes for r in run.results if isinstance(r, Failed) and r.artifact)
+    opened = {(r.setup, r.launch): r.artifact.bytes for r in run.results if r.artifact and r.artifact.path}
+    again = sum(r.artifact.bytes for r in run.results if isinstance(r, Failed) and r.artifact and r.artifact.path)
     return sum(opened.values()) + again
 
 

@@ -18,6 +18,7 @@ from phibench import backends, measure
 from phibench.backends import torch as backend
 from phibench.catalog import hf
 from phibench.catalog import plan as plans
+from phibench.catalog.plan_torch import GROUP
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup, Suite, Variant, Workload
 
@@ -527,3 +528,28 @@ def test_a_process_is_silent_and_needs_what_was_estimated(tmp_path: Path) -> Non
     assert done.stderr == ""
     need = backend.need(plans.plan(variant, "bf16", LAYERS, "torch"), variant.shape, prompt + 2, {})
     assert 0.85 < need.total_bytes / int(done.stdout) < 1.25
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_weights_that_int8_and_int4_stand_for_are_torchaos() -> None:
+    """torchao's own quantizer on the same matrix: the same but for roundings to bf16, never more than a step."""
+    quantize = pytest.importorskip("torchao.quantization")
+    from phibench.torch_models import linear
+
+    torch.manual_seed(5)
+    matrix = torch.randn(64, 256) * torch.rand(64, 1)
+    for name, config in (
+        ("int8", quantize.Int8WeightOnlyConfig()),
+        ("int4", quantize.Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="opaque")),
+    ):
+        theirs = torch.nn.Sequential(torch.nn.Linear(256, 64, bias=False)).to(torch.bfloat16)
+        theirs[0].weight.data = matrix.to(torch.bfloat16)
+        quantize.quantize_(theirs, config)
+        ours = linear.KINDS[name](64, 256, None, "cpu")
+        ours.take(matrix.to(torch.bfloat16))
+        unit = torch.eye(256, dtype=torch.bfloat16)
+        meant = theirs(unit).float().t()
+        step = matrix.abs().amax(1, keepdim=True) / {"int8": 127, "int4": 7.5}[name]
+        steps = (ours.dequantized() - meant).abs() / step
+        assert steps.mean() < 0.2, name
+        assert steps.max() < 1.1, name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import render, stats
-from phibench.nouns import Measured, Need, Run, Setup, Suite
+from phibench.nouns import Measured, Need, Result, Run, Setup, Suite
 
 LLAMA = SETUP
 TORCH = msgspec.structs.replace(SETUP, backend="torch", quantization="bf16")
@@ -118,7 +117,8 @@ def test_a_lone_setup_is_no_contest() -> None:
 
 
 def with_peaks(done: Run, **gib: float) -> Run:
-    def peak(result: Any) -> Measured:
+    def peak(result: Result) -> Measured:
+        assert isinstance(result, Measured)
         own = gib[result.setup.backend] * (1 + result.launch / 1000)
         return msgspec.structs.replace(result, readings={"host_peak_bytes": own * 2**30})
 

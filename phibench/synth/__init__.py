@@ -37,10 +37,10 @@ def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | Non
 
 
 def artifact(wanted: Plan, path: str) -> Artifact:
-    """What is told of synthetic files at ``path``."""
+    """What is told of synthetic files at ``path``; "": of weights that exist in memory only."""
     return Artifact(
         path=path,
-        bytes=wanted.file_bytes,
+        bytes=wanted.file_bytes if path else wanted.weights_bytes,
         weights="synthetic",
         layers=wanted.layers if wanted.layers < wanted.of_layers else None,
         tensor_types=wanted.histogram,
