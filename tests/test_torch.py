@@ -18,7 +18,6 @@ from phibench import backends, measure
 from phibench.backends import torch as backend
 from phibench.catalog import hf
 from phibench.catalog import plan as plans
-from phibench.catalog.plan_torch import GROUP
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup, Suite, Variant, Workload
 
@@ -531,25 +530,19 @@ def test_a_process_is_silent_and_needs_what_was_estimated(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_weights_that_int8_and_int4_stand_for_are_torchaos() -> None:
-    """torchao's own quantizer on the same matrix: the same but for roundings to bf16, never more than a step."""
+def test_int8_stands_for_the_weights_that_torchao_would_make() -> None:
+    """The same but for roundings to bf16, never more than a step. (torchao's int4 for CPUs is a prototype in 0.18.)"""
     quantize = pytest.importorskip("torchao.quantization")
     from phibench.torch_models import linear
 
     torch.manual_seed(5)
-    matrix = torch.randn(64, 256) * torch.rand(64, 1)
-    for name, config in (
-        ("int8", quantize.Int8WeightOnlyConfig()),
-        ("int4", quantize.Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="opaque")),
-    ):
-        theirs = torch.nn.Sequential(torch.nn.Linear(256, 64, bias=False)).to(torch.bfloat16)
-        theirs[0].weight.data = matrix.to(torch.bfloat16)
-        quantize.quantize_(theirs, config)
-        ours = linear.KINDS[name](64, 256, None, "cpu")
-        ours.take(matrix.to(torch.bfloat16))
-        unit = torch.eye(256, dtype=torch.bfloat16)
-        meant = theirs(unit).float().t()
-        step = matrix.abs().amax(1, keepdim=True) / {"int8": 127, "int4": 7.5}[name]
-        steps = (ours.dequantized() - meant).abs() / step
-        assert steps.mean() < 0.2, name
-        assert steps.max() < 1.1, name
+    matrix = (torch.randn(64, 256) * torch.rand(64, 1)).bfloat16()
+    theirs = torch.nn.Sequential(torch.nn.Linear(256, 64, bias=False, dtype=torch.bfloat16))
+    theirs[0].weight.data = matrix
+    quantize.quantize_(theirs, quantize.Int8WeightOnlyConfig())
+    ours = linear.Int8Linear(64, 256, None, "cpu")
+    ours.take(matrix)
+    meant = theirs(torch.eye(256, dtype=torch.bfloat16)).float().t()
+    steps = (ours.dequantized() - meant).abs() / (matrix.float().abs().amax(1, keepdim=True) / 127)
+    assert steps.mean() < 0.2
+    assert steps.max() < 1.1
