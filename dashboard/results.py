@@ -61,6 +61,7 @@ def page() -> None:
         st.info("Nothing was measured in this combination; remove a filter.")
         return
     _charts(shown)
+    _winners(shown)
     _failures(shown)
     _tests(shown, runs)
 
@@ -117,6 +118,15 @@ def _chart(lines: pd.DataFrame, draw: Callable[..., alt.LayerChart], *what: str)
     st.altair_chart(draw(lines, *what, parts.theme()), width="stretch")
     if len(lines) > charts.MOST:
         st.caption(f"The {charts.MOST} best of {len(lines)} setups. Filter to see the others.")
+
+
+def _winners(shown: pd.DataFrame) -> None:
+    """Who wins, in words, of the newest run in which several setups took turns."""
+    told = shown[shown["contest"].str.len() > 0]
+    newest = told[told["run"] == told["run"].iloc[0]] if len(told) else told
+    if lines := dict.fromkeys(line for lines in newest["contest"] for line in lines):
+        st.subheader("In turns", anchor=False)
+        st.markdown("\n".join(f"- {parts.escape(line)}" for line in lines))
 
 
 def _failures(shown: pd.DataFrame) -> None:

@@ -17,8 +17,8 @@ from phibench.units import gb
 # What the pages and charts use of a row (docs/results.md describes rows); all other keys stay in the files.
 _KEYS = (
     "setup", "variant", "quantization", "backend", "device", "options", "test", "weights", "layers", "status",
-    "reason", "placement", "evidence", "engine_version", "launches", "notes", "machine", "cpu_info", "suite", "run",
-    "example", "n_threads", "model_filename", "model_size", "test_time", "samples_ns",
+    "reason", "placement", "evidence", "engine_version", "launches", "contest", "notes", "machine", "cpu_info", "suite",
+    "run", "example", "n_threads", "model_filename", "model_size", "test_time", "samples_ns",
 )  # fmt: skip
 _METRICS = ("prefill_tps", "decode_tps", "ttft_s", "tpot_s", "itl_p50_s", "itl_p90_s", "itl_p99_s",
             "host_peak_bytes")  # fmt: skip

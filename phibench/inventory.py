@@ -148,7 +148,8 @@ def software() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "phibench": __version__,
     }
-    packages = {"numpy", "psutil", *(backends.load(name).PACKAGE for name in backends.names())} - {"phibench"}
+    of_backends = {backends.load(name).PACKAGE for name in backends.names()} - {"phibench"}
+    packages = {"numpy", "psutil", "onnxruntime", "transformers"} | of_backends
     for package in sorted(packages):
         try:
             found[package.replace("-", "_")] = metadata.version(package)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from hypothesis import given
@@ -258,6 +259,18 @@ def test_results_show_numbers_failures_and_where_they_come_from(results: Path) -
     assert "33 of 33 layers on cpu" in shown.replace("\\", "")
     assert "0.41" in shown.replace("\\", "")
     assert len(app.dataframe[0].value) == 3
+
+
+def test_the_winner_of_a_run_in_turns_is_named_with_its_pairs(results: Path) -> None:
+    rival = msgspec.structs.replace(setup(quantization="bf16"), backend="torch")
+    turns = [
+        msgspec.structs.replace(measured(which, TG, tps), launch=launch)
+        for launch in range(8)
+        for which, tps in ((setup(), 12), (rival, 4))
+    ]
+    save(results, run(1, *turns), run(2, measured(setup(), TG, 12)))
+    text = words(opened("results.py"))
+    assert "tg8, Decode: llama_cpp wins with 3.00 x torch (8 pairs)" in text.replace("\\", "")
 
 
 def test_a_new_result_appears_on_the_next_run(results: Path) -> None:
