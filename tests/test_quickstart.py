@@ -92,6 +92,19 @@ def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
     assert raised.value.exit_code == NOTHING_FITS
 
 
+def test_a_backend_that_runs_no_phi_is_refused_before_anything_starts() -> None:
+    with pytest.raises(PhibenchError, match="null runs no Phi"):
+        quickstart.compare(request.load_suite("quick"), machine(), "llama_cpp, null")
+
+
+def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
+    suite, small = request.load_suite("latency"), machine(free_bytes=GIB)
+    tasks = run.prepare((quickstart.WANTED,), suite, small)
+    (row,) = request.dry_rows(tasks, small, [])
+    assert (row["fits"], row["time_low_s"]) == (False, None)
+    assert "may use 1 GiB" in row["reason"]
+
+
 def test_the_next_commands_are_three_that_exist() -> None:
     from phibench.cli import cli
 
