@@ -41,6 +41,20 @@ def entries() -> tuple[tuple[Path, int, float], ...]:
     return tuple(sorted(found, key=lambda entry: entry[2]))
 
 
+def ensure(
+    path: Path, total: int, progress: Callable[[int, int], None] | None, *,
+    is_whole: Callable[[], bool], check: Callable[[], object], write: Callable[[], None],
+) -> None:  # fmt: skip
+    """An entry of ``total`` bytes is at ``path`` afterwards, used now; ``check`` fails before anything is evicted."""
+    if not is_whole():
+        check()
+        with only_writer(lambda done: progress and progress(done, total)):
+            if not is_whole():  # another process may have written it meanwhile
+                make_room(total, replacing=path)
+                write()
+    touch(path)
+
+
 def touch(path: Path) -> None:
     """Mark as used now."""
     with contextlib.suppress(OSError):  # a cache that may only be read still serves

@@ -26,13 +26,10 @@ def ensure(
     """
     wanted = plan(variant, quantization, layers)
     path = _path(wanted)
-    if not _is_whole(path, wanted):
-        engine.ggml_base()  # fails before anything is evicted
-        with cache.only_writer(lambda done: progress and progress(done, wanted.file_bytes)):
-            if not _is_whole(path, wanted):  # another process may have written it meanwhile
-                cache.make_room(wanted.file_bytes, replacing=path)
-                write(wanted, path, progress=progress)
-    cache.touch(path)
+    cache.ensure(
+        path, wanted.file_bytes, progress, is_whole=lambda: _is_whole(path, wanted), check=engine.ggml_base,
+        write=lambda: write(wanted, path, progress=progress),
+    )  # fmt: skip
     return artifact(wanted, str(path))
 
 
