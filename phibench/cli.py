@@ -140,6 +140,10 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @click.option("-ctv", "--cache-type-v", help="Type of the V cache.")
 @click.option("-ub", "--n-ubatch", help="Micro-batch.")
 @click.option("--n-batch", help="Batch (llama-bench's -b).")
+@click.option("--batches", help="Equal sequences at once: 1,2,4 ...")
+@click.option("--context", help="Tokens that the KV cache is made for  [as long as the test].")
+@click.option("--seconds", type=float, help="How long energy and sustained measure each test.")
+@click.option("--quick", is_flag=True, help="A short form of the suite, marked short.")
 @click.option("--layers", type=int, help="Only a slice of N layers, at true widths.")
 @_results
 @click.option("--resume", is_flag=True, help="Go on with the newest run of the same suite.")
@@ -148,7 +152,8 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
 @_output(*_OUTPUTS)
 def run(**flags: Any) -> None:
-    """Run SUITE (latency, quick, a .toml file) over setups."""
+    """Run SUITE over setups: latency, throughput, memory, energy, sustained, load, context, quick, a .toml file, or
+    all (the first five, on every backend)."""
     from phibench import request
 
     sys.exit(request.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width(flags["out"])))

@@ -40,12 +40,15 @@ class _Slow(Noun, frozen=True, kw_only=True):
 # ------------------------------------------------------------------------------------------------ machine
 
 
-def here(*, bandwidth: bool = True, full: bool = False, anew: bool = False, tell: Tell = lambda _: None) -> Machine:
+def here(
+    *, bandwidth: bool = True, full: bool = False, disk_too: bool = False, anew: bool = False,
+    tell: Tell = lambda _: None,
+) -> Machine:  # fmt: skip
     """This machine; limits, free memory and settings are read now, slow figures come from the cache where it has them.
 
     ``bandwidth=False`` measures nothing. ``full`` asks the installed backends too and measures the rest: matrix rate,
-    disk, GPUs. ``anew`` measures even what the cache has. ``tell`` hears what is being measured. A damaged or
-    unwritable cache only costs time.
+    disk (``disk_too``: only that), GPUs. ``anew`` measures even what the cache has. ``tell`` hears what is being
+    measured. A damaged or unwritable cache only costs time.
     """
     installed, providers = engines.ask() if full else ((), ())
     quick = msgspec.structs.replace(probe.machine(bandwidth_s=None, providers=providers), backends=installed)
@@ -55,6 +58,8 @@ def here(*, bandwidth: bool = True, full: bool = False, anew: bool = False, tell
     slow = _with_bandwidth(quick, old, anew, tell) if bandwidth else old
     if full and bandwidth:
         slow = _with_rates(quick, slow, anew, tell)
+    elif disk_too:
+        slow = msgspec.structs.replace(slow, storage=_storage(slow.storage, anew, tell))
     if slow != old:
         measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
         _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
@@ -80,15 +85,20 @@ def _with_rates(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
         tell("matrix rate")
         found = matrix_rates(machine.limits.threads)
         matrix = matrix if isinstance(found, str) else found
-    if anew or storage is None or storage.read_bytes_s is None:
-        tell("disk")
-        storage = disk.storage(files.cache_dir())
+    storage = _storage(storage, anew, tell)
     others = [d for d in machine.devices if d.kind.partition(":")[0] not in ("cpu", "npu")]
     for device in (d for d in others if anew or d.kind not in gpus):
         tell(device.name)
         gpus = {**gpus, device.kind: torch_rates.measured(device)}
     gpus = {kind: device for kind, device in gpus.items() if device.basis == "probed"}
     return msgspec.structs.replace(old, matrix=matrix, storage=storage, gpus=gpus)
+
+
+def _storage(known: Storage | None, anew: bool, tell: Tell) -> Storage:
+    if known is None or known.read_bytes_s is None or anew:
+        tell("disk")
+        return disk.storage(files.cache_dir())
+    return known
 
 
 def _filled(machine: Machine, slow: _Slow) -> Machine:

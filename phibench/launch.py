@@ -31,7 +31,8 @@ def results(job: Job, tell: Callable[[Event], None]) -> Iterator[Result]:
     owed = list(job.workloads)
     while owed:
         current, opened, failed = owed[0], False, None
-        worker = _Worker(msgspec.structs.replace(job, workloads=tuple(owed)))
+        turn = owed[:1] if job.suite.fresh else owed[:]  # what this worker is to measure
+        worker = _Worker(msgspec.structs.replace(job, workloads=tuple(turn)))
         try:
             for event in worker.events(job.suite.timeout_s):
                 tell(event)
@@ -39,8 +40,9 @@ def results(job: Job, tell: Callable[[Event], None]) -> Iterator[Result]:
                 if isinstance(event, Progress):
                     current = event.workload
                 if isinstance(event, Measured | Failed):
+                    turn.remove(event.workload)
                     owed.remove(event.workload)
-                    current = owed[0] if owed else current
+                    current = turn[0] if turn else current
                 if isinstance(event, Measured):
                     yield event
                 if isinstance(event, Failed):
@@ -48,7 +50,7 @@ def results(job: Job, tell: Callable[[Event], None]) -> Iterator[Result]:
                     yield failed
         finally:
             worker.close()
-        if owed and not failed:
+        if turn and not failed:
             owed.remove(current)
             failed = Failed(setup=job.setup, workload=current, reason=files.scrub(worker.reason()), at=now(),
                             artifact=shared(job.artifact), threads=job.threads)  # fmt: skip

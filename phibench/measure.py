@@ -8,25 +8,36 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phibench.nouns import Sample, Suite, Warmup, Workload
+from phibench.meters import UNWATCHED, Watch
+from phibench.nouns import Noun, Sample, Suite, Warmup, Window, Workload
 
 if TYPE_CHECKING:
     from phibench.backends import Session
 
-Report = Callable[[str, int, int], None]  # stage, repetitions done, repetitions in all
+Report = Callable[[str, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows
+_TENTHS = 10
 
 
-def measure(
-    session: Session, workload: Workload, suite: Suite, report: Report
-) -> tuple[tuple[Sample, ...], tuple[float, ...]]:
-    """Warm up, then repeat. Returns the samples, and the seconds that each warm-up repetition took."""
+class Taken(Noun, frozen=True, kw_only=True):
+    """``warmup_s``: seconds that each warm-up repetition took."""
+
+    samples: tuple[Sample, ...]
+    warmup_s: tuple[float, ...]
+    windows: tuple[Window, ...] = ()
+
+
+def measure(session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch = UNWATCHED) -> Taken:
+    """Warm up, then repeat: single tests, or windows that are filled with them, between two rests."""
     warm = _warm_up(session, workload, suite.warmup, lambda n: report("warm-up", n, suite.warmup.max_windows))
-    samples = []
+    if suite.window_s:
+        samples, windows = _windows(session, workload, suite, report, watch)
+        return Taken(samples=samples, warmup_s=warm, windows=windows)
+    singles = []
     for repetition in range(suite.repetitions):
         report("measuring", repetition, suite.repetitions)
-        samples.append(once(session, workload))
+        singles.append(once(session, workload))
     report("measuring", suite.repetitions, suite.repetitions)
-    return tuple(samples), warm
+    return Taken(samples=tuple(singles), warmup_s=warm)
 
 
 def once(session: Session, workload: Workload, clock: Callable[[], float] = time.perf_counter) -> Sample:
@@ -44,6 +55,42 @@ def once(session: Session, workload: Workload, clock: Callable[[], float] = time
     after = session.sampling_s
     sampling = None if before is None or after is None else after - before
     return Sample(arrivals_s=tuple(arrivals), sampling_s=sampling)
+
+
+def _windows(
+    session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch
+) -> tuple[tuple[Sample, ...], tuple[Window, ...]]:
+    """Each window is filled with tests until its time has passed; none is cut."""
+    samples: list[Sample] = []
+    windows = [_rest(suite.idle_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
+    length_s = suite.window_s if suite.short else max(suite.window_s, watch.least_s)
+    began = time.perf_counter()
+    told = -1
+    for number in range(suite.repetitions):
+        watch.begin()
+        start, tests = time.perf_counter(), len(samples)
+        while not (passed := time.perf_counter() - start) or passed < length_s:
+            done = int(_TENTHS * (number + passed / length_s) / suite.repetitions)
+            if done > told:
+                report("measuring", told := done, _TENTHS)
+            at, gauges = time.perf_counter() - began, watch.gauges()
+            samples.append(msgspec.structs.replace(once(session, workload), start_s=at, gauges=gauges))
+        seconds = time.perf_counter() - start
+        windows.append(Window(kind="work", seconds=seconds, tests=len(samples) - tests, energy=watch.end()))
+    report("measuring", _TENTHS, _TENTHS)
+    if suite.idle_s:
+        windows.append(_rest(suite.idle_s, watch, lambda: report("resting", 1, 2)))
+    return tuple(samples), tuple(windows)
+
+
+def _rest(seconds: float, watch: Watch, report: Callable[[], None]) -> Window:
+    """The model is open and nothing runs."""
+    report()
+    watch.begin()
+    start = time.perf_counter()
+    time.sleep(seconds)
+    passed = time.perf_counter() - start
+    return Window(kind="idle", seconds=passed, energy=watch.end())
 
 
 def _warm_up(session: Session, workload: Workload, rule: Warmup, report: Callable[[int], None]) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -42,13 +42,15 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def complete(w: Workload, s: Sample) -> bool:
-    """One arrival per new token (or the first token after the prompt), in order and after time zero.
+    """One arrival per new token (or the first token after the prompt), in order and after time zero; of an imported
+    sample those that it has.
 
     Only a damaged file or a clock coarser than the work has others; no rate can be made of them.
     """
     arrivals = s.arrivals_s
+    count = min(w.new_tokens, 1 + bool(w.prompt_tokens)) if s.ends_only else w.new_tokens
     return (
-        len(arrivals) == max(w.new_tokens, 1)
+        len(arrivals) == max(count, 1)
         and arrivals[0] >= _CLOCK_S
         and all(a <= b for a, b in itertools.pairwise(arrivals))
     )
@@ -68,6 +70,12 @@ def _decode_tps(w: Workload, s: Sample) -> float | None:
     return (w.new_tokens - 1) * w.batch / elapsed if elapsed >= _CLOCK_S else None
 
 
+def _sequence_tps(w: Workload, s: Sample) -> float | None:
+    """What one of several sequences gets."""
+    total = _decode_tps(w, s)
+    return None if total is None else total / w.batch
+
+
 def _total_tps(w: Workload, s: Sample) -> float | None:
     return (w.prompt_tokens + w.new_tokens) * w.batch / s.arrivals_s[-1]
 
@@ -77,7 +85,8 @@ def _ttft_s(w: Workload, s: Sample) -> float | None:
 
 
 def _tpot_s(w: Workload, s: Sample) -> float | None:
-    return (s.arrivals_s[-1] - s.arrivals_s[0]) / (w.new_tokens - 1) if w.new_tokens > 1 else None
+    known = w.new_tokens > 1 and (w.prompt_tokens or not s.ends_only)
+    return (s.arrivals_s[-1] - s.arrivals_s[0]) / (w.new_tokens - 1) if known else None
 
 
 def _answer_s(w: Workload, s: Sample) -> float | None:
@@ -87,7 +96,7 @@ def _answer_s(w: Workload, s: Sample) -> float | None:
 def _itl(quantile: float) -> Formula:
     def formula(w: Workload, s: Sample) -> float | None:
         gaps = [b - a for a, b in itertools.pairwise(s.arrivals_s)]
-        return stats.percentile(gaps, quantile) if w.new_tokens > 1 else None
+        return stats.percentile(gaps, quantile) if w.new_tokens > 1 and not s.ends_only else None
 
     return formula
 
@@ -102,6 +111,7 @@ def _metric(name: str, title: str, unit: str, better: Literal["higher", "lower"]
 METRICS: dict[str, Metric] = {m.name: m for m in (
     _metric("prefill_tps", "Prefill", "tok/s", "higher", 0.10, log=True, formula=_prefill_tps),
     _metric("decode_tps", "Decode", "tok/s", "higher", 0.10, log=True, formula=_decode_tps),
+    _metric("sequence_tps", "Decode per sequence", "tok/s", "higher", 0.10, log=True, formula=_sequence_tps),
     _metric("total_tps", "Total", "tok/s", "higher", 0.10, log=True, formula=_total_tps),
     _metric("ttft_s", "TTFT", "s", "lower", 0.10, log=True, formula=_ttft_s),
     _metric("tpot_s", "TPOT", "s", "lower", 0.10, log=True, formula=_tpot_s),
@@ -109,21 +119,34 @@ METRICS: dict[str, Metric] = {m.name: m for m in (
     _metric("itl_p90_s", "ITL p90", "s", "lower", 0.10, log=True, formula=_itl(0.90)),
     _metric("itl_p99_s", "ITL p99", "s", "lower", 0.10, log=True, formula=_itl(0.99)),
     _metric("answer_s", "Answer", "s", "lower", 0.10, log=True, formula=_answer_s),
+    _metric("sustained_tps", "Sustained decode", "tok/s", "higher", 0.10, log=True, meter="window"),
+    _metric("load_cold_s", "Load (cold)", "s", "lower", 0.10, log=True, meter="load"),
     _metric("load_warm_s", "Load (warm)", "s", "lower", 0.10, log=True, meter="load"),
+    _metric("prefill_j_per_token", "Prefill energy", "J/tok", "lower", 0.10, log=True, meter="energy"),
+    _metric("decode_j_per_token", "Decode energy", "J/tok", "lower", 0.10, log=True, meter="energy"),
+    _metric("prefill_net_j_per_token", "Prefill energy, net", "J/tok", "lower", 0.10, log=True, meter="energy"),
+    _metric("decode_net_j_per_token", "Decode energy, net", "J/tok", "lower", 0.10, log=True, meter="energy"),
+    _metric("decode_tokens_per_j", "Decode per joule", "tok/J", "higher", 0.10, log=True, meter="energy"),
     _metric("host_peak_bytes", "Peak memory", "B", "lower", 0.10, log=True, meter="process"),
-    _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="plan"),
-    _metric("device_peak_bytes", "Device memory", "B", "lower", 0.10, log=True, meter="plan"),
+    _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="memory"),
+    _metric("device_peak_bytes", "Device memory", "B", "lower", 0.10, log=True, meter="memory"),
     _metric("weights_bytes", "Weights", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("kv_bytes", "KV cache", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("disk_bytes", "File", "B", "lower", 0.10, log=True, meter="plan"),
-    _metric("max_context_tokens", "Largest context", "tok", "higher", 0.10, log=True, meter="plan"),
+    _metric("max_context_tokens", "Largest context", "tok", "higher", 0.10, log=True, meter="memory"),
     _metric("quality", "Quality", "points", "higher", 1.0, meter="published"),
     _metric("quant_kld", "Quantization loss (KLD)", "nat", "lower", 0.1, meter="published"),
 )}
 # fmt: on
 
 TIMED = tuple(name for name, metric in METRICS.items() if metric.formula)
-CLAIMED = (*TIMED, *(name for name, metric in METRICS.items() if metric.meter == "process"))  # what a suite may claim
+_WATCHED = ("process", "memory", "window", "load", "energy")
+CLAIMED = (*TIMED, *(name for name, metric in METRICS.items() if metric.meter in _WATCHED))  # what a suite may claim
+
+
+def metered(names: Iterable[str], meter: str) -> bool:
+    """Whether one of these metrics needs the meter."""
+    return any(METRICS[name].meter == meter for name in names if name in METRICS)
 
 
 def values(name: str, workload: Workload, samples: tuple[Sample, ...]) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from phibench import advise, answer, backends, card, catalog, files, inventory, render, request, run, units
+from phibench import advise, answer, backends, card, catalog, files, inventory, render, request, run, suites, units
 from phibench.catalog import plan as plans
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.nouns import Machine, Setup, Suite, Verdict
@@ -29,7 +29,7 @@ def quickstart(folder: Path, backend: str | None = None) -> int:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     machine = inventory.here()
     _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
-    suite = request.load_suite("quick")
+    suite = suites.load("quick")
     tasks: tuple[run.Task, ...]
     if backend is None:
         task, note = choose(suite, machine)
@@ -44,7 +44,7 @@ def quickstart(folder: Path, backend: str | None = None) -> int:
     done, path = request.execute(tasks, suite, machine, folder)
     print()
     _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
-    if run.exit_code(done):
+    if run.exit_code((done,)):
         print(f"The measurement failed; the run is in {path}", file=sys.stderr)
         return FAILED
     goal = catalog.goal(GOAL)
@@ -88,13 +88,7 @@ def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Tas
     Raises PhibenchError (exit 2 for a backend that is not here, exit 3 when it fits on none).
     """
     notes: list[str] = []
-    asked = {
-        "backend": backend,
-        "model": WANTED.variant,
-        "device": WANTED.device,
-        "launches": None,
-        "repetitions": None,
-    }
+    asked = {"backend": backend, "model": WANTED.variant, "device": WANTED.device}
     flags = request.with_backends(asked, notes.append)
     tasks = []
     for name in flags["backend"].split(","):
@@ -109,8 +103,7 @@ def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Tas
             tasks.append(task)
     if not tasks:
         raise PhibenchError("; ".join(notes), NOTHING_FITS)
-    changes = {key: flags[key] for key in ("launches", "repetitions") if flags[key] and len(tasks) > 1}
-    suite = msgspec.structs.replace(suite, **changes)
+    suite = suites.in_turns(suite) if len(tasks) > 1 else suite
     return tuple(msgspec.structs.replace(task, suite=suite) for task in tasks), suite, notes
 
 

@@ -9,18 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from phibench import anchors, backends, catalog, effort, files, inventory, render, run, stats, tables, units
+from phibench import anchors, backends, catalog, effort, files, inventory, render, run, suites, tables, units
 from phibench.catalog import plan as plans
 from phibench.catalog.plan import Plan
-from phibench.errors import PhibenchError, unknown
-from phibench.metrics import CLAIMED
+from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Machine, Run, Setup, Suite
 from phibench.progress import Show
 
 DEFAULT_BACKEND = "llama_cpp"
-ALL = "all"  # every backend that is installed and can
+ALL = "all"  # every backend that is installed and can; and every suite of the mission
 _FLASH = {"1": "on", "0": "off"}
 _OPTION_FLAGS = {  # flag -> option of the backend
     "threads": "threads",
@@ -32,62 +29,6 @@ _OPTION_FLAGS = {  # flag -> option of the backend
     "n_batch": "n_batch",
 }
 _COUNTS = ("threads", "n_gpu_layers", "n_ubatch", "n_batch")
-
-
-def load_suite(name: str) -> Suite:
-    """A suite by name (``latency``) or by path. Raises PhibenchError for anything it cannot mean."""
-    path = Path(name)
-    if path.suffix != ".toml":
-        known = sorted(p.stem for p in files.data_dir("suites").glob("*.toml"))
-        if name not in known:
-            raise unknown("suite", name, known, f"there are: {', '.join(known)}, or give a .toml file")
-        path = files.data_dir("suites") / f"{name}.toml"
-    return check_suite(files.read_strict(path, Suite), name)
-
-
-def check_suite(suite: Suite, where: str) -> Suite:
-    """A suite must ask for something, and claim only what is measured."""
-    for metric in suite.metrics:
-        if metric not in CLAIMED:
-            raise unknown("metric", metric, CLAIMED, f"{where} may claim: {', '.join(CLAIMED)}")
-    numbers = (*suite.prompt_tokens, *suite.new_tokens, *suite.depths, *(n for pair in suite.pairs for n in pair))
-    if any(n < 0 for n in numbers):
-        raise PhibenchError(f"{where}: a number of tokens is negative")
-    if any(n < 1 for pair in suite.pairs for n in pair):
-        raise PhibenchError(f"{where}: a pair needs at least one prompt token and one new token")
-    if bad := [walk for walk in suite.walks if not 0 <= walk[0] < walk[1]]:
-        raise PhibenchError(f"{where}: a walk goes from its first token up to its last, not {bad[0][0]} to {bad[0][1]}")
-    if not suite.metrics:
-        raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(CLAIMED)}")
-    if not suite.workloads():
-        raise PhibenchError(f"{where} measures nothing: -p 0 and -n 0 together; give one of them, or -pg")
-    if min(suite.repetitions, suite.launches) < 1:
-        raise PhibenchError(f"{where}: repetitions and launches start at 1")
-    return suite
-
-
-def suite_from(flags: dict[str, Any]) -> Suite:
-    """The named suite with what the flags change."""
-    suite = load_suite(flags["suite"])
-    changes: dict[str, Any] = {}
-    for flag, field in (("n_prompt", "prompt_tokens"), ("n_gen", "new_tokens"), ("n_depth", "depths")):
-        if flags[flag] is not None:
-            changes[field] = units.counts(flags[flag])
-    if flags["pair"]:
-        changes["pairs"] = tuple(_pair(text) for text in flags["pair"])
-    for flag in ("repetitions", "launches"):
-        if flags[flag] is not None:
-            changes[flag] = flags[flag]
-    return check_suite(msgspec.structs.replace(suite, **changes), flags["suite"])
-
-
-def _pair(text: str) -> tuple[int, int]:
-    values = units.counts(text)
-    if len(values) == 1 and text.count(",") == 1:  # 512,512: counts() drops what is said twice
-        values = (values[0], values[0])
-    if len(values) != 2:
-        raise PhibenchError(f"'{text}' is not a pair; write -pg 512,128")
-    return values[0], values[1]
 
 
 def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
@@ -151,7 +92,7 @@ def _quantizations(names: list[str] | None, modules: Sequence[backends.Backend])
 
 
 def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[str, Any]:
-    """The flags with ``-b`` spelled out. Several backends take turns, in as many launches as a winner needs.
+    """The flags with ``-b`` spelled out.
 
     ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
     """
@@ -166,9 +107,6 @@ def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[st
         flags["backend"] = ",".join(name for name, why in objections.items() if not why)
     names = dict.fromkeys(backends.load(name).NAME for name in _list(flags["backend"], "--backend"))
     flags["backend"] = ",".join(names)
-    if len(names) > 1:
-        once = {"launches": stats.MIN_PAIRS, "repetitions": 1}
-        flags |= {key: value for key, value in once.items() if flags[key] is None}
     return flags
 
 
@@ -216,23 +154,37 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         if len(models) > 1:
             raise PhibenchError(f"one file or folder at a time, and no variant beside it: -m {files_[0]}")
         flags, real, real_plan = _real_file(flags)
+    everything = flags["suite"].lower() == ALL
+    if everything and flags["backend"] is None and not real:
+        flags = {**flags, "backend": ALL}
     flags = with_backends(flags, lambda line: print(line, file=sys.stderr))
-    suite = suite_from(flags)
-    machine = inventory.here(bandwidth=flags["dry_run"])
+    asked = [
+        suites.from_flags({**flags, "suite": name}) for name in (suites.MISSION if everything else (flags["suite"],))
+    ]
     if flags["layers"] is not None and flags["layers"] < 1:
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
-    tasks = run.prepare(
-        setups_from(flags, machine), suite, machine,
-        layers=flags["layers"], real=real, real_plan=real_plan, force=flags["force"],
-    )  # fmt: skip
+    machine = inventory.here(bandwidth=flags["dry_run"], disk_too=any(suite.page_cache for suite in asked))
+    setups = setups_from(flags, machine)
+    planned = [
+        (suite, run.prepare(setups, suite, machine, layers=flags["layers"], real=real, real_plan=real_plan,
+                            force=flags["force"]))
+        for suite in asked
+    ]  # fmt: skip
     folder = files.results_dir(flags["results"])
     if flags["dry_run"]:
-        emit(dry_text(dry_rows(tasks, machine, files.read_runs(folder)[0]), flags["output"], width))
+        seen = files.read_runs(folder)[0]
+        rows = [{"suite": suite.name, **row} for suite, tasks in planned for row in dry_rows(tasks, machine, seen)]
+        emit(dry_text(rows, flags["output"], width))
         return 0
-    done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
-    print(f"results: {path}", file=sys.stderr)
-    emit(render.FORMATS[flags["output"]](render.rows((done,)), width))
-    return run.exit_code(done)
+    runs = []
+    for suite, tasks in planned:
+        if everything:
+            print(f"suite {suite.name}: {suite.question}", file=sys.stderr)
+        done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
+        print(f"results: {path}", file=sys.stderr)
+        runs.append(done)
+    emit(render.FORMATS[flags["output"]](render.rows(runs), width))
+    return run.exit_code(runs)
 
 
 def _is_file(name: str) -> bool:
@@ -325,6 +277,7 @@ def _time(row: tables.Row) -> str | None:
 
 
 _DRY_COLUMNS = (
+    tables.column("suite", "suite"),
     tables.column("setup", "setup"),
     tables.column("tests", "tests", rank=2),
     tables.Column(title="time", cell=_time),

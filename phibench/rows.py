@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from phibench import cliff, stats, winners
+import msgspec
+
+from phibench import batching, cliff, joules, stats, sustained, winners
 from phibench.metrics import METRICS, TIMED, complete
 from phibench.nouns import Measured, Result, Run
 
@@ -31,11 +33,12 @@ LLAMA_BENCH = {
 }  # fmt: skip
 OWN = {
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
-    "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
+    "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "room": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
     "launches": "INTEGER", "wins": "TEXT", "contest": "TEXT",
     "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
-    "run": "TEXT", "example": "BOOLEAN", "conditions": "TEXT", "warnings": "TEXT",
+    "short": "BOOLEAN", "buffers": "TEXT", "memory": "TEXT", "energy": "TEXT",
+    "run": "TEXT", "example": "BOOLEAN", "imported": "TEXT", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
     f"{name}{end}": "TEXT" if end == "_spread" else "REAL"
@@ -53,8 +56,10 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
     contests = winners.verdicts(run)
-    for results in _tests(run):
-        yield _row(run, results, contests)
+    found = [_row(run, results, contests) for results in _tests(run)]
+    for row, knee in zip(found, batching.knees(found), strict=True):
+        row["notes"] += knee
+    yield from found
 
 
 def _tests(run: Run) -> Iterator[list[Result]]:
@@ -87,6 +92,7 @@ def _row(
         "options": dict(setup.options),
         "test": str(first.workload),
         "batch": first.workload.batch,
+        "room": first.workload.room or None,
         "weights": artifact.weights if artifact else None,
         "layers": artifact.layers if artifact else None,
         "status": "ok" if measured else "failed",
@@ -98,11 +104,21 @@ def _row(
         "wins": [name for name, verdict in verdicts.items() if verdict.won and verdict.best == setup],
         "contest": winners.lines(test, verdicts) if test and verdicts else [],
         "sampling_s": _sampling_s(measured),
-        "notes": [*dict.fromkeys(note for r in measured for note in r.notes), *cliff.notes(run.suite, measured)],
+        "notes": [
+            *dict.fromkeys(note for r in measured for note in r.notes),
+            *cliff.notes(run.suite, measured),
+            *sustained.notes(run.suite, measured),
+            *joules.notes(run.suite, measured),
+        ],
         "machine": run.machine.slug,
         "suite": run.suite.name,
+        "short": run.suite.short,
+        "buffers": measured[0].engine.buffers if measured else {},
+        "memory": measured[0].memory if measured else {},
+        "energy": [msgspec.to_builtins(e) for m in measured for w in m.windows if w.kind == "work" for e in w.energy],
         "run": run.id,
         "example": run.example,
+        "imported": run.imported or None,
         "conditions": run.conditions,
         "warnings": list(run.warnings),
         **_claimed(run, measured),

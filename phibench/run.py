@@ -102,7 +102,7 @@ def prepare(
         plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
         shape = variant.shape
         assert shape is not None, "a variant with a plan has a shape"
-        needs = {w: backend.need(plan, shape, w.context, options, w.prompt_tokens) for w in suite.workloads()}
+        needs = {w: backend.need(plan, shape, w.context, options, w.prompt_tokens, w.batch) for w in suite.workloads()}
         refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
         firm = [w for w in refused if not w.depth] or (list(refused) if len(refused) == len(needs) else [])
         largest = max(firm or (w for w in needs if w not in refused), key=lambda w: needs[w].total_bytes)
@@ -281,7 +281,9 @@ def _task(
         yield from fail(str(error))
         return
     able = tuple(w for w in workloads if w in task.workloads())
-    job = Job(setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads)
+    job = Job(
+        setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
+    )
     for result in launched.results(job, lambda event: tell(job, launch, event)) if able else ():
         yield msgspec.structs.replace(result, launch=launch)
     for workload, reason in task.refused:
@@ -298,6 +300,12 @@ def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:
     return synth.ensure(catalog.variant(setup.variant), setup.quantization, fmt, task.layers, progress)
 
 
-def exit_code(run: Run) -> int:
-    """1 when a requested measurement failed."""
-    return FAILED if any(isinstance(r, Failed) for r in run.results) else 0
+def exit_code(runs: Sequence[Run]) -> int:
+    """1 when a requested measurement failed, or when nothing at all could be measured.
+
+    What this machine has no meter for is no failure beside other figures: its row says "unavailable" and the remedy.
+    """
+    results = [result for run in runs for result in run.results]
+    failed = [r for r in results if isinstance(r, Failed)]
+    broken = [r for r in failed if not r.reason.startswith("unavailable: ")]
+    return FAILED if broken or len(failed) == len(results) else 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from phibench import stats
+from phibench import joules, stats, sustained
 from phibench.metrics import METRICS, values
 from phibench.nouns import Measured, Noun, Result, Run, Setup, Workload
 
@@ -44,15 +44,22 @@ def contest(result: Result) -> Contest | None:
 
 def measured(name: str, result: Measured) -> list[float]:
     """The metric of a result: of every repetition, or the one that was read."""
-    if name == "load_warm_s":
-        return [] if result.load_s is None else [result.load_s]
     if name in result.readings:
         return [result.readings[name]]
+    if METRICS[name].meter == "energy":
+        return joules.values(name, result)
+    if METRICS[name].meter == "window":
+        return sustained.values(result)
     return values(name, result.workload, result.samples)
 
 
 def with_peaks(run: Run) -> Run:
-    """A worker's peak is that of all its tests, whichever came first: each gets the highest that was read."""
+    """A worker's peak is that of all its tests, whichever came first: each gets the highest that was read.
+
+    Where every test has a worker of its own it is left as it is.
+    """
+    if run.suite.fresh:
+        return run
     peaks: dict[Any, float] = defaultdict(float)
     for r in run.results:
         if isinstance(r, Measured) and "host_peak_bytes" in r.readings:

@@ -7,6 +7,7 @@ lines, and points 1 at stderr. When the parent dies, stdin closes and the worker
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -17,11 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from phibench import backends
+from phibench import backends, meters
 from phibench.errors import PhibenchError
-from phibench.measure import measure
-from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, Progress, Workload
-from phibench.probe import gpu_use, process
+from phibench.measure import measure, once
+from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, PageCache, Progress, Workload
+from phibench.probe import conditions, gpu_use, pages, process
 
 Send = Callable[[Event], None]
 
@@ -42,13 +43,19 @@ def work(job: Job, send: Send) -> int:
     current = job.workloads[0]
     try:
         before = gpu_use.use(job.setup.device)
-        began = time.perf_counter()
-        with backends.load(job.setup.backend).session(job) as session:
+        cache = _page_cache(job)
+        with meters.watching(job) as watch, contextlib.ExitStack() as opened:
+            began = time.perf_counter()
+            session = opened.enter_context(backends.load(job.setup.backend).session(job))
             load_s = time.perf_counter() - began
             send(Opened(engine=session.engine, load_s=load_s))
             for current in job.workloads:
-                samples, warm = measure(session, current, job.suite, _reporter(current, send))
-                seen = gpu_use.told(job.setup.device, before, gpu_use.use(job.setup.device))
+                others = conditions.Others()
+                taken = measure(session, current, job.suite, _reporter(current, send), watch)
+                first_s = time.perf_counter() - began  # until the first token, where a suite asks for nothing else
+                busy = others.share()
+                seen = watch.finish(functools.partial(once, session, current))
+                used = gpu_use.told(job.setup.device, before, gpu_use.use(job.setup.device))
                 engine = session.engine
                 send(
                     Measured(
@@ -56,11 +63,14 @@ def work(job: Job, send: Send) -> int:
                         workload=current,
                         artifact=shared(job.artifact),
                         threads=job.threads,
-                        engine=msgspec.structs.replace(engine, evidence=engine.evidence + seen),
-                        samples=samples,
+                        engine=msgspec.structs.replace(engine, evidence=engine.evidence + used),
+                        samples=taken.samples,
                         load_s=load_s,
-                        warmup_s=warm,
-                        readings=readings(),
+                        warmup_s=taken.warmup_s,
+                        readings={**readings(), **seen.readings, **({f"load_{cache}_s": first_s} if cache else {})},
+                        windows=taken.windows,
+                        memory=seen.memory,
+                        busy_share=busy,
                         at=now(),
                     )
                 )
@@ -78,6 +88,16 @@ def work(job: Job, send: Send) -> int:
         )
         return 1
     return 0
+
+
+def _page_cache(job: Job) -> PageCache | None:
+    """What the pages of the artifact are now, if the suite asks for a state of them. Raises PhibenchError if not."""
+    turns = job.suite.page_cache
+    if not turns:
+        return None
+    wanted = turns[job.launch % len(turns)]
+    pages.prepare(Path(job.artifact.path) if job.artifact.path else None, wanted)
+    return wanted
 
 
 def _reporter(workload: Workload, send: Send) -> Callable[[str, int, int], None]:

@@ -317,7 +317,7 @@ def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path:
     rows = {row["test"]: row for row in render.rows([done])}
     assert {test: row["status"] for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
     assert rows["tg400 @ d3900"]["reason"] == "no room"
-    assert run_.exit_code(done) == 1
+    assert run_.exit_code((done,)) == 1
 
 
 def test_filling_a_depth_counts_in_the_time_that_is_told_before() -> None:

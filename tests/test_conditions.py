@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trees import DOCKER_V1, plant, x86
 
 from phibench.probe import conditions, gauges
-from phibench.request import load_suite
+from phibench.suites import load
 
 # -------------------------------------------------------------------------------------------------- looking
 
@@ -105,8 +105,8 @@ def test_only_the_processor_is_felt(tmp_path: Path, tree: dict[str, str], degree
 
 
 def test_only_someone_who_waits_gets_a_short_look() -> None:
-    assert load_suite("latency").look_s == 5.0
-    assert load_suite("quick").look_s < 1
+    assert load("latency").look_s == 5.0
+    assert load("quick").look_s < 1
 
 
 # -------------------------------------------------------------------------------------------------- judging

@@ -55,10 +55,10 @@ def run(monkeypatch: pytest.MonkeyPatch, took: Callable[[int], float], rule: War
     monkeypatch.setattr(session, "step", lambda: setattr(session, "time", session.time + took(session.begun)))
     monkeypatch.setattr(measure.once, "__defaults__", (session.clock,))
     suite = Suite(name="s", question="?", metrics=(), new_tokens=(1,), repetitions=repetitions, warmup=rule)
-    samples, warm = measure.measure(session, suite.workloads()[0], suite, lambda *_: None)
-    assert len(samples) == repetitions
-    assert session.begun == repetitions + len(warm)
-    return len(warm)
+    taken = measure.measure(session, suite.workloads()[0], suite, lambda *_: None)
+    assert len(taken.samples) == repetitions
+    assert session.begun == repetitions + len(taken.warmup_s)
+    return len(taken.warmup_s)
 
 
 def test_warm_up_ends_when_three_windows_agree(monkeypatch: pytest.MonkeyPatch) -> None:

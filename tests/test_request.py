@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Phibench
 
-from phibench import backends, request, stats
+from phibench import backends, request, stats, suites
 from phibench.backends import llama_cpp, onnxruntime, torch
 from phibench.errors import PhibenchError
 
@@ -27,15 +27,25 @@ def _all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(**changes: Any) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
-    flags = {"backend": "all", "model": "phi-4-mini", "device": "cpu", "launches": None, "repetitions": None, **changes}
+    flags = {"backend": "all", "model": "phi-4-mini", "device": "cpu", **changes}
     return request.with_backends(flags, notes.append), notes
 
 
-def test_all_is_every_engine_in_turns_long_enough_for_a_winner() -> None:
+def test_all_is_every_engine() -> None:
     flags, notes = asked()
     assert flags["backend"] == "llama_cpp,onnxruntime,torch"
-    assert (flags["launches"], flags["repetitions"]) == (stats.MIN_PAIRS, 1)
     assert notes == []
+
+
+def test_several_take_turns_long_enough_for_a_winner() -> None:
+    suite = suites.in_turns(suites.load("quick"))
+    assert (suite.launches, suite.repetitions) == (stats.MIN_PAIRS, 1)
+
+
+@pytest.mark.parametrize("name", ["memory", "energy", "sustained"])
+def test_what_times_nothing_or_goes_on_for_a_time_takes_no_turns(name: str) -> None:
+    suite = suites.load(name)
+    assert suites.in_turns(suite) == suite
 
 
 def test_who_says_how_often_is_heard() -> None:

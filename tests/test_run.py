@@ -18,7 +18,7 @@ import fakes
 import pytest
 from conftest import Phibench
 
-from phibench import catalog, files, run
+from phibench import catalog, files, run, suites
 from phibench.errors import PhibenchError
 from phibench.nouns import (
     Artifact,
@@ -336,12 +336,11 @@ def test_a_suite_with_a_misspelled_key_names_it(phibench: Phibench, tmp_path: Pa
 
 
 def test_every_shipped_suite_is_sound() -> None:
-    from phibench import request
 
     names = [p.stem for p in files.data_dir("suites").glob("*.toml")]
     assert {"quick", "latency"} <= set(names)
     for name in names:
-        assert request.load_suite(name).name == name
+        assert suites.load(name).name == name
     assert catalog.variant("phi-4-mini").id == "phi-4-mini-instruct"
 
 

@@ -37,10 +37,11 @@ class Session(Protocol):
         """What runs and where, read from the engine; complete after the first ``begin``."""
 
     def begin(self, workload: Workload) -> None:
-        """Untimed: make room for the workload, forget everything, then fill ``workload.depth`` tokens."""
+        """Untimed: make room for ``workload.context`` tokens of ``workload.batch`` sequences, forget everything, then
+        fill ``workload.depth`` tokens of each. Raises PhibenchError for a batch that the engine cannot run."""
 
     def prefill(self, tokens: int) -> None:
-        """Process a prompt of ``tokens``; return when the token after it is on the host."""
+        """Process a prompt of ``tokens`` in every sequence; return when the token after each is on the host."""
 
     def step(self) -> None:
         """One more token of every sequence."""
@@ -73,10 +74,13 @@ class Backend(Protocol):
     def installed(self) -> str | None:
         """The engine's version, or None; does not import it."""
 
-    def need(self, plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
+    def need(
+        self, plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
+    ) -> Need:
         """Memory that this use would occupy on the host, without reclaimable file pages. Pure.
 
-        ``prompt``: tokens of the longest prompt; None: it may fill the whole context.
+        ``context``: tokens of one sequence, ``prompt``: of the longest prompt; None: it may fill the whole context.
+        ``batch``: sequences at once.
         """
 
     def recomputed_at(self, shape: Shape) -> int | None:

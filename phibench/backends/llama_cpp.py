@@ -91,7 +91,9 @@ def kv_bytes_per_token(shape: Shape, options: dict[str, str]) -> float:
     return shape.layers * shape.kv_heads * shape.head_dim * per_element
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
+def need(
+    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
+) -> Need:
     """Host memory of the process, without file pages that the system can drop.
 
     Weights count once: a repacked tensor's pages in the mapped file are reclaimable, any other tensor is used
@@ -110,7 +112,7 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     mask = batch * padded * 2
     return Need(
         weights_bytes=plan.weights_bytes,
-        kv_bytes=round(kv_bytes_per_token(shape, options) * padded * plan.layers / plan.of_layers),
+        kv_bytes=round(kv_bytes_per_token(shape, options) * padded * batch * plan.layers / plan.of_layers),
         compute_bytes=max(logits, scores) + states + mask,
         runtime_bytes=_RUNTIME_BYTES,
         because=f"weights, KV cache of {padded} tokens, logits of {batch} tokens",

@@ -63,8 +63,10 @@ def installed() -> str | None:
     return __version__
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
-    del plan, shape, context, options, prompt
+def need(
+    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
+) -> Need:
+    del plan, shape, context, options, prompt, batch
     return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
 
 
@@ -87,20 +89,20 @@ class _NullSession:
         self.engine = Engine(name=NAME, version=__version__, placement="nowhere: no model runs")
         self._token_s = float(options["token_us"]) * 1e-6
         self._fail, self._at = options["fail"], int(options["at"])
-        self._begun = 0
+        self._begun, self._batch = 0, 1
         self._planted = {key: int(options[key]) for key in DEFAULTS if key not in ("threads", "fail")}
         self._random = random.Random(self._planted["seed"])  # noqa: S311  noise, not secrets
         self._tokens = 0  # in the KV cache, if there were one
 
     def begin(self, workload: Workload) -> None:
-        self._tokens = workload.depth
+        self._tokens, self._batch = workload.depth, workload.batch
         self._begun += 1
         if self._fail and self._begun == self._at:
             _die(self._fail)
 
     def prefill(self, tokens: int) -> None:
         self._tokens += tokens
-        _busy(tokens * self._token_s)
+        _busy(tokens * self._batch * self._token_s)
 
     def step(self) -> None:
         self._tokens += 1

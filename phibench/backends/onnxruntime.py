@@ -142,7 +142,9 @@ def _folders() -> Iterator[Path]:
             yield Path(spec.origin).parent / "capi"
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
+def need(
+    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
+) -> Need:
     """Host memory of the process on a cpu, without file pages that the system can drop.
 
     Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels: with a sum per
@@ -157,7 +159,7 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     prompt = min(context, int(options["chunk_size"] or context), whole)
     shared = plan.facts.get("kv_buffer", "grown" if plan.facts["kv_type"] == "fp16" else "shared") == "shared"
     per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * _BYTES[plan.facts["kv_type"]]
-    kv = per_token * (context + 1) * plan.layers / plan.of_layers
+    kv = per_token * (context + 1) * batch * plan.layers / plan.of_layers
     weights, passing = _weights(plan)
     width = 6 if plan.facts["kv_type"] == "fp16" else 4  # the graph's, and then in fp32
     logits = (prompt if plan.facts["logits"] == "all" else 1) * shape.vocab * width

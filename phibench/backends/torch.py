@@ -82,7 +82,9 @@ def kv_bytes_per_token(shape: Shape, quantization: str) -> int:
     return 2 * shape.layers * shape.kv_heads * shape.head_dim * FLOAT_BYTES[dtype_of(quantization)]
 
 
-def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None) -> Need:
+def need(
+    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
+) -> Need:
     """Host memory of the process. torch takes a prompt and a depth whole, so all of the context counts as one prompt.
 
     Alive at once beside the stream: gate and up, the activated gate and their product; the attention's queries, keys
@@ -95,7 +97,7 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt
     compute = context * (4 * shape.ffn + 9 * shape.hidden) * kind + matrix * kind + shape.vocab * 4
     return Need(
         weights_bytes=plan.weights_bytes,
-        kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * plan.layers / plan.of_layers),
+        kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * batch * plan.layers / plan.of_layers),
         compute_bytes=compute,
         runtime_bytes=_RUNTIME_BYTES,
         because=f"weights, KV cache of {context} tokens, activations of a prompt that long",

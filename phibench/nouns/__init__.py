@@ -10,8 +10,20 @@ from phibench.nouns.advice import Basis, Estimate, Verdict
 from phibench.nouns.base import SCHEMA, AtLeastOne, Count, Noun, Rate, Seconds, Tokens
 from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
 from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, Source, Storage
-from phibench.nouns.results import Engine, Event, Failed, Measured, Opened, Progress, Result, Run, Sample
-from phibench.nouns.setups import Artifact, Job, Setup, Suite, Warmup, Workload
+from phibench.nouns.results import (
+    Energy,
+    Engine,
+    Event,
+    Failed,
+    Measured,
+    Opened,
+    Progress,
+    Result,
+    Run,
+    Sample,
+    Window,
+)
+from phibench.nouns.setups import Artifact, Job, PageCache, Setup, Shorter, Suite, Warmup, Workload
 
 __all__ = [
     "SCHEMA",
@@ -22,6 +34,7 @@ __all__ = [
     "ChatTemplate",
     "Count",
     "Device",
+    "Energy",
     "Engine",
     "Estimate",
     "Event",
@@ -35,6 +48,7 @@ __all__ = [
     "Need",
     "Noun",
     "Opened",
+    "PageCache",
     "Processor",
     "Progress",
     "Quantization",
@@ -47,6 +61,7 @@ __all__ = [
     "Seconds",
     "Setup",
     "Shape",
+    "Shorter",
     "Source",
     "Storage",
     "Suite",
@@ -54,5 +69,6 @@ __all__ = [
     "Variant",
     "Verdict",
     "Warmup",
+    "Window",
     "Workload",
 ]

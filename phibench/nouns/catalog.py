@@ -110,17 +110,26 @@ class Quantization(Noun, frozen=True, kw_only=True):
 
 
 class Need(Noun, frozen=True, kw_only=True):
-    """What a model with this exact use would occupy, in bytes, and how that was found."""
+    """What a model with this exact use would occupy, in bytes, and how that was found.
+
+    ``reclaimable_bytes`` come on top of the total where they are seen: pages of mapped files that the system may drop.
+    """
 
     weights_bytes: int
     kv_bytes: int
     compute_bytes: int
     runtime_bytes: int
     because: str
+    reclaimable_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.runtime_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """What a look at the process would show at its highest."""
+        return self.total_bytes + self.reclaimable_bytes
 
 
 class Goal(Noun, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from phibench.nouns.base import SCHEMA, AtLeastOne, Noun, Seconds
 from phibench.nouns.machines import Machine
 from phibench.nouns.setups import Artifact, Setup, Suite, Workload
@@ -13,10 +15,41 @@ class Sample(Noun, frozen=True, kw_only=True):
     ``arrivals_s``: arrival of every token on the host, seconds since the work was handed over. A workload
     with ``new_tokens`` = 0 has one arrival: the first token after the prompt.
     ``sampling_s``: what of that was spent on choosing tokens (argmax); None where the engine chooses inside its step.
+    ``start_s``: since the first repetition of the test began, of tests that fill a window; ``gauges``: what sensors
+    showed just before it. ``ends_only`` (imported): arrivals of the first token after a prompt and of the last alone.
     """
 
     arrivals_s: tuple[Seconds, ...]
     sampling_s: Seconds | None = None
+    start_s: Seconds | None = None
+    gauges: dict[str, float] = {}  # cpu_temp_c, cpu_hz, gpu_temp_c, gpu_hz, ...
+    ends_only: bool = False
+
+
+class Energy(Noun, frozen=True, kw_only=True):
+    """What one source counted in one window. ``joules`` None: it could not be told, ``note`` says why.
+
+    ``seconds`` lie between its own first and last reading; ``tick_s`` is how often it was seen to change.
+    """
+
+    name: str
+    scope: str  # as of nouns.Source
+    method: Literal["counter", "integrated_power"]
+    joules: float | None
+    seconds: Seconds
+    tick_s: Seconds | None = None
+    reads: int = 0
+    wraps: int = 0
+    note: str = ""
+
+
+class Window(Noun, frozen=True, kw_only=True):
+    """A stretch of work or of rest with what energy meters counted in it. ``tests``: samples that lie in it."""
+
+    kind: Literal["work", "idle"]
+    seconds: Seconds
+    tests: int = 0
+    energy: tuple[Energy, ...] = ()
 
 
 class Engine(Noun, frozen=True, kw_only=True):
@@ -28,6 +61,7 @@ class Engine(Noun, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()  # of where it ran, in the engine's own words
     options: dict[str, str] = {}
     details: dict[str, str] = {}
+    buffers: dict[str, int] = {}  # bytes by use: weights, copies, kv, compute, logits; the engine's own report
 
 
 class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="status"):
@@ -40,6 +74,9 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     load_s: Seconds | None = None
     warmup_s: tuple[Seconds, ...] = ()
     readings: dict[str, float] = {}  # metric -> what the system itself counted, read once at the end
+    windows: tuple[Window, ...] = ()
+    memory: dict[str, int] = {}  # bytes by kind of page, as the system has them: see probe/process.py
+    busy_share: float | None = None  # of all cpus, taken by other programs while this was measured
     launch: int = 0
     at: str = ""  # UTC, ISO 8601
     notes: tuple[str, ...] = ()
@@ -71,6 +108,7 @@ class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
     warnings: tuple[str, ...] = ()  # what in the conditions speaks against the results
     results: tuple[Result, ...] = ()
     example: bool = False  # shipped with phibench: shown, never counted as measured here
+    imported: str = ""  # the tool whose figures these are; "": measured by phibench
 
 
 class Opened(Noun, frozen=True, kw_only=True, tag="opened", tag_field="status"):

@@ -31,18 +31,20 @@ class Workload(Noun, frozen=True, kw_only=True, order=True):
     new_tokens: Tokens
     batch: AtLeastOne = 1
     depth: Tokens = 0
+    room: Tokens = 0  # tokens of one sequence that the KV cache is made for; 0: the test's own
 
     def __str__(self) -> str:
         parts = [f"pp{self.prompt_tokens}"] if self.prompt_tokens else []
         parts += [f"tg{self.new_tokens}"] if self.new_tokens else []
         text = "+".join(parts)
         text += f" x{self.batch}" if self.batch > 1 else ""
-        return f"{text} @ d{self.depth}" if self.depth else text
+        text += f" @ d{self.depth}" if self.depth else ""
+        return f"{text} in {self.room}" if self.room else text
 
     @property
     def context(self) -> int:
-        """Tokens of one sequence that must fit into the KV cache."""
-        return self.depth + self.prompt_tokens + self.new_tokens
+        """Tokens of one sequence that the KV cache is made for."""
+        return max(self.room, self.depth + self.prompt_tokens + self.new_tokens)
 
 
 class Warmup(Noun, frozen=True, kw_only=True):
@@ -58,8 +60,35 @@ class Warmup(Noun, frozen=True, kw_only=True):
     max_prompt_tokens: AtLeastOne | None = None
 
 
+PageCache = Literal["cold", "warm"]
+
+
+class Shorter(Noun, frozen=True, kw_only=True):
+    """What ``--quick`` makes of a suite: the fields that are given replace the suite's."""
+
+    prompt_tokens: tuple[int, ...] | None = None
+    new_tokens: tuple[int, ...] | None = None
+    pairs: tuple[tuple[int, int], ...] | None = None
+    batches: tuple[int, ...] | None = None
+    contexts: tuple[int, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    repetitions: AtLeastOne | None = None
+    launches: AtLeastOne | None = None
+    window_s: Seconds | None = None
+    idle_s: Seconds | None = None
+    warmup: Warmup | None = None
+    look_s: Seconds | None = None
+
+
 class Suite(Noun, frozen=True, kw_only=True):
-    """A question with its axes and protocol: one TOML file."""
+    """A question with its axes and protocol: one TOML file.
+
+    ``batches``: equal sequences at once. ``contexts``: tokens that the KV cache is made for, 0 for the test's own.
+    ``window_s``: a repetition goes on until this time has passed, test after test; 0: it is one test.
+    ``idle_s``: rest with the model open before and after the repetitions, which energy is compared with.
+    ``fresh``: a worker of its own for every test, so that its memory is that test's alone.
+    ``page_cache``: what the file's pages are when a launch opens it; launches take turns.
+    """
 
     name: str
     question: str
@@ -69,20 +98,43 @@ class Suite(Noun, frozen=True, kw_only=True):
     pairs: tuple[tuple[int, int], ...] = ()
     depths: tuple[int, ...] = (0,)
     walks: tuple[tuple[int, int], ...] = ()  # first and last token of a stretch decoded step by step
+    batches: tuple[int, ...] = (1,)
+    contexts: tuple[int, ...] = (0,)
+    window_s: Seconds = 0.0
+    idle_s: Seconds = 0.0
+    fresh: bool = False
+    page_cache: tuple[PageCache, ...] = ()
     repetitions: AtLeastOne = 5
     launches: AtLeastOne = 1
     warmup: Warmup = Warmup()
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1800.0  # for one repetition, and for opening the model
     look_s: Seconds = 5.0  # the machine is watched before the first test; five seconds are the most
+    quick: Shorter | None = None
+    short: bool = False  # was made shorter by --quick: its figures are a first look
 
     def workloads(self) -> tuple[Workload, ...]:
         """The only place where the grid exists; 0 skips that test."""
         tests = [(p, 0) for p in self.prompt_tokens if p]
         tests += [(0, n) for n in self.new_tokens if n]
         tests += [(p, n) for p, n in self.pairs]
-        grid = [Workload(prompt_tokens=p, new_tokens=n, depth=d) for d in self.depths for p, n in tests]
+        grid = [
+            Workload(prompt_tokens=p, new_tokens=n, depth=d, batch=b, room=c)
+            for c in self.contexts
+            for d in self.depths
+            for b in self.batches
+            for p, n in tests
+        ]
         grid += [Workload(prompt_tokens=0, new_tokens=last - first, depth=first) for first, last in self.walks]
         return tuple(grid)
+
+    def shortened(self) -> Suite:
+        """As ``--quick`` wants it. A suite without a [quick] table is short as it is."""
+        given = {key: value for key, value in _fields(self.quick).items() if value is not None} if self.quick else {}
+        return msgspec.structs.replace(self, **given, quick=None, short=bool(given))
+
+
+def _fields(noun: Noun) -> dict[str, object]:
+    return {name: getattr(noun, name) for name in noun.__struct_fields__}
 
 
 class Artifact(Noun, frozen=True, kw_only=True):
@@ -105,3 +157,4 @@ class Job(Noun, frozen=True, kw_only=True):
     workloads: tuple[Workload, ...]
     artifact: Artifact
     threads: int
+    launch: int = 0

@@ -98,6 +98,13 @@ def temperature_c(root: Path) -> float | None:
     return max(known) / 1000 if known else None
 
 
+def clock_hz(root: Path) -> float | None:
+    """The mean clock of all cpus now; None where the system does not tell, as in most virtual machines."""
+    found = [tree.number(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in cpu.online(root)]
+    known = [value for value in found if value]
+    return 1e3 * sum(known) / len(known) if known else None  # kHz
+
+
 def settings(root: Path) -> dict[str, str | None]:
     """How fast the system lets the processor be; the first cpu speaks for all."""
     files = {

@@ -35,6 +35,24 @@ def use(device: str, api: Any = None) -> Use | None:
         )
 
 
+def gauges(device: str, api: Any = None) -> dict[str, float | None]:
+    """Heat, clock and power of ``cuda:1`` now, as NVML tells them."""
+    index = device.partition(":")[2]
+    with nvml.opened(api) as found:
+        gpus = nvml.visible(found) if found else []
+        if int(index or 0) >= len(gpus):
+            return {}
+        whole = gpus[int(index or 0)].whole
+        degrees = nvml.count(nvml.call(found, "nvmlDeviceGetTemperature", whole, 0), 200)  # NVML_TEMPERATURE_GPU
+        megahertz = nvml.count(nvml.call(found, "nvmlDeviceGetClockInfo", whole, 1), 100_000)  # NVML_CLOCK_SM
+        milliwatts = nvml.count(nvml.call(found, "nvmlDeviceGetPowerUsage", whole), 10**7)
+        return {
+            "gpu_temp_c": degrees,
+            "gpu_hz": None if megahertz is None else 1e6 * megahertz,
+            "gpu_w": None if milliwatts is None else milliwatts / 1e3,
+        }
+
+
 def told(device: str, before: Use | None, after: Use | None) -> tuple[str, ...]:
     """What a GPU gained while the model was open and how busy it was; nothing where that is not known."""
     if before is None or after is None:

@@ -1,0 +1,107 @@
+"""Suites: by name or from a file, made shorter, changed by flags, and checked before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from phibench import files, stats, units
+from phibench.errors import PhibenchError, unknown
+from phibench.metrics import CLAIMED, TIMED, metered
+from phibench.nouns import Suite
+
+MISSION = ("latency", "throughput", "memory", "energy", "sustained")
+_MOST_S = 86_400
+_AXES = {  # flag -> field of a suite
+    "n_prompt": "prompt_tokens",
+    "n_gen": "new_tokens",
+    "n_depth": "depths",
+    "batches": "batches",
+    "context": "contexts",
+}
+
+
+def load(name: str) -> Suite:
+    """A suite by name (``latency``) or by path. Raises PhibenchError for anything it cannot mean."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = sorted(p.stem for p in files.data_dir("suites").glob("*.toml"))
+        if name not in known:
+            raise unknown("suite", name, known, f"there are: {', '.join(known)}, or give a .toml file")
+        path = files.data_dir("suites") / f"{name}.toml"
+    return check(files.read_strict(path, Suite), name)
+
+
+def check(suite: Suite, where: str) -> Suite:
+    """A suite must ask for something, and claim only what is measured."""
+    for metric in suite.metrics:
+        if metric not in CLAIMED:
+            raise unknown("metric", metric, CLAIMED, f"{where} may claim: {', '.join(CLAIMED)}")
+    _check_axes(suite, where)
+    if not suite.metrics:
+        raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(CLAIMED)}")
+    timed = [metric for metric in suite.metrics if metric in TIMED]
+    if timed and metered(suite.metrics, "memory"):
+        raise PhibenchError(f"{where} watches memory, which costs time: leave out {timed[0]}, or make two suites")
+    if not suite.workloads():
+        raise PhibenchError(f"{where} measures nothing: -p 0 and -n 0 together; give one of them, or -pg")
+    if min(suite.repetitions, suite.launches) < 1:
+        raise PhibenchError(f"{where}: repetitions and launches start at 1")
+    return suite
+
+
+def _check_axes(suite: Suite, where: str) -> None:
+    numbers = (*suite.prompt_tokens, *suite.new_tokens, *suite.depths, *(n for pair in suite.pairs for n in pair))
+    if any(n < 0 for n in numbers):
+        raise PhibenchError(f"{where}: a number of tokens is negative")
+    if any(n < 1 for pair in suite.pairs for n in pair):
+        raise PhibenchError(f"{where}: a pair needs at least one prompt token and one new token")
+    if bad := [walk for walk in suite.walks if not 0 <= walk[0] < walk[1]]:
+        raise PhibenchError(f"{where}: a walk goes from its first token up to its last, not {bad[0][0]} to {bad[0][1]}")
+    if min(suite.batches, default=0) < 1 or min(suite.contexts, default=-1) < 0:
+        raise PhibenchError(f"{where}: batches start at 1, contexts at 0 (as long as the test)")
+
+
+def from_flags(flags: dict[str, Any]) -> Suite:
+    """The named suite, shortened for ``--quick``, with what the flags change."""
+    suite = load(flags["suite"])
+    suite = suite.shortened() if flags["quick"] else suite
+    suite = in_turns(suite) if "," in flags["backend"] else suite
+    changes: dict[str, Any] = {}
+    for flag, field in _AXES.items():
+        if flags[flag] is not None:
+            changes[field] = units.counts(flags[flag])
+    if flags["pair"]:
+        changes["pairs"] = tuple(_pair(text) for text in flags["pair"])
+    for flag in ("repetitions", "launches"):
+        if flags[flag] is not None:
+            changes[flag] = flags[flag]
+    if (seconds := flags["seconds"]) is not None:
+        if not suite.window_s:
+            raise PhibenchError(f"--seconds is for suites that go on for a time; {suite.name} repeats with -r")
+        if not 0 < seconds <= _MOST_S:
+            raise PhibenchError(f"--seconds goes up to {_MOST_S}, not {seconds:g}")
+        changes["window_s"] = seconds
+    return check(msgspec.structs.replace(suite, **changes), flags["suite"])
+
+
+def _pair(text: str) -> tuple[int, int]:
+    values = units.counts(text)
+    if len(values) == 1 and text.count(",") == 1:  # 512,512: counts() drops what is said twice
+        values = (values[0], values[0])
+    if len(values) != 2:
+        raise PhibenchError(f"'{text}' is not a pair; write -pg 512,128")
+    return values[0], values[1]
+
+
+def in_turns(suite: Suite) -> Suite:
+    """For several backends: as many launches as a winner needs, one repetition in each.
+
+    Left as they are: suites that time nothing, that go on for a time, or that were made short.
+    """
+    timed = any(metric in TIMED for metric in suite.metrics)
+    if not timed or suite.window_s or suite.short:
+        return suite
+    return msgspec.structs.replace(suite, launches=stats.MIN_PAIRS, repetitions=1)
