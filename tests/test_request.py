@@ -48,15 +48,9 @@ def test_what_times_nothing_or_goes_on_for_a_time_takes_no_turns(name: str) -> N
     assert suites.in_turns(suite) == suite
 
 
-def test_who_says_how_often_is_heard() -> None:
-    flags, _ = asked(launches=2, repetitions=3)
-    assert (flags["launches"], flags["repetitions"]) == (2, 3)
-
-
 def test_one_backend_keeps_the_protocol_of_the_suite() -> None:
     for backend in (None, "torch"):
         flags, _ = asked(backend=backend)
-        assert (flags["launches"], flags["repetitions"]) == (None, None)
         assert flags["backend"] == (backend or "llama_cpp")
 
 

@@ -104,18 +104,18 @@ def need(
     del prompt
     options = {**DEFAULTS, **options}
     padded = -(-context // 256) * 256
-    batch = min(int(options["n_ubatch"]), context)
+    rows = min(int(options["n_ubatch"]), context * batch)
     flash = _FLASH[options["flash_attn"]] != _FLASH["off"]
-    logits = batch * shape.vocab * 4
-    scores = 0 if flash else batch * padded * shape.heads * 4
-    states = batch * (_STATES[shape.architecture][not flash] * shape.hidden + shape.ffn * bool(shape.experts)) * 4
-    mask = batch * padded * 2
+    logits = rows * shape.vocab * 4
+    scores = 0 if flash else rows * padded * shape.heads * 4
+    states = rows * (_STATES[shape.architecture][not flash] * shape.hidden + shape.ffn * bool(shape.experts)) * 4
+    mask = rows * padded * 2
     return Need(
         weights_bytes=plan.weights_bytes,
         kv_bytes=round(kv_bytes_per_token(shape, options) * padded * batch * plan.layers / plan.of_layers),
         compute_bytes=max(logits, scores) + states + mask,
         runtime_bytes=_RUNTIME_BYTES,
-        because=f"weights, KV cache of {padded} tokens, logits of {batch} tokens",
+        because=f"weights, KV cache of {padded} tokens, logits of {rows} tokens",
     )
 
 
