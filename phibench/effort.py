@@ -36,10 +36,11 @@ def suite_s(
         if once is None or warm is None:
             return None
         windows = _windows(suite.warmup, warm)
-        low += suite.repetitions * once.low + min(windows, 1) * warm.low
-        high += suite.repetitions * once.high + windows * warm.high
+        window = suite.window_s  # is filled with whole tests
+        low += suite.repetitions * max(window, once.low) + min(windows, 1) * warm.low + 2 * suite.idle_s
+        high += suite.repetitions * (window + once.high) + windows * warm.high + 2 * suite.idle_s
         if workload.depth:
-            prompt = Workload(prompt_tokens=workload.depth, new_tokens=0)
+            prompt = Workload(prompt_tokens=workload.depth, new_tokens=0, batch=workload.batch)
             filling = _once(prompt, setup, layers, machine, seen)
             if filling is None:
                 return None
@@ -59,7 +60,11 @@ def suite_s(
 def _once(
     workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[anchors.Anchor]
 ) -> Estimate | None:
-    """Seconds of one repetition."""
+    """Seconds of one repetition.
+
+    A decode step of a batch reads the weights once: it takes at least as long as one of a single sequence, and at most
+    as long as that and its tokens as a prompt, or as its sequences one after the other.
+    """
     load = physics.load(
         physics.sheet(setup, layers),
         prompt_tokens=max(workload.prompt_tokens, 1),
@@ -70,13 +75,15 @@ def _once(
     if decode is None:
         return None
     prefill = speeds.speed("prefill_tps", setup, load, machine, seen)
-    prompt, new = workload.prompt_tokens, workload.new_tokens
+    batch, prompt, new = workload.batch, workload.prompt_tokens * workload.batch, workload.new_tokens
+    single, others = 1 / decode.low, (1 / prefill.low if prefill else 1 / decode.low)
+    step = min(batch * single, single + batch * others) if batch > 1 else single
     # a prompt token never takes longer than a decoded one: prefill reads the weights once for many tokens
     slow, fast = (prefill.low, prefill.high) if prefill else (decode.low, float("inf"))
     return Estimate(
         value=prompt / (prefill or decode).value + new / decode.value,
         low=prompt / fast + new / decode.high,
-        high=prompt / slow + new / decode.low,
+        high=prompt / slow + new * step,
         basis=speeds.worst(decode.basis, prefill.basis) if prefill else decode.basis,
         because=decode.because,
     )
