@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from phibench import measure
-from phibench.nouns import Engine, Suite, Warmup, Workload
+from phibench.meters import Watch
+from phibench.nouns import Energy, Engine, Suite, Warmup, Workload
 
 
 class Scripted:
@@ -77,3 +80,75 @@ def test_progress_counts_repetitions() -> None:
     suite = Suite(name="s", question="?", metrics=(), new_tokens=(1,), repetitions=2, warmup=Warmup(max_windows=1))
     measure.measure(session, suite.workloads()[0], suite, lambda *event: seen.append(event))
     assert seen == [("warm-up", 0, 1), ("measuring", 0, 2), ("measuring", 1, 2), ("measuring", 2, 2)]
+
+
+# ------------------------------------------------------------------------------------------------ windows
+
+
+class Counter:
+    """A meter that logs when its windows begin and end, by the session's clock."""
+
+    def __init__(self, session: Scripted, least_s: float = 0.0) -> None:
+        self._session, self.least_s = session, least_s
+        self.log: list[tuple[str, float]] = []
+
+    def begin(self) -> None:
+        self.log.append(("begin", self._session.time))
+
+    def end(self) -> tuple[Energy, ...]:
+        self.log.append(("end", self._session.time))
+        spent = self.log[-1][1] - self.log[-2][1]
+        return (Energy(name="scripted", scope="soc", method="counter", joules=3 * spent, seconds=spent),)
+
+
+def windows(
+    monkeypatch: pytest.MonkeyPatch, suite: Suite, least_s: float = 0.0, report: measure.Report = lambda *_: None
+) -> tuple[measure.Taken, Counter]:
+    session = Scripted()
+    meter = Counter(session, least_s)
+
+    class Clock:
+        perf_counter = staticmethod(session.clock)
+
+        @staticmethod
+        def sleep(seconds: float) -> None:
+            session.time += seconds
+
+    monkeypatch.setattr(measure, "time", Clock)
+    monkeypatch.setattr(measure.once, "__defaults__", (session.clock,))
+    return measure.measure(session, suite.workloads()[0], suite, report, Watch(energy=meter)), meter
+
+
+def asked(**changes: Any) -> Suite:
+    plain = Suite(name="s", question="?", metrics=(), new_tokens=(5,), repetitions=2, warmup=Warmup(max_windows=0))
+    return msgspec.structs.replace(plain, **changes)
+
+
+def test_windows_are_filled_with_whole_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, _ = windows(monkeypatch, asked(window_s=130.0))  # a test takes 50 s to prepare and 10 s to run
+    assert [(w.kind, w.seconds, w.tests) for w in taken.windows] == [("work", 180.0, 3), ("work", 180.0, 3)]
+    assert [s.start_s for s in taken.samples] == [0.0, 60.0, 120.0, 180.0, 240.0, 300.0]
+    assert {s.arrivals_s for s in taken.samples} == {(2.0, 4.0, 6.0, 8.0, 10.0)}
+
+
+def test_a_test_longer_than_the_window_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, _ = windows(monkeypatch, asked(window_s=1.0))
+    assert [w.tests for w in taken.windows] == [1, 1]
+
+
+def test_rests_lie_around_the_work_and_each_window_has_its_own_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, meter = windows(monkeypatch, asked(window_s=130.0, idle_s=15.0))
+    assert [w.kind for w in taken.windows] == ["idle", "work", "work", "idle"]
+    assert [w.energy[0].joules for w in taken.windows] == [45.0, 540.0, 540.0, 45.0]
+    assert [name for name, _ in meter.log] == ["begin", "end"] * 4
+
+
+def test_a_slow_counter_makes_windows_longer_but_not_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0), least_s=500.0)[0].windows] == [9, 9]
+    assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0, short=True), least_s=500.0)[0].windows] == [1, 1]
+
+
+def test_progress_of_windows_goes_in_tenths(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, int]] = []
+    windows(monkeypatch, asked(window_s=6000.0), report=lambda *event: seen.append(event))
+    assert seen == [("measuring", done, 10) for done in range(11)]
