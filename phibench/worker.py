@@ -70,6 +70,7 @@ def work(job: Job, send: Send) -> int:
                         readings={**readings(), **seen.readings, **({f"load_{cache}_s": first_s} if cache else {})},
                         windows=taken.windows,
                         memory=seen.memory,
+                        notes=seen.notes,
                         busy_share=busy,
                         at=now(),
                     )

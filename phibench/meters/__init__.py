@@ -15,10 +15,11 @@ from phibench.nouns import Energy, Job, Noun
 
 
 class Seen(Noun, frozen=True, kw_only=True):
-    """``readings``: metric -> value; ``memory``: bytes by kind of page (meters/memory.py)."""
+    """``readings``: metric -> value; ``memory``: bytes by kind of page (meters/memory.py); ``notes``: what lacks."""
 
     readings: dict[str, float] = {}
     memory: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 class EnergyMeter(Protocol):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from phibench import units
 from phibench.nouns import Noun
 from phibench.probe import nvml
+
+_MOST_BYTES = 1 << 50
 
 
 class Use(Noun, frozen=True, kw_only=True):
@@ -26,13 +31,46 @@ def use(device: str, api: Any = None) -> Use | None:
         if int(index or 0) >= len(gpus):
             return None
         gpu = gpus[int(index or 0)]
-        memory = nvml.call(found, "nvmlDeviceGetMemoryInfo", gpu.part if gpu.part is not None else gpu.whole)
         rates = nvml.call(found, "nvmlDeviceGetUtilizationRates", gpu.whole)
         percent = nvml.count(getattr(rates, "gpu", None), 100)
-        return Use(
-            used_bytes=nvml.count(getattr(memory, "used", None), 1 << 50),
-            busy=None if percent is None else percent / 100,
-        )
+        return Use(used_bytes=_used_bytes(found, gpu), busy=None if percent is None else percent / 100)
+
+
+@contextlib.contextmanager
+def taken(device: str, api: Any = None) -> Iterator[Callable[[], int | None]]:
+    """A reader of the bytes that this process has on ``cuda:1`` now: as the driver counts them for the process, else
+    what all processes have taken since. It answers None where no driver tells, and for other kinds of devices."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        yield lambda: None
+        return
+    with nvml.opened(api) as found:
+        gpus = nvml.visible(found) if found else []
+        gpu = gpus[int(index or 0)] if int(index or 0) < len(gpus) else None
+        before = _used_bytes(found, gpu) if gpu else None
+
+        def read() -> int | None:
+            if gpu is None:
+                return None
+            own = _own_bytes(found, gpu)
+            used = _used_bytes(found, gpu) if own is None and before is not None else None
+            return own if used is None or before is None else max(0, used - before)
+
+        yield read
+
+
+def _used_bytes(api: Any, gpu: nvml.Gpu) -> int | None:
+    """By all processes."""
+    memory = nvml.call(api, "nvmlDeviceGetMemoryInfo", gpu.part if gpu.part is not None else gpu.whole)
+    return nvml.count(getattr(memory, "used", None), _MOST_BYTES)
+
+
+def _own_bytes(api: Any, gpu: nvml.Gpu) -> int | None:
+    """None where the driver does not name this process (a container has numbers of its own), or not its memory."""
+    part = gpu.part if gpu.part is not None else gpu.whole
+    found = nvml.call(api, "nvmlDeviceGetComputeRunningProcesses", part)
+    own = [p for p in found if getattr(p, "pid", None) == os.getpid()] if isinstance(found, list | tuple) else []
+    return nvml.count(getattr(own[0], "usedGpuMemory", None), _MOST_BYTES) if own else None
 
 
 def gauges(device: str, api: Any = None) -> dict[str, float | None]:
