@@ -102,7 +102,10 @@ def prepare(
         plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
         shape = variant.shape
         assert shape is not None, "a variant with a plan has a shape"
-        needs = {w: backend.need(plan, shape, w.context, options, w.prompt_tokens, w.batch) for w in suite.workloads()}
+        needs = {
+            w: backend.need(plan, shape, w.context, options, w.prompt_tokens, w.batch, w.used)
+            for w in suite.workloads()
+        }
         refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
         firm = [w for w in refused if not w.depth] or (list(refused) if len(refused) == len(needs) else [])
         largest = max(firm or (w for w in needs if w not in refused), key=lambda w: needs[w].total_bytes)

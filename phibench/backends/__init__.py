@@ -75,12 +75,14 @@ class Backend(Protocol):
         """The engine's version, or None; does not import it."""
 
     def need(
-        self, plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
-    ) -> Need:
+        self, plan: Plan, shape: Shape, context: int, options: dict[str, str],
+        prompt: int | None = None, batch: int = 1, used: int | None = None,
+    ) -> Need:  # fmt: skip
         """Memory that this use would occupy on the host, without reclaimable file pages. Pure.
 
-        ``context``: tokens of one sequence, ``prompt``: of the longest prompt; None: it may fill the whole context.
-        ``batch``: sequences at once.
+        ``context``: tokens of one sequence that room is made for, ``prompt``: of the longest prompt; None: it may fill
+        the whole context. ``batch``: sequences at once. ``used``: tokens of one sequence that are ever there, of a test
+        that leaves room; None: all of the context.
         """
 
     def recomputed_at(self, shape: Shape) -> int | None:

@@ -11,8 +11,6 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import random
-import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phibench.errors import PhibenchError
+from phibench.llama import batches, log
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
@@ -92,8 +91,9 @@ def kv_bytes_per_token(shape: Shape, options: dict[str, str]) -> float:
 
 
 def need(
-    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
-) -> Need:
+    plan: Plan, shape: Shape, context: int, options: dict[str, str],
+    prompt: int | None = None, batch: int = 1, used: int | None = None,
+) -> Need:  # fmt: skip
     """Host memory of the process, without file pages that the system can drop.
 
     Weights count once: a repacked tensor's pages in the mapped file are reclaimable, any other tensor is used
@@ -101,7 +101,7 @@ def need(
     logits in float32, a few hidden states, the mask, and without flash attention the scores of all heads; a test
     compares it with what the engine says (docs/memory.md). It is made for a full one, whatever the prompt.
     """
-    del prompt
+    del prompt, used
     options = {**DEFAULTS, **options}
     padded = -(-context // 256) * 256
     rows = min(int(options["n_ubatch"]), context * batch)
@@ -134,27 +134,6 @@ def session(job: Job) -> Iterator[_Session]:
         opened.close()
 
 
-_LOG: list[str] = []
-_CALLBACK: Any = None  # a ctypes callback that is not kept alive crashes the process
-
-
-def _listen(api: Any) -> None:
-    """Keep the engine's log: it alone says where tensors went. It is echoed to stderr for the post-mortem."""
-    global _CALLBACK  # noqa: PLW0603  the engine has one logger per process
-
-    def keep(level: int, text: bytes, _data: Any) -> None:
-        line = text.decode("utf-8", "replace")
-        if level == 5 and _LOG:  # GGML_LOG_LEVEL_CONT
-            _LOG[-1] += line
-        else:
-            _LOG.append(line)
-        if level in (3, 4):  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR (ggml.h)
-            sys.stderr.write(line)
-
-    _CALLBACK = api.llama_log_callback(keep)
-    api.llama_log_set(_CALLBACK, ctypes.c_void_p(0))
-
-
 class _Session:
     """One open model, and one context at a time: each workload gets a context of its own size.
 
@@ -170,16 +149,16 @@ class _Session:
         self._context: Any = None
         self._size = (0, 0)
         self._filled = 0
+        self._at = 0  # tokens of each of several sequences so far
         self._random = random.Random(0)  # noqa: S311  token ids, not secrets
         self.sampling_s = 0.0
-        _LOG.clear()
-        _listen(api)
+        log.listen(api)
         api.llama_backend_init()
         self._model = api.llama_model_load_from_file(job.artifact.path.encode(), self._model_params())
         if not self._model:
-            raise PhibenchError(f"llama.cpp cannot open {Path(job.artifact.path).name}: {_last_error()}", 1)
+            raise PhibenchError(f"llama.cpp cannot open {Path(job.artifact.path).name}: {log.last_error()}", 1)
         self._vocab = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self._model))
-        self._tokens = (api.llama_token * 1)()
+        self._tokens = (api.llama_token * 1)()  # the next one of every sequence
         self._check_device()
 
     def _model_params(self) -> Any:
@@ -212,33 +191,48 @@ class _Session:
 
     def begin(self, workload: Workload) -> None:
         size = (workload.context, workload.batch)
-        if workload.batch != 1:
-            raise PhibenchError("the llama_cpp backend runs one sequence at a time")
         if size != self._size:
             self._close_context()
-            self._context = self._api.llama_init_from_model(self._model, self._context_params(*size))
-            if not self._context:
-                raise PhibenchError(f"llama.cpp cannot make a context of {size[0]} tokens: {_last_error()}", 1)
-            self._size, self._filled = size, 0
+            self._open_context(*size)
         memory = self._api.llama_get_memory(self._context)
         if self._filled and self._filled == workload.depth:
-            self._api.llama_memory_seq_rm(memory, 0, workload.depth, -1)
+            for sequence in range(workload.batch):
+                self._api.llama_memory_seq_rm(memory, sequence, workload.depth, -1)
+            self._at = workload.depth
         else:
             self._api.llama_memory_clear(memory, False)
-            self._filled = 0
+            self._filled = self._at = 0
             if workload.depth:
-                self._decode(workload.depth)
+                self._fill(workload.depth)
                 self._api.llama_synchronize(self._context)  # on a GPU the first timed step would wait for it
                 self._filled = workload.depth
-        self._tokens[0] = self._random.randrange(self._vocab)
+        self._tokens[:] = [self._random.randrange(self._vocab) for _ in self._tokens]
+
+    def _open_context(self, tokens: int, sequences: int) -> None:
+        most = self._api.llama_max_parallel_sequences()
+        if sequences > most:
+            raise PhibenchError(f"llama.cpp runs at most {most} sequences at once, not {sequences}")
+        self._context = self._api.llama_init_from_model(self._model, self._context_params(tokens, sequences))
+        if not self._context:
+            raise PhibenchError(
+                f"llama.cpp cannot make a context of {tokens} tokens for {sequences} sequences: {log.last_error()}", 1
+            )
+        self._size, self._filled, self._at = (tokens, sequences), 0, 0
+        self._tokens = (self._api.llama_token * sequences)()
 
     def prefill(self, tokens: int) -> None:
-        self._decode(tokens)
-        self._choose()
+        if len(self._tokens) > 1:
+            self._advance(self._drawn(tokens))
+        else:
+            self._decode_ids(self._drawn(tokens)[0])
+            self._choose()
 
     def step(self) -> None:
-        self._decode_array(self._tokens, 1)
-        self._choose()
+        if len(self._tokens) > 1:
+            self._advance([[token] for token in self._tokens])
+        else:
+            self._decode_array(self._tokens, 1)
+            self._choose()
 
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""
@@ -253,9 +247,33 @@ class _Session:
             rows.append(self._logits().copy())
         return np.stack(rows)
 
-    def _decode(self, count: int) -> None:
-        """Random token ids, as llama-bench: equal ids would send a mixture of experts one way."""
-        self._decode_ids([self._random.randrange(self._vocab) for _ in range(count)])
+    def _drawn(self, count: int) -> list[list[int]]:
+        """Random token ids for every sequence, as llama-bench: equal ids would send a mixture of experts one way."""
+        return [[self._random.randrange(self._vocab) for _ in range(count)] for _ in self._tokens]
+
+    def _fill(self, count: int) -> None:
+        if len(self._tokens) > 1:
+            for _ in self._answers(self._drawn(count)):
+                pass
+        else:
+            self._decode_ids(self._drawn(count)[0])
+
+    def _advance(self, rows: Sequence[Sequence[int]]) -> None:
+        """More tokens of every sequence, and the greedy choice after each."""
+        for sequence, logits in self._answers(rows):
+            start = time.perf_counter()
+            self._tokens[sequence] = int(logits.argmax())
+            self.sampling_s += time.perf_counter() - start
+
+    def _answers(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """(sequence, logits after its last token), as they come: valid until the next decode, so be quick."""
+        import numpy as np
+
+        tokens = np.array(rows, np.int32)
+        for batch, ends in batches.cut(self._api, tokens, self._at, int(self._options["n_batch"])):
+            self._run(batch, batch.n_tokens)
+            yield from ((sequence, self._logits(index)) for sequence, index in ends)
+        self._at += tokens.shape[1]
 
     def _decode_ids(self, ids: Sequence[int]) -> None:
         limit = int(self._options["n_batch"])
@@ -264,9 +282,12 @@ class _Session:
             self._decode_array((self._api.llama_token * len(chunk))(*chunk), len(chunk))
 
     def _decode_array(self, ids: Any, count: int) -> None:
-        code = self._api.llama_decode(self._context, self._api.llama_batch_get_one(ids, count))
+        self._run(self._api.llama_batch_get_one(ids, count), count)
+
+    def _run(self, batch: Any, count: int) -> None:
+        code = self._api.llama_decode(self._context, batch)
         if code:
-            raise PhibenchError(f"llama.cpp failed to decode {count} tokens (code {code}): {_last_error()}", 1)
+            raise PhibenchError(f"llama.cpp failed to decode {count} tokens (code {code}): {log.last_error()}", 1)
 
     def _choose(self) -> None:
         """Wait for the logits, then greedy choice on the engine's own memory."""
@@ -275,28 +296,29 @@ class _Session:
         self._tokens[0] = int(self._logits().argmax())
         self.sampling_s += time.perf_counter() - start
 
-    def _logits(self) -> NDArray[np.float32]:
-        """The engine's own memory, shape (vocab,): valid until the next decode."""
+    def _logits(self, index: int = -1) -> NDArray[np.float32]:
+        """The engine's own memory, shape (vocab,): valid until the next decode. -1: of the last token that has them."""
         import numpy as np
 
         self._api.llama_synchronize(self._context)
-        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), (self._vocab,))
+        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, index), (self._vocab,))
 
     @property
     def engine(self) -> Engine:
-        text = "".join(_LOG)
+        text = log.text()
         return Engine(
             name=NAME,
             version=installed() or "unknown",
-            placement=placement(text),
-            evidence=evidence(text),
+            placement=log.placement(text),
+            evidence=log.evidence(text),
             options={
                 **{k: v for k, v in self._options.items() if k != "threads"},
                 "n_threads": str(self._job.threads),
                 "n_ctx": str(self._api.llama_n_ctx(self._context)) if self._context else "",
-                "flash_attn": _flash(text, self._options["flash_attn"]),
+                "flash_attn": log.flash(text, self._options["flash_attn"]),
             },
             details={"system_info": self._api.llama_print_system_info().decode().strip()},
+            buffers=log.by_use(text),
         )
 
     def _check_device(self) -> None:
@@ -304,7 +326,7 @@ class _Session:
         wanted = self._job.setup.device.split(":")[0]
         if wanted not in _BUFFERS:
             raise PhibenchError(f"llama.cpp has no device '{wanted}'; there are: {', '.join(_BUFFERS)}")
-        names = [name for name, _ in buffers("".join(_LOG), "model")]
+        names = [name for name, _ in log.buffers(log.text(), "model")]
         if self._options["n_gpu_layers"] != "0" and not any(n.startswith(_BUFFERS[wanted]) for n in names):
             raise PhibenchError(
                 f"fallback: asked for {self._job.setup.device}, but llama.cpp put the model on "
@@ -322,41 +344,3 @@ class _Session:
         if self._model:
             self._api.llama_model_free(self._model)
             self._model = None
-
-
-def buffers(log: str, kind: str) -> list[tuple[str, float]]:
-    """(name, MiB) of every ``kind`` buffer ("model", "KV", "compute") in llama.cpp's log; the last wins."""
-    found = re.findall(rf"(\S+)\s+{kind} buffer size =\s*([\d.]+) MiB", log)
-    return list({name: (name, float(size)) for name, size in found}.values())
-
-
-def placement(log: str) -> str:
-    """Where weights and KV cache are, as the engine's own log says."""
-    offload = re.findall(r"offloaded (\d+/\d+) layers to GPU", log)
-    parts = [f"{offload[-1]} layers on GPU" if offload else "no layers on GPU"]
-    for kind in ("model", "KV"):
-        parts += [f"{kind} {name} {size:.0f} MiB" for name, size in buffers(log, kind)]
-    return "; ".join(parts)
-
-
-def evidence(log: str) -> tuple[str, ...]:
-    """The lines of llama.cpp's log that say where something went."""
-    return tuple(
-        line.strip() for line in log.splitlines() if re.search(r"offloaded \d|buffer size =|using device", line)
-    )
-
-
-def _flash(log: str, asked: str) -> str:
-    """What flash attention became: with ``auto`` only the log knows."""
-    if _FLASH[asked] != _FLASH["auto"]:
-        return asked
-    if "Flash Attention enabled" in log:
-        return "on"
-    return "off" if "Flash Attention not supported" in log else asked
-
-
-def _last_error() -> str:
-    """The first line that says what was wrong; the later ones only say that something was."""
-    lines = [line.strip() for line in "".join(_LOG[-40:]).splitlines() if "error" in line or "fail" in line]
-    best = [line.partition("error loading model: ")[2] for line in lines if "error loading model: " in line]
-    return next(iter([*best, *lines]), "no reason given")

@@ -64,9 +64,10 @@ def installed() -> str | None:
 
 
 def need(
-    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
-) -> Need:
-    del plan, shape, context, options, prompt, batch
+    plan: Plan, shape: Shape, context: int, options: dict[str, str],
+    prompt: int | None = None, batch: int = 1, used: int | None = None,
+) -> Need:  # fmt: skip
+    del plan, shape, context, options, prompt, batch, used
     return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
 
 

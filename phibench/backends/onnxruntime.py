@@ -143,8 +143,9 @@ def _folders() -> Iterator[Path]:
 
 
 def need(
-    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
-) -> Need:
+    plan: Plan, shape: Shape, context: int, options: dict[str, str],
+    prompt: int | None = None, batch: int = 1, used: int | None = None,
+) -> Need:  # fmt: skip
     """Host memory of the process on a cpu, without file pages that the system can drop.
 
     Weights lie in mapped files; what counts are the copies that ONNX Runtime packs for its kernels: with a sum per
@@ -153,6 +154,7 @@ def need(
     computed whole, with logits of all its tokens where the graph keeps them, unless ``chunk_size`` cuts it; so is the
     sequence that grows to the switch of the factors. Checked against real processes (docs/onnxruntime.md).
     """
+    del used
     options = {**DEFAULTS, **options}
     again = recomputed_at(shape) or 0
     whole = context if prompt is None else max(prompt, _FILL, again if context >= again else 0)

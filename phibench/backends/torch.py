@@ -83,15 +83,16 @@ def kv_bytes_per_token(shape: Shape, quantization: str) -> int:
 
 
 def need(
-    plan: Plan, shape: Shape, context: int, options: dict[str, str], prompt: int | None = None, batch: int = 1
-) -> Need:
+    plan: Plan, shape: Shape, context: int, options: dict[str, str],
+    prompt: int | None = None, batch: int = 1, used: int | None = None,
+) -> Need:  # fmt: skip
     """Host memory of the process. torch takes a prompt and a depth whole, so all of the context counts as one prompt.
 
     Alive at once beside the stream: gate and up, the activated gate and their product; the attention's queries, keys
     and values; what float32 norms leave. int8 turns one matrix at a time into bf16. Compared with real processes in
     docs/torch.md.
     """
-    del options, prompt
+    del options, prompt, used
     kind = FLOAT_BYTES[dtype_of(plan.quantization)]
     matrix = max(math.prod(t.shape) for t in plan.tensors if ".layers." in t.name) if plan.quantization == "int8" else 0
     compute = context * (4 * shape.ffn + 9 * shape.hidden) * kind + matrix * kind + shape.vocab * 4

@@ -44,7 +44,12 @@ class Workload(Noun, frozen=True, kw_only=True, order=True):
     @property
     def context(self) -> int:
         """Tokens of one sequence that the KV cache is made for."""
-        return max(self.room, self.depth + self.prompt_tokens + self.new_tokens)
+        return max(self.room, self.used)
+
+    @property
+    def used(self) -> int:
+        """Tokens of one sequence that are there at the end."""
+        return self.depth + self.prompt_tokens + self.new_tokens
 
 
 class Warmup(Noun, frozen=True, kw_only=True):
