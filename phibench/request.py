@@ -158,9 +158,8 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     if everything and flags["backend"] is None and not real:
         flags = {**flags, "backend": ALL}
     flags = with_backends(flags, lambda line: print(line, file=sys.stderr))
-    asked = [
-        suites.from_flags({**flags, "suite": name}) for name in (suites.MISSION if everything else (flags["suite"],))
-    ]
+    names = suites.MISSION if everything else (flags["suite"],)
+    asked = [suites.from_flags({**flags, "suite": name}, one_of_many=everything) for name in names]
     if flags["layers"] is not None and flags["layers"] < 1:
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
     machine = inventory.here(bandwidth=flags["dry_run"], disk_too=any(suite.page_cache for suite in asked))

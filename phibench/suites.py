@@ -64,8 +64,8 @@ def _check_axes(suite: Suite, where: str) -> None:
         raise PhibenchError(f"{where}: batches start at 1, contexts at 0 (as long as the test)")
 
 
-def from_flags(flags: dict[str, Any]) -> Suite:
-    """The named suite, shortened for ``--quick``, with what the flags change."""
+def from_flags(flags: dict[str, Any], *, one_of_many: bool = False) -> Suite:
+    """The named suite, shortened for ``--quick``, with what the flags change; what suits another is left out."""
     suite = load(flags["suite"])
     suite = suite.shortened() if flags["quick"] else suite
     suite = in_turns(suite) if "," in flags["backend"] else suite
@@ -79,11 +79,11 @@ def from_flags(flags: dict[str, Any]) -> Suite:
         if flags[flag] is not None:
             changes[flag] = flags[flag]
     if (seconds := flags["seconds"]) is not None:
-        if not suite.window_s:
-            raise PhibenchError(f"--seconds is for suites that go on for a time; {suite.name} repeats with -r")
         if not 0 < seconds <= _MOST_S:
             raise PhibenchError(f"--seconds goes up to {_MOST_S}, not {seconds:g}")
-        changes["window_s"] = seconds
+        if not suite.window_s and not one_of_many:
+            raise PhibenchError(f"--seconds is for suites that go on for a time; {suite.name} repeats with -r")
+        changes["window_s"] = seconds if suite.window_s else 0.0
     return check(msgspec.structs.replace(suite, **changes), flags["suite"])
 
 
