@@ -12,10 +12,10 @@ import pytest
 import tiny
 
 from phibench import backends, catalog, files, measure, synth
-from phibench.backends import llama_cpp
 from phibench.catalog import hf
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
+from phibench.llama import log
 from phibench.nouns import Artifact, Job, Need, Setup, Suite, Workload
 from phibench.synth import gguf
 
@@ -189,17 +189,17 @@ ASK = """
 import sys
 from pathlib import Path
 import llama_cpp.llama_cpp as api
-from phibench.backends import llama_cpp as backend
-backend._listen(api)
+from phibench.llama import log
+log.listen(api)
 params = api.llama_model_default_params()
 params.no_alloc, params.load_mode, params.n_gpu_layers = True, 0, 0
 model = api.llama_model_load_from_file(sys.argv[1].encode(), params)
 context = api.llama_context_default_params()
 context.n_ctx, context.n_batch, context.n_ubatch = int(sys.argv[2]), 2048, int(sys.argv[3])
 context.flash_attn_type, context.offload_kqv, context.swa_full = int(sys.argv[4]), False, False
-backend._LOG.clear()
+log.LINES.clear()
 api.llama_init_from_model(model, context)
-print(backend.buffers("".join(backend._LOG), "compute")[0][1])
+print(log.buffers(log.text(), "compute")[0][1])
 """
 
 
@@ -235,12 +235,12 @@ def test_an_unknown_backend_and_an_unknown_option_name_the_nearest() -> None:
 
 
 def test_the_log_of_a_gpu_build_is_read() -> None:
-    log = (
+    said = (
         "load_tensors: offloaded 33/33 layers to GPU\n"
         "load_tensors:   CPU_Mapped model buffer size =   480.81 MiB\n"
         "load_tensors:        CUDA0 model buffer size =  2370.00 MiB\n"
         "llama_kv_cache:      CUDA0 KV buffer size =    64.00 MiB\n"
     )
-    assert llama_cpp.placement(log) == (
+    assert log.placement(said) == (
         "33/33 layers on GPU; model CPU_Mapped 481 MiB; model CUDA0 2370 MiB; KV CUDA0 64 MiB"
     )
