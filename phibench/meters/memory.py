@@ -1,7 +1,8 @@
 """What memory a model takes while it runs, by what must be there and what the system may drop.
 
-A thread looks every 20 ms from before the model is opened: no timing of such a run may be quoted. When a test is done
-it is run once more, to see which pages of files it uses.
+Another process looks every 20 ms from before the model is opened (a thread would not do: an engine may keep Python's
+lock for a whole prompt). It costs time: no timing of such a run may be quoted. When a test is done it is run once more,
+to see which pages of files it uses.
 
 ``Seen.memory``, bytes:
 
@@ -20,88 +21,134 @@ it is run once more, to see which pages of files it uses.
 from __future__ import annotations
 
 import contextlib
-import threading
+import os
+import select
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
+
+import msgspec
 
 from phibench import units
 from phibench.meters import MemoryMeter, Seen
-from phibench.nouns import Job
-from phibench.probe import cpu, gpu_use, process, smaps
+from phibench.nouns import Job, Noun
+from phibench.probe import gpu_use, process, smaps
 
 LOOK_S = 0.02
 _MISSED = 0.02  # of the peak that the system counted: more between two looks is told
 
 
+class Highest(Noun, frozen=True, kw_only=True):
+    """Bytes, the most of all looks at a process; None: nobody tells."""
+
+    anonymous: int | None = None
+    swapped: int | None = None
+    resident: int | None = None
+    device: int | None = None
+
+    def with_look(self, now: smaps.Anonymous | None, device: int | None) -> Highest:
+        return Highest(
+            anonymous=_more(self.anonymous, now.bytes if now else None),
+            swapped=_more(self.swapped, now.swapped if now else None),
+            resident=_more(self.resident, now.resident_bytes if now else None),
+            device=_more(self.device, device),
+        )
+
+
+def _more(one: int | None, other: int | None) -> int | None:
+    return max((n for n in (one, other) if n is not None), default=None)
+
+
 @contextlib.contextmanager
 def opened(job: Job) -> Iterator[MemoryMeter]:
     """A meter of this process that watches from now on."""
-    with gpu_use.taken(job.setup.device) as device_bytes:
-        meter = _Meter(job, device_bytes)
-        done = threading.Event()
-        watcher = threading.Thread(target=meter.watch, args=(done,), daemon=True)
-        watcher.start()
-        try:
-            yield meter
-        finally:
-            done.set()
-            watcher.join()
+    artifact = Path(job.artifact.path) if job.artifact.path else None
+    if sys.platform != "linux":
+        yield Meter(artifact, job.setup.device, Highest)
+        return
+    with watching(os.getpid(), job.setup.device) as highest:
+        yield Meter(artifact, job.setup.device, highest)
 
 
-class _Meter:
-    """The highest of all looks."""
+class Meter:
+    """``highest`` answers what was the most so far."""
 
-    def __init__(self, job: Job, device_bytes: Callable[[], int | None], root: Path = cpu.ROOT) -> None:
-        self._root, self._device, self._device_bytes = root, job.setup.device, device_bytes
-        self._artifact = Path(job.artifact.path) if job.artifact.path else None
-        self._lock = threading.Lock()
-        self._anonymous = self._swapped = self._resident = 0
-        self._device_peak: int | None = None
-
-    def watch(self, done: threading.Event) -> None:
-        """Look again and again until ``done``."""
-        while not done.wait(LOOK_S):
-            self.look()
-
-    def look(self) -> None:
-        found, device = smaps.anonymous(self._root), self._device_bytes()
-        with self._lock:
-            if found:
-                self._anonymous = max(self._anonymous, found.bytes)
-                self._swapped = max(self._swapped, found.swapped)
-                self._resident = max(self._resident, found.resident_bytes)
-            if device is not None:
-                self._device_peak = max(self._device_peak or 0, device)
+    def __init__(self, artifact: Path | None, device: str, highest: Callable[[], Highest]) -> None:
+        self._artifact, self._device, self._highest = artifact, device, highest
 
     def finish(self, again: Callable[[], object]) -> Seen:
         """What was seen since the model was opened; ``again`` runs the test once more, to see which pages it uses."""
-        self.look()
-        peak = process.peak_bytes(self._root)
-        can_forget = smaps.forget(self._root)
-        if can_forget:
+        peak, highest = process.peak_bytes(), self._highest()
+        if forgotten := smaps.forget():
             again()
-        files = smaps.file_pages(self._artifact, self._root)
-        memory: dict[str, int] = {}
-        readings: dict[str, float] = {}
-        if self._anonymous:
-            memory |= {"anonymous": self._anonymous} | ({"swapped": self._swapped} if self._swapped else {})
-        if files:
-            memory |= {"artifact": files.artifact, "libraries": files.libraries}
-        if files and can_forget:
-            touched = files.artifact_touched + files.libraries_touched
-            memory |= {"artifact_touched": files.artifact_touched, "libraries_touched": files.libraries_touched}
-            if self._anonymous:
-                readings["host_needed_bytes"] = float(self._anonymous + touched)
-        if self._device_peak is not None:
-            readings["device_peak_bytes"] = float(self._device_peak)
-        return Seen(readings=readings, memory=memory, notes=tuple(self._notes(readings, peak)))
+        files = smaps.file_pages(self._artifact)
+        seen = {
+            "anonymous": highest.anonymous,
+            "swapped": highest.swapped or None,
+            "artifact": files.artifact if files else None,
+            "artifact_touched": files.artifact_touched if files and forgotten else None,
+            "libraries": files.libraries if files else None,
+            "libraries_touched": files.libraries_touched if files and forgotten else None,
+        }
+        memory = {name: count for name, count in seen.items() if count is not None}
+        parts = [memory.get(name) for name in ("anonymous", "artifact_touched", "libraries_touched")]
+        needed = None if None in parts else sum(filter(None, parts))
+        found = {"host_needed_bytes": needed, "device_peak_bytes": highest.device}
+        readings = {name: float(count) for name, count in found.items() if count is not None}
+        return Seen(readings=readings, memory=memory, notes=tuple(self._notes(readings, peak, highest.resident)))
 
-    def _notes(self, readings: dict[str, float], peak: int | None) -> Iterator[str]:
+    def _notes(self, readings: dict[str, float], peak: int | None, resident: int | None) -> Iterator[str]:
         """Why a figure is missing, or may be too low."""
         if "host_needed_bytes" not in readings:
             yield "memory needed is not known: this system does not tell which pages of files are used"
         if self._device != "cpu" and "device_peak_bytes" not in readings:
             yield f"device memory is not known: nothing here tells that of {self._device}"
-        missed = (peak or 0) - self._resident
-        if self._resident and missed > _MISSED * self._resident:
-            yield f"the peak was {units.gib(missed)} above every look: memory needed may be that much more"
+        if resident is not None and peak is not None and peak - resident > _MISSED * peak:
+            yield f"the peak was {units.gib(peak - resident)} above every look: memory needed may be that much more"
+
+
+# ------------------------------------------------------------------------------------------- the one that looks
+
+
+@contextlib.contextmanager
+def watching(pid: int, device: str) -> Iterator[Callable[[], Highest]]:
+    """A process that looks at process ``pid``, and a function that asks it for the most so far."""
+    command = [sys.executable, "-P", "-m", "phibench.meters.memory", str(pid), device]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        asked, answers = child.stdin, child.stdout
+
+        def highest() -> Highest:
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                asked.write(b"\n")
+                asked.flush()
+                return msgspec.json.decode(answers.readline(), type=Highest)
+            return Highest()  # it is gone: nothing is known
+
+        highest()  # it looks from here on
+        try:
+            yield highest
+        finally:
+            with contextlib.suppress(OSError):
+                asked.close()  # and it leaves
+
+
+def watch(pid: int, device: str, questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Look at a process until ``questions`` end; every line of them is answered with the most so far."""
+    highest = Highest()
+    with gpu_use.taken(device, pid) as device_bytes:
+        while True:
+            asked, _, _ = select.select([questions], [], [], LOOK_S)
+            highest = highest.with_look(smaps.anonymous(pid), device_bytes())
+            if asked:
+                if not questions.readline():
+                    return
+                answers.write(msgspec.json.encode(highest) + b"\n")
+                answers.flush()
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]), sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)

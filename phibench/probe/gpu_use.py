@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,8 +36,8 @@ def use(device: str, api: Any = None) -> Use | None:
 
 
 @contextlib.contextmanager
-def taken(device: str, api: Any = None) -> Iterator[Callable[[], int | None]]:
-    """A reader of the bytes that this process has on ``cuda:1`` now: as the driver counts them for the process, else
+def taken(device: str, pid: int, api: Any = None) -> Iterator[Callable[[], int | None]]:
+    """A reader of the bytes that a process has on ``cuda:1`` now: as the driver counts them for the process, else
     what all processes have taken since. It answers None where no driver tells, and for other kinds of devices."""
     kind, _, index = device.partition(":")
     if kind != "cuda":
@@ -52,7 +51,7 @@ def taken(device: str, api: Any = None) -> Iterator[Callable[[], int | None]]:
         def read() -> int | None:
             if gpu is None:
                 return None
-            own = _own_bytes(found, gpu)
+            own = _own_bytes(found, gpu, pid)
             used = _used_bytes(found, gpu) if own is None and before is not None else None
             return own if used is None or before is None else max(0, used - before)
 
@@ -65,11 +64,11 @@ def _used_bytes(api: Any, gpu: nvml.Gpu) -> int | None:
     return nvml.count(getattr(memory, "used", None), _MOST_BYTES)
 
 
-def _own_bytes(api: Any, gpu: nvml.Gpu) -> int | None:
-    """None where the driver does not name this process (a container has numbers of its own), or not its memory."""
+def _own_bytes(api: Any, gpu: nvml.Gpu, pid: int) -> int | None:
+    """None where the driver does not name the process (a container has numbers of its own), or not its memory."""
     part = gpu.part if gpu.part is not None else gpu.whole
     found = nvml.call(api, "nvmlDeviceGetComputeRunningProcesses", part)
-    own = [p for p in found if getattr(p, "pid", None) == os.getpid()] if isinstance(found, list | tuple) else []
+    own = [p for p in found if getattr(p, "pid", None) == pid] if isinstance(found, list | tuple) else []
     return nvml.count(getattr(own[0], "usedGpuMemory", None), _MOST_BYTES) if own else None
 
 

@@ -38,9 +38,9 @@ class FilePages(Noun, frozen=True, kw_only=True):
     libraries_touched: int
 
 
-def anonymous(root: Path = cpu.ROOT) -> Anonymous | None:
-    """Cheap enough to be asked often; None where the system does not tell."""
-    found = tree.counters(root / "proc/self/status")
+def anonymous(pid: int | None = None, root: Path = cpu.ROOT) -> Anonymous | None:
+    """Of this process or another; cheap enough to be asked often. None where the system does not tell."""
+    found = tree.counters(root / f"proc/{pid or 'self'}/status")
     if "RssAnon" not in found:
         return None
     swapped = found.get("VmSwap", 0)
