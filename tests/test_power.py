@@ -272,12 +272,11 @@ def test_here_nothing_raises_and_every_obstacle_has_a_reason() -> None:
         assert source.readable or source.because
 
 
-@pytest.mark.parametrize("system", ["win32", "darwin"])
-def test_systems_that_are_not_read_yet_say_so(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", system)
+def test_a_mac_without_the_package_that_reads_its_counters_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
     source = power.sources()[-1]
-    assert not source.readable
-    assert "not read by this version" in source.because
+    assert (source.name, source.scope, source.readable) == ("IOReport", "soc", False)
+    assert "pip install zeus-apple-silicon" in source.because
 
 
 EVERYTHING = {

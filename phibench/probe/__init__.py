@@ -29,7 +29,7 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
     """
     found = cpu.cpu(root)
     usable = limits.limits(root)
-    gpus = _gpus(root)
+    found_gpus = gpus(root)
     quick = Machine(
         name=found.name,
         os=_OS.get(platform.system(), platform.system().lower()),
@@ -39,20 +39,20 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
         memory_bytes=limits.host_memory(root)[0],
         devices=(
             Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes),
-            *gpus,
+            *found_gpus,
             *npu.devices(root, providers),
         ),
         limits=usable,
         processor=processor(root),
         power=power.supply(root),
-        energy=power.sources(root, gpus=gpus),
+        energy=power.sources(root, gpus=found_gpus),
     )
     if bandwidth_s is None or root != cpu.ROOT:
         return quick
     return with_bandwidth(quick, bandwidth(quick, bandwidth_s))
 
 
-def _gpus(root: Path) -> tuple[Device, ...]:
+def gpus(root: Path = cpu.ROOT) -> tuple[Device, ...]:
     """No GPU and no driver is an empty tuple. NVIDIA's and Apple's answer by calls, so only on the machine itself."""
     asked = (*nvidia.devices(), *apple.devices()) if root == cpu.ROOT else ()
     return (*asked, *amd.devices(root), *intel.devices(root))

@@ -1,8 +1,15 @@
-"""Apple's GPU shares the machine's memory; macOS may say how much of it a GPU may wire. Not run on hardware."""
+"""Apple's GPU shares the machine's memory; macOS may say how much of it a GPU may wire. Not run on hardware.
+
+The energy of its chips is in IOReport, an interface that Apple keeps to itself; the package zeus-apple-silicon reads
+it, where somebody has installed it.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
+from collections.abc import Callable
 
 from phibench.nouns import Device
 from phibench.probe import sysctl
@@ -40,3 +47,35 @@ def device(name: str, memory_bytes: int | None, wired_mb: int | None) -> tuple[D
             notes=tuple(notes),
         ),
     )
+
+
+# Of AppleEnergyMetrics: these do not lie inside one another, as cores and their managers lie inside cpu_total.
+_PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "ane_mj", "dram_mj")
+_PACKAGE = "zeus_apple_silicon"
+
+
+def no_energy() -> str:
+    """Why the chip's energy cannot be read, or nothing."""
+    if importlib.util.find_spec(_PACKAGE):
+        return ""
+    return "needs the package that reads IOReport: pip install zeus-apple-silicon"
+
+
+def energy() -> Callable[[], int]:
+    """A reader of the millijoules that the whole chip has taken so far. Raises OSError where it does not tell."""
+    try:
+        monitor = importlib.import_module(_PACKAGE).AppleEnergyMonitor()
+    except (ImportError, AttributeError, RuntimeError) as error:
+        raise OSError(f"{_PACKAGE} does not work here: {clean(str(error))}") from None
+
+    def read() -> int:
+        try:
+            seen = monitor.get_cumulative_energy()
+        except RuntimeError as error:
+            raise OSError(clean(str(error))) from None
+        told = [value for part in _PARTS if (value := getattr(seen, part, None)) is not None]
+        if not told:
+            raise OSError("it tells no energy")
+        return sum(told)
+
+    return read

@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from phibench.nouns import Source
 from phibench.probe import cpu, tree
@@ -33,32 +33,53 @@ _EVENTS: dict[str, tuple[_Scope, str]] = {  # arch/x86/events/rapl.c
 }
 
 
-def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[Source]:
-    """Events of the ``power`` PMU. ``rapl``: files show the same counters.
+class Event(NamedTuple):
+    """What perf_event_open is told, on which cpus, and joules of one count; 0: the kernel tells no scale."""
+
+    kind: int
+    config: int
+    cpus: tuple[int, ...]
+    joules: float
+
+
+def inside(event: str) -> str:
+    """Of which other event it is a part, or which it holds, in words; nothing of one that adds up."""
+    return _EVENTS[event][1]
+
+
+def event(root: Path, name: str) -> Event | None:
+    """An event of the ``power`` PMU; None where the kernel has none of that name."""
+    kind = tree.number(root / _PMU / "type")
+    config = re.fullmatch(r"event=0x([0-9a-f]{1,4})\s*", tree.text(root / _PMU / "events" / name, 64))
+    if kind is None or not config:
+        return None
+    cpus = sorted(tree.cpu_list(tree.text(root / _PMU / "cpumask", 4096)))  # one of each package
+    return Event(kind, int(config[1], 16), tuple(cpus) or (0,), _scale(root, name))
+
+
+def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[tuple[str, Source]]:
+    """Events of the ``power`` PMU by name. ``rapl``: files show the same counters.
 
     On this machine an event counts as readable when it could be opened, on a recorded one when perf_event_paranoid
     or a capability allows it: a container may forbid the call that the kernel would allow.
     """
-    kind = tree.number(root / _PMU / "type")
-    for event, (scope, inside) in _EVENTS.items():
-        config = re.fullmatch(r"event=0x([0-9a-f]{1,4})\s*", tree.text(root / _PMU / "events" / event, 64))
-        if kind is None or not config:
+    for name, (scope, part) in _EVENTS.items():
+        found = event(root, name)
+        if found is None:
             continue
-        why = _wrong_scale(root, event) or _forbidden(root)
+        why = _forbidden(root) if found.joules else "tells no scale in joules"
         if not why and root == cpu.ROOT:
-            first = min(tree.cpu_list(tree.text(root / _PMU / "cpumask", 4096)), default=0)
-            why = opens(kind, int(config[1], 16), first)
-        same = "overlaps RAPL: the same counters" if rapl else inside
-        because = "; ".join(filter(None, (why, same)))
-        yield Source(name=f"perf {event}", scope=scope, method="counter", readable=not why, because=because)
+            why = opens(found.kind, found.config, found.cpus[0])
+        because = "; ".join(filter(None, (why, "overlaps RAPL: the same counters" if rapl else part)))
+        yield name, Source(name=f"perf {name}", scope=scope, method="counter", readable=not why, because=because)
 
 
-def _wrong_scale(root: Path, event: str) -> str:
+def _scale(root: Path, name: str) -> float:
     """2^-32 J per count in all kernels so far; anything above a joule is not such a scale."""
-    words = tree.text(root / _PMU / "events" / f"{event}.scale", 64).strip()
-    unit = tree.text(root / _PMU / "events" / f"{event}.unit", 64).strip()
+    words = tree.text(root / _PMU / "events" / f"{name}.scale", 64).strip()
+    unit = tree.text(root / _PMU / "events" / f"{name}.unit", 64).strip()
     number = float(words) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,40})?(e-[0-9]{1,2})?", words) else 0.0
-    return "" if 0 < number <= 1 and unit == "Joules" else "tells no scale in joules"
+    return number if 0 < number <= 1 and unit == "Joules" else 0.0
 
 
 def _forbidden(root: Path) -> str:
@@ -74,6 +95,15 @@ def _forbidden(root: Path) -> str:
 
 def opens(kind: int, config: int, on: int) -> str:
     """Open an event of all processes on one cpu and close it again; nothing if it worked, else why not."""
+    handle = opened(kind, config, on)
+    if isinstance(handle, str):
+        return handle
+    os.close(handle)
+    return ""
+
+
+def opened(kind: int, config: int, on: int) -> int | str:
+    """The file descriptor of an event of all processes on one cpu, or why there is none. Its 8 bytes are the count."""
     number = _SYSCALL.get(platform.machine())
     if sys.platform != "linux" or number is None:
         return "not opened on this system"
@@ -87,5 +117,4 @@ def opens(kind: int, config: int, on: int) -> str:
     handle = call(ctypes.c_long(words[0]), words[1], *(ctypes.c_long(word) for word in words[2:]))
     if handle < 0:
         return f"perf_event_open: {os.strerror(ctypes.get_errno())}"
-    os.close(handle)
-    return ""
+    return int(handle)

@@ -1,9 +1,9 @@
 """Where energy and power can be read on this machine, and what is missing where they cannot.
 
-Named, not measured: a meter opens what is ``readable``. Parts that lie inside another source, or repeat it, say
-"overlaps ..." in ``because``, so that nobody adds them up. Not run on hardware: the machines this was written on have
-no such counter; layouts are from the kernel's documentation (ABI/testing/sysfs-class-powercap, sysfs-class-power,
-gpu/amdgpu/thermal, hwmon/*).
+Named, not measured: a meter (phibench/meters) opens what is ``readable``. Parts that lie inside another source, or
+repeat it, say "overlaps ..." in ``because``, so that nobody adds them up. Not run on hardware: the machines this was
+written on have no such counter; layouts are from the kernel's documentation (ABI/testing/sysfs-class-powercap,
+sysfs-class-power, gpu/amdgpu/thermal, hwmon/*).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from phibench.nouns import Device, Source
-from phibench.probe import cpu, perf, tree
+from phibench.probe import apple, cpu, emi, perf, tree
 
 Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
+Kind = Literal["rapl", "perf", "hwmon", "ina3221", "nvml", "emi", "battery", "ioreport"]
 
 _POWERCAP = "sys/class/powercap"
 _HWMON = "sys/class/hwmon"
@@ -43,16 +44,15 @@ _CHIPS: dict[str, dict[str, Scope]] = {
     "zenpower": {"SVI2_P_Core": "cpu_core", "RAPL_P_Package": "cpu_package"},
     "power_meter": {".*": "system_ac"},  # ACPI: what the power supplies of a server take
 }
-_ELSEWHERE = {  # systems whose counters this version does not read
-    "win32": Source(
-        name="Energy Meter Interface", scope="cpu_package", method="counter", readable=False,
-        because="not read by this version of phibench",
-    ),
-    "darwin": Source(
-        name="powermetrics", scope="soc", method="power", readable=False,
-        because="needs sudo, and is not read by this version of phibench",
-    ),
-}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """A source and where a meter reads it. ``apart``: it adds up with others of its kind, is no part and no copy."""
+
+    source: Source
+    kind: Kind
+    at: Path = Path()  # the file of a counter or sensor; the folder of a rail or battery; of perf and EMI their name
+    apart: bool = True
 
 
 def sources(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Source, ...]:
@@ -61,17 +61,35 @@ def sources(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Sourc
     ``gpus`` are devices that were probed already: NVML's counter is the fact ``energy_counter`` = "yes".
     Nothing is changed and no privilege is asked for; what would grant access is one line in ``because``.
     """
+    return tuple(place.source for place in places(root, gpus))
+
+
+def places(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Place, ...]:
+    """The same with what a meter needs to read them."""
     zones = tuple(_rapl(root))
-    package = next((zone.name for zone in zones if zone.scope == "cpu_package"), "")
+    package = next((zone.source.name for zone in zones if zone.source.scope == "cpu_package"), "")
     found = (
         *zones,
-        *perf.sources(root, rapl=bool(package)),
+        *(
+            Place(source, "perf", Path(event), apart=not perf.inside(event))
+            for event, source in perf.sources(root, rapl=bool(package))
+        ),
         *_hwmon(root, package),
         *(_nvml(gpu) for gpu in gpus if gpu.kind.startswith("cuda")),
         *_batteries(root),
     )
-    other = _ELSEWHERE.get(sys.platform) if root == cpu.ROOT else None
-    return (*found, other) if other else found
+    return (*found, *_elsewhere()) if root == cpu.ROOT else found
+
+
+def _elsewhere() -> Iterator[Place]:
+    """Systems that show no files."""
+    if sys.platform == "darwin":
+        yield _place("ioreport", Path(), "IOReport", "soc", "counter", apple.no_energy())
+    channels = emi.channels() if sys.platform == "win32" else ()
+    for channel in channels:
+        scope, part = emi.scope(channel.name)
+        if scope:
+            yield _place("emi", Path(channel.name), f"EMI {channel.name}", scope, "counter", "", part)
 
 
 def supply(root: Path = cpu.ROOT) -> Literal["mains", "battery"] | None:
@@ -107,13 +125,12 @@ def _psutil_supply() -> Literal["mains", "battery"] | None:
 # --------------------------------------------------------------------------------------------------- RAPL
 
 
-def _rapl(root: Path) -> Iterator[Source]:
+def _rapl(root: Path) -> Iterator[Place]:
     """Zones of ``intel-rapl`` (AMD's too) and of ``intel-rapl-mmio``, which repeats its package."""
     folders = _listed(root / _POWERCAP, r"intel-rapl(-[a-z]+)?(:[0-9]{1,4}){1,2}")
     if any(folder.is_symlink() and not folder.exists() for folder in folders):
-        yield Source(name="RAPL", scope="cpu_package", method="counter", readable=False,
-                     because="hidden from this container: docker run --security-opt systempaths=unconfined shows it",
-                     )  # fmt: skip
+        why = "hidden from this container: docker run --security-opt systempaths=unconfined shows it"
+        yield _place("rapl", root / _POWERCAP, "RAPL", "cpu_package", "counter", why)
         return
     names = {folder.name: _word(folder / "name") for folder in folders}
     primary = {_zone(names, zone) for zone in names if zone.startswith("intel-rapl:")}
@@ -133,7 +150,7 @@ def _rapl(root: Path) -> Iterator[Source]:
         why = _counter(
             folder / "energy_uj", f"/{_POWERCAP}/{folder.name}/energy_uj", f"/{_POWERCAP}/{control}:*/energy_uj"
         )
-        yield _source(f"RAPL {name}", scope, "counter", why, overlap)
+        yield _place("rapl", folder / "energy_uj", f"RAPL {name}", scope, "counter", why, overlap)
 
 
 def _zone(names: dict[str, str], zone: str) -> str:
@@ -156,7 +173,7 @@ def _counter(path: Path, shown: str, grant: str = "") -> str:
 # -------------------------------------------------------------------------------------------------- hwmon
 
 
-def _hwmon(root: Path, package: str) -> Iterator[Source]:
+def _hwmon(root: Path, package: str) -> Iterator[Place]:
     for folder in _listed(root / _HWMON, r"hwmon[0-9]{1,4}"):
         driver, shown = _word(folder / "name"), f"/{_HWMON}/{folder.name}"
         if driver == "ina3221":
@@ -164,14 +181,19 @@ def _hwmon(root: Path, package: str) -> Iterator[Source]:
         scopes = {file: scope for file, label in _channels(folder) if (scope := _chip_scope(driver, label, folder))}
         for file, scope in scopes.items():
             overlap = "overlaps card: a part of it" if scope == "gpu_die" and "gpu_board" in scopes.values() else ""
-            if package and scope in {"cpu_package", "cpu_core"}:
+            if scope == "cpu_core":
+                overlap = f"overlaps {package or 'the package'}: a part of it"
+            elif package and scope == "cpu_package":
                 overlap = f"overlaps {package}"
             label = _word(folder / f"{file.partition('_')[0]}_label")
             name = f"{driver} {folder.name} {label}".strip()
+            apart = scope not in {"gpu_die", "cpu_core"}
+            path, told = folder / file, f"{shown}/{file}"
             if file.startswith("energy"):
-                yield _source(name, scope, "counter", _counter(folder / file, f"{shown}/{file}"), overlap)
+                place = _place("hwmon", path, name, scope, "counter", _counter(path, told), overlap)
             else:
-                yield _source(name, scope, "power", _watts(_read(folder / file, f"{shown}/{file}")), overlap)
+                place = _place("hwmon", path, name, scope, "power", _watts(_read(path, told)), overlap)
+            yield place._replace(apart=apart)
 
 
 def _channels(folder: Path) -> Iterator[tuple[str, str]]:
@@ -191,13 +213,15 @@ def _chip_scope(driver: str, label: str, folder: Path) -> Scope | None:
     return next((scope for pattern, scope in labels.items() if re.fullmatch(pattern, label)), None)
 
 
-def _jetson(folder: Path, shown: str) -> Iterator[Source]:
+def _jetson(folder: Path, shown: str) -> Iterator[Place]:
     """The input rail of the module; the other rails are parts of it."""
     for n in range(1, 5):
         if _word(folder / f"in{n}_label") in {"VDD_IN", "POM_5V_IN"}:
             both = [_read(folder / f"{kind}{n}_input", f"{shown}/{kind}{n}_input") for kind in ("in", "curr")]
             why = next((found.why for found in both if found.why), "")
-            yield _source(f"INA3221 {_word(folder / f'in{n}_label')}", "soc", "power", why)
+            yield _place(
+                "ina3221", folder / f"in{n}_input", f"INA3221 {_word(folder / f'in{n}_label')}", "soc", "power", why
+            )
 
 
 def _watts(found: _Found) -> str:
@@ -210,33 +234,37 @@ def _watts(found: _Found) -> str:
 # ---------------------------------------------------------------------------------------- GPUs, batteries
 
 
-def _nvml(gpu: Device) -> Source:
+def _nvml(gpu: Device) -> Place:
     told = gpu.facts.get("energy_counter") == "yes"
     why = "" if told else "its driver has no energy counter (GPUs before Volta, some laptops and virtual GPUs)"
-    return _source(f"NVML {gpu.kind}", "gpu_board", "counter", why)
+    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", "counter", why)
 
 
-def _batteries(root: Path) -> Iterator[Source]:
+def _batteries(root: Path) -> Iterator[Place]:
     """They tell the power of the whole machine, screen included, and only while they are what feeds it."""
     on = supply(root)
     for folder in _supplies(root):
         if _word(folder / "type") != "Battery" or tree.number(folder / "present") == 0:
             continue
         status = _word(folder / "status") or "unknown"
-        why = _battery_watts(folder)
+        why = _no_watts(battery_uw(folder))
         if on == "mains" or status != "Discharging":
             why = f"it is not what feeds the machine ({status.lower()}): unplug the power supply"
-        yield _source(f"battery {cpu.clean(folder.name)}", "system_dc", "power", why)
+        yield _place("battery", folder, f"battery {cpu.clean(folder.name)}", "system_dc", "power", why)
 
 
-def _battery_watts(folder: Path) -> str:
+def battery_uw(folder: Path) -> int | None:
     """``power_now`` µW, else ``current_now`` µA x ``voltage_now`` µV; some drivers count discharging as negative."""
     power, current, volts = (tree.number(folder / f"{kind}_now") for kind in ("power", "current", "voltage"))
     if power is None and current is not None and volts is not None:
         power = current * volts // 10**6
-    if power is None:
+    return None if power is None else abs(power)
+
+
+def _no_watts(power_uw: int | None) -> str:
+    if power_uw is None:
         return "tells no power"
-    return "" if 0 < abs(power) <= _MOST_UW else f"tells nonsense ({power} µW)"
+    return "" if 0 < power_uw <= _MOST_UW else f"tells nonsense ({power_uw} µW)"
 
 
 def _supplies(root: Path) -> list[Path]:
@@ -265,9 +293,12 @@ def _read(path: Path, shown: str, grant: str = "") -> _Found:
     return _Found(value, "" if value is not None else "tells no number")
 
 
-def _source(name: str, scope: Scope, method: Literal["counter", "power"], why: str, overlap: str = "") -> Source:
+def _place(
+    kind: Kind, at: Path, name: str, scope: Scope, method: Literal["counter", "power"], why: str, overlap: str = ""
+) -> Place:
     because = "; ".join(filter(None, (why, overlap)))
-    return Source(name=name, scope=scope, method=method, readable=not why, because=because)
+    source = Source(name=name, scope=scope, method=method, readable=not why, because=because)
+    return Place(source, kind, at, apart=not overlap)
 
 
 def _word(path: Path) -> str:
