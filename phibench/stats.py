@@ -108,15 +108,53 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
     so all 2^n signs are tried; beyond 16 pairs 20,000 random ones (Phipson and Smyth 2010: the seen one counts).
     Raises ValueError for lists of different or no length, or values that are not positive.
     """
+    logs = _log_ratios(first, second)
+    total = math.fsum(logs)
+    seen = abs(total) * (1 - 1e-12)  # a sum in another order may differ in its last bit
+    flipped = _flipped(logs)
+    extreme = sum(abs(total - 2 * part) >= seen for part, _ in flipped)
+    exact = len(logs) <= _EXACT_PAIRS
+    return extreme / len(flipped) if exact else (1 + extreme) / (1 + len(flipped))
+
+
+def paired_interval(first: Sequence[float], second: Sequence[float], alpha: float = ALPHA) -> tuple[float, float]:
+    """The ratios of the first to the second that :func:`paired_p` does not refuse at ``alpha``.
+
+    The second times a ratio outside of it differs from the first with p < alpha; the geometric mean of the ratios
+    always lies inside. It is (0, inf) where so few pairs cannot refuse any. Raises ValueError as paired_p does.
+
+    A ratio above the mean counts as refused by a choice of signs unless the pairs that are flipped, or those that are
+    not, have a mean as high: so each end is one of these means (Hartigan 1969, Using subsample values as
+    typical values).
+    """
+    logs = _log_ratios(first, second)
+    total, every = math.fsum(logs), len(logs)
+    flipped = _flipped(logs)
+    means = [
+        (part / count, (total - part) / (every - count)) for part, count in flipped if 0 < count < every
+    ]  # of both halves; where all or none are flipped nothing is ever refused
+    always = len(flipped) - len(means) + (every > _EXACT_PAIRS)
+    needed = math.ceil(alpha * (always + len(means)) * (1 - 1e-12)) - always
+    if needed < 1:
+        return 0.0, math.inf
+    low = sorted(min(pair) for pair in means)[needed - 1]
+    high = sorted((max(pair) for pair in means), reverse=True)[needed - 1]
+    return math.exp(low), math.exp(high)
+
+
+def _log_ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
     if len(first) != len(second) or not first or min(*first, *second) <= 0:
         raise ValueError("pairs of positive numbers are needed")
-    logs = [math.log(a / b) for a, b in zip(first, second, strict=True)]
-    seen = abs(math.fsum(logs)) * (1 - 1e-12)  # a sum in another order may differ in its last bit
+    return [math.log(a / b) for a, b in zip(first, second, strict=True)]
+
+
+def _flipped(logs: Sequence[float]) -> list[tuple[float, int]]:
+    """Sum and number of the values whose sign is turned, for all choices, or for random ones where that is many."""
     if len(logs) <= _EXACT_PAIRS:
-        sums = [0.0]
+        sums = [(0.0, 0)]
         for value in logs:
-            sums = [s + value for s in sums] + [s - value for s in sums]
-        return sum(abs(s) >= seen for s in sums) / len(sums)
+            sums += [(part + value, count + 1) for part, count in sums]
+        return sums
     rng = random.Random(0)  # noqa: S311  resampling, not secrecy
-    flips = (math.fsum(v if rng.getrandbits(1) else -v for v in logs) for _ in range(_RANDOM_SIGNS))
-    return (1 + sum(abs(s) >= seen for s in flips)) / (1 + _RANDOM_SIGNS)
+    choices = ([value for value in logs if not rng.getrandbits(1)] for _ in range(_RANDOM_SIGNS))
+    return [(math.fsum(chosen), len(chosen)) for chosen in choices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 
@@ -96,3 +97,71 @@ def test_the_interval_knows_that_launches_differ() -> None:
     """Values that agree within a launch and not between launches: resampling values alone would be far too sure."""
     groups = [[10.0] * 20, [11.0] * 20, [12.0] * 20]
     assert stats.bootstrap(groups, resamples=300) == (10.0, 12.0)
+
+
+PAIRS = st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=10)
+
+
+def _apart(pairs: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+@given(PAIRS, st.floats(0.001, 0.5))
+def test_the_interval_is_what_the_test_does_not_refuse(pairs: list[tuple[float, float]], alpha: float) -> None:
+    first, second = _apart(pairs)
+    low, high = stats.paired_interval(first, second, alpha)
+    mean = math.exp(statistics.fmean(math.log(a / b) for a, b in pairs))
+    assert low * (1 - 1e-9) <= mean <= high * (1 + 1e-9)
+    if high == math.inf:
+        assert low == 0.0
+        assert 2 / 2 ** len(pairs) >= alpha * (1 - 1e-9)  # nothing that so few could refuse
+        return
+    for end, outwards in ((low, 1 - 1e-6), (high, 1 + 1e-6)):
+        assert stats.paired_p(first, [b * end / outwards for b in second]) >= alpha * (1 - 1e-9) or low == high
+        assert stats.paired_p(first, [b * end * outwards for b in second]) < alpha
+
+
+@given(PAIRS, st.floats(0.01, 100), st.floats(0.01, 100))
+def test_the_interval_knows_no_units_and_turns_with_its_sides(
+    pairs: list[tuple[float, float]], one: float, other: float
+) -> None:
+    first, second = _apart(pairs)
+    low, high = stats.paired_interval(first, second, 0.1)
+    scaled = stats.paired_interval([a * one for a in first], [b * other for b in second], 0.1)
+    assert scaled == pytest.approx((low * one / other, high * one / other))
+    turned = stats.paired_interval(second, first, 0.1)
+    assert turned == pytest.approx((1 / high, 1 / low if low else math.inf))
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)), min_size=17, max_size=20))
+@settings(max_examples=5, deadline=None)
+def test_the_interval_of_many_pairs_matches_the_random_signs(pairs: list[tuple[float, float]]) -> None:
+    first, second = _apart(pairs)
+    low, high = stats.paired_interval(first, second)
+    for end, outwards in ((low, 1 - 1e-6), (high, 1 + 1e-6)):
+        assert stats.paired_p(first, [b * end / outwards for b in second]) >= stats.ALPHA or low == high
+        assert stats.paired_p(first, [b * end * outwards for b in second]) < stats.ALPHA
+
+
+def test_the_interval_of_eight_pairs_by_hand() -> None:
+    """Of 128 ways to halve them, 2.56 may reach an end: one whole and two more. So it is the second highest mean."""
+    logs = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3, 0.6]
+    low, high = stats.paired_interval([math.exp(x) for x in logs], [1.0] * 8)
+    assert math.log(high) == pytest.approx(0.45)  # {0.6}, then {0.6, 0.3}
+    assert math.log(low) == pytest.approx(0.0)
+
+
+def test_the_interval_covers_the_truth_as_often_as_promised() -> None:
+    rng = random.Random(4)
+    missed = 0
+    for _ in range(400):
+        first = [1.1 * math.exp(rng.gauss(0, 0.05)) for _ in range(8)]
+        low, high = stats.paired_interval(first, [math.exp(rng.gauss(0, 0.05)) for _ in range(8)])
+        missed += not low <= 1.1 <= high
+    assert missed <= 16  # 2 % are 8; more than 16 is improbable
+
+
+@pytest.mark.parametrize("lists", [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [-1.0])])
+def test_there_is_no_interval_of_what_is_no_pair(lists: tuple[list[float], list[float]]) -> None:
+    with pytest.raises(ValueError, match="pairs"):
+        stats.paired_interval(*lists)
