@@ -79,6 +79,8 @@ def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:
         words = {"setup": rows[0]["setup"]} | {k: v for k, v in words.items() if k not in _SETUP}
     if "machine" in words and len(machine) == 1:
         words["machine"] = machine.pop()
+    if any(row["short"] for row in rows):
+        words["short"] = "a short run (--quick)"
     if any(row["example"] for row in rows):
         words["example"] = "an example, not measured here"
     return ", ".join(words.values())
@@ -119,10 +121,16 @@ _RANKS = {"ttft_s": 1, "host_peak_bytes": 1, "tpot_s": 3, "total_tps": 4}
 
 
 def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
-    """A column for every metric that any row knows; prefill and decode share one unless a test has both."""
+    """A column for every metric that any row knows; prefill and decode share one unless a test has both.
+
+    Where no speed is known a word says what became of a test.
+    """
     known = [name for name in METRICS if any(row.get(name) is not None for row in rows)]
     both = any(row["n_prompt"] and row["n_gen"] for row in rows)
-    columns = [] if both else [_speed_column(speed)]
+    timed = any(name in known for name in _SPEED)
+    columns = [] if both or not timed else [_speed_column(speed)]
+    if not columns and any(map(_failed, rows)):
+        columns = [Column(title="result", cell=lambda row: _failed(row) or "ok")]
     skipped = {*_ITL} if both else {*_ITL, *_SPEED, "total_tps", "answer_s"}
     columns += [_metric_column(name) for name in known if name not in skipped]
     if all(name in known for name in _ITL):
@@ -143,7 +151,9 @@ def _speed_column(title: str) -> Column:
 
 
 def _failed(row: Row) -> str | None:
-    return "failed" if row["status"] == "failed" else None
+    if row["status"] != "failed":
+        return None
+    return "unavailable" if (row["reason"] or "").startswith("unavailable: ") else "failed"
 
 
 def _metric_column(name: str) -> Column:
@@ -186,7 +196,11 @@ def _scale(name: str) -> float:
 
 
 def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False) -> str:
-    """For people. Failed tests say why below; what the brackets mean stands in the caption."""
+    """For people, one for each suite. Failed tests say why below; what the brackets mean stands in the caption."""
+    suites = dict.fromkeys(row["suite"] for row in rows)
+    if len(suites) > 1:
+        parts = ((name, [row for row in rows if row["suite"] == name]) for name in suites)
+        return "\n".join(f"Suite {name}\n{table(some, width, color=color)}" for name, some in parts)
     varied, constant = _split(rows)
     caption = "\n".join(filter(None, (_caption(rows, constant), _legend(rows))))
     columns = (*varied, column("test"), *_measures(rows, "tok/s"))
