@@ -112,4 +112,5 @@ def _load_of(result: Measured) -> physics.Load:
 def _seen(run: Run, result: Measured, spread: stats.Spread) -> str:
     weights = f"{result.artifact.weights} weights"
     engine = f"{result.engine.name} {result.engine.version}"
-    return f"{result.workload} on {run.started[:10]}, {engine}, {weights}, {spread.kind} of {spread.count}"
+    source = f", imported from {run.imported}" if run.imported else ""
+    return f"{result.workload} on {run.started[:10]}, {engine}, {weights}, {spread.kind} of {spread.count}{source}"

@@ -192,6 +192,28 @@ def verify(
     sys.exit(command.verify(*asked, emit=lambda text: _emit(text, out), width=_width(out)))
 
 
+@cli.command("import")
+@click.argument("file", metavar="FILE")
+@click.option("-m", "--model", metavar="VARIANT", help="Which Phi it was, where the file does not tell.")
+@click.option("-q", "--quant", metavar="QUANT", help="Its quantization, where the file does not tell.")
+@click.option("-dev", "--device", help="Where it ran, of llama-batched-bench: cpu, cuda:0, ...")
+@click.option("--machine", metavar="FILE", help="The machine it was measured on (.toml or .json), if not this one.")
+@_results
+@_output(*_OUTPUTS)
+def import_(
+    file: str, model: str | None, quant: str | None, device: str | None, machine: str | None, results: str | None,
+    output: str, out: str | None,
+) -> None:  # fmt: skip
+    """Take over what llama-bench (-o json, jsonl) or llama-batched-bench measured."""
+    from phibench import files, importer, render
+
+    asked = importer.Asked(
+        variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None
+    )
+    runs = importer.run_import(Path(file), asked, files.results_dir(results), _note)
+    _emit(render.FORMATS[output](render.rows(runs), _width(out)), out)
+
+
 @cli.command()
 @click.option("--goal", default="chat", show_default=True, help="chat, code, math, reasoning, multilingual, tools, ...")
 @_context

@@ -52,11 +52,15 @@ _SUBJECT: tuple[tuple[Column, Callable[[str], str]], ...] = (
     (column("weights"), lambda text: f"{text} weights"),
     (Column(title="layers", cell=_layers, right=True), lambda text: f"a slice of {_count(text, 'layer')}"),
     (column("engine_version", "engine", rank=2), lambda text: f"engine {text}"),
+    (
+        Column(title="from", cell=lambda row: row["imported"] or "phibench", rank=2),
+        lambda text: f"imported from {text}",
+    ),
     (column("machine", rank=2), str),
     (column("run", rank=2), lambda text: f"run {text}"),
 )
 _SETUP = ("variant", "quant", "backend", "options")
-_SILENT = ("all", "default")  # not worth a word in a caption
+_SILENT = ("all", "default", "phibench")  # not worth a word in a caption
 
 
 def _split(rows: Sequence[Row]) -> tuple[list[Column], dict[str, str]]:

@@ -37,7 +37,7 @@ OWN = {
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
     "launches": "INTEGER", "wins": "TEXT", "contest": "TEXT",
     "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
-    "short": "BOOLEAN", "buffers": "TEXT", "memory": "TEXT", "energy": "TEXT",
+    "short": "BOOLEAN", "buffers": "TEXT", "memory": "TEXT", "predicted": "TEXT", "energy": "TEXT",
     "run": "TEXT", "example": "BOOLEAN", "imported": "TEXT", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
@@ -55,7 +55,7 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
-    contests = winners.verdicts(run)
+    contests = {} if run.imported else winners.verdicts(run)  # of others nobody knows who took turns with whom
     found = [_row(run, results, contests) for results in _tests(run)]
     for row, knee in zip(found, batching.knees(found), strict=True):
         row["notes"] += knee
@@ -115,6 +115,7 @@ def _row(
         "short": run.suite.short,
         "buffers": measured[0].engine.buffers if measured else {},
         "memory": measured[0].memory if measured else {},
+        "predicted": _predicted(measured),
         "energy": [msgspec.to_builtins(e) for m in measured for w in m.windows if w.kind == "work" for e in w.energy],
         "run": run.id,
         "example": run.example,
@@ -125,6 +126,14 @@ def _row(
         **_llama_bench(run, first),
         **_timing(run, measured),
     }
+
+
+def _predicted(measured: Sequence[Measured]) -> dict[str, Any] | None:
+    """What the arithmetic said of the memory before the test; no part of it was measured."""
+    need = measured[0].predicted if measured else None
+    if need is None:
+        return None
+    return {**msgspec.structs.asdict(need), "needed_bytes": need.total_bytes, "peak_bytes": need.peak_bytes}
 
 
 def _reason(results: Sequence[Result], measured: int) -> str | None:
