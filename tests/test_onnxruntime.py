@@ -20,6 +20,7 @@ from phibench.backends import onnxruntime as backend
 from phibench.catalog import plan as plans
 from phibench.catalog.folder import recognise
 from phibench.errors import PhibenchError
+from phibench.genai import placement, providers
 from phibench.nouns import Artifact, Job, Setup, Suite, Workload
 
 SUITE = Suite(name="test", question="?", metrics=())
@@ -142,14 +143,15 @@ def test_the_whole_context_can_be_measured_and_no_token_more(package: Path) -> N
         measure.once(session, Workload(prompt_tokens=context - 3, new_tokens=3))
         with pytest.raises(PhibenchError, match=r"has a context of 256 tokens, the test needs 257"):
             session.begin(Workload(prompt_tokens=250, new_tokens=7))
-        with pytest.raises(PhibenchError, match="one sequence at a time"):
-            session.begin(Workload(prompt_tokens=8, new_tokens=1, batch=2))
 
 
 def test_a_prompt_in_chunks_gives_the_same_answer(package: Path) -> None:
     given = list(range(50, 90))
     with backend.session(job(package)) as whole, backend.session(job(package, chunk_size="16")) as cut:
         np.testing.assert_allclose(cut.score(given, [3]), whole.score(given, [3]), atol=2e-3)
+        for _ in range(2):  # the engine itself would cut the first prompt alone
+            measure.once(cut, Workload(prompt_tokens=40, new_tokens=1))
+            assert cut._generator.get_output("logits").shape[1] == 40 % 16
         assert cut.engine.options["chunk_size"] == "16"
         assert whole.engine.options["chunk_size"] == "0"
 
@@ -170,16 +172,22 @@ def test_depth_is_kept_between_repetitions(package: Path) -> None:
         assert session._generator.token_count() == 0
 
 
-def test_a_cache_that_the_engine_recomputed_is_filled_anew(tmp_path: Path) -> None:
-    """At 4097 tokens onnxruntime-genai computes all keys anew, with LongRoPE's other factors."""
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A context beyond the token at which onnxruntime-genai computes all keys anew, with LongRoPE's other factors."""
     pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     shape = msgspec.structs.replace(shape_of("phi-4-mini-instruct"), context=8192, original_context=4096)
     wanted = msgspec.structs.replace(narrow("phi-4-mini-instruct"), shape=shape)
-    onnx.write(plans.plan(wanted, "int4", None, "onnx"), tmp_path / "long")
+    folder = tmp_path_factory.mktemp("long") / "int4"
+    onnx.write(plans.plan(wanted, "int4", None, "onnx"), folder)
+    return folder
+
+
+def test_a_cache_that_the_engine_recomputed_is_filled_anew(long: Path) -> None:
     workload = Workload(prompt_tokens=0, new_tokens=5, depth=4094)
-    with backend.session(job(tmp_path / "long")) as session:
+    with backend.session(job(long)) as session:
         session.begin(workload)
         held = [int(i) for i in session._generator.get_sequence(0)]
         for _ in range(5):
@@ -188,6 +196,19 @@ def test_a_cache_that_the_engine_recomputed_is_filled_anew(tmp_path: Path) -> No
         session.begin(workload)
         assert session._generator.token_count() == 4094
         assert [int(i) for i in session._generator.get_sequence(0)] != held
+
+
+@pytest.mark.parametrize(("batch", "chunk"), [(1, ""), (1, "256"), (2, "")])
+def test_a_sequence_alone_is_computed_anew_whole_and_several_never(batch: int, chunk: str, long: Path) -> None:
+    """What ``need`` counts on: the rows of logits are the tokens of the last run."""
+    options = {"chunk_size": chunk} if chunk else {}
+    with backend.session(job(long, **options)) as session:
+        session.begin(Workload(prompt_tokens=0, new_tokens=5, depth=4094, batch=batch))
+        rows = set()
+        for _ in range(5):
+            session.step()
+            rows.add(session._generator.get_output("logits").shape[1])
+    assert rows == ({1, 4097} if batch == 1 else {1})
 
 
 @pytest.mark.parametrize("quantization", ["int4-acc0", "int8", "fp16", "fp32"])
@@ -216,6 +237,79 @@ def test_a_graph_that_takes_no_prompt_behind_a_filled_cache_says_so(tmp_path: Pa
         pytest.raises(PhibenchError, match="4 tokens behind 16, where its graph takes one at a time"),
     ):
         measure.once(session, Workload(prompt_tokens=4, new_tokens=1, depth=16))
+
+
+# ------------------------------------------------------------------------------------------------ several sequences
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization"),
+    [("phi-4-mini-instruct", "int4"), ("phi-2", "int4"), ("phi-4", "fp16"), ("phi-3.5-mini-instruct", "fp32")],
+)
+def test_each_sequence_of_a_batch_gets_what_it_gets_alone(name: str, quantization: str, tmp_path: Path) -> None:
+    """Prompts of 61 tokens, all different, and answers beyond the switch of the factors at 65."""
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    onnx.write(plans.plan(narrow(name), quantization, None, "onnx"), tmp_path / "any")
+    workload = Workload(prompt_tokens=61, new_tokens=9, batch=3)
+    with backend.session(job(tmp_path / "any")) as session:
+        for _ in range(2):
+            assert len(measure.once(session, workload).arrivals_s) == 9
+        assert session.engine.options["batch_size"] == "3"
+        together = [session._generator.get_sequence(row).copy() for row in range(3)]
+        first = [session.score(row[:61], [])[0] for row in together]
+        session.begin(workload)
+        session._append(np.stack([row[:61] for row in together]).astype(np.int32))
+        np.testing.assert_allclose(session._generator.get_logits().reshape(3, -1), first, atol=1e-4)
+    assert len({tuple(row[:61]) for row in together}) == 3
+    for row in together:
+        generator = by_hand(tmp_path / "any", 80)
+        generator.append_tokens(row[:61])
+        for _ in range(9):
+            generator.generate_next_token()
+        np.testing.assert_array_equal(row, generator.get_sequence(0))
+
+
+@pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-2"])
+@pytest.mark.parametrize("depth", [0, 20])
+def test_steps_of_a_batch_go_on_from_its_depth(name: str, depth: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    onnx.write(plans.plan(narrow(name), "int4", None, "onnx"), tmp_path / "any")
+    workload = Workload(prompt_tokens=0, new_tokens=4, depth=depth, batch=2)
+    with backend.session(job(tmp_path / "any")) as session:
+        for _ in range(2):
+            assert len(measure.once(session, workload).arrivals_s) == 4
+            assert session._generator.token_count() == depth + 5
+        logits = session._generator.get_output("logits").reshape(2, -1)
+        rows = [session._generator.get_sequence(row).copy() for row in range(2)]
+        assert list(rows[0][: depth or 1]) != list(rows[1][: depth or 1])
+        for row, found in zip(rows, logits, strict=True):
+            expected = session.score(row[:-1], [])[0]
+            kept = found > np.finfo(np.float32).min  # the engine rules out the end of a text
+            np.testing.assert_allclose(found[kept], expected[kept], atol=2e-3)
+
+
+def test_what_the_engine_cannot_do_with_a_batch_is_said(package: Path) -> None:
+    with backend.session(job(package)) as session:
+        with pytest.raises(PhibenchError, match="behind a filled cache of one sequence only"):
+            session.begin(Workload(prompt_tokens=4, new_tokens=1, depth=8, batch=2))
+        with pytest.raises(PhibenchError, match=r"room for 8 tokens of 33 sequences: batch_size \(33\)"):
+            session.begin(Workload(prompt_tokens=4, new_tokens=4, batch=33))
+        session.begin(Workload(prompt_tokens=4, new_tokens=4, batch=32))
+    with backend.session(job(package, chunk_size="16")) as session, pytest.raises(PhibenchError, match="no chunk_size"):
+        session.begin(Workload(prompt_tokens=40, new_tokens=1, batch=2))
+
+
+def test_room_beyond_the_test_is_made_for_every_sequence(package: Path) -> None:
+    with backend.session(job(package)) as session:
+        measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200, batch=2))
+        assert session.engine.options["max_length"] == "201"
+        assert session._generator.get_input("past_key_values.0.key").shape[::2] == (2, 201)
+        measure.once(session, Workload(prompt_tokens=9, new_tokens=2))
+        assert session._generator.get_input("past_key_values.0.key").shape[::2] == (1, 12)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
@@ -279,12 +373,12 @@ def test_a_second_device_that_cannot_be_chosen_is_refused(
     device: str, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the first in its name. No such hardware is needed: nothing is opened."""
-    monkeypatch.setattr(backend, "_provider", lambda kind: (backend.PROVIDERS[kind][0], Path("provider.so")))
+    monkeypatch.setattr(providers, "provider", lambda kind: (providers.PROVIDERS[kind][0], Path("provider.so")))
     assert f"ask for {device[:-2]}:0" in refused(package, device, code=2)
 
 
 def test_a_missing_package_comes_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_MODULES", ("json", "no_such_engine"))
+    monkeypatch.setattr(providers, "_MODULES", ("json", "no_such_engine"))
     assert backend.installed() is None
     assert backend.devices() == ()
     with pytest.raises(PhibenchError, match=r"pip install 'phibench\[onnxruntime\]'"):
@@ -360,7 +454,7 @@ def profile(**ran: dict[str, int]) -> bytes:
 )
 def test_a_fallback_is_told_from_a_placement(wanted: str, ran: dict[str, dict[str, int]], why: str | None) -> None:
     """Recorded forms of profiles; CUDA and OpenVINO were not run on hardware."""
-    said = backend.fallback(backend.nodes(profile(**ran)), wanted)
+    said = placement.fallback(placement.nodes(profile(**ran)), wanted)
     assert (why is None) == (said is None)
     assert (why or "") in (said or "")
 
@@ -378,16 +472,16 @@ def test_a_fallback_is_told_from_a_placement(wanted: str, ran: dict[str, dict[st
     ],
 )
 def test_a_partial_fallback_is_told(ran: dict[str, dict[str, int]], part: str) -> None:
-    said = backend.placement(backend.nodes(profile(**ran)))
+    said = placement.placement(placement.nodes(profile(**ran)))
     assert said.endswith(part)
     assert ("partial fallback" in said) == bool(part)
-    assert CUDA not in ran or backend.fallback(backend.nodes(profile(**ran)), CUDA) is None
+    assert CUDA not in ran or placement.fallback(placement.nodes(profile(**ran)), CUDA) is None
 
 
 def test_a_profile_that_says_nothing_is_no_proof() -> None:
     for content in (b"", b"[", b"[" * 100_000, b"[]"):
-        assert backend.nodes(content) == Counter()
-    assert backend.fallback(Counter(), CUDA) is not None
+        assert placement.nodes(content) == Counter()
+    assert placement.fallback(Counter(), CUDA) is not None
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -406,8 +500,9 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert need(2000).compute_bytes - need(1000).compute_bytes > 1000 * 200_064 * 4
     last = msgspec.structs.replace(plan, facts={**plan.facts, "logits": "last"})
     assert need(1000).compute_bytes - need(1000, last).compute_bytes == 999 * 200_064 * 4
-    assert need(8000, chunk_size="512").compute_bytes == need(512).compute_bytes
-    assert need(8000, chunk_size="512").kv_bytes == need(8000).kv_bytes
+    assert need(4000, chunk_size="512").compute_bytes == need(512).compute_bytes
+    assert need(4000, chunk_size="512").kv_bytes == need(4000).kv_bytes
+    assert need(8000, chunk_size="512").compute_bytes == need(4097).compute_bytes  # computed anew, in no chunks
     assert backend.need(plan, variant.shape, 4000, {}, 1000).compute_bytes == need(1000).compute_bytes
     assert backend.need(plan, variant.shape, 8000, {}, 1000).compute_bytes == need(4097).compute_bytes  # computed anew
     half = plans.plan(variant, "fp16", None, "onnx")

@@ -1,0 +1,37 @@
+"""What of genai_config.json a session must know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from phibench.catalog import genai
+from phibench.errors import FAILED, PhibenchError
+
+
+class Config(NamedTuple):
+    """What of genai_config.json a session must know."""
+
+    vocab: int
+    context: int
+    special: tuple[int, ...]  # ids of padding and end
+
+
+def read_config(folder: Path) -> Config:
+    """The engine reads the same file, so nothing is opened that :func:`genai.read` refuses (exit 2).
+
+    Raises PhibenchError (exit 1) when the folder has no genai_config.json that says this.
+    """
+    path = folder / "genai_config.json"
+    try:
+        model = genai.read(path)["model"]
+        ends = model.get("eos_token_id", [])
+        special = (model["pad_token_id"], *(ends if isinstance(ends, list) else [ends]))
+        found = Config(int(model["vocab_size"]), int(model["context_length"]), tuple(int(i) for i in special))
+    except OSError as error:
+        raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        raise PhibenchError(f"{path} is not a configuration of onnxruntime-genai", FAILED) from None
+    if not 2 < found.vocab < 1 << 24 or not 0 < found.context < 1 << 30:
+        raise PhibenchError(f"{path} says {found.vocab} words and a context of {found.context}", FAILED)
+    return found
