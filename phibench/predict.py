@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from phibench import anchors, backends, catalog, physics, speeds, units
+from phibench.longest import longest
 from phibench.nouns import Basis, Device, Estimate, Goal, Machine, Need, Quantization, Setup, Variant
-
-CONTEXT_STEP = 256  # llama.cpp pads a context to this; finer would only look exact
 
 
 def estimates(
@@ -117,27 +116,10 @@ def _reckoned(value: int, counted: int, because: str) -> Estimate:
 
 
 def _longest(setup: Setup, goal: Goal, most: int, free: int, occupied: Callable[[Need], int]) -> int:
-    """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0 where not even the weights do.
-
-    Memory grows with the context, nearly in a line: so the next guess is where that line meets ``free``.
-    """
+    """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0: not even the weights."""
     sheet, need = physics.sheet(setup), backends.load(setup.backend).need
-
-    def spare(tokens: int) -> int:
-        return free - occupied(need(sheet.plan, sheet.shape, tokens, dict(setup.options), goal.prompt_tokens))
-
-    if (lack := -spare(most)) <= 0:
-        return most
-    low, high = 1, -(-most // CONTEXT_STEP)  # in steps: low fits, high does not
-    if (room := spare(CONTEXT_STEP)) < 0:
-        return 0
-    while high - low > 1:
-        middle = min(max(low + (high - low) * room // (room + lack), low + 1), high - 1)
-        if (found := spare(middle * CONTEXT_STEP)) >= 0:
-            low, room = middle, found
-        else:
-            high, lack = middle, -found
-    return low * CONTEXT_STEP
+    options = dict(setup.options)
+    return longest(lambda n: occupied(need(sheet.plan, sheet.shape, n, options, goal.prompt_tokens)), most, free)
 
 
 def _speeds(

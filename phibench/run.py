@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phibench import backends, catalog, files, units
+from phibench import backends, catalog, files, foreseen, units
 from phibench import launch as launched
 from phibench.errors import FAILED, INTERRUPTED, PhibenchError
 from phibench.nouns import (
@@ -31,7 +31,7 @@ from phibench.nouns import (
     Suite,
     Workload,
 )
-from phibench.probe import conditions
+from phibench.probe import conditions, others
 from phibench.probe.limits import limits
 from phibench.worker import now
 
@@ -53,6 +53,7 @@ class Task(Noun, frozen=True, kw_only=True):
     suite: Suite
     threads: int
     need: Need
+    needs: tuple[tuple[Workload, Need], ...] = ()  # of each test; ``need`` is that of the largest
     plan: Plan | None = None  # None: the backend opens no file
     artifact: Artifact | None = None  # a real file that is already here
     layers: int | None = None
@@ -112,8 +113,9 @@ def prepare(
         need, objection = needs[largest], refused[largest] if firm else None
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         tasks.append(
-            Task(setup=setup, suite=suite, threads=threads, need=need, plan=plan, artifact=real, layers=layers,
-                 write_bytes=write, objection=objection, refused=tuple(refused.items()), force=force)
+            Task(setup=setup, suite=suite, threads=threads, need=need, needs=tuple(needs.items()), plan=plan,
+                 artifact=real, layers=layers, write_bytes=write, objection=objection,
+                 refused=tuple(refused.items()), force=force)
         )  # fmt: skip
     return tuple(tasks)
 
@@ -168,7 +170,7 @@ def run(
         watch(seconds)
     before = conditions.look(busy_s=seconds, gpu=_gpu(task.setup for task in tasks))
     done, path = begun or _start(suite, machine, folder, software)
-    earlier = done.warnings
+    earlier = tuple(line for line in done.warnings if line not in _disturbed(done))  # these are told anew
     try:
         for task, workloads, launch in owed(done, tasks):
             for result in _task(task, workloads, launch, tell, write):
@@ -209,10 +211,15 @@ def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...]) -> Run:
     after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
     first = {k: v for k, v in run.conditions.items() if k.startswith("before_")}
     seen = first or {f"before_{k}": v for k, v in before.items()}
-    doubts = dict.fromkeys((*earlier, *conditions.warnings(before, after, opened_bytes=_opened(run))))
+    around = conditions.warnings(before, after, opened_bytes=_opened(run))
+    doubts = dict.fromkeys((*earlier, *around, *_disturbed(run)))
     return msgspec.structs.replace(
         run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}}, warnings=tuple(doubts)
     )
+
+
+def _disturbed(run: Run) -> tuple[str, ...]:
+    return others.told(run.results, run.machine.limits.cpus)
 
 
 def _opened(run: Run) -> int:
@@ -274,7 +281,8 @@ def _task(
             yield Failed(setup=task.setup, workload=workload, reason=files.scrub(reason), launch=launch,
                          threads=task.threads, at=now())  # fmt: skip
 
-    objection = task.objection or (None if task.force else _too_big(task.setup, task.need, limits().free_bytes))
+    free = limits().free_bytes
+    objection = task.objection or (None if task.force else _too_big(task.setup, task.need, free))
     if objection:
         yield from fail(objection)
         return
@@ -288,10 +296,18 @@ def _task(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
     )
     for result in launched.results(job, lambda event: tell(job, launch, event)) if able else ():
-        yield msgspec.structs.replace(result, launch=launch)
+        yield _foreseen(task, msgspec.structs.replace(result, launch=launch), free)
     for workload, reason in task.refused:
         if workload in workloads:
             yield from fail(reason, (workload,))
+
+
+def _foreseen(task: Task, result: Result, free: int) -> Result:
+    need = dict(task.needs).get(result.workload)
+    if need is None or isinstance(result, Failed):
+        return result
+    asked = "max_context_tokens" in task.suite.metrics
+    return foreseen.beside(result, need, task.plan, free if asked else None)
 
 
 def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from phibench import anchors, backends, catalog, physics, predict, speeds
 from phibench.catalog import plan as plans
+from phibench.longest import STEP
 from phibench.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup
 
 LLAMA = backends.load("llama_cpp")
@@ -352,7 +353,7 @@ def test_the_longest_context_fits_and_one_step_more_does_not(free_gib: float) ->
     if most:
         assert LLAMA.need(plan, PHI4_MINI.shape, most, {}).total_bytes <= free
     if most < PHI4_MINI.context_tokens:
-        more = most + predict.CONTEXT_STEP
+        more = most + STEP
         assert LLAMA.need(plan, PHI4_MINI.shape, more, {}).total_bytes > free
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from phibench.nouns.base import SCHEMA, AtLeastOne, Noun, Seconds
+from phibench.nouns.catalog import Need
 from phibench.nouns.machines import Machine
 from phibench.nouns.setups import Artifact, Setup, Suite, Workload
 
@@ -75,7 +76,8 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     warmup_s: tuple[Seconds, ...] = ()
     readings: dict[str, float] = {}  # metric -> what the system itself counted, read once at the end
     windows: tuple[Window, ...] = ()
-    memory: dict[str, int] = {}  # bytes by kind of page, as the system has them: see probe/process.py
+    memory: dict[str, int] = {}  # bytes by kind of page, as the system has them: see meters/memory.py
+    predicted: Need | None = None  # never measured: what the arithmetic said before the model was opened
     busy_share: float | None = None  # of all cpus, taken by other programs while this was measured
     launch: int = 0
     at: str = ""  # UTC, ISO 8601
