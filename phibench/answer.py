@@ -30,10 +30,16 @@ def text(
     output: str,
     width: int | None = None,
 ) -> str:
-    """The ``top`` variants (None: every candidate) as ``table``, ``md`` or ``json``; colour where a width is given."""
+    """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
+
+    A table has colour where a width is given.
+    """
     if output == "json":
         document = advise.to_json(machine, goal, context, verdicts, top)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+    if output in ("csv", "jsonl", "sql"):
+        found = flat_rows(machine, goal, context, verdicts, top)
+        return tables.text(found, output, name="phibench_recommend")
     rows, everywhere = _shortened(advise.table_rows(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [*_reasons(rows), advise.LEGEND, *advise.hints(verdicts)]
@@ -42,6 +48,23 @@ def text(
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
     drawn = tables.draw(rows, _COLUMNS, width, caption, color=width is not None and tables.wants_color())
     return "\n".join([drawn, *(part for note in notes for part in tables.wrap(note, width))]) + "\n"
+
+
+def flat_rows(
+    machine: Machine, goal: Goal, context: int, verdicts: Sequence[Verdict], top: int | None
+) -> list[dict[str, Any]]:
+    """The candidates of the JSON document; of an estimate the value stands under the metric, its bounds beside it."""
+    rows = []
+    for rank, candidate in enumerate(advise.to_json(machine, goal, context, verdicts, top)["candidates"], start=1):
+        where = {"goal": goal.id, "context": context, "machine": machine.name, "rank": rank}
+        rest = {key: value for key, value in candidate.items() if key != "estimates"}
+        estimates: dict[str, Any] = {}
+        for metric, estimate in candidate["estimates"].items():
+            known = estimate or {}
+            estimates[metric] = known.get("value")
+            estimates |= {f"{metric}_{part}": known.get(part) for part in ("low", "high", "basis", "because")}
+        rows.append({**where, **rest, **estimates})
+    return rows
 
 
 def _shortened(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], str]:

@@ -107,7 +107,7 @@ def doctor(out: str | None, output: str) -> None:
 @cli.command()
 @click.argument("variant", required=False)
 @_context
-@_output("table", "json", "csv", "md")
+@_output(*_OUTPUTS)
 def models(variant: str | None, context: str | None, output: str, out: str | None) -> None:
     """The Phi family: sizes, KV cache, licence, abilities."""
     from phibench import listing, units
@@ -180,7 +180,7 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 @click.option("-q", "--quant", help="Quantizations (comma list).")
 @click.option("-dev", "--device", default="cpu", show_default=True, help="cpu, cuda:0, ...")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and prompts.")
-@_output("table", "md", "csv", "json", "jsonl")
+@_output(*_OUTPUTS)
 def verify(
     variant: str | None, models: tuple[str, ...], backend: str | None, quant: str | None, device: str, seed: int,
     output: str, out: str | None,
@@ -206,10 +206,9 @@ def import_(
 ) -> None:  # fmt: skip
     """Take over what llama-bench (-o json, jsonl) or llama-batched-bench measured."""
     from phibench import files, importer, render
+    from phibench.old_tests import Asked
 
-    asked = importer.Asked(
-        variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None
-    )
+    asked = Asked(variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None)
     runs = importer.run_import(Path(file), asked, files.results_dir(results), _note)
     _emit(render.FORMATS[output](render.rows(runs), _width(out)), out)
 
@@ -223,7 +222,7 @@ def import_(
 @click.option("--machine", metavar="FILE", help="A described machine (.toml or .json) instead of this one.")
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @_results
-@_output("table", "json", "md")
+@_output(*_OUTPUTS)
 def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
     machine: str | None, top: str, results: str | None, output: str, out: str | None,
@@ -259,7 +258,7 @@ def dashboard(results: str | None, port: int | None, no_browser: bool) -> None:
 
 @cli.command()
 @click.option("--clear", is_flag=True, help="Delete all synthetic files.")
-@_output("table", "json", "csv", "md")
+@_output(*_OUTPUTS)
 def cache(clear: bool, output: str, out: str | None) -> None:
     """What synthetic files occupy."""
     from phibench import tables, units
@@ -271,7 +270,7 @@ def cache(clear: bool, output: str, out: str | None) -> None:
     found = stored.entries()
     rows = [{"file": path.name, "bytes": size, "last_used": _when(used)} for path, size, used in found]
     _note(f"{units.gb(sum(size for _, size, _ in found))} of at most {units.gb(stored.limit_bytes())}")
-    _emit(tables.text(rows, output, _width(out)), out)
+    _emit(tables.text(rows, output, _width(out), name="phibench_cache"), out)
 
 
 # ------------------------------------------------------------------------------------------------- parts

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def text(name: str | None, context: int | None, output: str, width: int | None = None) -> str:
-    """The command's output. ``table`` and ``md`` are for people, ``csv``, ``json``, ``jsonl`` hold ``model_rows``.
+    """The command's output. ``table`` and ``md`` are for people, the other forms hold ``model_rows``.
 
     Raises PhibenchError (exit 2): unknown variant, context longer than any that it could be for.
     """
@@ -26,7 +26,7 @@ def text(name: str | None, context: int | None, output: str, width: int | None =
     if context is not None:
         catalog.check_context(context, chosen)
     if output not in ("table", "md"):
-        return tables.text(model_rows(chosen, context), output)
+        return tables.text(model_rows(chosen, context), output, name="phibench_models")
     return _page(chosen[0], context, output, width) if name else _overview(chosen, context, output, width)
 
 

@@ -5,10 +5,10 @@ What does not vary between the rows is said once, in the caption; a column is on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from phibench import sql as as_sql
 from phibench.metrics import METRICS
 from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
@@ -24,7 +24,6 @@ from phibench.tables import (
     markdown_text,
     number,
     places,
-    plain,
     wrap,
 )
 from phibench.units import gib
@@ -245,24 +244,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def sql(rows: Sequence[Row]) -> str:
-    """One table for every run ever (each known column, each time), one transaction; for SQLite."""
-    names = [*SQL_COLUMNS]
-    fields = ",\n".join(f'  "{name}" {SQL_COLUMNS[name]}' for name in names)
-    quoted = ", ".join(f'"{name}"' for name in names)
-    into = f'INSERT INTO "phibench" ({quoted}) VALUES'
-    lines = [f"{into} ({', '.join(_literal(row.get(name)) for name in names)});" for row in rows]
-    return "\n".join(["BEGIN;", f'CREATE TABLE IF NOT EXISTS "phibench" (\n{fields}\n);', *lines, "COMMIT;", ""])
-
-
-def _literal(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = plain(value) if isinstance(value, str) else json.dumps(value, allow_nan=False)
-    return "'" + text.replace("'", "''") + "'"
+    """One table for every run ever: each known column, each time."""
+    return as_sql.text(rows, "phibench", SQL_COLUMNS)
 
 
 class Form(Protocol):

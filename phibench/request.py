@@ -43,10 +43,10 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
             raise PhibenchError(f"'{pair}' is not an option; write --backend-option key=value")
         axes[key] = (value,)
     grid = []
-    modules = [backends.load(name) for name in _list(flags["backend"], "--backend")]
-    quants = _quantizations(_list(flags["quant"], "--quant") if "quant" in flags else None, modules)
+    modules = [backends.load(name) for name in units.names(flags["backend"], "--backend")]
+    quants = _quantizations(units.names(flags["quant"], "--quant") if "quant" in flags else None, modules)
     for model, module, device in itertools.product(
-        _list(flags["model"], "--model"), modules, _list(flags["device"], "--device")
+        units.names(flags["model"], "--model"), modules, units.names(flags["device"], "--device")
     ):
         for quant, *values in itertools.product(quants[module.NAME], *axes.values()):
             options = dict(zip(axes, values, strict=True))
@@ -105,7 +105,7 @@ def with_backends(flags: dict[str, Any], note: Callable[[str], None]) -> dict[st
         for line in left_out:
             note(line)
         flags["backend"] = ",".join(name for name, why in objections.items() if not why)
-    names = dict.fromkeys(backends.load(name).NAME for name in _list(flags["backend"], "--backend"))
+    names = dict.fromkeys(backends.load(name).NAME for name in units.names(flags["backend"], "--backend"))
     flags["backend"] = ",".join(names)
     return flags
 
@@ -119,10 +119,10 @@ def _objection(module: backends.Backend, flags: dict[str, Any]) -> str | None:
     if module.installed() is None:
         return f"not installed; pip install 'phibench[{module.EXTRA}]'"
     built = {device.split(":")[0] for device in module.devices()}
-    for device in _list(flags["device"].lower(), "--device"):
+    for device in units.names(flags["device"].lower(), "--device"):
         if device.split(":")[0] not in built:
             return f"as it is installed here it cannot use {device}"
-    for name in _list(flags["model"], "--model"):
+    for name in units.names(flags["model"], "--model"):
         variant = catalog.variant(name)
         if why := plans.objection(variant, module.FORMATS[0]):
             return f"{variant.id}: {why}"
@@ -136,20 +136,13 @@ def _values(flag: str, text: str) -> tuple[str, ...]:
         if min(values) < 1 and flag != "n_gpu_layers":
             raise PhibenchError(f"{name} starts at 1, not {min(values)}")
         return tuple(str(v) for v in values)
-    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in _list(text, name))
-
-
-def _list(text: str, flag: str) -> list[str]:
-    found = [item.strip() for item in text.split(",") if item.strip()]
-    if not found:
-        raise PhibenchError(f"{flag} is empty; leave it out, or give a name")
-    return found
+    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in units.names(text, name))
 
 
 def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | None) -> int:
     """``phibench run``: prints a dry run, or runs and prints its rows. Returns the exit code."""
     real, real_plan = None, None
-    models = _list(flags["model"], "-m")
+    models = units.names(flags["model"], "-m")
     if files_ := [name for name in models if _is_file(name)]:
         if len(models) > 1:
             raise PhibenchError(f"one file or folder at a time, and no variant beside it: -m {files_[0]}")
@@ -213,7 +206,7 @@ def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Plan]:
         print(f"{path.name}: {note}", file=sys.stderr)
     fitting = [module.NAME for module in _recommendable() if found.plan.format in module.FORMATS]
     asked = fitting[0] if (flags["backend"] or ALL).lower() == ALL else flags["backend"]
-    if wrong := [name for name in _list(asked, "--backend") if backends.load(name).NAME not in fitting]:
+    if wrong := [name for name in units.names(asked, "--backend") if backends.load(name).NAME not in fitting]:
         raise PhibenchError(f"{wrong[0]} does not open {path.name}; leave out -b, or use -b {fitting[0]}")
     return {**flags, "model": found.variant, "quant": found.quantization, "backend": asked}, found.artifact, found.plan
 
@@ -262,7 +255,8 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
 
 def dry_text(rows: list[dict[str, Any]], output: str, width: int | None) -> str:
     """Dry rows for people in a table with the reasons below, whole for programs."""
-    said = tables.text(rows, output, width, _DRY_COLUMNS, "Nothing was started. Opening and writing files come on top.")
+    caption = "Nothing was started. Opening and writing files come on top."
+    said = tables.text(rows, output, width, _DRY_COLUMNS, caption, "phibench_dry_run")
     if output != "table":
         return said
     reasons = [f"{row['setup']}: {row['reason']}" for row in rows if row["reason"]]

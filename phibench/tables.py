@@ -285,10 +285,18 @@ def text(
     width: int | None = None,
     columns: Sequence[Column] | None = None,
     caption: str | None = None,
+    name: str = "phibench",
 ) -> str:
-    """Any rows in the form ``output``: table, md, csv, json or jsonl. The first two show ``columns``."""
+    """Any rows in the form ``output``: table, md, csv, json, jsonl or sql (a table ``name``).
+
+    The first two show ``columns``, the others hold whole rows.
+    """
     if output == "table":
         return draw(rows, columns, width, caption) + "\n"
     if output == "md":
         return markdown(rows, columns)
+    if output == "sql":
+        from phibench import sql
+
+        return sql.text(rows, name)
     return {"csv": csv_text, "json": json_array, "jsonl": json_lines}[output](rows)

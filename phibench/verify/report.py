@@ -46,7 +46,7 @@ def _finite(value: float) -> float | None:
 def text(outcomes: Sequence[Outcome], output: str, width: int | None, caption: str) -> str:
     """In the form ``output``; the table has its reasons below."""
     found = rows(outcomes)
-    shown = tables.text(found, output, width, _COLUMNS, caption)
+    shown = tables.text(found, output, width, _COLUMNS, caption, "phibench_verify")
     if output != "table":
         return shown
     told = [line for one in outcomes if one.reason for line in tables.wrap(f"{one.setup}: {one.reason}", width)]
