@@ -31,16 +31,24 @@ def size_bytes(text: str) -> int:
     return round(float(found[1]) * _BYTES[found[2]])
 
 
+def names(text: str, flag: str) -> list[str]:
+    """What stands between commas; PhibenchError where nothing does."""
+    found = [item.strip() for item in text.split(",") if item.strip()]
+    if not found:
+        raise PhibenchError(f"{flag} is empty; leave it out, or give a name")
+    return found
+
+
 def counts(text: str) -> tuple[int, ...]:
-    """``512``, ``128,512``, ``first-last`` , ``first-last+step``, ``first-last*factor`` as in llama-bench."""
+    """``512``, ``128,8k``, ``first-last`` , ``first-last+step``, ``first-last*factor`` as in llama-bench."""
     values: list[int] = []
     for item in text.split(","):
-        found = re.fullmatch(r"\s*(\d{1,15})(?:-(\d{1,15})(?:([+*])(\d{1,15}))?)?\s*", item)
+        found = re.fullmatch(r"\s*(\d{1,15}k?)(?:-(\d{1,15}k?)(?:([+*])(\d{1,15}k?))?)?\s*", item.lower())
         if not found:
             raise PhibenchError(f"'{item.strip()}' is not a count; write 512 or 128,512 or 128-1024+128 or 128-2048*2")
-        first = int(found[1])
-        last = int(found[2]) if found[2] else first
-        step = int(found[4]) if found[4] else 1
+        first = _thousands(found[1])
+        last = _thousands(found[2]) if found[2] else first
+        step = _thousands(found[4]) if found[4] else 1
         if last < first or step < 1 or (found[3] == "*" and (step < 2 or first < 1)):
             raise PhibenchError(f"'{item.strip()}' never ends or is empty; write first-last+step, first-last*factor")
         while first <= last:
@@ -49,6 +57,11 @@ def counts(text: str) -> tuple[int, ...]:
             if len(values) > _MAX_GRID:
                 raise PhibenchError(f"'{text}' has more than {_MAX_GRID} values")
     return tuple(dict.fromkeys(values))
+
+
+def _thousands(text: str) -> int:
+    """``8k`` is 8192."""
+    return int(text.removesuffix("k")) * (1024 if text.endswith("k") else 1)
 
 
 def setup(text: str) -> Setup:

@@ -101,13 +101,13 @@ def test_what_is_no_size(text: str) -> None:
     ("text", "values"),
     [("512", (512,)), ("128,512", (128, 512)), ("1-4", (1, 2, 3, 4)), ("128-512+128", (128, 256, 384, 512)),
      ("128-2048*2", (128, 256, 512, 1024, 2048)), ("1-2,2-3", (1, 2, 3)), ("0", (0,)), ("5-5", (5,)),
-     ("128-500+128", (128, 256, 384))],
+     ("128-500+128", (128, 256, 384)), ("2k,8K", (2048, 8192)), ("1k-4k*2", (1024, 2048, 4096))],
 )  # fmt: skip
 def test_counts_as_llama_bench_writes_them(text: str, values: tuple[int, ...]) -> None:
     assert units.counts(text) == values
 
 
-@pytest.mark.parametrize("text", ["", ",", "a", "4-1", "0-8*2", "1-8*1", "1-8+0", "-1", "1-", "1-1000000", "8k"])
+@pytest.mark.parametrize("text", ["", ",", "a", "4-1", "0-8*2", "1-8*1", "1-8+0", "-1", "1-", "1-1000000", "8m", "k"])
 def test_counts_that_never_end_or_are_none(text: str) -> None:
     with pytest.raises(PhibenchError):
         units.counts(text)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phibench import catalog
+from phibench import catalog, units
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Setup
 from phibench.verify import gate, real, report
@@ -30,7 +30,7 @@ def verify(
         caption = f"{told}. {_CAPTION}"
     else:
         variants = [catalog.variant(variant).id] if variant else list(gate.VARIANTS)
-        wanted, absent = gate.setups(variants, _list(backend), _list(quant), device.lower())
+        wanted, absent = gate.setups(variants, _names(backend, "-b"), _names(quant, "-q"), device.lower())
         outcomes = [*gate.gate(wanted, seed, _tell), *absent]
         caption = f"Small seeded models (seed {seed}) against torch float32 on their dequantized weights. {_CAPTION}"
     emit(report.text(outcomes, output, width, caption))
@@ -46,10 +46,5 @@ def _begin(setup: Setup) -> None:
     print(f"{setup}: opening and asking", file=sys.stderr, flush=True)
 
 
-def _list(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    found = [item.strip() for item in text.split(",") if item.strip()]
-    if not found:
-        raise PhibenchError("a list is empty; leave the flag out, or give a name")
-    return found
+def _names(text: str | None, flag: str) -> list[str] | None:
+    return None if text is None else units.names(text, flag)
