@@ -514,7 +514,7 @@ def test_a_format_that_a_variant_does_not_have_is_told() -> None:
         (["--seed", "-1"], "--seed starts at 0"),
         (["-m", "a.gguf", "-q", "Q8_0"], "leave out VARIANT, -b and -q"),
         (["-m", "a.gguf"], "there is no file a.gguf"),
-        (["-b", ","], "a list is empty"),
+        (["-b", ","], "-b is empty"),
         (["-dev", "foo"], "unknown device 'foo'"),
         (["-dev", "cpu:0"], "cpu takes no number"),
         (["phi-4-multimodal-instruct", "-b", "onnxruntime"], "nothing to compare; onnxruntime: "),
