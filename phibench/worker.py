@@ -22,7 +22,8 @@ from phibench import backends, meters
 from phibench.errors import PhibenchError
 from phibench.measure import measure, once
 from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, PageCache, Progress, Workload
-from phibench.probe import conditions, gpu_use, pages, process
+from phibench.probe import gpu_use, pages, process
+from phibench.probe.others import Others
 
 Send = Callable[[Event], None]
 
@@ -41,6 +42,7 @@ def main() -> int:
 def work(job: Job, send: Send) -> int:
     """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one."""
     current = job.workloads[0]
+    others = Others()
     try:
         before = gpu_use.use(job.setup.device)
         cache = _page_cache(job)
@@ -50,7 +52,7 @@ def work(job: Job, send: Send) -> int:
             load_s = time.perf_counter() - began
             send(Opened(engine=session.engine, load_s=load_s))
             for current in job.workloads:
-                others = conditions.Others()
+                others.begin()
                 taken = measure(session, current, job.suite, _reporter(current, send), watch)
                 first_s = time.perf_counter() - began  # until the first token, where a suite asks for nothing else
                 busy = others.share()

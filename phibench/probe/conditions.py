@@ -130,21 +130,6 @@ def busy_share(first: dict[str, float], last: dict[str, float], own_s: float = 0
     return round(max(0.0, total - free - own_s) / total, 4) if total > 0 else None
 
 
-class Others:
-    """What other programs take of the cpus from now on."""
-
-    def __init__(self) -> None:
-        import psutil
-
-        self._times, self._own_s = psutil.cpu_times()._asdict(), time.process_time()
-
-    def share(self) -> float | None:
-        """Of all cpus' time so far; this process's own left out."""
-        import psutil
-
-        return busy_share(self._times, psutil.cpu_times()._asdict(), time.process_time() - self._own_s)
-
-
 # ------------------------------------------------------------------------------------------------- looking
 
 
