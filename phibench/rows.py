@@ -57,8 +57,8 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
     contests = {} if run.imported else winners.verdicts(run)  # of others nobody knows who took turns with whom
     found = [_row(run, results, contests) for results in _tests(run)]
-    for row, knee in zip(found, batching.knees(found), strict=True):
-        row["notes"] += knee
+    for row, knee, answer in zip(found, batching.knees(found), joules.answers(found), strict=True):
+        row["notes"] += knee + answer
     yield from found
 
 

@@ -215,14 +215,16 @@ def test_a_power_beyond_reason_is_not_readable(tmp_path: Path) -> None:
 
 def test_nvidia_is_taken_from_its_device() -> None:
     gpus = (
-        Device(kind="cuda:0", name="RTX 4090", facts={"energy_counter": "yes"}),
-        Device(kind="cuda:1", name="GTX 1080", facts={"energy_counter": "no"}),
+        Device(kind="cuda:0", name="RTX 4090", facts={"energy_counter": "yes", "power_sensor": "yes"}),
+        Device(kind="cuda:1", name="GTX 1080", facts={"energy_counter": "no", "power_sensor": "yes"}),
+        Device(kind="cuda:2", name="GRID", facts={"energy_counter": "no"}),
         Device(kind="rocm:0", name="RX 7900"),
     )
-    first, second = power.sources(Path("/nonexistent"), gpus)
-    assert (first.name, first.scope, first.readable, first.because) == ("NVML cuda:0", "gpu_board", True, "")
-    assert not second.readable
-    assert "no energy counter" in second.because
+    first, second, third = power.sources(Path("/nonexistent"), gpus)
+    assert (first.name, first.scope, first.method, first.because) == ("NVML cuda:0", "gpu_board", "counter", "")
+    assert (second.method, second.readable) == ("power", True)
+    assert not third.readable
+    assert "neither energy nor power" in third.because
 
 
 # ------------------------------------------------------------------------------------- batteries and mains

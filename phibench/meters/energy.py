@@ -1,16 +1,167 @@
-"""Energy counters of this machine, opened for one device."""
+"""Energy counters of this machine, opened for one device.
+
+What counts for a device is one way to see it, the first that can be read. Two ways to see one part are never added.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import importlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from phibench import probe
 from phibench.errors import PhibenchError
-from phibench.meters import EnergyMeter
+from phibench.meters.dials import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
+from phibench.nouns import Device, Energy
+from phibench.probe import cpu, pci, power
+from phibench.probe.power import Place
+
+
+class Way(NamedTuple):
+    """Places of one kind that are read together, and what they count."""
+
+    kind: power.Kind
+    scopes: tuple[power.Scope, ...]
+
+
+_PACKAGES: tuple[power.Scope, ...] = ("cpu_package", "dram")
+_PROCESSOR = (Way("rapl", _PACKAGES), Way("perf", _PACKAGES), Way("emi", _PACKAGES), Way("hwmon", ("cpu_package",)))
+_CHIP = (Way("hwmon", ("soc",)), Way("ina3221", ("soc",)), Way("ioreport", ("soc",)))
+_MACHINE = (Way("hwmon", ("system_ac",)), Way("battery", ("system_dc",)))
+_INSIDE = {"cpu", "metal", "mps", "npu"}  # parts of the chip, wherever they are
+_CARDS = {"rocm": ("0x1002", frozenset({"amdgpu"})), "xpu": ("0x8086", frozenset({"i915", "xe"}))}
 
 
 @contextlib.contextmanager
-def opened(device: str) -> Iterator[EnergyMeter]:
+def opened(device: str, root: Path = cpu.ROOT) -> Iterator[Meter]:
     """The sources that count for this device. Raises PhibenchError "unavailable: ..." where none can be read."""
-    raise PhibenchError(f"unavailable: no energy counter of {device} can be read")
-    yield
+    gpus = probe.gpus(root)
+    places = power.places(root, gpus)
+    chosen = choose(device, places, gpus, root)
+    with contextlib.ExitStack() as stack:
+        dials, lost = _dials(chosen, root, stack)
+        if not dials or lost:
+            raise PhibenchError(f"unavailable: {lost or why_not(device, places, gpus)}")
+        meter = Meter([watched(dial) for dial in distinct(dials)])
+        with meter.looking():
+            yield meter
+
+
+def choose(device: str, places: Sequence[Place], gpus: Sequence[Device], root: Path) -> list[Place]:
+    """What to read for a device, its own part first; empty where nothing can be read that holds it."""
+    family, _, index = (_vulkan(gpus) if device.startswith("vulkan") else device).partition(":")
+    kind = f"{family}:{index or 0}"
+    if own := _own(kind, places, root):
+        board = own[0].source.scope == "gpu_board"
+        return own + [p for p in _first(_PROCESSOR, places) if board and p.source.method == "counter"]
+    inside = family in _INSIDE or any(gpu.kind == kind and gpu.shares_memory for gpu in gpus)
+    return _first((*_PROCESSOR, *_CHIP, *_MACHINE) if inside else _MACHINE, places)
+
+
+def _first(ways: Sequence[Way], places: Sequence[Place]) -> list[Place]:
+    """The first way of which every package can be read: half of the packages is not the processor."""
+    for kind, scopes in ways:
+        found = [place for place in places if place.kind == kind and place.source.scope in scopes and place.apart]
+        main = [place.source.readable for place in found if place.source.scope == scopes[0]]
+        if any(main) if kind == "battery" else main and all(main):
+            return [place for place in found if place.source.readable]
+    return []
+
+
+def _own(kind: str, places: Sequence[Place], root: Path) -> list[Place]:
+    """Where a GPU shows its own energy; of an AMD chip that is the whole chip's. Empty where none is told."""
+    family, _, index = kind.partition(":")
+    if family == "cuda":
+        return [place for place in places if place.kind == "nvml" and place.at.name == kind and place.source.readable]
+    if family not in _CARDS:
+        return []
+    cards = [folder for folder, _ in pci.cards(root, *_CARDS[family])]
+    sensors = {f.name for f in cards[int(index)].glob("hwmon/hwmon*")} if int(index) < len(cards) else set()
+    return [p for p in places if p.kind == "hwmon" and p.at.parent.name in sensors and p.apart and p.source.readable]
+
+
+def _vulkan(gpus: Sequence[Device]) -> str:
+    """Vulkan has an order of its own: which GPU it means is known where there is one."""
+    found = [gpu.kind for gpu in gpus if gpu.kind.partition(":")[0] in {"cuda", *_CARDS}]
+    return found[0] if len(found) == 1 else ""
+
+
+def _dials(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> tuple[list[Dial], str]:
+    """All of them, or why one cannot be opened: a part of them would be another figure."""
+    found: list[Dial] = []
+    for place in places:
+        try:
+            found += importlib.import_module(f"phibench.meters.{place.kind}").dials(place, root, stack)
+        except OSError as error:
+            return [], f"{place.source.name}: {error.strerror or error}"
+    return found, ""
+
+
+def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str:
+    """One reason with its remedy for each kind of source that is there."""
+    said: dict[Any, str] = {}
+    for place in places:
+        if place.apart and not place.source.readable:
+            said.setdefault(place.kind, f"{place.source.name}: {place.source.because}")
+    if said:
+        return "; ".join(said.values())
+    if any(place.source.readable for place in places):
+        which = " (several GPUs, and Vulkan counts them its own way)" if device.startswith("vulkan") and gpus else ""
+        return f"no energy counter of this machine holds {device}{which}"
+    return "this machine shows no energy counter (a virtual machine?)"
+
+
+class Meter:
+    """Dials as one: windows begin at a tick of the slowest counter that ticks often."""
+
+    def __init__(self, dials: Sequence[Dial], clock: Clock = time.perf_counter) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._tallies = [Tally(dial, clock) for dial in dials]
+        often = [dial for dial in dials if dial.tick_s is not None and dial.tick_s <= ALIGNED_S]
+        self._slowest = max(often, key=lambda dial: dial.tick_s or 0.0, default=None)
+
+    @property
+    def least_s(self) -> float:
+        """Seconds that a window must last."""
+        return max(tally.dial.window_s for tally in self._tallies)
+
+    def begin(self) -> None:
+        """A window begins."""
+        if self._slowest:
+            wait_for_tick(self._slowest, self._clock)
+        with self._lock:
+            for tally in self._tallies:
+                tally.begin()
+
+    def end(self) -> tuple[Energy, ...]:
+        """It has ended: what each source counted since."""
+        with self._lock:
+            return tuple(tally.end() for tally in self._tallies)
+
+    def look(self, now: float) -> None:
+        """Read what is due in between."""
+        with self._lock:
+            for tally in self._tallies:
+                tally.look_if_due(now)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """A thread reads in between, so that no wrap is missed."""
+        done = threading.Event()
+        every_s = min(tally.dial.every_s for tally in self._tallies)
+
+        def watch() -> None:
+            while not done.wait(every_s):
+                self.look(self._clock())
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

@@ -137,6 +137,7 @@ def _facts(api: Any, handle: Any) -> dict[str, str]:
         "pcie": _pcie(api, handle, "Curr"),  # an idle GPU slows it down
         "pcie_max": _pcie(api, handle, "Max"),
         "energy_counter": "yes" if energy else "no",
+        "power_sensor": "yes" if count(call(api, "nvmlDeviceGetPowerUsage", handle), 10**8) else None,
     }
     return {key: value for key, value in said.items() if value}
 

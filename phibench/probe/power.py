@@ -235,9 +235,11 @@ def _watts(found: _Found) -> str:
 
 
 def _nvml(gpu: Device) -> Place:
-    told = gpu.facts.get("energy_counter") == "yes"
-    why = "" if told else "its driver has no energy counter (GPUs before Volta, some laptops and virtual GPUs)"
-    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", "counter", why)
+    """Its counter, else its power, which the driver only samples."""
+    counts, tells = (gpu.facts.get(fact) == "yes" for fact in ("energy_counter", "power_sensor"))
+    method: Literal["counter", "power"] = "power" if tells and not counts else "counter"
+    why = "" if counts or tells else "its driver tells neither energy nor power (some laptops, virtual GPUs, Jetson)"
+    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", method, why)
 
 
 def _batteries(root: Path) -> Iterator[Place]:
