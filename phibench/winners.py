@@ -110,7 +110,7 @@ def _verdict(run: Run, name: str, known: Mapping[Setup, Mapping[int, tuple[int, 
     medians = {setup: stats.median([value for _, value in seen.values()]) for setup, seen in known.items()}
     best, second, *_ = sorted(medians, key=lambda setup: sign * medians[setup], reverse=True)
     pairs = {setup: _pairs(run, known[best], seen) for setup, seen in known.items() if setup != best}
-    close = tuple(setup for setup, both in pairs.items() if not _beats(name, both, sign))
+    close = tuple(setup for setup, both in pairs.items() if not beats(name, both))
     return Verdict(best=best, second=second, ratio=medians[best] / medians[second] if medians[second] else math.inf,
                    pairs=min(len(both) for both in pairs.values()), close=close)  # fmt: skip
 
@@ -128,13 +128,14 @@ def _pairs(
     return found
 
 
-def _beats(name: str, pairs: Sequence[tuple[float, float]], sign: int) -> bool:
-    """Outside the noise, and in the direction that the pairs themselves point to."""
+def beats(name: str, pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether the first of each pair is better, outside the noise; the pairs themselves say who is ahead."""
     if len(pairs) < stats.MIN_PAIRS:
         return False
     one, other = zip(*pairs, strict=True)
+    sign = 1 if METRICS[name].better == "higher" else -1
     ahead = sign * math.fsum(math.log(a / b) for a, b in pairs) / len(pairs)
-    least = math.log(_LEAST) if name == "host_peak_bytes" else 0.0
+    least = math.log(_LEAST) if METRICS[name].unit == "B" else 0.0
     return ahead > least and stats.paired_p(one, other) < stats.ALPHA
 
 
