@@ -194,6 +194,76 @@ def test_long_rows_are_cut_and_answer_the_same(
     assert abs(ours - wanted).max() < 0.06 * abs(wanted).max()
 
 
+# ---------------------------------------------------------------------------------------- batches
+
+
+def fed(session: Any, prompts: Any, then: Any) -> Any:
+    """Logits after the prompts, then after each column of ``then``; shape (1 + columns, sequences, vocab)."""
+    loop = session._loop
+    loop.make_room(prompts.shape[1] + then.shape[1], len(prompts))
+    loop.keep(0)
+    return torch.stack([loop.feed(prompts), *(loop.feed(column) for column in then.split(1, 1))]).float()
+
+
+def alone(session: Any, prompts: Any, then: Any) -> Any:
+    """The same, one sequence after the other."""
+    return torch.cat([fed(session, prompts[i : i + 1], then[i : i + 1]).clone() for i in range(len(prompts))], 1)
+
+
+def several(sequences: int, tokens: int) -> tuple[Any, Any]:
+    """Prompts and six tokens after each, different in every sequence."""
+    ids = torch.tensor([prompt_of(tokens + 6, seed) for seed in range(sequences)])
+    return ids[:, :tokens], ids[:, tokens:]
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_a_batch_answers_as_its_sequences_alone(saved: tuple[Any, Path], quantization: str) -> None:
+    with opened(saved[1], quantization=quantization) as session:
+        for sequences, tokens in ((2, 5), (5, 20)):  # 10 and 100 rows: on both sides of where int8 changes its way
+            together, one_by_one = (way(session, *several(sequences, tokens)) for way in (fed, alone))
+            most = abs(one_by_one).max()
+            assert abs(together - one_by_one).max() < (1e-4 if quantization == "fp32" else 0.06) * most
+            assert abs(one_by_one[:, 0] - one_by_one[:, 1]).max() > 0.5 * most  # sequences are told apart
+
+
+@pytest.mark.parametrize("tokens", [ORIGINAL - 3, ORIGINAL + 2])
+def test_the_switch_of_longrope_recomputes_every_sequence(tokens: int, tmp_path: Path) -> None:
+    with opened(save(small(), tmp_path)[1]) as session:
+        together, one_by_one = (way(session, *several(3, tokens)) for way in (fed, alone))
+    assert torch.allclose(together, one_by_one, rtol=1e-3, atol=1e-3 * float(abs(one_by_one).max()))
+
+
+@pytest.mark.parametrize("tokens", [10, 40])
+def test_a_sliding_window_hides_the_same_in_every_sequence(tokens: int, tmp_path: Path) -> None:
+    with opened(save(small("phi-4", sliding_window=16), tmp_path)[1]) as session:
+        together, one_by_one = (way(session, *several(3, tokens)) for way in (fed, alone))
+    assert torch.allclose(together, one_by_one, rtol=1e-3, atol=1e-3 * float(abs(one_by_one).max()))
+
+
+def test_every_sequence_of_a_batch_has_its_own_depth_prompt_and_choice(tmp_path: Path) -> None:
+    workload = Workload(prompt_tokens=4, new_tokens=3, depth=16, batch=3)
+    fed_ids: list[Any] = []
+    with opened(save(small(), tmp_path)[1]) as session:
+        feed = session._loop.feed
+        session._loop.feed = lambda ids: (fed_ids.append(ids.clone()), feed(ids))[1]
+        sample = measure.once(session, workload)
+        assert [tuple(ids.shape) for ids in fed_ids] == [(3, 16), (3, 4), (3, 1), (3, 1)]
+        assert session._loop.past == 16 + 4 + 2
+        assert all(len(ids.unique(dim=0)) == 3 for ids in fed_ids[:2])
+        session._loop.keep(0)
+        logits = [feed(ids) for ids in fed_ids]
+        for found, next_ids in zip(logits[1:], fed_ids[2:], strict=False):
+            assert torch.equal(found.argmax(1, keepdim=True), next_ids)
+        assert len(fed_ids[2].unique()) == 3
+        session._loop.keep(16)
+        filled = session._loop.cache[..., :16, :].clone()
+        measure.once(session, workload)
+        assert torch.equal(session._loop.cache[..., :16, :], filled)
+        measure.once(session, Workload(prompt_tokens=4, new_tokens=3, batch=2))
+        assert session._loop.cache.shape[2] == 2
+    assert len(sample.arrivals_s) == 3
+
+
 # ---------------------------------------------------------------------------------------- depth and cache
 
 
@@ -202,16 +272,16 @@ def opened(folder: Path, **options: Any) -> Any:
 
 
 def test_a_prompt_after_a_depth_is_one_prompt_cut_in_two(saved: tuple[Any, Path]) -> None:
-    ids = torch.tensor(prompt_of(30))
+    ids = torch.tensor([prompt_of(30)])
     with opened(saved[1]) as session:
         loop = session._loop
         loop.make_room(30)
         whole = loop.feed(ids).clone()
         assert loop.keep(0)
-        loop.feed(ids[:20])
-        assert torch.allclose(loop.feed(ids[20:]), whole, rtol=1e-3, atol=1e-3)
+        loop.feed(ids[:, :20])
+        assert torch.allclose(loop.feed(ids[:, 20:]), whole, rtol=1e-3, atol=1e-3)
         assert loop.keep(20)
-        assert torch.allclose(loop.feed(ids[20:]), whole, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(loop.feed(ids[:, 20:]), whole, rtol=1e-3, atol=1e-3)
 
 
 def test_a_depth_is_filled_once_and_reused(tmp_path: Path) -> None:
@@ -232,10 +302,10 @@ def test_what_long_factors_touched_is_not_reused_as_short(tmp_path: Path) -> Non
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
         loop = session._loop
         loop.make_room(100)
-        loop.feed(session._ids(60))
+        loop.feed(session._ids(1, 60))
         short = loop.cache[..., :60, :].clone()
-        loop.feed(session._ids(10))
-        assert not torch.equal(loop.cache[:, 0, :, :60], short[:, 0])  # computed again, long
+        loop.feed(session._ids(1, 10))
+        assert not torch.equal(loop.cache[:, 0, :, :, :60], short[:, 0])  # computed again, long
         assert not loop.keep(60)
         assert loop.keep(65)
         assert loop.past == 65
@@ -303,13 +373,15 @@ def test_threads_are_set_and_told(tmp_path: Path) -> None:
         assert session.engine.options["dtype"] == "float32"
 
 
-@pytest.mark.parametrize("asked", ["off", "on"])
-def test_onednn_serves_prompts_and_decoding_only_where_asked(asked: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "batch", "wanted"), [("off", 1, False), ("on", 1, True), ("off", 2, True)])
+def test_onednn_serves_all_but_one_vector_and_that_where_asked(
+    asked: str, batch: int, wanted: bool, tmp_path: Path
+) -> None:
     seen = []
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic", onednn_decode=asked) as session:
         session._loop._norm.register_forward_hook(lambda *_: seen.append(torch.backends.mkldnn.enabled))
-        measure.once(session, Workload(prompt_tokens=4, new_tokens=3))
-    assert seen == [True, asked == "on", asked == "on"]
+        measure.once(session, Workload(prompt_tokens=4, new_tokens=3, batch=batch))
+    assert seen == [True, wanted, wanted]
     assert torch.backends.mkldnn.enabled
 
 
@@ -321,7 +393,7 @@ def test_the_placement_is_read_from_the_tensors(tmp_path: Path) -> None:
         measure.once(session, Workload(prompt_tokens=3, new_tokens=2))
         engine = session.engine
     assert re.fullmatch(r"all 1\d tensors on cpu", engine.placement)  # 14 of weights; of rotary tables 1 to 3
-    assert "KV cache (2, 2, 2, 5, 128) torch.float32, 20.5 kB, on cpu" in engine.evidence
+    assert "KV cache (2, 2, 1, 2, 5, 128) torch.float32, 20.5 kB, on cpu" in engine.evidence
     assert any(line.startswith("CPU capability") for line in engine.evidence)
 
 
@@ -382,7 +454,7 @@ def test_a_gpu_has_filled_the_depth_before_the_clock_starts(tmp_path: Path, monk
     """Not run on hardware: the order of calls."""
     done: list[str] = []
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
-        monkeypatch.setattr(session._loop, "feed", lambda ids: done.append(f"feed {len(ids)}"))
+        monkeypatch.setattr(session._loop, "feed", lambda ids: done.append(f"feed {ids.shape[1]}"))
         monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: done.append("wait"))
         monkeypatch.setattr(session, "_check_placement", lambda: None)
         monkeypatch.setattr(session, "_device", torch.device("meta"))

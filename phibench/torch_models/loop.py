@@ -1,4 +1,5 @@
-"""The forward pass of Phi over transformers' own modules: one sequence, a preallocated KV cache, last token's logits.
+"""The forward pass of Phi over transformers' own modules: equally long sequences, a preallocated KV cache, the last
+tokens' logits.
 
 The same operators on the same weights as transformers' ``forward``, in the same order and precision, so that logits
 agree; what is left out is what a decode step does not need: masks, cache objects, growing caches (docs/torch.md).
@@ -17,7 +18,10 @@ Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Loop:
-    """A model with the tokens that it has seen. ``onednn``: whether oneDNN serves decoding on a CPU, too."""
+    """A model with the tokens that it has seen, as many of every sequence.
+
+    ``onednn``: whether oneDNN serves the decoding of one sequence on a CPU, too.
+    """
 
     def __init__(self, model: nn.Module, device: torch.device, onednn: bool) -> None:
         config = model.config
@@ -36,14 +40,17 @@ class Loop:
         self.cache = torch.empty(0, device=device)
         self.past = 0
 
-    def make_room(self, context: int) -> None:
-        """A cache for ``context`` tokens, shape (layers, 2, KV heads, context, head size); empty if it is a new one."""
-        if self.cache.numel() and self.cache.shape[3] == context:
+    def make_room(self, context: int, batch: int = 1) -> None:
+        """A cache for ``context`` tokens of every sequence, shape (layers, 2, batch, KV heads, context, head size).
+
+        A new one is empty and written with zeros, so that the system counts it as used before it is.
+        """
+        shape = (self._model.config.num_hidden_layers, 2, batch, self._kv_heads, context, self._head_dim)
+        if self.cache.shape == shape:
             return
         self.cache = torch.empty(0, device=self._device)  # the old one goes first
-        shape = (self._model.config.num_hidden_layers, 2, self._kv_heads, context, self._head_dim)
-        self.cache = torch.empty(shape, dtype=self._model.dtype, device=self._device)
-        self._ids = torch.zeros(context, dtype=torch.long, device=self._device)
+        self.cache = torch.empty(shape, dtype=self._model.dtype, device=self._device).zero_()
+        self._ids = torch.zeros(batch, context, dtype=torch.long, device=self._device)
         self._tables = self._rotary(context)
         self.past = 0
 
@@ -56,56 +63,57 @@ class Loop:
 
     @torch.inference_mode()
     def feed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits (vocab,) after these ids, on the device.
+        """Logits (batch, vocab) after these ids, shape (batch, n), on the device.
 
         The token that passes LongRoPE's original context makes transformers drop the cache and compute all tokens
         again with the long factors (``Phi3ForCausalLM.prepare_inputs_for_generation``); so do we.
         """
-        end = self.past + len(ids)
-        self._ids[self.past : end] = ids
+        end = self.past + ids.shape[1]
+        self._ids[:, self.past : end] = ids
         is_long = self._beyond(end)
         start = self.past if is_long == self._is_long else 0
         self.past, self._is_long = end, is_long
-        with self._onednn(end - start > 1):
+        with self._onednn(len(ids) * (end - start) > 1):
             return self._forward(start, end)
 
     def _forward(self, start: int, end: int) -> torch.Tensor:
         model = self._model
         cos, sin = (table[start:end] for table in self._tables[self._is_long])
         mask = self._mask(start, end)
-        x = model.model.embed_tokens(self._ids[start:end])
+        batch, count = len(self._ids), end - start
+        x = model.model.embed_tokens(self._ids[:, start:end]).flatten(0, 1)
         for layer, (keys, values) in zip(model.model.layers, self.cache, strict=True):
 
             def attend(
                 q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
                 keys: torch.Tensor = keys, values: torch.Tensor = values,
             ) -> torch.Tensor:  # fmt: skip
-                q, k, v = (part.view(end - start, -1, self._head_dim).transpose(0, 1) for part in (q, k, v))
+                q, k, v = (part.view(batch, count, -1, self._head_dim).transpose(1, 2) for part in (q, k, v))
                 _rotate(q, cos, sin)
                 _rotate(k, cos, sin)
-                keys[:, start:end], values[:, start:end] = k, v
-                return self._attention(q, keys[:, :end], values[:, :end], mask)
+                keys[:, :, start:end], values[:, :, start:end] = k, v
+                return self._attention(q, keys[:, :, :end], values[:, :, :end], mask)
 
             x = self._layer(layer, x, attend)
-        logits: torch.Tensor = model.lm_head(self._norm(x[-1:]))[0]
+        logits: torch.Tensor = model.lm_head(self._norm(x[count - 1 :: count]))
         return logits
 
     def _attention(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """(heads, n, size) on all keys -> (n, heads * size)."""
+        """(batch, heads, n, size) on all keys -> (batch * n, heads * size)."""
         attention = functional.scaled_dot_product_attention
-        count = q.shape[1]
+        batch, _, count, size = q.shape
         if count == 1:  # the heads that share keys become rows, so that nothing is copied
             first = -self._window if self._window else 0
-            grouped = q.reshape(1, self._kv_heads, self._groups, -1)
-            return attention(grouped, keys[None, :, first:], values[None, :, first:]).view(1, -1)
+            grouped = q.reshape(batch, self._kv_heads, self._groups, size)
+            return attention(grouped, keys[:, :, first:], values[:, :, first:]).view(batch, -1)
         if mask is None:
-            found = attention(q[None], keys[None], values[None], is_causal=True, enable_gqa=self._groups > 1)
+            found = attention(q, keys, values, is_causal=True, enable_gqa=self._groups > 1)
         else:
-            keys, values = (part.repeat_interleave(self._groups, 0) for part in (keys, values))
-            found = attention(q[None], keys[None], values[None], attn_mask=mask)
-        return found[0].transpose(0, 1).reshape(count, -1)
+            keys, values = (part.repeat_interleave(self._groups, 1) for part in (keys, values))
+            found = attention(q, keys, values, attn_mask=mask)
+        return found.transpose(1, 2).reshape(batch * count, -1)
 
     def _mask(self, start: int, end: int) -> torch.Tensor | None:
         """What each token may see, (n, all): None where that is all before it, and for one token alone."""
@@ -131,7 +139,7 @@ class Loop:
 
     @contextmanager
     def _onednn(self, many: bool) -> Iterator[None]:
-        """oneDNN multiplies matrices fast, but a matrix with one vector at half of what memory could give."""
+        """oneDNN multiplies a matrix fast with two vectors or more, with one at half of what memory could give."""
         if many or not self._without_onednn or not torch.backends.mkldnn.is_available():
             yield
             return
@@ -143,7 +151,7 @@ class Loop:
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    """Rotate the first dimensions of (heads, n, size) in place."""
+    """Rotate the first dimensions of (batch, heads, n, size) in place."""
     part = x[..., : cos.shape[-1]]
     left, right = part.chunk(2, -1)
     part.copy_(part * cos + torch.cat((-right, left), -1) * sin)

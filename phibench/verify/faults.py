@@ -189,7 +189,7 @@ def _late_torch(score: Callable[..., Any]) -> Callable[..., Any]:
 
         def feeding(ids: Any) -> Any:
             found = feed(ids)
-            if len(ids) == len(prompt):
+            if ids.shape[1] == len(prompt):
                 loop._tables = {key: tuple(one.roll(-1, 0) for one in two) for key, two in loop._tables.items()}
             return found
 
