@@ -20,7 +20,7 @@ from phibench.backends import onnxruntime as backend
 from phibench.catalog import plan as plans
 from phibench.catalog.folder import recognise
 from phibench.errors import PhibenchError
-from phibench.genai import placement, providers
+from phibench.genai import buffers, placement, providers
 from phibench.nouns import Artifact, Job, Setup, Suite, Workload
 
 SUITE = Suite(name="test", question="?", metrics=())
@@ -201,7 +201,7 @@ def test_a_cache_that_the_engine_recomputed_is_filled_anew(long: Path) -> None:
 @pytest.mark.parametrize(("batch", "chunk"), [(1, ""), (1, "256"), (2, "")])
 def test_a_sequence_alone_is_computed_anew_whole_and_several_never(batch: int, chunk: str, long: Path) -> None:
     """What ``need`` counts on: the rows of logits are the tokens of the last run."""
-    options = {"chunk_size": chunk} if chunk else {}
+    options: dict[str, Any] = {"chunk_size": chunk} if chunk else {}
     with backend.session(job(long, **options)) as session:
         session.begin(Workload(prompt_tokens=0, new_tokens=5, depth=4094, batch=batch))
         rows = set()
@@ -423,7 +423,8 @@ def test_onnx_runtime_says_where_every_node_ran(package: Path) -> None:
         engine = session.engine
     assert engine.placement.startswith(f"{CPU} ")
     assert engine.placement.endswith("(13 of 13 matrix products and attentions)")
-    (line,) = engine.evidence
+    line, tensors = engine.evidence
+    assert tensors.startswith("KV cache of 2 layers x 2 x 1 heads x 64 float32 a token, logits of every token")
     assert line.startswith(f"{CPU}: 11 MatMulNBits, ")
     assert "2 GroupQueryAttention" in line
 
@@ -509,6 +510,40 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert need(1000, half).kv_bytes == 2 * 1001 * 131_072  # past and present apart
     shared = msgspec.structs.replace(half, facts={**half.facts, "kv_buffer": "shared"})
     assert need(1000, shared).kv_bytes == 1001 * 131_072
+
+
+def test_buffers_are_what_the_engine_shows(package: Path) -> None:
+    """Two layers of one key head of 64 numbers, and a vocabulary of 416."""
+    size = sum(file.stat().st_size for file in package.iterdir())
+    with backend.session(job(package)) as session:
+        for batch, room in ((1, 0), (3, 100), (3, 0)):
+            measure.once(session, Workload(prompt_tokens=40, new_tokens=2, batch=batch, room=room))
+            found = session.engine.buffers
+            assert found["kv"] == 2 * 2 * 64 * 4 * ((room or 42) + 1) * batch
+            assert found["logits"] == 40 * 416 * 4 * batch
+        measure.once(session, Workload(prompt_tokens=0, new_tokens=2))
+        assert session.engine.buffers["logits"] == 416 * 4
+    if sys.platform == "linux":
+        assert 0 < found["weights"] < 2 * size
+        assert found["copies"] >= 0  # so narrow a model may fit into what the process had freed
+
+
+def test_buffers_of_a_cache_that_grows(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime_genai")
+    from phibench.synth import onnx
+
+    onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
+    with backend.session(job(tmp_path / "fp16")) as session:
+        measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
+        assert session.engine.buffers["kv"] == 2 * 2 * 4 * 64 * 2 * 11
+        assert session.engine.buffers["logits"] == 9 * 416 * 2
+
+
+def test_buffers_on_a_device_have_its_name_and_what_nobody_tells_is_left_out() -> None:
+    shown = buffers.Shown(kv_bytes_per_token=8, logits_bytes_per_token=40, all_logits=False, text="")
+    nothing = buffers.Opened(mapped_bytes=None, anonymous_bytes=None)
+    assert buffers.by_use(shown, nothing, "cuda:0", 10, 2, 5) == {"kv cuda:0": 160, "logits cuda:0": 80}
+    assert buffers.by_use(None, buffers.Opened(7, 0), "cpu", 10, 2, 5) == {"weights": 7, "copies": 0}
 
 
 WATCH = """

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phibench.errors import FAILED, PhibenchError
-from phibench.genai import memory, providers
+from phibench.genai import buffers, memory, providers
 from phibench.genai.config import read_config
 from phibench.genai.placement import evidence, fallback, nodes, placement
 from phibench.nouns import Engine, Job, Need, Shape, Workload
@@ -114,9 +114,12 @@ class _Session:
         self._filled = 0
         self._begun = False
         self.sampling_s = None
+        self._rows = 0  # most tokens of a sequence that were computed at once since the cache was made
         name = Path(job.artifact.path).name
+        before = buffers.anonymous_bytes()
         with _saying(f"cannot open {name} on {job.setup.device}"):
             self._model = og.Model(self._engine_config())
+        self._opened = buffers.since(before, Path(job.artifact.path))
         with _saying(f"cannot run {name}"):
             self._nodes = self._profile()
         self._check_device()
@@ -164,6 +167,7 @@ class _Session:
             generator.set_runtime_option("enable_profiling", str(Path(folder) / "run"))
             generator.append_tokens(self._ids[:2])
             generator.set_runtime_option("enable_profiling", "0")
+            self._shown = buffers.shown(generator, self._config)
             written = sorted(Path(folder).iterdir())
             return nodes(written[0].read_bytes() if written else b"")
 
@@ -193,7 +197,7 @@ class _Session:
         if (self._size, self._batch) != (size, batch):
             self._generator, self._size = None, 0  # first give the old cache back
             self._generator = self._make(size, batch)
-            self._size, self._batch, self._filled = size, batch, 0
+            self._size, self._batch, self._filled, self._rows = size, batch, 0, 0
         recomputed = self._filled < _ROPE_SWITCH < self._generator.token_count()
         if self._filled != depth or recomputed or batch > 1:  # of several sequences the engine forgets all or nothing
             self._filled = 0
@@ -246,7 +250,8 @@ class _Session:
         The engine obeys chunk_size in the first run of a generator alone: cut here, every repetition is alike.
         """
         count = ids.shape[-1]
-        part = self._chunk or count
+        part = min(count, self._chunk or count)
+        self._rows = max(self._rows, part)
         with _saying(f"failed to compute {count} tokens{behind}"):
             for start in range(0, count, part):
                 self._generator.append_tokens(ids[..., start : start + part])
@@ -266,7 +271,7 @@ class _Session:
             name=NAME,
             version=installed() or "unknown",
             placement=placement(self._nodes),
-            evidence=evidence(self._nodes),
+            evidence=(*evidence(self._nodes), *((self._shown.text,) if self._shown else ())),
             options={
                 "intra_op_num_threads": str(self._job.threads),
                 "inter_op_num_threads": "1",
@@ -280,7 +285,16 @@ class _Session:
                 "model_type": self._model.type,
                 "providers": ", ".join(onnxruntime.get_available_providers()),
             },
+            buffers=buffers.by_use(
+                self._shown, self._opened, self._job.setup.device, self._room_now(), self._batch, self._rows
+            ),
         )
+
+    def _room_now(self) -> int:
+        """Tokens of one sequence that the cache has room for: made at once, or grown so far."""
+        if self._shares or self._generator is None:
+            return self._size
+        return int(self._generator.token_count())
 
     def _check_device(self) -> None:
         """A silent fallback is never a measurement of the device that was asked for."""
