@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from phibench import probe
 from phibench.errors import PhibenchError
@@ -103,10 +103,11 @@ def _dials(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> 
 
 def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str:
     """One reason with its remedy for each kind of source that is there."""
-    said: dict[Any, str] = {}
+    said: dict[power.Kind, str] = {}
     for place in places:
         if place.apart and not place.source.readable:
-            said.setdefault(place.kind, f"{place.source.name}: {place.source.because}")
+            because = place.source.because.partition("; overlaps")[0]
+            said.setdefault(place.kind, f"{place.source.name}: {because}")
     if said:
         return "; ".join(said.values())
     if any(place.source.readable for place in places):
