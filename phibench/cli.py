@@ -174,6 +174,20 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 
 
 @cli.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--out", metavar="FILE", default="report.html", show_default=True, help="The page.")
+@_results
+def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
+    """One page of RUNs (a file, an id or its beginning, latest) with charts, to be mailed or printed."""
+    from phibench import files
+    from phibench import report as pages
+
+    found = pages.chosen(runs, files.results_dir(results))
+    files.write_text(Path(out), pages.page(found))
+    _note(f"report: {out}")
+
+
+@cli.command()
 @click.argument("variant", required=False)
 @click.option("-m", "--model", "models", multiple=True, metavar="FILE", help="Files of one model, to be compared.")
 @click.option("-b", "--backend", help="Backends (comma list).  [default: all that are installed]")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from phibench import sql as as_sql
 from phibench.metrics import METRICS
 from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
@@ -24,6 +23,7 @@ from phibench.tables import (
     markdown_text,
     number,
     places,
+    sql_text,
     wrap,
 )
 from phibench.units import gib
@@ -204,11 +204,17 @@ def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False)
     if len(suites) > 1:
         parts = ((name, [row for row in rows if row["suite"] == name]) for name in suites)
         return "\n".join(f"Suite {name}\n{table(some, width, color=color)}" for name, some in parts)
+    caption, subject, measures = layout(rows)
+    columns = (*subject, *measures)
+    notes = [line for note in _footnotes(rows, subject[:-1]) for line in wrap(note, width)]
+    return "\n".join([draw(rows, columns, width, caption, color=color), *notes]) + "\n"
+
+
+def layout(rows: Sequence[Row]) -> tuple[str, tuple[Column, ...], tuple[Column, ...]]:
+    """What all rows share and what brackets mean; columns that say which test a row is; columns of its figures."""
     varied, constant = _split(rows)
     caption = "\n".join(filter(None, (_caption(rows, constant), _legend(rows))))
-    columns = (*varied, column("test"), *_measures(rows, "tok/s"))
-    notes = [line for note in _footnotes(rows, varied) for line in wrap(note, width)]
-    return "\n".join([draw(rows, columns, width, caption, color=color), *notes]) + "\n"
+    return caption, (*varied, column("test")), tuple(_measures(rows, "tok/s"))
 
 
 def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
@@ -245,7 +251,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def sql(rows: Sequence[Row]) -> str:
     """One table for every run ever: each known column, each time."""
-    return as_sql.text(rows, "phibench", SQL_COLUMNS)
+    return sql_text(rows, "phibench", SQL_COLUMNS)
 
 
 class Form(Protocol):

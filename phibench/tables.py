@@ -1,14 +1,11 @@
-"""Rows (plain dicts) to text: a table for people, Markdown, CSV, JSON, JSON lines. Pure functions.
+"""Rows (plain dicts) to text: a table for people, Markdown, or a form for programs. Pure functions.
 
-Rows may hold text from strangers' files. JSON keeps it exactly (escaped); every other form shows it as
-``plain`` does, so that it can neither steer a terminal nor a spreadsheet nor a web page.
+Text from strangers' files is shown as ``plain`` does.
 """
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import math
 import os
 import shutil
@@ -18,15 +15,37 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from phibench.forms import Row, csv_text, json_array, json_lines, keys, plain, sql_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-Row = Mapping[str, Any]
+__all__ = [
+    "Cell",
+    "Column",
+    "Row",
+    "column",
+    "columns_of",
+    "csv_text",
+    "draw",
+    "json_array",
+    "json_lines",
+    "keys",
+    "markdown",
+    "markdown_text",
+    "number",
+    "places",
+    "plain",
+    "sql_text",
+    "text",
+    "wants_color",
+    "wrap",
+]
+
 Cell = Callable[[Row], str | None]
 
 UNKNOWN = "–"
 PIPE_WIDTH = 120  # columns when the output is no terminal
-_FORMULA = tuple("=+-@＝＋－＠")  # what a spreadsheet takes for a formula (OWASP, CSV injection)
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +81,6 @@ def column(
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """One column for every key, in the order of first appearance; numbers to the right."""
     return tuple(column(key, right=_all_numbers(rows, key)) for key in keys(rows))
-
-
-def keys(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for row in rows for key in row))
-
-
-def plain(text: str) -> str:
-    """One line without control characters, text-direction marks or broken Unicode."""
-    return "".join(c if _visible(c) else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-
-
-def _visible(char: str) -> bool:
-    return char.isprintable() or char == " "
 
 
 def number(value: float, decimals: int | None = None) -> str:
@@ -209,7 +215,7 @@ def _all_numbers(rows: Sequence[Row], key: str) -> bool:
     return bool(known) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
 
 
-# ------------------------------------------------------------------------------------------ for programs
+# ------------------------------------------------------------------------------------------ Markdown, any form
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
@@ -239,46 +245,6 @@ def markdown_text(text: str) -> str:
     return text
 
 
-def json_array(rows: Sequence[Row]) -> str:
-    """An array, one key a line and lists on one line, as llama-bench lays it out. ASCII only."""
-    objects = [
-        ",\n".join(f"    {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in row.items()) for row in rows
-    ]
-    return "[\n" + ",\n".join(f"  {{\n{body}\n  }}" for body in objects) + "\n]\n" if rows else "[]\n"
-
-
-def json_lines(rows: Sequence[Row]) -> str:
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-
-
-def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
-    """Quoted as RFC 4180 says, lines end with a newline; unknown is empty, lists and objects are JSON text.
-
-    Text that a spreadsheet would run as a formula gets a leading apostrophe; numbers stay numbers.
-    """
-    names = keys(rows) if columns is None else tuple(columns)
-    if not names:
-        return ""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([_csv_cell(name) for name in names])
-    writer.writerows([_csv_cell(row.get(name)) for name in names] for row in rows)
-    return stream.getvalue()
-
-
-def _csv_cell(value: Any) -> str | int | float:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return value
-    if isinstance(value, str):
-        text = plain(value)
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return json.dumps(value, allow_nan=False)
-
-
 def text(
     rows: Sequence[Row],
     output: str,
@@ -296,7 +262,5 @@ def text(
     if output == "md":
         return markdown(rows, columns)
     if output == "sql":
-        from phibench import sql
-
-        return sql.text(rows, name)
+        return sql_text(rows, name)
     return {"csv": csv_text, "json": json_array, "jsonl": json_lines}[output](rows)

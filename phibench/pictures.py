@@ -1,0 +1,124 @@
+"""The charts of a run: which of its rows and samples go into which. Pure functions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from phibench import batching, render, stats, svg, units
+from phibench.metrics import METRICS, values
+from phibench.nouns import Measured, Run
+from phibench.tables import Column, Row, number
+
+MOST_BARS = 24  # of one chart; the table has them all
+_POINTS = 240  # of one line; more are not seen
+_SKIPPED = ("itl_p50_s", "itl_p90_s", "itl_p99_s", "total_tps", "sequence_tps")
+_CURVES = ("decode_tps", "prefill_tps")
+_SAME = ("setup", "weights", "layers", "n_prompt", "n_gen", "n_depth", "room")
+
+
+def charts(run: Run, rows: Sequence[Row]) -> str:
+    """All charts of a run, empty where it has nothing to draw."""
+    subject = render.layout(rows)[1]
+    curves = [name for name in _CURVES if any(len(found) > 1 for found in _curves(rows, name).values())]
+    drawn = [_curve(rows, name, subject) for name in curves]
+    drawn.append(_over_time(run, subject, rows))
+    drawn += [_bars(rows, name, subject) for name in run.suite.metrics if name not in (*_SKIPPED, *curves)]
+    drawn.append(_memory(rows, subject))
+    return "".join(drawn)
+
+
+def name(row: Row, subject: Sequence[Column]) -> str:
+    """What tells a row from the others, in words."""
+    return " ".join(text for c in subject if (text := c.cell(row)))
+
+
+def _bars(rows: Sequence[Row], metric: str, subject: Sequence[Column]) -> str:
+    known = [row for row in rows if row.get(metric) is not None]
+    if not known or metric not in METRICS:
+        return ""
+    setups = list(dict.fromkeys(row["setup"] for row in known))
+    items = [
+        svg.Bar(
+            label=name(row, subject),
+            value=row[metric],
+            low=row[f"{metric}_low"],
+            high=row[f"{metric}_high"],
+            text=_text(metric, row),
+            color=setups.index(row["setup"]),
+        )
+        for row in known[:MOST_BARS]
+    ]
+    cut = f" (the first {MOST_BARS} of {len(known)})" if len(known) > MOST_BARS else ""
+    better = {"higher": "more is better", "lower": "less is better"}[METRICS[metric].better]
+    return svg.bars(f"{METRICS[metric].title}, {_unit(metric)}: {better}{cut}", items)
+
+
+def _unit(metric: str) -> str:
+    return "GiB" if METRICS[metric].unit == "B" else METRICS[metric].unit
+
+
+def _text(metric: str, row: Row) -> str:
+    if METRICS[metric].unit == "B":
+        return units.gib(row[metric])
+    return units.duration(row[metric]) if METRICS[metric].unit == "s" else number(row[metric])
+
+
+def _curves(rows: Sequence[Row], metric: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows that differ in their batch alone, in its order."""
+    same: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["batch"]):
+        if row.get(metric) is not None:
+            same[tuple(row[key] for key in _SAME)].append(row)
+    return same
+
+
+def _curve(rows: Sequence[Row], metric: str, subject: Sequence[Column]) -> str:
+    """Tokens of all sequences together over the batch, a ring at the knee."""
+    series = []
+    for found in _curves(rows, metric).values():
+        points = tuple((float(row["batch"]), float(row[metric])) for row in found)
+        at = batching.knee([(row["batch"], row[metric]) for row in found])
+        knee = f", the knee at {found[at]['batch']}" if at is not None else ""
+        label = name({**found[0], "test": str(found[0]["test"]).replace(f" x{found[0]['batch']}", "")}, subject)
+        series.append(svg.Series(label=label + knee, points=points, marks=() if at is None else (at,)))
+    return svg.lines(
+        f"{METRICS[metric].title} of all sequences together, tok/s", series, "batch: sequences at once", doubling=True
+    )
+
+
+def _over_time(run: Run, subject: Sequence[Column], rows: Sequence[Row]) -> str:
+    """Decode speed of every repetition since the first one began, of tests that fill a window."""
+    series = []
+    for result in run.results:
+        if not isinstance(result, Measured):
+            continue
+        seen = [
+            (sample.start_s, speed)
+            for sample in result.samples
+            if sample.start_s is not None
+            for speed in values("decode_tps", result.workload, (sample,))
+        ]
+        if len(seen) > 2 and "sustained_tps" in run.suite.metrics:
+            row = next((r for r in rows if (r["setup"], r["test"]) == (str(result.setup), str(result.workload))), {})
+            label = name(row, subject) if row else str(result.workload)
+            series.append(svg.Series(label=label, points=_thinned(seen)))
+    return svg.lines("Decode over time, tok/s", series, "seconds since the first repetition") if series else ""
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """The median of neighbours where there are more than a chart can show."""
+    size = -(-len(points) // _POINTS)
+    groups = [points[at : at + size] for at in range(0, len(points), size)]
+    return tuple((group[0][0], stats.median([speed for _, speed in group])) for group in groups)
+
+
+def _memory(rows: Sequence[Row], subject: Sequence[Column]) -> str:
+    """Bytes by use, as the engine reports them."""
+    items = [
+        svg.Stack(label=name(row, subject), parts=parts, text=units.gib(sum(size for _, size in parts)))
+        for row in rows[:MOST_BARS]
+        if (parts := tuple((use, float(size)) for use, size in row["buffers"].items() if size > 0))
+    ]
+    return svg.stacks("Memory by use, as the engine reports it", items) if items else ""
