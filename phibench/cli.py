@@ -50,7 +50,7 @@ _context = click.option("--context", metavar="TOKENS", help="Context length, for
 def cli() -> None:
     """Which Phi fits this machine: measures, predicts and recommends variant, quantization and backend.
 
-    Exit codes: 0 ok, 1 a measurement or a file failed, 2 bad input, 3 nothing fits, 130 interrupted.
+    Exit codes: 0 ok, 1 a measurement or a file failed, 2 bad input, 3 nothing fits, 4 regression, 130 interrupted.
     """
 
 
@@ -185,6 +185,33 @@ def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
     found = pages.chosen(runs, files.results_dir(results))
     files.write_text(Path(out), pages.page(found))
     _note(f"report: {out}")
+
+
+@cli.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--fail-on-regression", metavar="SHARE", help="Leave with 4 where B is worse by more: 5% or 0.05.")
+@_results
+@_output(*_OUTPUTS)
+def compare(
+    first: str, second: str, fail_on_regression: str | None, results: str | None, output: str, out: str | None
+) -> None:
+    """Is B faster or slower than A? Each is a run (file or id), a machine's folder, PACKAGE==VERSION, or a setup."""
+    from phibench import compare as comparing
+    from phibench import files
+    from phibench.sides import sides
+
+    most = comparing.share(fail_on_regression) if fail_on_regression else None
+    (a, b), skipped = sides(first, second, files.results_dir(results))
+    for line in skipped:
+        _note(f"skipped: {line}")
+    found = comparing.compare(a, b)
+    _emit(comparing.text(a, b, found, output, _width(out)), out)
+    if output not in ("table", "md"):
+        for line in found.notes:
+            _note(line)
+    if most is not None and (code := comparing.exit_code(found.rows, most)):
+        sys.exit(code)
 
 
 @cli.command()

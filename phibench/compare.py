@@ -1,0 +1,225 @@
+"""Two runs, machines, versions or setups: figure by figure, is the second faster, slower, or can nobody tell?
+
+What may be compared and what makes a pair says ``pairing``; the verdict is that of a run's winners (``winners.beats``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from phibench import stats, tables, winners
+from phibench.errors import FAILED, REGRESSION, PhibenchError
+from phibench.metrics import METRICS
+from phibench.nouns import Noun, Run
+from phibench.pairing import Like, Pair, Seen, apart, of_software, pair_up, seen_of
+from phibench.sides import Side
+from phibench.units import gib
+
+Row = dict[str, Any]
+_WORDS = {"tok/s": ("faster", "slower"), "s": ("faster", "slower"), "B": ("smaller", "larger"),
+          "J/tok": ("cheaper", "dearer")}  # fmt: skip
+_TURNS = f"measure A B, then B A, until each has {stats.MIN_PAIRS} launches"
+
+
+class Comparison(Noun, frozen=True, kw_only=True):
+    """``notes``: what there is to say of all rows, in words."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def compare(a: Side, b: Side) -> Comparison:
+    """A row for each figure that both sides have. Raises PhibenchError (exit 1) where there is none."""
+    first, second = seen_of(a), seen_of(b)
+    both = [like for like in first if like in second]
+    both = [like for like in both if like.metric != "ttft_s" or _prefill(like) not in both]
+    left = _left_out(a, b, first, second)
+    if not both:
+        raise PhibenchError(f"'{a.text}' and '{b.text}' have no figure in common; {'; '.join(left)}", FAILED)
+    pairs = [pair_up(first[like], second[like], **({"alone": of_software} if a.setup else {})) for like in both]
+    rows = tuple(_row(like, first[like], second[like], made) for like, made in zip(both, pairs, strict=True))
+    used = [_runs(seen[like] for like in both) for seen in (first, second)]
+    return Comparison(rows=rows, notes=(*_advice(rows, pairs), *left, *_around((a, b), used)))
+
+
+def exit_code(rows: Iterable[Row], most: float) -> int:
+    """4 when B is worse by more than ``most`` of A in any figure, 1 when nothing could be judged, else 0."""
+    judged = [row for row in rows if row["verdict"] != "unknown"]
+    if not judged:
+        return FAILED
+    return REGRESSION if any(row["verdict"] == "worse" and abs(row["change"]) > most for row in judged) else 0
+
+
+def share(text: str) -> float:
+    """``5%`` or ``0.05``. Raises PhibenchError for anything else."""
+    found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,9})?)\s*(%?)\s*", text)
+    value = float(found[1]) / (100 if found[2] else 1) if found else math.inf
+    if value >= 1:
+        raise PhibenchError(f"--fail-on-regression takes a share such as 5% or 0.05, not '{text}'")
+    return value
+
+
+def text(a: Side, b: Side, found: Comparison, output: str, width: int | None) -> str:
+    """For people with the notes below, whole rows for programs."""
+    varied = [c for c in _SUBJECT if len({c.cell(row) for row in found.rows}) > 1]
+    constant = [c.cell(found.rows[0]) for c in _SUBJECT if c not in varied]
+    caption = f"A: {a.text}\nB: {b.text}\n" + ", ".join(filter(None, constant))
+    shown = tables.text(found.rows, output, width, (*varied, *_FIGURES), caption, "phibench_compare")
+    if output == "table":
+        return shown + "".join(f"{line}\n" for note in found.notes for line in tables.wrap(note, width))
+    if output == "md":
+        said = (*caption.splitlines(), *found.notes)
+        return shown + "".join(f"\n{tables.markdown_text(line)}\n" for line in said if line)
+    return shown
+
+
+# ---------------------------------------------------------------------------------------------------- verdicts
+
+
+def _prefill(like: Like) -> Like:
+    """TTFT and the rate of prefill are one figure."""
+    return msgspec.structs.replace(like, metric="prefill_tps")
+
+
+def _row(like: Like, a: Sequence[Seen], b: Sequence[Seen], pairs: Sequence[Pair]) -> Row:
+    metric = METRICS[like.metric]
+    first, second = stats.median([seen.value for seen in a]), stats.median([seen.value for seen in b])
+    row: Row = {
+        "setup": str(like.setup) if like.setup else None,
+        "test": str(like.test) if like.test else None,
+        "weights": like.weights,
+        "layers": like.layers,
+        "suite": like.suite,
+        "short": like.short,
+        "metric": metric.name,
+        "title": metric.title,
+        "unit": metric.unit,
+        "better": metric.better,
+        "a": first,
+        "b": second,
+        "launches_a": len(a),
+        "launches_b": len(b),
+        "pairs": len(pairs),
+        **_judged(like.metric, [(one.value, other.value) for one, other in pairs], second / first),
+    }
+    return {**row, "says": _says(row)}
+
+
+def _judged(name: str, pairs: Sequence[tuple[float, float]], plain: float) -> Row:
+    """``change``: of B against A, the median of the pairs; of all launches (``plain``) where the pairs are too few."""
+    if len(pairs) < stats.MIN_PAIRS:
+        return {"change": plain - 1, "change_low": None, "change_high": None, "p": None, "verdict": "unknown"}
+    a, b = zip(*pairs, strict=True)
+    low, high = stats.paired_interval(b, a)
+    change = stats.median([after / before for before, after in pairs]) - 1
+    better = (change > 0) == (METRICS[name].better == "higher")
+    beaten = winners.beats(name, list(zip(b, a, strict=True)) if better else pairs)
+    verdict = ("better" if better else "worse") if beaten else "same"
+    return {"change": change, "change_low": low - 1, "change_high": high - 1, "p": stats.paired_p(b, a),
+            "verdict": verdict}  # fmt: skip
+
+
+def _says(row: Row) -> str:
+    """``faster 12% (10..14%)``; every percentage is of A's figure."""
+    if row["verdict"] == "unknown":
+        turns = row["pairs"] > max(1, min(row["launches_a"], row["launches_b"]) // 2)
+        why = f"{row['pairs']} of {stats.MIN_PAIRS} pairs" if turns else "not taken in turns"
+        return f"{why}: no verdict ({_percent(row['change'], '+')})"
+    ends = sorted((abs(row["change_low"]), abs(row["change_high"])))
+    if row["verdict"] == "same":
+        return f"no difference seen (could be up to {_percent(ends[1])})"
+    word = _WORDS[row["unit"]][row["verdict"] == "worse"]
+    return f"{word} {_percent(abs(row['change']))} ({_percent(ends[0])[:-1]}..{_percent(ends[1])})"
+
+
+def _percent(part: float, sign: str = "") -> str:
+    return f"{100 * part:{sign}.{0 if abs(part) >= 0.0995 else 1}f}%"
+
+
+# ------------------------------------------------------------------------------------------------------- notes
+
+
+def _advice(rows: Sequence[Row], pairs: Sequence[Sequence[Pair]]) -> list[str]:
+    found = []
+    if any(row["verdict"] == "unknown" for row in rows):
+        found.append(f"a verdict takes {stats.MIN_PAIRS} pairs: {_TURNS}")
+    turns = [made for made in pairs if len(made) >= stats.MIN_PAIRS and _on_one_machine(made)]
+    if any(len({one.when < other.when for one, other in made}) == 1 for made in turns):
+        found.append(f"the same side went first in every pair, so a steady drift looks like a difference: {_TURNS}")
+    return found
+
+
+def _on_one_machine(pairs: Sequence[Pair]) -> bool:
+    return all(one.run.machine.identity == other.run.machine.identity for one, other in pairs)
+
+
+def _left_out(a: Side, b: Side, first: Mapping[Like, object], second: Mapping[Like, object]) -> list[str]:
+    """What only one side has, and what keeps it apart from what the other has of that test."""
+    tests: dict[str, dict[str, None]] = {}
+    for mine, others, name in ((first, second, a.text), (second, first, b.text)):
+        for like in mine.keys() - others.keys():
+            why = next(filter(None, (apart(like, other) for other in others)), f"only {name} has it")
+            tests.setdefault(why, {})[str(like.test) if like.test else METRICS[like.metric].title] = None
+    return [f"left out, {why}: {', '.join(sorted(names))}" for why, names in sorted(tests.items())]
+
+
+def _runs(seen: Iterable[Sequence[Seen]]) -> list[Run]:
+    return list({(one.run.machine.slug, one.run.id): one.run for launches in seen for one in launches}.values())
+
+
+def _around(sides: Sequence[Side], used: Sequence[Collection[Run]]) -> list[str]:
+    """Machines, software and doubts of the runs that were used."""
+    found = []
+    here, there = ({run.machine.identity for run in runs} for runs in used)
+    if not here & there:
+        found.append("on different machines the n-th launches make a pair: no noise that both suffered cancels")
+    names = sorted({name for runs in used for run in runs for name in run.software})
+    versions = {name: [_versions(runs, name) for runs in used] for name in names}
+    if said := [f"{name} {one} / {other}" for name, (one, other) in versions.items() if one != other]:
+        found.append(f"software differs: {', '.join(said)}")
+    for side, runs in zip(sides, used, strict=True):
+        reasons = list(dict.fromkeys(line for run in runs for line in run.warnings))
+        if reasons:
+            more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+            count = sum(bool(run.warnings) for run in runs)
+            found.append(f"doubtful: {count} of {len(runs)} runs of {side.text}: {reasons[0]}{more}")
+    return found
+
+
+def _versions(runs: Iterable[Run], name: str) -> str:
+    return " and ".join(sorted({run.software.get(name, "none") for run in runs}))
+
+
+# ------------------------------------------------------------------------------------------------------- shown
+
+
+def _figure(key: str) -> tables.Column:
+    def cell(row: tables.Row) -> str:
+        return gib(row[key]) if row["unit"] == "B" else tables.number(row[key])
+
+    return tables.Column(title=key.upper(), cell=cell, right=True)
+
+
+def _metric(row: tables.Row) -> str:
+    return f"{row['title']}" + ("" if row["unit"] == "B" else f" {row['unit']}")
+
+
+_SUBJECT = (
+    tables.column("setup"),
+    tables.column("suite", rank=2),
+    tables.column("weights", say=lambda text: f"{text} weights", rank=2),
+    tables.Column(title="layers", cell=lambda row: row["layers"] and f"{row['layers']} layers", rank=2),
+)
+_FIGURES = (
+    tables.column("test"),
+    tables.Column(title="figure", cell=_metric),
+    _figure("a"),
+    _figure("b"),
+    tables.column("pairs", right=True, rank=1),
+    tables.column("says", "B is"),
+)
