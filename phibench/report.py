@@ -14,6 +14,7 @@ from phibench.tables import UNKNOWN, Cell, Column, Row, number
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 LATEST = "latest"
+_FEW = 3  # tests that are named beside a note
 
 
 def chosen(words: Sequence[str], folder: Path) -> tuple[Run, ...]:
@@ -108,7 +109,7 @@ def _tags(run: Run, rows: Sequence[Row]) -> str:
     warn += ["short: a first look"] if run.suite.short else []
     warn += [f"imported from {run.imported}"] if run.imported else []
     warn += ["an example, not measured here"] if run.example else []
-    warn += [f"{len(run.warnings)} doubts"] if run.warnings else []
+    warn += ["doubtful"] if run.warnings else []
     items = [f"<li>{shown(text)}</li>" for text in plain] + [f'<li class="warn">{shown(text)}</li>' for text in warn]
     return f'<ul class="tags">{"".join(items)}</ul>'
 
@@ -137,6 +138,8 @@ def _failures(rows: Sequence[Row], subject: Sequence[Column]) -> str:
 
 def _energy(rows: Sequence[Row], subject: Sequence[Column]) -> str:
     """What was read, of which part of the machine, and how."""
+    read = [{**row, "source": source} for row in rows for source in row["energy"]]
+    remark = Column(title="remark", cell=lambda row: row["source"].get("note") or "")
     columns = (
         *subject,
         Column(title="source", cell=lambda row: row["source"]["name"]),
@@ -144,9 +147,8 @@ def _energy(rows: Sequence[Row], subject: Sequence[Column]) -> str:
         Column(title="read as", cell=lambda row: row["source"]["method"].replace("_", " ")),
         Column(title="joules", cell=_joules, right=True),
         Column(title="seconds", cell=lambda row: number(row["source"]["seconds"]), right=True),
-        Column(title="remark", cell=lambda row: row["source"].get("note") or ""),
+        *([remark] if any(map(remark.cell, read)) else []),
     )
-    read = [{**row, "source": source} for row in rows for source in row["energy"]]
     return f"<h3>Energy as it was read</h3>\n{_table(read, columns)}" if read else ""
 
 
@@ -158,13 +160,19 @@ def _joules(row: Row) -> str | None:
 def _notes(rows: Sequence[Row], subject: Sequence[Column]) -> str:
     said: dict[str, list[str]] = {}
     for row in rows:
-        for text in (*row["notes"], *row["contest"]):
+        for text in row["notes"]:
             said.setdefault(text, []).append(pictures.name(row, subject))
-    told = [
-        text if len(names) == len(rows) else f"{', '.join(dict.fromkeys(names))}: {text}"
-        for text, names in said.items()
-    ]
+    told = list(dict.fromkeys(text for row in rows for text in row["contest"]))
+    told += [f"{_names(names, len(rows))}{text}" for text, names in said.items()]
     return f"<h3>Notes</h3>\n{_list(told)}" if told else ""
+
+
+def _names(names: Sequence[str], of: int) -> str:
+    """Of which tests something is said; nothing where it is said of all."""
+    few = list(dict.fromkeys(names))
+    if len(few) == of:
+        return ""
+    return f"{', '.join(few)}: " if len(few) <= _FEW else f"{', '.join(few[:_FEW])} and {len(few) - _FEW} more: "
 
 
 def _protocol(run: Run) -> list[str]:

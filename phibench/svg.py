@@ -104,7 +104,7 @@ def lines(title: str, series: Sequence[Series], x_title: str, *, doubling: bool 
         f'<span style="bottom:{100 * tick * step / top:.2f}%">{_number(tick * step)}</span>'
         for tick in range(round(top / step) + 1)
     )
-    ticks = sorted({x for x, _ in points}) if doubling else [first + (last - first) * i / 4 for i in range(5)]
+    ticks = sorted({x for x, _ in points}) if doubling else _between(first, last)
     along = "".join(f'<span style="left:{across(x):.2f}%">{_number(x)}</span>' for x in ticks[:12])
     label = f"{shown(title)}, against {shown(x_title)}"
     svg = (
@@ -112,6 +112,12 @@ def lines(title: str, series: Sequence[Series], x_title: str, *, doubling: bool 
     )
     plot = f'<div class="plot"><div class="up">{up}</div>{svg}<div class="along">{along}</div></div>'
     return _figure(title, f'{_legend([s.label for s in series])}{plot}<p class="axis">{shown(x_title)}</p>')
+
+
+def _between(first: float, last: float) -> list[float]:
+    """Round numbers on a horizontal axis, its ends included only where they are round."""
+    step = _axis(last - first)[1]
+    return [step * i for i in range(math.ceil(first / step), math.floor(last / step) + 1)]
 
 
 def _place(x: float, doubling: bool) -> float:
