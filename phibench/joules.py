@@ -151,8 +151,9 @@ def answers(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         if each is not None and prompt is not None:
             goal = catalog.goal(_ANSWER)
             joules = goal.prompt_tokens * prompt + goal.new_tokens * each
+            shown = f"{joules:.3g}" if joules < 1000 else f"{joules:,.0f}"
             said[place].append(
                 f"an answer ({_ANSWER}: {goal.prompt_tokens} tokens of prompt, {goal.new_tokens} new) takes "
-                f"{joules:.3g} J; 1000 new tokens take {each * 1000 / 3600:.3g} Wh"
+                f"{shown} J; 1000 new tokens take {each * 1000 / 3600:.3g} Wh"
             )
     return said
