@@ -138,7 +138,8 @@ def _says(row: Row) -> str:
 
 
 def _percent(part: float, sign: str = "") -> str:
-    return f"{100 * part:{sign}.{0 if abs(part) >= 0.0995 else 1}f}%"
+    percent = 100 * part
+    return f"{percent:{sign}.{2 if abs(percent) < 0.995 else 1 if abs(percent) < 9.95 else 0}f}%"
 
 
 # ------------------------------------------------------------------------------------------------------- notes
@@ -214,12 +215,12 @@ _SUBJECT = (
     tables.column("suite", rank=2),
     tables.column("weights", say=lambda text: f"{text} weights", rank=2),
     tables.Column(title="layers", cell=lambda row: row["layers"] and f"{row['layers']} layers", rank=2),
+    tables.column("pairs", say=lambda count: f"{count} pair{'' if count == 1 else 's'}", rank=1),
 )
 _FIGURES = (
     tables.column("test"),
     tables.Column(title="figure", cell=_metric),
     _figure("a"),
     _figure("b"),
-    tables.column("pairs", right=True, rank=1),
-    tables.column("says", "B is"),
+    tables.Column(title="B is", cell=lambda row: row["says"], short=lambda row: row["says"].replace("could be ", "")),
 )
