@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from phibench import compare, files, pairing
 from phibench.errors import PhibenchError
 from phibench.nouns import Machine, Measured, Noun, Run, Setup
-from phibench.sides import Side
 
 DECODE = workload(0, 4)
 HERE, OTHER = fakes.machine(), fakes.machine(cpu="Another CPU")
@@ -195,6 +194,13 @@ def test_the_setups_of_one_run_are_paired_as_they_took_turns(phibench: Phibench,
     assert "went first" not in done.out
 
 
+def test_the_first_token_is_compared_where_no_rate_of_prefill_is(phibench: Phibench, tmp_path: Path) -> None:
+    for metrics in (("prefill_tps", "ttft_s"), ("ttft_s",)):
+        sides = [fakes.run(measured(workload(16, 0)), metrics=metrics, started=f"2026-07-0{n}") for n in (1, 2)]
+        done = phibench("compare", *two_folders(tmp_path / metrics[0], sides[:1], sides[1:]), "-o", "json")
+        assert [row["metric"] for row in rows(done)] == [metrics[0]]
+
+
 def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
     phibench: Phibench, tmp_path: Path
 ) -> None:
@@ -216,7 +222,6 @@ def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
     assert done.code == 4
     assert done.out.count("Peak memory") == 1
     assert "larger 10% (10..10%)" in done.out
-    assert "TTFT" not in done.out  # the same figure as prefill
     tiny = two_folders(tmp_path / "tiny", peaks(runs(a), 2.0), peaks(runs(b), 2.01))
     assert "no difference seen (could be up to 0.50%)" in phibench("compare", *tiny).out
 
