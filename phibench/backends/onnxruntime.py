@@ -73,11 +73,15 @@ def need(
     sequence that grows to the switch of the factors is computed anew, whole.
     """
     reached = context if used is None else used
-    again = recomputed_at(shape) if batch == 1 else None
     in_parts = batch == 1 and memory.shares(plan)
     whole = reached if prompt is None else max(prompt, min(_FILL, reached)) if in_parts else prompt or reached
     whole = min(whole, int(options.get("chunk_size") or whole))
-    return memory.need(plan, shape, context, max(whole, again) if again and reached >= again else whole, batch)
+    again = recomputed_at(shape) if batch == 1 else None
+    if again is not None and reached >= again:
+        whole = max(whole, again)
+    return memory.need(
+        plan, shape, context=context, reached=reached, prompt=whole, batch=batch, random=used is not None
+    )
 
 
 def recomputed_at(shape: Shape) -> int | None:

@@ -1,15 +1,16 @@
 """What ONNX Runtime keeps in memory of a model on a cpu. Pure arithmetic.
 
 Weights lie in mapped files. Most of them are packed into copies for its kernels when the model is opened, and their
-pages are given back; a few are used where they lie. The KV cache is made for ``max_length`` tokens of every sequence
-and set to zero, so it is there from the start, full or not; where past and present do not share one (fp16), both grow
-and exist for a moment. A prompt is computed whole, with logits of all its tokens where the graph keeps them. Factors
-were read from real processes: docs/onnxruntime.md.
+pages are given back; some stay mapped, and are used where they lie or not at all. The KV cache is made for
+``max_length`` tokens of every sequence and set to zero, so it is there from the start, full or not; where past and
+present do not share one (fp16), both grow and exist for a moment. A prompt is computed whole, with logits of all its
+tokens where the graph keeps them. Factors were read from real processes: docs/onnxruntime.md.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from phibench.catalog.plan import Plan
 from phibench.nouns import Need, Shape
@@ -18,6 +19,8 @@ _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of
 # Bytes packed for a byte of the file, on x86-64: for a block of 32 weights its scale and their sum; without activations
 # in int8 the weights alone; fp16 becomes fp32
 _PACKED = {"int4": 24 / 20, "int4-acc0": 16 / 20, "int8": 40 / 36, "fp16": 2.0}
+_SCALES = {"int4": 4 / 20, "int4-acc0": 4 / 20, "int8": 4 / 36}  # their part of the file, which stays mapped
+_AROUND_BYTES = 1 << 20  # mapped around one row; seen 1.1 MiB (ext4 of Linux 6.18), where older systems map 64 KiB
 _FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once
 _RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries
 
@@ -27,17 +30,22 @@ def shares(plan: Plan) -> bool:
     return plan.facts.get("kv_buffer", "grown" if plan.facts["kv_type"] == "fp16" else "shared") == "shared"
 
 
-def need(plan: Plan, shape: Shape, context: int, prompt: int, batch: int) -> Need:
-    """``context``: tokens of one sequence that room is made for; ``prompt``: most tokens of one that are computed at
-    once; ``batch``: sequences."""
-    kv = kv_bytes_per_token(plan, shape) * (context + 1) * batch
-    weights, passing = _weights(plan)
+def need(
+    plan: Plan, shape: Shape, *, context: int, reached: int, prompt: int, batch: int = 1, random: bool = False
+) -> Need:
+    """Of ``batch`` sequences: room for ``context`` tokens of each, of which ``reached`` are ever there and ``prompt``
+    are computed at once, at most. ``random``: the tokens are those of a test, spread over the whole vocabulary; of a
+    text's embedding no page counts, since it touches few and the system can drop them."""
+    tokens = context + 1 if shares(plan) else reached + 1
+    kv = kv_bytes_per_token(plan, shape) * tokens * batch
+    weights = weights_of(plan, reached * batch if random else 0)
     return Need(
-        weights_bytes=weights,
+        weights_bytes=weights.copies + weights.in_place,
         kv_bytes=round(kv if shares(plan) else 2 * kv),
-        compute_bytes=max(_compute(plan, shape, prompt, batch), passing),
+        compute_bytes=max(_compute(plan, shape, prompt, batch), weights.passing),
         runtime_bytes=_RUNTIME_BYTES,
-        because=f"packed weights, KV cache of {context + 1} tokens in {plan.facts['kv_type']}, "
+        reclaimable_bytes=weights.idle,
+        because=f"packed weights, KV cache of {tokens} tokens in {plan.facts['kv_type']}, "
         f"{'logits' if plan.facts['logits'] == 'all' else 'states'} of {prompt} tokens"
         + (f", {batch} sequences" if batch > 1 else ""),
     )
@@ -59,21 +67,43 @@ def _compute(plan: Plan, shape: Shape, prompt: int, batch: int) -> int:
     return batch * (logits + states + scores)
 
 
-def _weights(plan: Plan) -> tuple[int, int]:
-    """(bytes that stay in memory, bytes that only opening needs).
+class Weights(NamedTuple):
+    """Bytes of weights by what becomes of them."""
+
+    copies: int  # in layouts of the kernels
+    in_place: int  # pages of the mapped file that runs read
+    idle: int  # pages of the mapped file that opening read, and no run does
+    passing: int  # more copies while the model is opened
+
+
+def weights_of(plan: Plan, tokens: int) -> Weights:
+    """``tokens``: how many random ones are looked up in the embedding.
 
     The tables of LongRoPE are constants in the branches of an If: two copies stay, two more exist while it is opened.
-    An embedding that is the head too is reshaped for the lookup: one more copy, of a quantized one without its scales.
+    An embedding that is the head too is reshaped for the lookup: one more copy, of a quantized one without its scales;
+    of one in fp32 the original stays mapped as well.
     """
-    stay = passing = 0
+    copies = in_place = idle = passing = 0
+    scaled = plan.quantization in _SCALES
     for tensor in plan.tensors:
+        both = tensor.name == plan.head and plan.tied
         if tensor.name.endswith(("_cache_small", "_cache_large")):
-            stay += 2 * tensor.bytes
+            copies += 2 * tensor.bytes
             passing += 2 * tensor.bytes
         elif tensor.name == plan.embedding and not plan.tied:
-            continue  # rows are read from the mapped file
+            in_place += _touched(tensor.bytes, tokens)
         elif len(tensor.shape) > 1:
-            stay += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
-            if tensor.name == plan.head and plan.tied:
-                stay += round(math.prod(tensor.shape) * _BYTES[tensor.type])
-    return stay, passing
+            copies += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
+            copies += round(math.prod(tensor.shape) * _BYTES[tensor.type]) if both else 0
+            scales = round(tensor.bytes * _SCALES[plan.quantization]) if scaled else 0
+            used = scales if plan.quantization == "int4-acc0" or both else 0
+            in_place += used
+            idle += scales - used + (tensor.bytes if both and not scaled else 0)
+    return Weights(copies, in_place, idle, passing)
+
+
+def _touched(size: int, tokens: int) -> int:
+    """Bytes of a table in a mapped file that are in memory after so many random rows were read: Linux maps what lies
+    around each."""
+    blocks = size / _AROUND_BYTES
+    return round(size * -math.expm1(-tokens / blocks))
