@@ -178,7 +178,10 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 @click.option("--out", metavar="FILE", default="report.html", show_default=True, help="The page.")
 @_results
 def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
-    """One page of RUNs (a file, an id or its beginning, latest) with charts, to be mailed or printed."""
+    """A page with charts, to be mailed.
+
+    Each RUN is a file, an id or its beginning, or latest.
+    """
     from phibench import files
     from phibench import report as pages
 
@@ -196,7 +199,10 @@ def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
 def compare(
     first: str, second: str, fail_on_regression: str | None, results: str | None, output: str, out: str | None
 ) -> None:
-    """Is B faster or slower than A? Each is a run (file or id), a machine's folder, PACKAGE==VERSION, or a setup."""
+    """Is B faster than A, slower, or neither?
+
+    Each is a run (file or id), a machine's folder, PACKAGE==VERSION, or a setup.
+    """
     from phibench import compare as comparing
     from phibench import files
     from phibench.sides import sides
@@ -245,7 +251,10 @@ def import_(
     file: str, model: str | None, quant: str | None, device: str | None, machine: str | None, results: str | None,
     output: str, out: str | None,
 ) -> None:  # fmt: skip
-    """Take over what llama-bench (-o json, jsonl) or llama-batched-bench measured."""
+    """Numbers of llama-bench become a run.
+
+    FILE: JSON or JSON lines of llama-bench, or JSON lines of llama-batched-bench.
+    """
     from phibench import files, importer, render
     from phibench.old_tests import Asked
 
