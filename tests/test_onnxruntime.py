@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 from builder import narrow, shape_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phibench import backends, catalog, measure
 from phibench.backends import onnxruntime as backend
@@ -512,6 +514,49 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert need(1000, shared).kv_bytes == 1001 * 131_072
 
 
+def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
+    variant = catalog.variant("phi-4-mini-instruct")
+    shape = variant.shape
+    assert shape is not None
+    int4, int8 = (plans.plan(variant, one, None, "onnx") for one in ("int4", "int8"))
+
+    def need(plan: plans.Plan, context: int, prompt: int, batch: int = 1, used: int | None = None) -> Any:
+        return backend.need(plan, shape, context, {}, prompt, batch, used)
+
+    short = need(int4, 8192, 512, used=528)
+    assert short.kv_bytes == 8193 * 262_144  # zeroed at once, full or not
+    assert short.compute_bytes == need(int4, 528, 512).compute_bytes
+    assert need(int4, 8192, 512).compute_bytes > 7 * short.compute_bytes  # a full context is computed anew at 4097
+    assert need(int4, 8192, 512, batch=4, used=528).kv_bytes == 4 * short.kv_bytes
+    assert need(int4, 8192, 512, batch=4, used=528).compute_bytes == 4 * short.compute_bytes
+    assert need(int4, 8192, 512, batch=4).compute_bytes == 4 * short.compute_bytes  # several are never computed anew
+    assert need(int4, 1024, 0, batch=2).compute_bytes == 2 * need(int4, 1024, 1024).compute_bytes  # nor filled in parts
+    # the scales of 2,286 MiB of blocks stay mapped; those of the embedding are read
+    assert short.reclaimable_bytes / 2**20 == pytest.approx(457 * 1920 / 2286, rel=0.01)
+    # an embedding of its own is read from the file: by a test's random tokens all over
+    table = 200_064 * 3072 * 4
+    few, many = (need(int8, 8192, 512, used=used).weights_bytes for used in (528, 8192))
+    assert need(int8, 8192, 512).weights_bytes < few < many < need(int8, 8192, 512).weights_bytes + table
+
+
+QUANTIZATIONS = ("int4", "int4-acc0", "int8", "fp16", "fp32")
+
+
+@given(
+    st.sampled_from(("phi-2", "phi-4", "phi-4-mini-instruct")), st.sampled_from(QUANTIZATIONS),
+    st.integers(1, 131_072), st.integers(1, 131_072), st.one_of(st.none(), st.integers(0, 8192)), st.integers(1, 32),
+)  # fmt: skip
+def test_more_context_never_takes_less(
+    name: str, quantization: str, one: int, other: int, prompt: int | None, batch: int
+) -> None:
+    variant = catalog.variant(name)
+    assert variant.shape is not None
+    plan = plans.plan(variant, quantization, None, "onnx")
+    small, large = (backend.need(plan, variant.shape, n, {}, prompt, batch) for n in sorted((one, other)))
+    assert small.total_bytes <= large.total_bytes
+    assert small.peak_bytes <= large.peak_bytes
+
+
 def test_buffers_are_what_the_engine_shows(package: Path) -> None:
     """Two layers of one key head of 64 numbers, and a vocabulary of 416."""
     size = sum(file.stat().st_size for file in package.iterdir())
@@ -561,9 +606,9 @@ setup = Setup(variant="phi-4", quantization="int4", backend="onnxruntime")
 suite = Suite(name="test", question="?", metrics=())
 artifact = Artifact(path=sys.argv[1], bytes=0, weights="synthetic")
 job = Job(setup=setup, suite=suite, workloads=(), artifact=artifact, threads=1)
-prompt, context = map(int, sys.argv[2:])
+prompt, context, batch = map(int, sys.argv[2:])
 with onnxruntime.session(job) as session:
-    session.begin(Workload(prompt_tokens=prompt, new_tokens=context - prompt))
+    session.begin(Workload(prompt_tokens=prompt, new_tokens=0, room=context, batch=batch))
     session.prefill(prompt)
     print(told("VmHWM"))
 """
@@ -571,7 +616,7 @@ with onnxruntime.session(job) as session:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_grows_in_a_real_process_as_it_says(tmp_path: Path) -> None:
-    """By 100,000 tokens of room, and by 2,000 tokens of prompt: what a small model's own size does not hide."""
+    """By 100,000 tokens of room, by sequences, and by tokens of prompt: what a small model's own size does not hide."""
     pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
@@ -579,15 +624,14 @@ def test_memory_grows_in_a_real_process_as_it_says(tmp_path: Path) -> None:
     plan = plans.plan(msgspec.structs.replace(narrow("phi-4"), shape=shape), "int4", None, "onnx")
     onnx.write(plan, tmp_path / "long")
 
-    def real(prompt: int, context: int) -> int:
-        words = [sys.executable, "-c", WATCH, str(tmp_path / "long"), str(prompt), str(context)]
+    def real(prompt: int, context: int, batch: int) -> int:
+        words = [sys.executable, "-c", WATCH, str(tmp_path / "long"), str(prompt), str(context), str(batch)]
         return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
-    def said(prompt: int, context: int) -> int:
-        """Nothing is generated, so the sequence never grows to the switch of the factors."""
-        need = backend.need(plan, shape, context, {}, prompt)
-        return need.kv_bytes + backend.need(plan, shape, prompt, {}, prompt).compute_bytes
+    def said(prompt: int, context: int, batch: int) -> int:
+        return backend.need(plan, shape, context, {}, prompt, batch, prompt).peak_bytes
 
-    small, roomy, long = (512, 2048), (512, 102_048), (2048, 2048)
-    assert real(*roomy) - real(*small) == pytest.approx(said(*roomy) - said(*small), rel=0.1)
-    assert real(*long) - real(*small) == pytest.approx(said(*long) - said(*small), rel=0.25)
+    small = (512, 2048, 1)
+    before, start = real(*small), said(*small)
+    for larger, rel in (((512, 102_048, 1), 0.1), ((512, 30_048, 4), 0.1), ((2048, 2048, 1), 0.25)):
+        assert real(*larger) - before == pytest.approx(said(*larger) - start, rel=rel)

@@ -183,10 +183,10 @@ class _Session:
             )
         if workload.batch > 1 and workload.depth and workload.prompt_tokens:
             raise PhibenchError("onnxruntime-genai takes a prompt behind a filled cache of one sequence only")
-        with _saying(f"cannot make room for {workload.context} tokens of {workload.batch} sequences"):
-            self._room(workload.context + 1, workload.batch, workload.depth)
         if workload.batch > 1 and self._chunk:
             raise PhibenchError("onnxruntime-genai computes a prompt in chunks for one sequence only: no chunk_size")
+        with _saying(f"cannot make room for {workload.context} tokens of {workload.batch} sequences"):
+            self._room(workload.context + 1, workload.batch, workload.depth)
         part = _FILL if self._shares and workload.batch == 1 else workload.depth
         while self._filled < workload.depth:  # in parts: a graph that keeps all logits would need room for them
             count = min(part, workload.depth - self._filled)
