@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from phibench import footprint
 from phibench.metrics import METRICS
 from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
@@ -95,7 +96,7 @@ def _legend(rows: Sequence[Row]) -> str | None:
     counts = sorted({len(row["samples_ns"]) for row in rows if row["samples_ns"]})
     launches = sorted({row["launches"] for row in rows if row["launches"]})
     if not kinds or not counts:
-        return None
+        return footprint.LEGEND if footprint.columns(rows) else None
     said = {
         "range": f"[lowest..highest] of {_span(counts)} repetition{'s' if counts[-1] > 1 else ''}",
         "interval": f"[95 % interval] from {_span(launches)} launches",
@@ -128,14 +129,16 @@ def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
 
     Where no speed is known a word says what became of a test.
     """
+    memory = footprint.columns(rows)
     known = [name for name in METRICS if any(row.get(name) is not None for row in rows)]
+    known = [name for name in known if not (memory and name in footprint.SHOWN)]
     both = any(row["n_prompt"] and row["n_gen"] for row in rows)
     timed = any(name in known for name in _SPEED)
     columns = [] if both or not timed else [_speed_column(speed)]
     if not columns and any(map(_failed, rows)):
         columns = [Column(title="result", cell=lambda row: _failed(row) or "ok")]
     skipped = {*_ITL} if both else {*_ITL, *_SPEED, "total_tps", "answer_s"}
-    columns += [_metric_column(name) for name in known if name not in skipped]
+    columns += [*memory, *(_metric_column(name) for name in known if name not in skipped)]
     if all(name in known for name in _ITL):
         columns.append(Column(title="ITL ms p50/p90/p99", cell=_itl_cell, right=True, rank=5))
     return columns
