@@ -19,7 +19,7 @@ from fakes import SETUP, machine
 from hypothesis import given
 from hypothesis import strategies as st
 from trees import plant
-from trees_machine import IRIS, RADEON
+from trees_machine import APU, IRIS, RADEON
 
 from phibench import joules, measure, rows, suites
 from phibench.backends import null
@@ -195,6 +195,11 @@ def test_a_window_begins_at_a_tick() -> None:
     assert found.seconds == pytest.approx(10.0, abs=0.01)
 
 
+def test_the_slowest_dial_says_how_long_a_window_is() -> None:
+    assert energy.Meter([scripted(1), scripted(1, tick_s=0.12), scripted(1, tick_s=0.11)], Clock()).least_s == 12.0
+    assert energy.Meter([scripted(1, least_s=300.0), scripted(1, tick_s=0.12)], Clock()).least_s == 300.0
+
+
 def test_nobody_waits_for_a_slow_tick() -> None:
     clock = Clock(0.003)
     energy.Meter([scripted(0, read=ticking(0.5, clock), tick_s=0.5)], clock).begin()
@@ -202,10 +207,14 @@ def test_nobody_waits_for_a_slow_tick() -> None:
 
 
 def test_two_dies_that_show_one_counter_count_once() -> None:
-    clock = Clock(0.0001)
-    one, other = (scripted(0, read=ticking(0.001, clock), name=f"RAPL package-0-die-{n}") for n in range(2))
-    second = scripted(0, read=lambda: 3 * int(clock.now / 0.0007), name="RAPL package-1")
-    memory = scripted(0, read=ticking(0.001, clock), name="dram", scope="dram")
+    clock = Clock(0.0003)
+
+    def shows(step: int, tick_s: float) -> Callable[[], float]:  # it takes time to read
+        return lambda: step * int(clock() / tick_s)
+
+    one, other = (scripted(0, read=shows(30, 0.001), name=f"RAPL package-0-die-{n}") for n in range(2))
+    second = scripted(0, read=shows(30, 0.0007), name="RAPL package-1")
+    memory = scripted(0, read=shows(30, 0.001), name="dram", scope="dram")
     kept = dials.distinct([one, other, second, memory], clock)
     assert [dial.name for dial in kept] == ["RAPL package-0-die-0", "RAPL package-1", "dram"]
     assert kept[0].note == "RAPL package-0-die-1 shows the same counts and is not added"
@@ -269,11 +278,15 @@ BARE = Device(kind="cuda:0", name="GRID", facts={"energy_counter": "no"})
 ORIN = msgspec.structs.replace(BARE, name="Orin (nvgpu)", shares_memory=True)
 
 
+PACKAGE_POWER = trees.hwmon(1, "zenpower", power1_input="42000000", power1_label="RAPL_P_Package")
+
+
 @pytest.mark.parametrize(
     ("device", "gpus", "tree", "names"),
     [
         ("cuda:0", (CARD,), trees.AMD_DESKTOP, ["NVML cuda:0", "RAPL package-0"]),
         ("cuda", (CARD,), {}, ["NVML cuda:0"]),
+        ("cuda:0", (CARD,), PACKAGE_POWER, ["NVML cuda:0"]),  # a counter and a power do not add up
         ("cuda:1", (CARD,), trees.AMD_DESKTOP, []),
         ("cuda:0", (CARD,), trees.AWAY, ["NVML cuda:0"]),  # the battery holds the card already
         ("cuda:0", (BARE,), trees.AMD_DESKTOP, []),
@@ -303,6 +316,11 @@ def test_a_card_is_read_by_its_own_sensors(tmp_path: Path) -> None:
     assert opened(plant(tmp_path, tree), "rocm:0") == ["amdgpu hwmon3 PPT"]
     assert opened(tmp_path, "rocm:1") == []
     assert opened(plant(tmp_path, trees.AMD_DESKTOP), "rocm:0") == ["amdgpu hwmon3 PPT", "RAPL package-0"]
+
+
+def test_the_power_of_a_whole_chip_is_not_added_to_its_package(tmp_path: Path) -> None:
+    tree = card(APU, trees.hwmon(3, "amdgpu", power1_input="6000000", in1_input="850"), "hwmon3")
+    assert opened(plant(tmp_path, tree | trees.AMD_DESKTOP), "rocm:0") == ["amdgpu hwmon3"]
 
 
 def test_an_integrated_gpu_is_a_part_of_the_package(tmp_path: Path) -> None:
@@ -367,6 +385,9 @@ def test_a_battery_that_begins_to_charge_tells_nothing_more(tmp_path: Path) -> N
     tally.begin()
     plant(root, trees.battery("Charging"))
     assert "not what feeds the machine (charging)" in tally.end().note
+    plant(root, trees.battery("Unknown"))
+    tally.begin()
+    assert tally.end().joules is None
     plant(root, trees.AWAY | trees.plug("1"))  # plugged in, and the battery has not noticed yet
     tally.begin()
     assert tally.end().joules is None
@@ -458,7 +479,8 @@ def test_channels_of_an_energy_meter() -> None:
 def test_an_energy_meter_counts_picowatt_hours() -> None:
     data = struct.pack("<QQQQ", 10**12, 5, 2 * 10**12, 5)
     assert emi.parse_measurement(data) == [10**12, 2 * 10**12]
-    assert [10**12 * emi.JOULES] == pytest.approx([3600])  # a watt-hour
+    watt_hour = 10**12 * emi.JOULES
+    assert watt_hour == pytest.approx(3600)
 
 
 @given(st.binary(max_size=200), st.integers(0, 3))

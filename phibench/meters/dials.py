@@ -172,7 +172,7 @@ def _changes(dial: Dial, clock: Clock) -> Iterable[float]:
 
 def wait_for_tick(dial: Dial, clock: Clock = time.perf_counter) -> None:
     """Until the counter changes, for three of its ticks at most."""
-    if dial.tick_s is None or dial.tick_s > ALIGNED_S:
+    if dial.tick_s is None:
         return
     try:
         start, first = clock(), dial.read()
