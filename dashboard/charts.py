@@ -5,6 +5,7 @@ Marks are mid-tones that read on white and on black; text takes the ink of the t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -17,10 +18,13 @@ from phibench.tables import number
 
 MOST = 15  # setups in one chart; more are not read
 BLUE, AMBER, GREY = "#3b82c4", "#d08700", "#8a8f98"  # told apart by colour-blind eyes too
+LINES = (BLUE, AMBER, "#2a9d8f", "#c2589e", "#8a8f98", "#7a5cd0")  # as many lines as one chart can tell apart
 INK = {"light": "#31333f", "dark": "#e6e8ec"}
 _ROW, _AXIS = 40, 78  # pixels: a line of text above a bar; the axis below all bars
 _LEGEND_HEIGHT = 40
 _TRADE = 420
+_LINES, _LEGEND_LINE = 320, 20
+_SHAPES = ["circle", "diamond", "triangle-right"]
 _POINTS = 200  # best first
 _GAP = "\N{EM SPACE}"
 _NUMBER = ".3~s"
@@ -52,28 +56,90 @@ def bars(table: pd.DataFrame, metric: str, theme: str) -> alt.LayerChart:
     return _sized(alt.layer(bar, line, *ends), _height(len(data)))
 
 
-def gaps(table: pd.DataFrame, theme: str) -> alt.LayerChart:
-    """Time between tokens per setup: p50, p90 and p99 on one line, in ms; the shortest p99 on top."""
-    data = _best(table, "itl_p99_s")
-    names = {f"itl_p{p}_s": f"p{p}" for p in (50, 90, 99)}
-    for column in names:
-        data[column] *= 1e3
+def dots(
+    table: pd.DataFrame, marks: Mapping[str, str], title: str, theme: str, scale: float = 1.0
+) -> alt.LayerChart:  # fmt: skip
+    """A point per setup and mark (metric -> its name), on a line from lowest to highest; the lowest last mark on top.
+
+    ``scale`` makes the unit that ``title`` says of SI units. A mark that nobody knows is left out.
+    """
+    marks = {metric: name for metric, name in marks.items() if table[metric].notna().any()}
+    data = table.assign(**{metric: table[metric] * scale for metric in marks})
+    data = data.sort_values(list(marks)[-1], kind="stable").head(MOST)
+    data = data.assign(low=data[list(marks)].min(axis=1), high=data[list(marks)].max(axis=1))
     data = data.assign(
-        row=data["label"] + _GAP + data["itl_p50_s"].map(number) + " to " + data["itl_p99_s"].map(number)
+        row=data["label"] + _GAP + [_span(*ends) for ends in zip(data["low"], data["high"], strict=True)]
     )
     tips = [alt.Tooltip("setup:N", title="Setup")]
-    tips += [alt.Tooltip(f"{column}:Q", title=f"{name}, ms", format=_NUMBER) for column, name in names.items()]
-    base = alt.Chart(data[[*names, "row", "setup"]]).encode(y=_rows(data["row"], theme), tooltip=tips)
-    line = base.mark_rule(strokeWidth=2, color=BLUE, opacity=0.5).encode(
-        x=_x("itl_p50_s", "Gap between tokens, ms"), x2="itl_p99_s:Q"
-    )
-    points = (
-        base.transform_fold(list(names), ["column", "value"])
-        .transform_calculate(percentile="slice(datum.column, 4, 7)")
+    tips += [alt.Tooltip(f"{metric}:Q", title=name, format=_NUMBER) for metric, name in marks.items()]
+    base = alt.Chart(data[[*marks, "row", "setup", "low", "high"]]).encode(y=_rows(data["row"], theme), tooltip=tips)
+    line = base.mark_rule(strokeWidth=2, color=BLUE, opacity=0.5).encode(x=_x("low", title), x2="high:Q")
+    names = list(marks.values())
+    points = [
+        base.transform_filter(f"isValid(datum.{metric})")
+        .transform_calculate(mark=f"'{name}'")
         .mark_point(size=70, color=BLUE, opacity=1)
-        .encode(x="value:Q", shape=_shape("percentile", list(names.values()), ["circle", "diamond", "triangle-right"]))
+        .encode(x=f"{metric}:Q", shape=_shape("mark", names, _SHAPES[: len(names)]))
+        for metric, name in marks.items()
+    ]
+    return _sized(alt.layer(line, *points), _height(len(data)) + _LEGEND_HEIGHT)
+
+
+def _span(low: float, high: float) -> str:
+    return number(low) if low == high else f"{number(low)} to {number(high)}"
+
+
+def batches(table: pd.DataFrame, metric: str, theme: str) -> alt.LayerChart:
+    """Speed in all over the number of sequences, a line per setup; a ring where a larger batch brings little."""
+    names = list(dict.fromkeys(table["label"]))
+    title = f"{METRICS[metric].title} in all, {METRICS[metric].unit}"
+    tips = [
+        alt.Tooltip("label:N", title="Setup"),
+        alt.Tooltip("batch:O", title="Sequences"),
+        alt.Tooltip(f"{metric}:Q", title=title, format=_NUMBER),
+        alt.Tooltip("each:Q", title="For each, tok/s", format=_NUMBER),
+        alt.Tooltip("day:N", title="Measured"),
+    ]
+    data = table.assign(each=table[metric] / table["batch"], day=_days(table))
+    values = sorted(data["batch"].unique().tolist())
+    base = alt.Chart(data[["label", "batch", metric, "each", "day", "knee"]]).encode(
+        x=alt.X(
+            "batch:Q", title="Sequences at once", scale=alt.Scale(type="log", base=2, nice=False, padding=12),
+            axis=alt.Axis(values=values, format="d", grid=False),
+        ),
+        y=alt.Y(f"{metric}:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6)),
+        color=_colours(names, theme),
+        tooltip=tips,
+    )  # fmt: skip
+    line = base.mark_line(strokeWidth=2)
+    point = base.mark_point(size=50, filled=True, opacity=1)
+    ring = base.transform_filter("datum.knee").mark_point(size=260, strokeWidth=2, filled=False, opacity=1)
+    return _sized(alt.layer(line, point, ring), _LINES + _LEGEND_LINE * len(names))
+
+
+def over_time(table: pd.DataFrame, theme: str) -> alt.LayerChart:
+    """Decode speed over the seconds of a window, a line per setup; a diamond where it changed to another level."""
+    names = list(dict.fromkeys(table["label"]))
+    tips = [
+        alt.Tooltip("label:N", title="Setup"),
+        alt.Tooltip("at_s:Q", title="After, s", format=_NUMBER),
+        alt.Tooltip("tps:Q", title="Decode, tok/s", format=_NUMBER),
+    ]
+    base = alt.Chart(table[["label", "window", "at_s", "tps", "change"]]).encode(
+        x=alt.X("at_s:Q", title="Time, s", axis=alt.Axis(tickCount=6, grid=False), scale=alt.Scale(zero=True)),
+        y=alt.Y("tps:Q", title="Decode, tok/s", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6)),
+        color=_colours(names, theme),
+        tooltip=tips,
     )
-    return _sized(alt.layer(line, points), _height(len(data)) + _LEGEND_HEIGHT)
+    line = base.mark_line(strokeWidth=1.5).encode(detail="window:N")
+    change = base.transform_filter("datum.change").mark_point(size=120, shape="diamond", filled=True, opacity=1)
+    return _sized(alt.layer(line, change), _LINES + _LEGEND_LINE * len(names))
+
+
+def _colours(names: Sequence[str], theme: str) -> alt.Color:
+    """A colour per line; names stand one below the other, because setups have long names, and phones are narrow."""
+    legend = alt.Legend(orient="top", title=None, columns=1, labelLimit=1000, labelFontSize=13, labelColor=INK[theme])
+    return alt.Color("label:N", scale=alt.Scale(domain=names, range=LINES[: len(names)]), legend=legend, sort=None)
 
 
 def trade(table: pd.DataFrame, against: str, theme: str) -> alt.LayerChart:
@@ -119,7 +185,11 @@ def _names(data: pd.DataFrame, against: str) -> list[str]:
 
 def _best(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     best = table.sort_values(metric, ascending=METRICS[metric].better == "lower").head(MOST)
-    return best.assign(day=best["when"].dt.strftime("%Y-%m-%d %H:%M UTC"))
+    return best.assign(day=_days(best))
+
+
+def _days(table: pd.DataFrame) -> list[str]:
+    return list(table["when"].dt.strftime("%Y-%m-%d %H:%M UTC"))
 
 
 def _x(column: str, title: str) -> alt.X:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import altair as alt
-import charts
 import pandas as pd
 import parts
+import sections
 import source
 import streamlit as st
 import table
-
-from phibench.nouns import Run
 
 _FILTERS = {
     "variant": "Variant",
     "quantization": "Quantization",
     "where": "Backend",
     "test": "Test",
+    "suite": "Suite",
+    "kind": "Kind",
     "machine": "Machine",
 }
-_SPEEDS = (
-    ("prefill_tps", "Prefill", "how fast a prompt is read"),
-    ("decode_tps", "Decode", "how fast an answer is written"),
-)
-
+_SECTIONS = (
+    sections.speeds, sections.batches, sections.sustained, sections.memory, sections.load, sections.energy
+)  # fmt: skip
 _REASONS = 8  # the others are in the table
 _COLUMNS: dict[str, Any] = {
     "variant": "Variant",
@@ -39,19 +35,29 @@ _COLUMNS: dict[str, Any] = {
     "ttft_s": st.column_config.NumberColumn("TTFT, s", format="%.4g"),
     "itl_p50_ms": st.column_config.NumberColumn("ITL p50, ms", format="%.4g"),
     "itl_p99_ms": st.column_config.NumberColumn("ITL p99, ms", format="%.4g"),
-    "peak_gib": st.column_config.NumberColumn("Peak memory, GiB", format="%.3g"),
+    "sustained_tps": st.column_config.NumberColumn("Sustained, tok/s", format="%.4g"),
+    "host_needed_gib": st.column_config.NumberColumn("Needed memory, GiB", format="%.3g"),
+    "host_peak_gib": st.column_config.NumberColumn("Peak memory, GiB", format="%.3g"),
+    "device_peak_gib": st.column_config.NumberColumn("Device memory, GiB", format="%.3g"),
+    "max_context_tokens": st.column_config.NumberColumn("Largest context, tokens", format="%d"),
+    "load_cold_s": st.column_config.NumberColumn("Load cold, s", format="%.3g"),
+    "load_warm_s": st.column_config.NumberColumn("Load warm, s", format="%.3g"),
+    "prefill_j_per_token": st.column_config.NumberColumn("Prefill, J/tok", format="%.3g"),
+    "decode_j_per_token": st.column_config.NumberColumn("Decode, J/tok", format="%.3g"),
+    "decode_net_j_per_token": st.column_config.NumberColumn("Decode net, J/tok", format="%.3g"),
     "weights": "Weights",
     "slice": "Slice",
     "when": st.column_config.DatetimeColumn("Measured, UTC", format="YYYY-MM-DD HH:mm"),
-    "reason": st.column_config.TextColumn("Failed because", width="medium"),
+    "reason": st.column_config.TextColumn("Why there is no figure", width="medium"),
+    "suite": "Suite",
+    "kind": "Kind",
     "machine": "Machine",
 }
 
 
 def page() -> None:
-    runs, skipped = source.runs()
     st.title("Results")
-    parts.skipped(skipped)
+    parts.skipped(source.runs()[1])
     everything = source.results()
     if everything.empty:  # no run, or none that finished a test
         parts.nothing_yet(source.folder())
@@ -60,10 +66,12 @@ def page() -> None:
     if shown.empty:
         st.info("Nothing was measured in this combination; remove a filter.")
         return
-    _charts(shown)
+    for section in _SECTIONS:
+        section(shown)
     _winners(shown)
     _failures(shown)
-    _tests(shown, runs)
+    _unavailable(shown)
+    _tests(shown)
 
 
 def _without_example(everything: pd.DataFrame) -> pd.DataFrame:
@@ -89,37 +97,6 @@ def _filtered(everything: pd.DataFrame) -> pd.DataFrame:
     return table.choose(everything, **wanted)
 
 
-def _charts(shown: pd.DataFrame) -> None:
-    for place, (metric, title, why) in zip(st.columns(2, gap="large"), _SPEEDS, strict=True):
-        with place:
-            test = _test(shown, metric, title, why)
-            if test:
-                _chart(table.latest(shown, metric, test), charts.bars, metric)
-    test = _test(
-        shown, "itl_p99_s", "Between tokens", "half of all gaps are shorter than p50, 99 of 100 shorter than p99"
-    )
-    if test:
-        _chart(table.latest(shown, "itl_p99_s", test), charts.gaps)
-
-
-def _test(shown: pd.DataFrame, metric: str, title: str, why: str) -> str | None:
-    """The heading of a chart and the test that it shows."""
-    tests = table.tests(shown, metric)
-    if not tests:
-        return None
-    st.subheader(title, anchor=False)
-    st.caption(why[0].upper() + why[1:])
-    return st.segmented_control(
-        f"Test for {title}", tests, default=tests[0], required=True, label_visibility="collapsed", key=f"test {metric}"
-    )
-
-
-def _chart(lines: pd.DataFrame, draw: Callable[..., alt.LayerChart], *what: str) -> None:
-    st.altair_chart(draw(lines, *what, parts.theme()), width="stretch")
-    if len(lines) > charts.MOST:
-        st.caption(f"The {charts.MOST} best of {len(lines)} setups. Filter to see the others.")
-
-
 def _winners(shown: pd.DataFrame) -> None:
     """Who wins, in words, of the newest run in which several setups took turns."""
     told = shown[shown["contest"].str.len() > 0]
@@ -131,33 +108,45 @@ def _winners(shown: pd.DataFrame) -> None:
 
 def _failures(shown: pd.DataFrame) -> None:
     failed = shown[shown["status"] == "failed"]
-    if failed.empty:
-        return
-    st.subheader(f"{len(failed)} tests failed" if len(failed) > 1 else "One test failed", anchor=False)
-    same = failed.groupby("reason", sort=False, dropna=False)
-    for reason, lines in list(same)[:_REASONS]:
-        names = [f"{line['setup']} {line['test']}" for line in lines.to_dict("records")]
+    if not failed.empty:
+        st.subheader(f"{len(failed)} tests failed" if len(failed) > 1 else "One test failed", anchor=False)
+        _reasons(failed)
+
+
+def _unavailable(shown: pd.DataFrame) -> None:
+    """No failures: what this machine cannot measure, and what would change that."""
+    missing = shown[shown["status"] == "unavailable"]
+    if not missing.empty:
+        st.subheader("Not measurable here", anchor=False)
+        _reasons(missing)
+
+
+def _reasons(lines: pd.DataFrame) -> None:
+    """Each reason once, with the tests that it is of."""
+    same = lines.groupby("reason", sort=False, dropna=False)
+    for reason, tests in list(same)[:_REASONS]:
+        names = list(dict.fromkeys(f"{line['setup']} {line['test']}" for line in tests.to_dict("records")))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         st.markdown(f"- {parts.escape(str(reason))}  \n  :small[{parts.escape(', '.join(names[:3]) + more)}]")
 
 
-def _tests(shown: pd.DataFrame, runs: Sequence[Run]) -> None:
+def _tests(shown: pd.DataFrame) -> None:
     st.subheader("Every test, newest first", anchor=False)
     lines = table.shown(shown)
     order = [name for name in _COLUMNS if lines[name].notna().any()]
-    if lines["machine"].nunique() == 1:
-        order.remove("machine")
+    order = [name for name in order if name not in ("suite", "machine") or lines[name].nunique() > 1]
+    order = [name for name in order if name != "kind" or (lines["kind"] != table.FULL).any()]
     event = st.dataframe(
-        lines, column_config=_COLUMNS, column_order=order, hide_index=True, placeholder="–",
+        lines[order], column_config=_COLUMNS, hide_index=True, placeholder="–",
         on_select="rerun", selection_mode="single-row",
     )  # fmt: skip
     rows = event["selection"]["rows"]
-    _provenance(lines.iloc[rows[0] if rows else 0], runs)
+    _provenance(lines.iloc[rows[0] if rows else 0])
 
 
-def _provenance(line: pd.Series, runs: Sequence[Run]) -> None:
+def _provenance(line: pd.Series) -> None:
     """Where one line came from; of the newest while none is selected."""
-    run = next(r for r in runs if r.id == line["run"] and r.machine.slug == line["machine"])
+    run = source.run_of(line["file"])
     with st.container(border=True):
         st.markdown(f"### {parts.escape(line['setup'])}, {parts.escape(line['test'])}")
         st.caption("Where this number comes from. Select another row above for its own.")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import curves
 import pandas as pd
 import streamlit as st
 import table
@@ -33,6 +34,16 @@ def results() -> pd.DataFrame:
     return _results(str(folder()), _stamp(folder()))
 
 
+def over_time(file: str, setup: str, test: str, layers: str | None) -> pd.DataFrame:
+    """Speed over time of one line of :func:`results`, by its columns ``file``, ``setup``, ``test`` and ``slice``."""
+    return _over_time(str(folder()), _stamp(folder()), file, setup, test, layers)
+
+
+def run_of(file: str) -> Run:
+    """The run that lines of :func:`results` are from, by their column ``file``."""
+    return next(run for run in runs()[0] if table.file(run) == file)
+
+
 def _stamp(where: Path) -> Stamp:
     """Changes when a file comes, goes or is written."""
     found = []
@@ -53,6 +64,12 @@ def _runs(where: str, stamp: Stamp) -> tuple[tuple[Run, ...], tuple[str, ...]]: 
 @st.cache_data(max_entries=1, show_spinner="Reading results")
 def _results(where: str, stamp: Stamp) -> pd.DataFrame:
     return table.frame(_runs(where, stamp)[0])
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _over_time(where: str, stamp: Stamp, file: str, setup: str, test: str, layers: str | None) -> pd.DataFrame:
+    run = next(run for run in _runs(where, stamp)[0] if table.file(run) == file)
+    return curves.over_time(run, setup, test, layers)
 
 
 @st.cache_resource(ttl=60, show_spinner="Looking at this machine")  # free memory changes

@@ -2,48 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from phibench.metrics import METRICS
-from phibench.nouns import Run
+from phibench import rules
+from phibench.metrics import CLAIMED, METRICS
+from phibench.nouns import Measured, Run, Workload
 from phibench.render import rows
 from phibench.tables import number
-from phibench.units import gb
+from phibench.units import gb, gib
 
 # What the pages and charts use of a row (docs/results.md describes rows); all other keys stay in the files.
 _KEYS = (
-    "setup", "variant", "quantization", "backend", "device", "options", "test", "weights", "layers", "status",
-    "reason", "placement", "evidence", "engine_version", "launches", "contest", "notes", "machine", "cpu_info", "suite",
-    "run", "example", "n_threads", "model_filename", "model_size", "test_time", "samples_ns",
+    "setup", "variant", "quantization", "backend", "device", "test", "batch", "n_prompt", "n_gen", "n_depth",
+    "weights", "layers", "reason", "placement", "evidence", "engine_version", "launches", "contest", "notes",
+    "machine", "cpu_info", "suite", "short", "run", "example", "imported", "n_threads", "model_filename", "model_size",
+    "test_time",
 )  # fmt: skip
-_METRICS = ("prefill_tps", "decode_tps", "ttft_s", "tpot_s", "itl_p50_s", "itl_p90_s", "itl_p99_s",
-            "host_peak_bytes")  # fmt: skip
-_SPEEDS = ("prefill_tps", "decode_tps")
-_ENDS = ("", "_low", "_high", "_spread")
+_GRID = ("batch", "room", "n_depth", "n_prompt", "n_gen")
+_SPEEDS = ("prefill_tps", "decode_tps", "sustained_tps")
+_TOLD = (
+    "load_cold_s", "load_warm_s", "host_needed_bytes", "host_peak_bytes", "device_peak_bytes", "max_context_tokens",
+    "prefill_j_per_token", "decode_j_per_token",
+)  # fmt: skip
+SAME = ["machine", "setup", "n_threads", "weights", "slice", "kind"]  # newer lines of the same replace older ones
+_ENDS = ("_low", "_high")
+_UNAVAILABLE = "unavailable: "
+FULL = "full"  # measured here, by phibench, at a suite's full length
 SPREADS = {"range": "range", "interval": "95 % interval"}
 
 
 def frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One line per test, newest first. An unknown number is NaN; a missing text is None."""
-    columns = [*_KEYS, *(name + end for name in _METRICS for end in _ENDS)]
-    table = pd.DataFrame([{key: row.get(key) for key in columns} for row in rows(runs)], columns=columns)
-    for name in _METRICS:
-        for end in _ENDS[:-1]:
-            table[name + end] = table[name + end].astype(float)
-    table["options"] = [_options(options) for options in table["options"]]
-    table["where"] = table["backend"] + "/" + table["device"]
-    table["slice"] = [None if pd.isna(layers) else f"{int(layers)} layers" for layers in table["layers"]]
-    table["samples"] = [len(ns) if isinstance(ns, list) else None for ns in table["samples_ns"]]
+    numbers = dict.fromkeys((*CLAIMED, *(name + end for name in _SPEEDS for end in _ENDS)), float)
+    columns = [*_KEYS, *numbers, *(f"{name}_spread" for name in _SPEEDS)]
+    lines = [{key: row.get(key) for key in columns} | _derived(row) for row in rows(runs)]
+    table = pd.DataFrame(lines, columns=[*columns, *_DERIVED]).astype(numbers).copy()  # of one piece
     table["when"] = pd.to_datetime(table["test_time"], utc=True, errors="coerce", format="ISO8601")
-    return table.drop(columns="samples_ns").sort_values("when", ascending=False, kind="stable", ignore_index=True)
+    return table.sort_values("when", ascending=False, kind="stable", ignore_index=True)
 
 
-def _options(options: Any) -> str:
-    return " ".join(f"{key}={value}" for key, value in (options or {}).items())
+def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: made(row) for name, made in _DERIVED.items()}
+
+
+def layers(result: Measured) -> str | None:
+    """The column ``slice`` of a result's line."""
+    return _slice(result.artifact.layers)
+
+
+def _slice(layers: int | None) -> str | None:
+    return f"{layers} layers" if layers else None
+
+
+def file(run: Run) -> str:
+    """The column ``file`` of a run's lines."""
+    return _file(run.machine.slug, run.id, run.suite.name)
+
+
+def _file(machine: str, run: str, suite: str) -> str:
+    return f"{machine}/{run}-{suite}"
+
+
+def _bytes(uses: Mapping[str, int]) -> str | None:
+    """``weights 2.31 GiB, kv 0.25 GiB``"""
+    return ", ".join(f"{name.replace('_', ' ')} {gib(count)}" for name, count in uses.items()) or None
+
+
+def _sources(counted: Sequence[Mapping[str, Any]]) -> str | None:
+    """What energy was read from, and how: ``package-0 (cpu_package, counter)``."""
+    named = dict.fromkeys(f"{e['name']} ({e['scope']}, {e['method']})" for e in counted if e["joules"] is not None)
+    return ", ".join(named) or None
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """What keeps a figure from being a full measurement by phibench, here."""
+    marks = ("example" if row["example"] else "", f"from {row['imported']}" if row["imported"] else "",
+             "short" if row["short"] else "")  # fmt: skip
+    return ", ".join(filter(None, marks)) or FULL
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    """``ok``, ``failed``, or ``unavailable``: no failure, but nothing that this machine could measure."""
+    unavailable = row["status"] == "failed" and (row["reason"] or "").startswith(_UNAVAILABLE)
+    return "unavailable" if unavailable else row["status"]
+
+
+def _shape(row: Mapping[str, Any]) -> str:
+    """The test of one sequence: what tests with different batches have in common."""
+    return str(
+        Workload(prompt_tokens=row["n_prompt"], new_tokens=row["n_gen"], depth=row["n_depth"], room=row["room"] or 0)
+    )
+
+
+_DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "options": lambda row: " ".join(f"{key}={value}" for key, value in row["options"].items()),
+    "buffers": lambda row: _bytes(row["buffers"]),
+    "memory": lambda row: _bytes(row["memory"]),
+    "energy": lambda row: _sources(row["energy"]),
+    "room": lambda row: row["room"] or 0,
+    "kind": _kind,
+    "status": _status,
+    "shape": _shape,
+    "watched": lambda row: "host_needed_bytes" in row,  # the suite asks what memory is for
+    "file": lambda row: _file(row["machine"], row["run"], row["suite"]),
+    "where": lambda row: f"{row['backend']}/{row['device']}",
+    "slice": lambda row: _slice(row["layers"]),
+    "samples": lambda row: len(row["samples_ns"]) if row["samples_ns"] else None,
+}
 
 
 def choose(table: pd.DataFrame, **wanted: Iterable[str]) -> pd.DataFrame:
@@ -61,35 +130,38 @@ def values(table: pd.DataFrame, column: str) -> list[str]:
 
 def tests(table: pd.DataFrame, metric: str) -> list[str]:
     """Tests that have this metric, the most common first: what a chart may show side by side."""
-    return list(table.loc[table[metric].notna(), "test"].value_counts(sort=True).index)
+    same = table[table[metric].notna()].groupby("test", sort=False)
+    counted = same[list(_GRID)].first().assign(count=-same.size())
+    return list(counted.sort_values(["count", *_GRID]).index)
 
 
 def latest(table: pd.DataFrame, metric: str, test: str) -> pd.DataFrame:
     """The newest line of each setup that has the metric in this test, with a ``label`` that tells them apart."""
     table = table[(table["test"] == test) & table[metric].notna()]
-    same = ["machine", "setup", "n_threads", "weights", "slice", "example"]
-    newest = table.drop_duplicates(same).copy()
-    newest["label"] = _labels(newest)
+    newest = table.drop_duplicates(SAME).copy()
+    newest["label"] = labels(newest)
     return newest
 
 
-def _labels(table: pd.DataFrame) -> list[str]:
-    """Variant and quantization, and whatever else varies between the lines."""
-    varied = [c for c in ("where", "options", "weights", "slice", "machine") if table[c].nunique(dropna=False) > 1]
+def labels(table: pd.DataFrame) -> list[str]:
+    """Variant and quantization, and whatever else varies between the lines; what is no full measurement says so."""
+    columns = ("where", "options", "weights", "slice", "machine")
+    varied = [c for c in columns if table[c].nunique(dropna=False) > 1]
     threads = table["n_threads"].nunique(dropna=False) > 1
-    labels = []
+    found = []
     for line in table.to_dict("records"):
         words = [line["variant"], line["quantization"], *(line[c] for c in varied if isinstance(line[c], str))]
         words += [f"{int(line['n_threads'])} threads"] if threads and pd.notna(line["n_threads"]) else []
-        words += ["example"] if line["example"] else []
-        labels.append(" ".join(filter(None, words)))
-    return labels
+        words += [f"({line['kind']})"] if line["kind"] != FULL else []
+        found.append(" ".join(filter(None, words)))
+    return found
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table of tests as people read it: gaps in ms, memory in GiB, the spread of the speeds in words."""
     lines = table.copy()
-    lines["peak_gib"] = lines["host_peak_bytes"] / 2**30
+    for name in ("host_needed", "host_peak", "device_peak"):
+        lines[f"{name}_gib"] = lines[f"{name}_bytes"] / 2**30
     for name in ("itl_p50", "itl_p99"):
         lines[f"{name}_ms"] = lines[f"{name}_s"] * 1e3
     found = [[spread(line, name) for name in _SPEEDS] for line in lines.to_dict("records")]
@@ -99,7 +171,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def spread(line: Any, name: str) -> str | None:
     """``11.9–12.8 (range)``: the lowest and highest repetition, or the 95 % interval over several launches."""
-    low, high, kind = (line[name + end] for end in ("_low", "_high", "_spread"))
+    low, high, kind = (line[name + end] for end in (*_ENDS, "_spread"))
     if pd.isna(low) or pd.isna(high):
         return None
     return f"{number(low)}–{number(high)} ({SPREADS.get(kind, kind)})"
@@ -108,11 +180,12 @@ def spread(line: Any, name: str) -> str | None:
 def provenance(line: Any) -> dict[str, str | None]:
     """Where one line came from, as names and texts; None is not known."""
     known: dict[str, Any] = {key: None if is_scalar(v) and pd.isna(v) else v for key, v in line.items()}
-    speeds = [f"{METRICS[n].title} {number(known[n])} tok/s, {spread(line, n)}" for n in _SPEEDS if known[n]]
+    values = [f"{METRICS[n].title} {number(known[n])} tok/s, {spread(line, n)}" for n in _SPEEDS if known[n]]
+    values += [f"{METRICS[n].title} {amount(n, known[n])}" for n in _TOLD if known[n] is not None]
     count, launches = known["samples"], known["launches"]
     size = gb(known["model_size"]) if known["model_size"] else None
-    return {
-        "Result": "; ".join(filter(None, (*speeds, known["reason"]))) or None,
+    facts = {
+        "Result": "; ".join(filter(None, (*values, known["reason"]))) or None,
         "Repetitions": f"{count:g} in {launches:g} launch{'es' if launches != 1 else ''}" if count else None,
         "Engine": _joined(" ", known["backend"], known["engine_version"]),
         "Ran on": known["placement"],
@@ -122,9 +195,21 @@ def provenance(line: Any) -> dict[str, str | None]:
         "Model": _joined(", ", known["model_filename"], size, known["slice"]),
         "Weights": known["weights"],
         "Machine": known["cpu_info"],
-        "Run": f"{known['run']}, suite {known['suite']}",
+        "Run": _joined(", ", known["run"], f"suite {known['suite']}", None if known["kind"] == FULL else known["kind"]),
         "Notes": "; ".join(known["notes"]) or None,
     }
+    metered = {
+        "Memory, as the engine says": known["buffers"],
+        "Memory, as the system has it": known["memory"],
+        "Energy read from": known["energy"],
+    }
+    return facts | {name: text for name, text in metered.items() if text}
+
+
+def amount(metric: str, value: float) -> str:
+    """With its unit: ``2.31 GiB``, ``12.4 s``, ``0.35 J/tok``."""
+    unit = METRICS[metric].unit
+    return rules.amount(metric, value, 3) + ("" if unit in ("s", "B") else f" {unit}")
 
 
 def _joined(between: str, *words: str | None) -> str | None:

@@ -194,7 +194,9 @@ def test_axes_carry_units() -> None:
     prefill = table.latest(lines, "prefill_tps", "pp128")
     decode = table.latest(lines, "decode_tps", "tg8")
     assert axis_titles(charts.bars(prefill, "prefill_tps", "light")) == {"Prefill, tok/s"}
-    assert axis_titles(charts.gaps(decode, "dark")) == {"Gap between tokens, ms"}
+    assert axis_titles(
+        charts.dots(decode, {"itl_p50_s": "p50", "itl_p99_s": "p99"}, "Gap between tokens, ms", "dark", 1e3)
+    ) == {"Gap between tokens, ms"}
     points = verdicts.plotted(verdicts.frame([verdict("MMLU", 50), verdict("MMLU", 40, "probed")]), "quality")
     assert axis_titles(charts.trade(points, "quality", "light")) == {"Decode, tok/s", "Quality, MMLU points"}
 
