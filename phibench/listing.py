@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from phibench import catalog, tables, units
+from phibench import backends, catalog, tables, units
 from phibench.catalog import plan as plans
 from phibench.nouns import Quantization, Variant
 from phibench.tables import Column, column
 
 CONTEXT = 8192  # shown where nothing is asked: what the goal chat keeps
+PROMPT = 512  # tokens of the longest prompt that memory is reckoned for: what the suite memory measures
 RUNTIMES = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
 GLANCE = ("Q4_K_M", "Q8_0")  # of all the sizes, those that the overview has room for, the dearest first
 Row = dict[str, Any]
@@ -49,6 +50,7 @@ def _row(variant: Variant, quantization: Quantization, context: int | None) -> R
         "weights_bytes": weights,
         "disk_bytes": disk,
         **_memory(variant, context),
+        "needed_bytes": _needed(variant, quantization, context),
         "text_tower_only": _partial(variant),
         "max_context": variant.context_tokens,
         "parameters": variant.parameters,
@@ -71,6 +73,16 @@ def _memory(variant: Variant, context: int | None) -> Row:
         "kv_bytes": per_token * tokens if known and per_token else None,
         "context": tokens,
     }
+
+
+def _needed(variant: Variant, quantization: Quantization, context: int | None) -> int | None:
+    """All memory that a process with this context needs: the arithmetic of ``run`` and ``recommend``."""
+    tokens, fmt, shape = _context(variant, context), quantization.format, variant.shape
+    if shape is None or tokens > (variant.context_tokens or tokens) or plans.objection(variant, fmt):
+        return None
+    plan = plans.plan(variant, quantization.id, fmt=fmt)
+    backend = backends.load(RUNTIMES[fmt])
+    return backend.need(plan, shape, tokens, backend.DEFAULTS, min(PROMPT, tokens)).total_bytes
 
 
 def _bytes(variant: Variant, quantization: Quantization) -> tuple[int | None, int | None, str | None]:
@@ -205,11 +217,13 @@ def _page(variant: Variant, context: int | None, output: str, width: int | None)
         for s in variant.scores
     ]
     runtimes = [{"runtime": r.name, "runs": r.runs, "note": r.note} for r in variant.runtimes]
+    needed = f"needs at {units.context(_context(variant, context))}"
     size_columns = (
         column("quantization"),
         column("format", "for", RUNTIMES.__getitem__),
         column("disk_bytes", "file", units.gb, right=True),
         column("weights_bytes", "weights", units.gib, right=True),
+        column("needed_bytes", needed, units.gib, right=True),
         column("quant_kld", "loss (KLD, Llama-3-8B)", lambda kld: f"{kld:.4f}", right=True),
     )
     parts = [tables.text(facts, output, width)]
