@@ -80,7 +80,7 @@ def sql_text(rows: Sequence[Row], table: str = "phibench", columns: Mapping[str,
     fields = ",\n".join(f"  {_name(name)} {kind}".rstrip() for name, kind in columns.items())
     create = [f"CREATE TABLE IF NOT EXISTS {_name(table)} (\n{fields}\n);"] if columns else []
     into = f"INSERT INTO {_name(table)} ({', '.join(map(_name, columns))}) VALUES"
-    lines = [f"{into} ({', '.join(_literal(row.get(name)) for name in columns)});" for row in rows]
+    lines = [f"{into} ({', '.join(_literal(row.get(name)) for name in columns)});" for row in rows if columns]
     return "\n".join(["BEGIN;", *create, *lines, "COMMIT;", ""])
 
 
