@@ -77,7 +77,6 @@ class Batched(Noun, frozen=True, kw_only=True):
     n_ubatch: AtLeastOne = 512
     flash_attn: Flag | Text = False
     is_pp_shared: Flag = False
-    is_tg_separate: Flag = False
     n_gpu_layers: Number = -1
     n_threads: AtLeastOne
     pp: Tokens

@@ -51,7 +51,7 @@ def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) 
     """What one row holds; empty, and ``note`` hears why, where a setup or a test of phibench cannot say it."""
     where = f"{name}, line {line.number}"
     if isinstance(line.row, Batched):
-        return _batched(line.row, asked, machine, where, note)
+        return _batched(line.row, asked, machine, where)
     row = line.row
     if why := _left_out(row):
         note(f"{where} is left out: {why}")
@@ -253,8 +253,8 @@ def _engine(tool: str, build: str, device: str, row: Bench | Batched, said: str)
     )
 
 
-def _batched(row: Batched, asked: Asked, machine: Machine, where: str, note: Note) -> list[Test]:
-    """Two tests a line. A shared prompt is processed once; tokens decoded sequence by sequence are no batch."""
+def _batched(row: Batched, asked: Asked, machine: Machine, where: str) -> list[Test]:
+    """Two tests a line. A prompt that all sequences share is processed once."""
     variant, quantization, device = _told(asked, machine, where)
     setup = _setup(variant, quantization, device, row, machine, where)
     artifact = Artifact(path="", bytes=0, weights="real")
@@ -262,10 +262,8 @@ def _batched(row: Batched, asked: Asked, machine: Machine, where: str, note: Not
     shared = ("the prompt was shared by all sequences and processed once",) if row.is_pp_shared else ()
     prompt = Workload(prompt_tokens=row.pp, new_tokens=0, batch=1 if row.is_pp_shared else row.pl)
     answer = Workload(prompt_tokens=0, new_tokens=row.tg, batch=row.pl, depth=row.pp)
-    if row.is_tg_separate and row.tg:
-        note(f"{where}: the answers were decoded one after the other (is_tg_separate) and are left out")
     parts = [(prompt, row.t_pp)] if row.pp else []
-    parts += [(answer, row.t_tg)] if row.tg and not row.is_tg_separate else []
+    parts += [(answer, row.t_tg)] if row.tg else []
     if any(not took for _, took in parts):
         raise PhibenchError(f"{where}: a test took no time at all")
     return [

@@ -325,14 +325,10 @@ def test_llama_batched_bench_is_two_tests_a_line(take: Take) -> None:
     assert run.imported == "llama-batched-bench"
 
 
-def test_a_shared_prompt_counts_once_and_separate_answers_are_no_batch(take: Take) -> None:
+def test_a_shared_prompt_counts_once(take: Take) -> None:
     asked = {"variant": "phi-4-mini", "quantization": "q4_k_m"}
     shared = take(batched(is_pp_shared=1, t_pp=3.2), lines=True, **asked)
     assert [str(r.workload) for r in shared.results] == ["pp128", "tg32 x4 @ d128"]
-    notes: list[str] = []
-    apart = take(batched(is_tg_separate=1), lines=True, notes=notes, **asked)
-    assert [str(r.workload) for r in apart.results] == ["pp128 x4"]
-    assert any("is_tg_separate" in note for note in notes)
 
 
 def test_llama_batched_bench_says_neither_model_nor_place(take: Take) -> None:
@@ -353,6 +349,7 @@ def bad(text: str) -> str:
 
 HOSTILE = {
     "cut": (json.dumps([bench()], indent=1)[:700], "line 2: cut off or not JSON"),
+    "second": (json.dumps([bench(), bench(n_gen="1")], indent=1), r"line 48: Expected `int`, got `str`"),
     "nan": (bad('"n_prompt": NaN'), "line 1: NaN is no number"),
     "infinite": (bad('"n_prompt": 512, "avg_ns": 1e999'), "line 1: the key 'avg_ns' stands twice"),
     "infinite alone": (json.dumps(bench()).replace("12000000000,", "1e999,", 1), "line 1: a number is out of range"),
