@@ -17,7 +17,6 @@ from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.llama import log
 from phibench.nouns import Artifact, Job, Need, Setup, Suite, Workload
-from phibench.synth import gguf
 
 NAMES = backends.names()
 GRID = (
@@ -183,47 +182,6 @@ def test_a_file_that_llama_cpp_refuses_is_one_clear_error(llama: backends.Backen
     file = Artifact(path=str(broken), bytes=104, weights="real")
     with pytest.raises(PhibenchError, match=r"cannot open broken\.gguf"), llama.session(job(llama, file)):
         pass
-
-
-ASK = """
-import sys
-from pathlib import Path
-import llama_cpp.llama_cpp as api
-from phibench.llama import log
-log.listen(api)
-params = api.llama_model_default_params()
-params.no_alloc, params.load_mode, params.n_gpu_layers = True, 0, 0
-model = api.llama_model_load_from_file(sys.argv[1].encode(), params)
-context = api.llama_context_default_params()
-context.n_ctx, context.n_batch, context.n_ubatch = int(sys.argv[2]), 2048, int(sys.argv[3])
-context.flash_attn_type, context.offload_kqv, context.swa_full = int(sys.argv[4]), False, False
-log.LINES.clear()
-api.llama_init_from_model(model, context)
-print(log.buffers(log.text(), "compute")[0][1])
-"""
-
-
-@pytest.mark.llama
-@pytest.mark.parametrize(
-    "name", ["phi-4-mini-instruct", "phi-4", "phi-2", "phi-3.5-mini-instruct", "phi-3.5-moe-instruct"]
-)
-@pytest.mark.parametrize(
-    ("context", "n_ubatch", "flash"), [(512, 512, "auto"), (2048, 128, "auto"), (2048, 512, "off")]
-)
-def test_the_compute_buffer_is_what_the_engine_says(
-    name: str, context: int, n_ubatch: int, flash: str, llama: backends.Backend, tmp_path: Path
-) -> None:
-    """Asked of a header-only file: no weights exist. The estimate may be up to 25 % above, never below."""
-    variant = catalog.variant(name)
-    assert variant.shape is not None
-    plan = plans.plan(variant, "Q4_K_M")
-    header = tmp_path / "header.gguf"
-    gguf.header_only(plan, header)
-    words = [str(header), str(context), str(n_ubatch), {"auto": "-1", "off": "0"}[flash]]
-    done = subprocess.run([sys.executable, "-c", ASK, *words], capture_output=True, text=True, check=True)
-    said = float(done.stdout) * 2**20
-    ours = llama.need(plan, variant.shape, context, {"n_ubatch": str(n_ubatch), "flash_attn": flash}).compute_bytes
-    assert 0.99 <= ours / said <= 1.25
 
 
 def test_an_unknown_backend_and_an_unknown_option_name_the_nearest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,9 +12,12 @@ import pytest
 import tiny
 from numpy.typing import NDArray
 
-from phibench import backends, measure
+from phibench import backends, catalog, measure
+from phibench.backends import llama_cpp
+from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
-from phibench.llama import log
+from phibench.llama import log, memory
+from phibench.llama.plan import planned
 from phibench.nouns import Artifact, Job, Setup, Suite, Workload
 from phibench.synth import gguf
 
@@ -25,9 +29,11 @@ def llama() -> backends.Backend:
     return backends.require("llama_cpp")
 
 
-def job(name: str = "phi-4-mini-instruct", layers: int = 2, **options: str) -> Job:
-    made: Artifact = gguf.ensure(tiny.tiny(name), "Q4_K_M", layers)
-    setup = Setup(variant=name, quantization="Q4_K_M", backend="llama_cpp", options=tuple(sorted(options.items())))
+def job(name: str = "phi-4-mini-instruct", made: Artifact | None = None, options: dict[str, str] | None = None) -> Job:
+    made = made or gguf.ensure(tiny.tiny(name), "Q4_K_M", 2)
+    setup = Setup(
+        variant=name, quantization="Q4_K_M", backend="llama_cpp", options=tuple(sorted((options or {}).items()))
+    )
     return Job(
         setup=setup, suite=Suite(name="contract", question="?", metrics=()), workloads=(), artifact=made, threads=1
     )
@@ -49,7 +55,7 @@ def answers(session: Any, prompts: Sequence[Sequence[int]], then: Sequence[Seque
 @pytest.mark.parametrize("n_batch", ["2048", "5"])  # a batch ends inside a sequence: no sequence may be forgotten
 def test_each_of_several_sequences_answers_as_it_would_alone(llama: backends.Backend, name: str, n_batch: str) -> None:
     then = [[5, 3], [7, 1], [5, 3]]
-    with llama.session(job(name, n_batch=n_batch)) as session:
+    with llama.session(job(name, options={"n_batch": n_batch})) as session:
         together = answers(session, PROMPTS, then)
         alone = np.stack([session.score(p, t) for p, t in zip(PROMPTS, then, strict=True)])
     scale = np.abs(alone).max()
@@ -117,3 +123,113 @@ def test_buffers_of_host_and_device_are_told_apart() -> None:
         "compute": 10 * mib,
         "logits": round(0.76 * mib),
     }
+
+
+@pytest.mark.llama
+@pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-2", "phi-3.5-moe-instruct"])
+def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: backends.Backend, name: str) -> None:
+    variant, workload = tiny.tiny(name), Workload(prompt_tokens=100, new_tokens=30, batch=3, room=300)
+    options = {"type_k": "f32", "n_ubatch": "64"}
+    told = planned(plans.plan(variant, "Q4_K_M", 2), workload, {**llama.DEFAULTS, **options})
+    with llama.session(job(name, options=options)) as session:
+        session.begin(workload)
+        made = session.engine.buffers
+    assert {use: told[use] for use in ("kv", "compute", "logits")} == {u: made[u] for u in ("kv", "compute", "logits")}
+    assert told["copies"] == pytest.approx(made["copies"], abs=6000)  # the log has two digits of a MiB
+    assert made["weights"] <= told["weights"]
+
+
+@pytest.mark.llama
+@pytest.mark.parametrize("name", ["phi-4", "phi-4-mini-instruct"])
+def test_a_plan_of_the_true_size_is_asked_without_weights(llama: backends.Backend, name: str) -> None:
+    shape, plan = catalog.variant(name).shape, plans.plan(catalog.variant(name), "Q4_K_M")
+    assert shape is not None
+    workload = Workload(prompt_tokens=512, new_tokens=16, room=8192, batch=2)
+    told = planned(plan, workload, llama.DEFAULTS)
+    need = llama.need(plan, shape, 8192, {}, 512, 2, 528)
+    assert told["kv"] == need.kv_bytes
+    assert need.compute_bytes < told["compute"] + told["logits"]  # written to, of what is reserved
+    assert told["weights"] + told["copies"] >= need.weights_bytes + need.reclaimable_bytes
+
+
+@pytest.mark.llama
+def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: backends.Backend) -> None:
+    plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
+    with pytest.raises(PhibenchError, match=r"does not tell its plan for .*n_seq_max must be <= 256"):
+        planned(plan, Workload(prompt_tokens=1, new_tokens=1, batch=300), llama.DEFAULTS)
+
+
+@pytest.mark.llama
+@pytest.mark.parametrize("quantization", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q4_0", "IQ4_NL"])
+@pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-3.5-moe-instruct"])  # tied, not tied, experts
+def test_the_copied_types_are_those_of_the_engine(llama: backends.Backend, name: str, quantization: str) -> None:
+    variant = tiny.tiny(name)
+    with llama.session(job(name, gguf.ensure(variant, quantization, 2))) as session:
+        made = session.engine.buffers
+    assert memory.copied_bytes(plans.plan(variant, quantization, 2)) == pytest.approx(made.get("copies", 0), abs=6000)
+
+
+def test_arm_copies_what_x86_uses_in_place() -> None:
+    plan = plans.plan(catalog.variant("phi-4-mini-instruct"), "Q8_0")
+    matrices = sum(t.bytes for t in plan.tensors if t.type == "Q8_0")
+    assert memory.copied_bytes(plan, "x86_64") == 0
+    assert memory.copied_bytes(plan, "aarch64") == memory.copied_bytes(plan, "arm64") == matrices
+
+
+WIDE = {"hidden": 1536, "heads": 24, "head_dim": 64, "vocab": 32768}
+
+
+@pytest.mark.llama
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("phi-4-mini-instruct", {"kv_heads": 8, "ffn": 4096}),
+        ("phi-2", {"kv_heads": 24, "ffn": 4096, "rope_dims": 32}),
+        ("phi-3.5-moe-instruct", {"kv_heads": 6, "ffn": 1024}),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_memory_that_a_prompt_is_written_to_is_counted(
+    llama: backends.Backend, name: str, widths: dict[str, int], batch: int
+) -> None:
+    known = catalog.variant(name)
+    assert known.shape is not None
+    shape = msgspec.structs.replace(known.shape, rope_dims=64)
+    shape = msgspec.structs.replace(shape, **WIDE, **widths)
+    variant = msgspec.structs.replace(known, shape=shape)
+    workload = Workload(prompt_tokens=512 // batch, new_tokens=1, batch=batch)
+    with llama.session(job(name, gguf.ensure(variant, "Q4_K_M", 2))) as session:
+        session.begin(workload)
+        before = anonymous_bytes()
+        session.prefill(workload.prompt_tokens)
+        grown = anonymous_bytes() - before
+    assert 0.9 < memory.written_bytes(shape, llama.DEFAULTS, batch, workload.used) / grown < 1.25
+
+
+def anonymous_bytes() -> int:
+    return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) * 1024
+
+
+@pytest.mark.parametrize("kind", [kind for kind in memory.KV_TYPES if kind not in ("f32", "f16", "bf16")])
+def test_a_type_of_the_cache_that_llama_cpp_refuses_is_refused_before(kind: str) -> None:
+    plan, shape = plans.plan(catalog.variant("phi-4"), "Q4_K_M"), catalog.variant("phi-4").shape
+    assert shape is not None
+    with pytest.raises(PhibenchError, match=rf"type_v={kind} needs flash attention: leave out -fa off"):
+        llama_cpp.need(plan, shape, 512, {"type_v": kind, "flash_attn": "off"})
+    assert llama_cpp.need(plan, shape, 512, {"type_k": kind, "flash_attn": "off"}).kv_bytes
+    narrow = msgspec.structs.replace(shape, head_dim=80)
+    with pytest.raises(PhibenchError, match=rf"type_k={kind} needs heads that are a multiple of 32 wide, here 80"):
+        llama_cpp.need(plan, narrow, 512, {"type_k": kind})
+
+
+@pytest.mark.llama
+@pytest.mark.parametrize("kind", memory.KV_TYPES)
+def test_every_type_of_the_cache_is_counted_as_the_engine_makes_it(llama: backends.Backend, kind: str) -> None:
+    variant = tiny.tiny("phi-4-mini-instruct")
+    assert variant.shape is not None
+    options = {"type_k": kind, "type_v": kind}
+    need = llama.need(plans.plan(variant, "Q4_K_M", 2), variant.shape, 300, options, 100, 3)
+    with llama.session(job(options=options)) as session:
+        session.begin(Workload(prompt_tokens=100, new_tokens=10, batch=3, room=300))
+        assert need.kv_bytes == pytest.approx(session.engine.buffers["kv"], abs=6000)

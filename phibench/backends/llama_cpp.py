@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phibench.errors import PhibenchError
-from phibench.llama import batches, log
+from phibench.llama import batches, log, memory
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
@@ -35,19 +35,14 @@ PACKAGE = "llama-cpp-python"
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
 QUANTIZATION = "Q4_K_M"
-# GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
-KV_TYPES = {
-    "f32": (0, 4.0), "f16": (1, 2.0), "bf16": (30, 2.0), "q8_0": (8, 34 / 32), "q5_1": (7, 24 / 32),
-    "q5_0": (6, 22 / 32), "q4_1": (3, 20 / 32), "q4_0": (2, 18 / 32), "iq4_nl": (20, 18 / 32),
-}  # fmt: skip
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "n_gpu_layers": range(1000),
     "n_batch": range(1, 1 << 20),
     "n_ubatch": range(1, 1 << 20),
     "flash_attn": ("auto", "on", "off"),
-    "type_k": tuple(KV_TYPES),
-    "type_v": tuple(KV_TYPES),
+    "type_k": tuple(memory.KV_TYPES),
+    "type_v": tuple(memory.KV_TYPES),
 }
 DEFAULTS = {
     "threads": "",  # physical cores that the process may use
@@ -63,9 +58,6 @@ _ALL_LAYERS = 999
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
 _BUFFERS = {"cpu": ("CPU",), "cuda": ("CUDA",), "rocm": ("ROCm", "HIP"), "vulkan": ("Vulkan",),
             "metal": ("Metal", "MTL"), "xpu": ("SYCL",)}  # fmt: skip
-# Hidden states alive at once, with and without flash attention: read from the engine's log (docs/memory.md)
-_STATES = {"phi2": (2, 10), "phi3": (4, 7), "phimoe": (4, 5)}
-_RUNTIME_BYTES = 120 << 20  # Python, numpy and the libraries, resident before a model is opened; see docs
 
 
 def installed() -> str | None:
@@ -84,39 +76,13 @@ def devices() -> tuple[str, ...]:
     return ("cpu", *built)
 
 
-def kv_bytes_per_token(shape: Shape, options: dict[str, str]) -> float:
-    """K and V of every layer. llama.cpp keeps the full cache: it does not use Phi's sliding window."""
-    per_element = KV_TYPES[options["type_k"]][1] + KV_TYPES[options["type_v"]][1]
-    return shape.layers * shape.kv_heads * shape.head_dim * per_element
-
-
 def need(
     plan: Plan, shape: Shape, context: int, options: dict[str, str],
     prompt: int | None = None, batch: int = 1, used: int | None = None,
 ) -> Need:  # fmt: skip
-    """Host memory of the process, without file pages that the system can drop.
-
-    Weights count once: a repacked tensor's pages in the mapped file are reclaimable, any other tensor is used
-    in place. The cache is padded to 256 tokens. The compute buffer is llama.cpp's own for one micro-batch:
-    logits in float32, a few hidden states, the mask, and without flash attention the scores of all heads; a test
-    compares it with what the engine says (docs/memory.md). It is made for a full one, whatever the prompt.
-    """
-    del prompt, used
-    options = {**DEFAULTS, **options}
-    padded = -(-context // 256) * 256
-    rows = min(int(options["n_ubatch"]), context * batch)
-    flash = _FLASH[options["flash_attn"]] != _FLASH["off"]
-    logits = rows * shape.vocab * 4
-    scores = 0 if flash else rows * padded * shape.heads * 4
-    states = rows * (_STATES[shape.architecture][not flash] * shape.hidden + shape.ffn * bool(shape.experts)) * 4
-    mask = rows * padded * 2
-    return Need(
-        weights_bytes=plan.weights_bytes,
-        kv_bytes=round(kv_bytes_per_token(shape, options) * padded * batch * plan.layers / plan.of_layers),
-        compute_bytes=max(logits, scores) + states + mask,
-        runtime_bytes=_RUNTIME_BYTES,
-        because=f"weights, KV cache of {padded} tokens, logits of {rows} tokens",
-    )
+    """See ``llama.memory``: without ``used``, the whole context is filled."""
+    del prompt  # it is taken in micro-batches, and logits are made for its last token alone
+    return memory.need(plan, shape, context, {**DEFAULTS, **options}, batch, used or context)
 
 
 def recomputed_at(shape: Shape) -> int | None:
@@ -183,8 +149,8 @@ class _Session:
         params.n_seq_max = sequences
         params.n_threads = params.n_threads_batch = self._job.threads
         params.flash_attn_type = _FLASH[self._options["flash_attn"]]
-        params.type_k = KV_TYPES[self._options["type_k"]][0]
-        params.type_v = KV_TYPES[self._options["type_v"]][0]
+        params.type_k = memory.KV_TYPES[self._options["type_k"]][0]
+        params.type_v = memory.KV_TYPES[self._options["type_v"]][0]
         params.offload_kqv = params.op_offload = self._job.setup.device != "cpu"
         params.swa_full = False
         return params
@@ -194,13 +160,13 @@ class _Session:
         if size != self._size:
             self._close_context()
             self._open_context(*size)
-        memory = self._api.llama_get_memory(self._context)
+        cache = self._api.llama_get_memory(self._context)
         if self._filled and self._filled == workload.depth:
             for sequence in range(workload.batch):
-                self._api.llama_memory_seq_rm(memory, sequence, workload.depth, -1)
+                self._api.llama_memory_seq_rm(cache, sequence, workload.depth, -1)
             self._at = workload.depth
         else:
-            self._api.llama_memory_clear(memory, False)
+            self._api.llama_memory_clear(cache, False)
             self._filled = self._at = 0
             if workload.depth:
                 self._fill(workload.depth)

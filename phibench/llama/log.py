@@ -58,6 +58,11 @@ def by_use(log: str) -> dict[str, int]:
     return dict(found)
 
 
+def kv_bytes(log: str) -> int:
+    """The KV cache as its own line says it; the size of its buffer is 0 where nothing was allocated."""
+    return round(float(re.findall(r"llama_kv_cache: size =\s*([\d.]+) MiB", log)[-1]) * _MIB)
+
+
 def _use(use: str, buffer: str) -> str:
     """``CPU_Mapped``, ``CUDA_Host`` and ``CPU_REPACK`` are memory of the host; ``CUDA0`` is a device's."""
     return use if buffer.startswith("CPU") or buffer.endswith("_Host") else f"{use} {buffer}"

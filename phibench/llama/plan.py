@@ -1,0 +1,76 @@
+"""llama.cpp's own plan of its buffers, asked without weights: of a file with a header and no data, in a child process.
+
+``python -m phibench.llama.plan`` is that child: the engine ends its process where it dislikes something.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phibench.errors import FAILED, PhibenchError
+from phibench.llama import log, memory
+from phibench.nouns import Workload
+
+if TYPE_CHECKING:
+    from phibench.catalog.plan import Plan
+
+_FLASH = {"auto": -1, "off": 0, "on": 1}
+
+
+def planned(plan: Plan, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+    """Bytes of the buffers that llama.cpp would make on a CPU, by use, named as in ``Engine.buffers``.
+
+    ``kv``, ``compute`` and ``logits`` are the engine's word; ``weights`` (mapped) and ``copies`` are counted from the
+    plan, since without weights the engine does not say them. ``options``: all of them, defaults included. About half a
+    second. Raises PhibenchError (exit 1) where the engine is missing or refuses.
+    """
+    from phibench.catalog import plan_gguf
+
+    ask = {
+        "n_ctx": workload.context * workload.batch,
+        "n_seq_max": workload.batch,
+        "n_batch": int(options["n_batch"]),
+        "n_ubatch": int(options["n_ubatch"]),
+        "flash_attn_type": _FLASH[options["flash_attn"]],
+        "type_k": memory.KV_TYPES[options["type_k"]][0],
+        "type_v": memory.KV_TYPES[options["type_v"]][0],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "header.gguf"
+        with path.open("wb") as stream:
+            stream.write(plan_gguf.header(plan))
+            stream.truncate(plan.file_bytes)
+        command = [sys.executable, "-m", __name__, str(path)]
+        child = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {last}", FAILED)
+    copies = memory.copied_bytes(plan)
+    return {"weights": plan.weights_bytes, **({"copies": copies} if copies else {}), **json.loads(child.stdout)}
+
+
+def main(path: str) -> None:
+    """Print {use: bytes}; the parameters of the context come as JSON on stdin."""
+    import llama_cpp.llama_cpp as api
+
+    log.listen(api)
+    model_params = api.llama_model_default_params()
+    model_params.no_alloc, model_params.load_mode, model_params.n_gpu_layers = True, api.LLAMA_LOAD_MODE_NONE, 0
+    model = api.llama_model_load_from_file(path.encode(), model_params)
+    context = api.llama_context_default_params()
+    context.offload_kqv = context.op_offload = context.swa_full = False
+    for name, value in json.load(sys.stdin).items():
+        setattr(context, name, value)
+    if not model or not api.llama_init_from_model(model, context):
+        sys.exit(log.last_error())
+    said = log.by_use(log.text())
+    print(json.dumps({"kv": log.kv_bytes(log.text()), "compute": said["compute"], "logits": said["logits"]}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
