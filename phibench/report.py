@@ -96,7 +96,7 @@ def _run(run: Run) -> str:
         parts += [_failures(rows, subject), _energy(rows, subject), _notes(rows, subject)]
     else:
         parts.append("<p>It holds no results.</p>")
-    parts += ["<h3>How it was measured</h3>", _list(_protocol(run)), _conditions(run.conditions)]
+    parts += ["<h3>How it was measured</h3>", _list([*_protocol(run), *_places(rows)]), _conditions(run.conditions)]
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
@@ -194,6 +194,12 @@ def _protocol(run: Run) -> list[str]:
     ]
     claimed = [METRICS[name].title for name in suite.metrics if name in METRICS]
     return [*lines, f"Claimed: {', '.join(claimed)}."]
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    """Where it really ran, in the engine's words."""
+    found = {f"{row['setup']}, {row['engine_version']}: {row['placement']}": None for row in rows if row["placement"]}
+    return list(found)
 
 
 def _more(suite: Suite) -> list[str]:

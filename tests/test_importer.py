@@ -144,6 +144,7 @@ def test_two_builds_make_two_runs(tmp_path: Path) -> None:
     ("fields", "setup"),
     [
         ({"flash_attn": -1}, "cpu"),
+        ({"flash_attn": -1, "n_gpu_layers": 0}, "cpu"),
         ({"flash_attn": True}, "cpu?flash_attn=on"),
         ({"flash_attn": 1, "n_threads": 7}, "cpu?flash_attn=on&threads=7"),
         ({"flash_attn": -1, "type_k": "q8_0", "n_ubatch": 1024}, "cpu?n_ubatch=1024&type_k=q8_0"),
