@@ -113,7 +113,8 @@ def test_every_part_of_a_run_is_there() -> None:
     for words in (
         "Phi on AMD EPYC 9B14", "How fast?", "2026-07-01 10:00:00 UTC", "synthetic weights", "Doubtful",
         "something else was running", "Prefill, tok/s: more is better", "Decode of all sequences together",
-        "Decode over time", "Memory by use", "weights", "Not measured", "killed by SIGKILL", "onnxruntime/cpu, 0.3.36: no layers on GPU", "Energy as it was read",
+        "Decode over time", "Memory by use", "weights", "Not measured", "killed by SIGKILL",
+        "onnxruntime/cpu, 0.3.36: no layers on GPU", "Energy as it was read",
         "package-0", "123", "stuck", "a note", "How it was measured", "repeated 5 times", "Conditions", "load", "0.10",
         "2 physical, 2 logical", "24 GiB", "Software", "0.1.0",
     ):  # fmt: skip
