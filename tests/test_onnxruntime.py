@@ -310,6 +310,8 @@ def test_room_beyond_the_test_is_made_for_every_sequence(package: Path) -> None:
         measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200, batch=2))
         assert session.engine.options["max_length"] == "201"
         assert session._generator.get_input("past_key_values.0.key").shape[::2] == (2, 201)
+        measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
+        assert session._generator.get_input("past_key_values.0.key").shape[::2] == (1, 201)
         measure.once(session, Workload(prompt_tokens=9, new_tokens=2))
         assert session._generator.get_input("past_key_values.0.key").shape[::2] == (1, 12)
 
