@@ -10,6 +10,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+from comparisons import VERDICTS
 from table import SPREADS
 from verdicts import FITS
 
@@ -24,7 +25,8 @@ _ROW, _AXIS = 40, 78  # pixels: a line of text above a bar; the axis below all b
 _LEGEND_HEIGHT = 40
 _TRADE = 420
 _LINES, _LEGEND_LINE = 320, 20
-_SHAPES = ["circle", "diamond", "triangle-right"]
+_SHAPES = ["circle", "diamond", "triangle-right", "square"]
+_SPEED_AXIS = alt.Axis(tickCount=6, orient="right")  # so that the legend above has the whole width
 _POINTS = 200  # best first
 _GAP = "\N{EM SPACE}"
 _NUMBER = ".3~s"
@@ -86,7 +88,8 @@ def dots(
 
 
 def _span(low: float, high: float) -> str:
-    return number(low) if low == high else f"{number(low)} to {number(high)}"
+    ends = dict.fromkeys((number(low), number(high)))
+    return " to ".join(ends)
 
 
 def batches(table: pd.DataFrame, metric: str, theme: str) -> alt.LayerChart:
@@ -107,7 +110,7 @@ def batches(table: pd.DataFrame, metric: str, theme: str) -> alt.LayerChart:
             "batch:Q", title="Sequences at once", scale=alt.Scale(type="log", base=2, nice=False, padding=12),
             axis=alt.Axis(values=values, format="d", grid=False),
         ),
-        y=alt.Y(f"{metric}:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6)),
+        y=alt.Y(f"{metric}:Q", title=title, scale=alt.Scale(zero=True), axis=_SPEED_AXIS),
         color=_colours(names, theme),
         tooltip=tips,
     )  # fmt: skip
@@ -127,7 +130,7 @@ def over_time(table: pd.DataFrame, theme: str) -> alt.LayerChart:
     ]
     base = alt.Chart(table[["label", "window", "at_s", "tps", "change"]]).encode(
         x=alt.X("at_s:Q", title="Time, s", axis=alt.Axis(tickCount=6, grid=False), scale=alt.Scale(zero=True)),
-        y=alt.Y("tps:Q", title="Decode, tok/s", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6)),
+        y=alt.Y("tps:Q", title="Decode, tok/s", scale=alt.Scale(zero=True), axis=_SPEED_AXIS),
         color=_colours(names, theme),
         tooltip=tips,
     )
@@ -136,9 +139,25 @@ def over_time(table: pd.DataFrame, theme: str) -> alt.LayerChart:
     return _sized(alt.layer(line, change), _LINES + _LEGEND_LINE * len(names))
 
 
+def changes(table: pd.DataFrame, theme: str) -> alt.LayerChart:
+    """Change of each figure (column ``label``) in percent with its interval; colour is the verdict."""
+    data = table.head(MOST)
+    data = data.assign(row=data["label"] + _GAP + data["says"])
+    scale = alt.Scale(domain=list(VERDICTS.values())[:3], range=[BLUE, AMBER, GREY])
+    base = alt.Chart(data[["row", "change", "low", "high", "verdict", "says", "pairs"]]).encode(
+        y=_rows(data["row"], theme),
+        color=alt.Color("verdict:N", scale=scale, legend=_LEGEND),
+        tooltip=[alt.Tooltip(f"{field}:N", title=field.capitalize()) for field in ("says", "pairs")],
+    )
+    line = base.mark_rule(strokeWidth=2).encode(x=_x("low", "Change from A to B, %"), x2="high:Q")
+    point = base.mark_point(size=70, filled=True, opacity=1).encode(x="change:Q")
+    return _sized(alt.layer(line, point), _height(len(data)) + _LEGEND_HEIGHT)
+
+
 def _colours(names: Sequence[str], theme: str) -> alt.Color:
     """A colour per line; names stand one below the other, because setups have long names, and phones are narrow."""
-    legend = alt.Legend(orient="top", title=None, columns=1, labelLimit=1000, labelFontSize=13, labelColor=INK[theme])
+    legend = alt.Legend(orient="top", title=None, columns=1, symbolSize=80, labelLimit=1000,
+                        labelFontSize=13, labelColor=INK[theme])  # fmt: skip
     return alt.Color("label:N", scale=alt.Scale(domain=names, range=LINES[: len(names)]), legend=legend, sort=None)
 
 

@@ -49,6 +49,7 @@ _COLUMNS: dict[str, Any] = {
     "slice": "Slice",
     "when": st.column_config.DatetimeColumn("Measured, UTC", format="YYYY-MM-DD HH:mm"),
     "reason": st.column_config.TextColumn("Why there is no figure", width="medium"),
+    "doubts": st.column_config.TextColumn("Doubtful because", width="medium"),
     "suite": "Suite",
     "kind": "Kind",
     "machine": "Machine",
@@ -127,7 +128,9 @@ def _reasons(lines: pd.DataFrame) -> None:
     for reason, tests in list(same)[:_REASONS]:
         names = list(dict.fromkeys(f"{line['setup']} {line['test']}" for line in tests.to_dict("records")))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        st.markdown(f"- {parts.escape(str(reason))}  \n  :small[{parts.escape(', '.join(names[:3]) + more)}]")
+        st.markdown(
+            f"- {parts.escape(table.why(str(reason)))}  \n  :small[{parts.escape(', '.join(names[:3]) + more)}]"
+        )
 
 
 def _tests(shown: pd.DataFrame) -> None:

@@ -14,11 +14,13 @@ import streamlit as st
 import table
 
 _FEW = 5  # tests as buttons; more are a list to search in
+_MOST_NOTES = 6  # the others are in the box below the table
 _GIB = 2.0**-30
 _SPEEDS = {"prefill_tps": "Prefill", "decode_tps": "Decode"}
 _WHY = {"prefill_tps": "How fast a prompt is read", "decode_tps": "How fast an answer is written"}
 _GAPS = {"itl_p50_s": "p50", "itl_p90_s": "p90", "itl_p99_s": "p99"}
-_MEMORY = {"device_peak_bytes": "device", "host_needed_bytes": "needed", "host_peak_bytes": "peak"}
+_MEMORY = {"device_peak_bytes": "device", "host_needed_bytes": "needed", "predicted_peak_bytes": "peak, predicted",
+           "host_peak_bytes": "peak"}  # fmt: skip
 _LOADS = {"load_warm_s": "warm", "load_cold_s": "cold"}
 _ENERGY = {
     "Decode energy": {"decode_net_j_per_token": "net", "decode_j_per_token": "gross"},
@@ -73,7 +75,7 @@ def sustained(shown: pd.DataFrame) -> None:
     )
     if test is None:
         return
-    lines = table.latest(shown, "sustained_tps", test)
+    lines = table.latest(shown, "sustained_tps", test).sort_values("sustained_tps", ascending=False, kind="stable")
     few = lines.head(len(charts.LINES))
     found = [
         source.over_time(line["file"], line["setup"], line["test"], line["slice"]).assign(label=line["label"])
@@ -88,16 +90,12 @@ def sustained(shown: pd.DataFrame) -> None:
 def memory(shown: pd.DataFrame) -> None:
     """Most memory of a test, and what of it must be there; only of suites that ask."""
     watched = shown[shown["watched"]]
-    known = [metric for metric in _MEMORY if watched[metric].notna().any()]
-    if not known:
-        return
     why = (
         "The most that was resident, pages of the model's file included; needed leaves out what can be read again; "
         "device is the accelerator's own"
     )
-    if test := _test(watched, known[-1], "Memory", why):
-        lines = table.latest(watched, known[-1], test)
-        _dots(lines, _MEMORY, "Memory, GiB", _GIB)
+    if test := _test(watched, "host_peak_bytes", "Memory", why):
+        _dots(table.latest(watched, "host_peak_bytes", test), _MEMORY, "Memory, GiB", _GIB)
 
 
 def load(shown: pd.DataFrame) -> None:
@@ -120,8 +118,7 @@ def energy(shown: pd.DataFrame) -> None:
                 if len(sources) > 1:
                     lines["label"] += " · " + lines["energy"].fillna("source not known")
                 _dots(lines, marks, "Joules of a token")
-                if len(sources) == 1:
-                    st.caption(f"Read from {parts.escape(sources[0])}")
+                _notes(lines)
 
 
 def _test(shown: pd.DataFrame, metric: str, title: str, why: str) -> str | None:
@@ -160,10 +157,10 @@ def _more(most: int, setups: int) -> None:
 
 def _notes(lines: pd.DataFrame, words: str = "") -> None:
     """What was found in the samples of each line of a chart: the notes that have these words in them."""
-    told = [
-        f"- {parts.escape(line['label'])}: {parts.escape(note)}"
-        for line in lines.to_dict("records")
-        for note in line["notes"]
-        if words in note
-    ]
-    st.markdown("\n".join(told))
+    told = {
+        line["label"]: [parts.escape(note) for note in line["notes"] if words in note]
+        for line in lines.head(_MOST_NOTES).to_dict("records")
+    }
+    st.markdown(
+        "\n".join(f"- {parts.escape(label)}  \n  :small[{' · '.join(notes)}]" for label, notes in told.items() if notes)
+    )

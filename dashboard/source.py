@@ -12,7 +12,9 @@ import streamlit as st
 import table
 
 from phibench import files
+from phibench.compare import Comparison
 from phibench.nouns import Goal, Machine, Run, Verdict
+from phibench.sides import Side
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -44,6 +46,11 @@ def run_of(file: str) -> Run:
     return next(run for run in runs()[0] if table.file(run) == file)
 
 
+def comparison(a: Side, b: Side) -> Comparison:
+    """Raises PhibenchError when the two have no figure in common."""
+    return _comparison(str(folder()), _stamp(folder()), a.text, b.text, a, b)
+
+
 def _stamp(where: Path) -> Stamp:
     """Changes when a file comes, goes or is written."""
     found = []
@@ -70,6 +77,13 @@ def _results(where: str, stamp: Stamp) -> pd.DataFrame:
 def _over_time(where: str, stamp: Stamp, file: str, setup: str, test: str, layers: str | None) -> pd.DataFrame:
     run = next(run for run in _runs(where, stamp)[0] if table.file(run) == file)
     return curves.over_time(run, setup, test, layers)
+
+
+@st.cache_resource(max_entries=20, show_spinner="Pairing launches")
+def _comparison(where: str, stamp: Stamp, first: str, second: str, _a: Side, _b: Side) -> Comparison:  # noqa: ARG001
+    from phibench import compare
+
+    return compare.compare(_a, _b)
 
 
 @st.cache_resource(ttl=60, show_spinner="Looking at this machine")  # free memory changes

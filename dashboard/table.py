@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ _TOLD = (
 )  # fmt: skip
 SAME = ["machine", "setup", "n_threads", "weights", "slice", "kind"]  # newer lines of the same replace older ones
 _ENDS = ("_low", "_high")
-_UNAVAILABLE = "unavailable: "
+_UNAVAILABLE = "unavailable: "  # what such a reason begins with
+_ENERGY = "energy: "  # what the note on the sources begins with
 FULL = "full"  # measured here, by phibench, at a suite's full length
 SPREADS = {"range": "range", "interval": "95 % interval"}
 
@@ -72,15 +74,19 @@ def _bytes(uses: Mapping[str, int]) -> str | None:
     return ", ".join(f"{name.replace('_', ' ')} {gib(count)}" for name, count in uses.items()) or None
 
 
-def _sources(counted: Sequence[Mapping[str, Any]]) -> str | None:
-    """What energy was read from, and how: ``package-0 (cpu_package, counter)``."""
-    named = dict.fromkeys(f"{e['name']} ({e['scope']}, {e['method']})" for e in counted if e["joules"] is not None)
-    return ", ".join(named) or None
+def _predicted_peak(row: Mapping[str, Any]) -> float:
+    return row["predicted"]["peak_bytes"] if row["predicted"] else math.nan
+
+
+def _sources(row: Mapping[str, Any]) -> str | None:
+    """What energy was read from, and how: ``RAPL package-0 (cpu_package, counter)``."""
+    said = (note.removeprefix(_ENERGY) for note in row["notes"] if note.startswith(_ENERGY))
+    return next(said, None)
 
 
 def _kind(row: Mapping[str, Any]) -> str:
     """What keeps a figure from being a full measurement by phibench, here."""
-    marks = ("example" if row["example"] else "", f"from {row['imported']}" if row["imported"] else "",
+    marks = ("example" if row["example"] else "", f"from {row['imported'].split()[0]}" if row["imported"] else "",
              "short" if row["short"] else "")  # fmt: skip
     return ", ".join(filter(None, marks)) or FULL
 
@@ -102,7 +108,8 @@ _DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "options": lambda row: " ".join(f"{key}={value}" for key, value in row["options"].items()),
     "buffers": lambda row: _bytes(row["buffers"]),
     "memory": lambda row: _bytes(row["memory"]),
-    "energy": lambda row: _sources(row["energy"]),
+    "predicted_peak_bytes": _predicted_peak,
+    "energy": _sources,
     "room": lambda row: row["room"] or 0,
     "kind": _kind,
     "status": _status,
@@ -110,6 +117,7 @@ _DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "watched": lambda row: "host_needed_bytes" in row,  # the suite asks what memory is for
     "file": lambda row: _file(row["machine"], row["run"], row["suite"]),
     "where": lambda row: f"{row['backend']}/{row['device']}",
+    "doubts": lambda row: "; ".join(row["warnings"]) or None,
     "slice": lambda row: _slice(row["layers"]),
     "samples": lambda row: len(row["samples_ns"]) if row["samples_ns"] else None,
 }
@@ -172,7 +180,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def spread(line: Any, name: str) -> str | None:
     """``11.9–12.8 (range)``: the lowest and highest repetition, or the 95 % interval over several launches."""
     low, high, kind = (line[name + end] for end in (*_ENDS, "_spread"))
-    if pd.isna(low) or pd.isna(high):
+    if pd.isna(low) or pd.isna(high) or number(low) == number(high):
         return None
     return f"{number(low)}–{number(high)} ({SPREADS.get(kind, kind)})"
 
@@ -180,8 +188,11 @@ def spread(line: Any, name: str) -> str | None:
 def provenance(line: Any) -> dict[str, str | None]:
     """Where one line came from, as names and texts; None is not known."""
     known: dict[str, Any] = {key: None if is_scalar(v) and pd.isna(v) else v for key, v in line.items()}
-    values = [f"{METRICS[n].title} {number(known[n])} tok/s, {spread(line, n)}" for n in _SPEEDS if known[n]]
-    values += [f"{METRICS[n].title} {amount(n, known[n])}" for n in _TOLD if known[n] is not None]
+    values = [
+        _joined(", ", f"{METRICS[name].title} {amount(name, known[name])}", _spread(line, name))
+        for name in (*_SPEEDS, *_TOLD)
+        if known[name] is not None
+    ]
     count, launches = known["samples"], known["launches"]
     size = gb(known["model_size"]) if known["model_size"] else None
     facts = {
@@ -198,18 +209,27 @@ def provenance(line: Any) -> dict[str, str | None]:
         "Run": _joined(", ", known["run"], f"suite {known['suite']}", None if known["kind"] == FULL else known["kind"]),
         "Notes": "; ".join(known["notes"]) or None,
     }
-    metered = {
+    rest = {
+        "Doubtful": known["doubts"],
         "Memory, as the engine says": known["buffers"],
         "Memory, as the system has it": known["memory"],
-        "Energy read from": known["energy"],
     }
-    return facts | {name: text for name, text in metered.items() if text}
+    return facts | {name: text for name, text in rest.items() if text}
+
+
+def why(reason: str) -> str:
+    """Without the word that the page says already."""
+    return reason.removeprefix(_UNAVAILABLE)
 
 
 def amount(metric: str, value: float) -> str:
     """With its unit: ``2.31 GiB``, ``12.4 s``, ``0.35 J/tok``."""
     unit = METRICS[metric].unit
     return rules.amount(metric, value, 3) + ("" if unit in ("s", "B") else f" {unit}")
+
+
+def _spread(line: Any, name: str) -> str | None:
+    return spread(line, name) if name in _SPEEDS else None
 
 
 def _joined(between: str, *words: str | None) -> str | None:
