@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from phibench import __version__, files, pictures, render, stats, units
 from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
-from phibench.nouns import Machine, Run, Suite
+from phibench.nouns import Machine, Run, Suite, Warmup
 from phibench.svg import shown
 from phibench.tables import UNKNOWN, Cell, Column, Row, number
 
@@ -183,17 +184,24 @@ def _protocol(run: Run) -> list[str]:
             f"Measured by {run.imported}; phibench took the figures over and saw neither the run nor its conditions."
         ]
     launches = f", in {suite.launches} worker processes each" if suite.launches > 1 else ""
+    times = "once" if suite.repetitions == 1 else f"{suite.repetitions} times"
+    long = f"Each test goes on for {units.duration(suite.window_s)}{launches}."
     lines = [
-        f"Each test goes on for {units.duration(suite.window_s)}{launches}."
-        if suite.window_s
-        else f"Each test is repeated {suite.repetitions} times{launches}; setups take turns.",
-        f"Before it, untimed repetitions until {suite.warmup.windows} agree within {suite.warmup.tolerance:.0%}, "
-        f"at most {suite.warmup.max_windows} or {units.duration(suite.warmup.max_s)}.",
+        long if suite.window_s else f"Each test is timed {times}{launches}; setups take turns.",
+        _warm_up(suite.warmup),
         *_more(suite),
         "Weights marked synthetic have the true shapes, types and layout, and made-up values.",
     ]
     claimed = [METRICS[name].title for name in suite.metrics if name in METRICS]
     return [*lines, f"Claimed: {', '.join(claimed)}."]
+
+
+def _warm_up(warmup: Warmup) -> str:
+    if not warmup.max_windows:
+        return "Nothing is run before it to warm up."
+    most = "once" if warmup.max_windows == 1 else f"at most {warmup.max_windows} times"
+    agree = f" until {warmup.windows} agree within {warmup.tolerance:.0%}" if warmup.max_windows > 1 else ""
+    return f"Before it the test is run untimed{agree}, {most} and for {units.duration(warmup.max_s)} at the longest."
 
 
 def _places(rows: Sequence[Row]) -> list[str]:
@@ -214,15 +222,26 @@ def _more(suite: Suite) -> list[str]:
 
 
 def _conditions(conditions: dict[str, str]) -> str:
-    """Before and after, side by side."""
+    """Before and after, side by side; folded, as there are many."""
     keys = dict.fromkeys(key.removeprefix("before_").removeprefix("after_") for key in conditions)
     rows = [
-        {"what": key.replace("_", " "), "before": conditions.get(f"before_{key}", conditions.get(key)),
-         "after": conditions.get(f"after_{key}")}
+        {"what": re.sub("_(bytes|share)$", "", key).replace("_", " "),
+         "before": _reading(key, conditions.get(f"before_{key}", conditions.get(key))),
+         "after": _reading(key, conditions.get(f"after_{key}"))}
         for key in keys
     ]  # fmt: skip
     columns = [Column(title=title, cell=_cell(title)) for title in ("what", "before", "after")]
-    return f"<h3>Conditions</h3>\n{_table(rows, columns)}" if rows else "<h3>Conditions</h3><p>Not recorded.</p>"
+    table = _table(rows, columns) if rows else "<p>Not recorded.</p>"
+    return f"<details><summary>Conditions before and after</summary>\n{table}</details>"
+
+
+def _reading(key: str, text: str | None) -> str | None:
+    """A condition, which is text in the file, in its unit."""
+    if text is None or not re.fullmatch(r"\d{1,18}(\.\d{1,9})?", text):
+        return text
+    if key.endswith("_bytes"):
+        return units.gib(float(text))
+    return f"{float(text):.1%}" if key.endswith("_share") else text
 
 
 def _cell(key: str) -> Cell:

@@ -129,6 +129,12 @@ def test_a_value_comes_back_from_sql_as_it_was(value: Any) -> None:
     assert row["x"] == (forms.plain(value) if isinstance(value, str) else value)
 
 
+def test_numbers_stay_numbers_where_some_are_whole_and_a_column_without_values_has_no_type() -> None:
+    rows = read(forms.sql_text([{"x": 1, "y": None}, {"x": 2.5, "y": None}]), "sql")
+    assert [row["x"] for row in rows] == [1.0, 2.5]
+    assert '"y"\n' in forms.sql_text([{"x": 1, "y": None}])
+
+
 def test_hostile_names_are_only_names() -> None:
     (row,) = read(forms.sql_text([{HOSTILE: HOSTILE}], HOSTILE), "sql")
     assert row == {forms.plain(HOSTILE): forms.plain(HOSTILE)}

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import files, report, svg
-from phibench.nouns import Energy, Result, Run, Setup, Window
+from phibench.nouns import Energy, Result, Run, Setup, Warmup, Window
 from phibench.svg import Bar, Series, Stack
 
 replace = msgspec.structs.replace
@@ -26,7 +26,7 @@ EVIL = '</style><script>alert(1)</script><img src=x onerror=\'a()\'>"><a href="j
 VOID = {"meta", "rect", "line", "path", "polyline"}
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "section", "h1", "h2", "h3", "p", "ul", "li", "div",
     "span", "strong", "i", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "figure", "figcaption",
-    "svg", "rect", "line", "path", "polyline", "footer"}  # fmt: skip
+    "details", "summary", "svg", "rect", "line", "path", "polyline", "footer"}  # fmt: skip
 ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "style", "role", "aria-label", "width",
     "height", "x", "x1", "x2", "y1", "y2", "rx", "d", "points", "viewbox", "preserveaspectratio"}  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_every_part_of_a_run_is_there() -> None:
         "something else was running", "Prefill, tok/s: more is better", "Decode of all sequences together",
         "Decode over time", "Memory by use", "weights", "Not measured", "killed by SIGKILL",
         "onnxruntime/cpu, 0.3.36: no layers on GPU", "Energy as it was read",
-        "package-0", "123", "stuck", "a note", "How it was measured", "repeated 5 times", "Conditions", "load", "0.10",
+        "package-0", "123", "stuck", "a note", "How it was measured", "timed 5 times", "Conditions", "load", "0.10",
         "2 physical, 2 logical", "24 GiB", "Software", "0.1.0",
     ):  # fmt: skip
         assert words in text, words
@@ -148,6 +148,25 @@ def test_what_could_not_be_measured_is_shown_with_its_reason() -> None:
     assert reason in text
     assert "needs 31 GiB" in text
     assert "It holds no results" in page(run()).text
+
+
+def test_conditions_are_told_in_their_units() -> None:
+    told = {"before_free_bytes": "23590993920", "after_free_bytes": "x", "before_busy_share": "0.25", "load_1m": "9.5"}
+    text = page(replace(run(measured(PP)), conditions=told)).text
+    assert "free 22 GiB x busy 25.0% – load 1m 9.5 –" in text
+
+
+def test_the_protocol_is_told_as_it_was() -> None:
+    once = replace(run().suite, repetitions=1, launches=8, warmup=Warmup(max_windows=0), fresh=True)
+    text = page(replace(run(measured(PP)), suite=once)).text
+    assert "timed once, in 8 worker processes each" in text
+    assert "Nothing is run before it" in text
+    assert "a worker process of its own" in text
+    long = replace(once, window_s=600.0, idle_s=30.0, warmup=Warmup())
+    text = page(replace(run(measured(PP)), suite=long)).text
+    assert "goes on for 10 min" in text
+    assert "rests 30 s before and after" in text
+    assert "until 3 agree within 3%, at most 5 times and for 10 s at the longest" in text
 
 
 def test_no_name_of_a_machine_or_folder() -> None:
