@@ -78,7 +78,7 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     windows: tuple[Window, ...] = ()
     memory: dict[str, int] = {}  # bytes by kind of page, as the system has them: see meters/memory.py
     predicted: Need | None = None  # never measured: what the arithmetic said before the model was opened
-    busy_share: float | None = None  # of all cpus, taken by other programs while this was measured
+    busy_share: float | None = None  # of the cpus that we may use, taken by other programs while this was measured
     launch: int = 0
     at: str = ""  # UTC, ISO 8601
     notes: tuple[str, ...] = ()
