@@ -161,12 +161,13 @@ def _on_one_machine(pairs: Sequence[Pair]) -> bool:
 
 def _left_out(a: Side, b: Side, first: Mapping[Like, object], second: Mapping[Like, object]) -> list[str]:
     """What only one side has, and what keeps it apart from what the other has of that test."""
-    tests: dict[str, dict[str, None]] = {}
+    tests: dict[tuple[str, str], dict[str, None]] = {}
     for mine, others, name in ((first, second, a.text), (second, first, b.text)):
         for like in mine.keys() - others.keys():
             why = next(filter(None, (apart(like, other) for other in others)), f"only {name} has it")
-            tests.setdefault(why, {})[str(like.test) if like.test else METRICS[like.metric].title] = None
-    return [f"left out, {why}: {', '.join(sorted(names))}" for why, names in sorted(tests.items())]
+            test = str(like.test) if like.test else METRICS[like.metric].title
+            tests.setdefault((why, f" of {like.setup}" if like.setup else ""), {})[test] = None
+    return [f"left out, {why}: {', '.join(sorted(names))}{whose}" for (why, whose), names in sorted(tests.items())]
 
 
 def _runs(seen: Iterable[Sequence[Seen]]) -> list[Run]:

@@ -263,11 +263,9 @@ def test_what_one_side_lacks_and_what_is_doubtful_is_said(phibench: Phibench, tm
     a, b = map(runs, in_turns([0.1] * 8, [0.1] * 8))
     longer = fakes.run(measured(workload(512, 0)), started="2026-08-01")
     hot = msgspec.structs.replace(a[0], warnings=("ran on battery", "it was hot"))
-    done = phibench("compare", *two_folders(tmp_path, [hot, *a[1:], longer], b))
-    said = " ".join(done.out.split())
-    assert f"left out, only {tmp_path}/a has it: pp512" in said.replace("/ ", "/")
-    assert "doubtful: 1 of 8 runs of" in said
-    assert "ran on battery, and 1 more" in said
+    done = phibench("compare", *two_folders(tmp_path, [hot, *a[1:], longer], b), "-o", "json")
+    assert f"left out, only {tmp_path / 'a'} has it: pp512 of {SETUP}\n" in done.err
+    assert f"doubtful: 1 of 8 runs of {tmp_path / 'a'}: ran on battery, and 1 more\n" in done.err
 
 
 def test_a_run_goes_by_file_by_id_and_by_the_start_of_its_id(phibench: Phibench, tmp_path: Path) -> None:
