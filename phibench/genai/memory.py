@@ -96,7 +96,7 @@ def weights_of(plan: Plan, tokens: int) -> Weights:
             copies += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
             copies += round(math.prod(tensor.shape) * _BYTES[tensor.type]) if both else 0
             scales = round(tensor.bytes * _SCALES[plan.quantization]) if scaled else 0
-            used = scales if plan.quantization == "int4-acc0" or both else 0
+            used = scales if plan.quantization == "int4-acc0" else 0
             in_place += used
             idle += scales - used + (tensor.bytes if both and not scaled else 0)
     return Weights(copies, in_place, idle, passing)
