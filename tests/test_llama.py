@@ -30,13 +30,10 @@ def llama() -> backends.Backend:
 
 
 def job(name: str = "phi-4-mini-instruct", made: Artifact | None = None, options: dict[str, str] | None = None) -> Job:
-    made = made or gguf.ensure(tiny.tiny(name), "Q4_K_M", 2)
-    setup = Setup(
-        variant=name, quantization="Q4_K_M", backend="llama_cpp", options=tuple(sorted((options or {}).items()))
-    )
-    return Job(
-        setup=setup, suite=Suite(name="contract", question="?", metrics=()), workloads=(), artifact=made, threads=1
-    )
+    made, given = made or gguf.ensure(tiny.tiny(name), "Q4_K_M", 2), tuple(sorted((options or {}).items()))
+    setup = Setup(variant=name, quantization="Q4_K_M", backend="llama_cpp", options=given)
+    suite = Suite(name="contract", question="?", metrics=())
+    return Job(setup=setup, suite=suite, workloads=(), artifact=made, threads=1)
 
 
 def answers(session: Any, prompts: Sequence[Sequence[int]], then: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -136,7 +133,7 @@ def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: backends.Backe
         made = session.engine.buffers
     assert {use: told[use] for use in ("kv", "compute", "logits")} == {u: made[u] for u in ("kv", "compute", "logits")}
     assert told["copies"] == pytest.approx(made["copies"], abs=6000)  # the log has two digits of a MiB
-    assert made["weights"] <= told["weights"]
+    assert told["weights"] == pytest.approx(made["weights"], abs=20_000)  # padding between tensors
 
 
 @pytest.mark.llama
@@ -149,7 +146,7 @@ def test_a_plan_of_the_true_size_is_asked_without_weights(llama: backends.Backen
     need = llama.need(plan, shape, 8192, {}, 512, 2, 528)
     assert told["kv"] == need.kv_bytes
     assert need.compute_bytes < told["compute"] + told["logits"]  # written to, of what is reserved
-    assert told["weights"] + told["copies"] >= need.weights_bytes + need.reclaimable_bytes
+    assert told["weights"] + told["copies"] + told["kv"] <= need.peak_bytes
 
 
 @pytest.mark.llama
@@ -160,13 +157,15 @@ def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: backends.Backend
 
 
 @pytest.mark.llama
-@pytest.mark.parametrize("quantization", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q4_0", "IQ4_NL"])
+@pytest.mark.parametrize("quantization", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q4_0"])
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-3.5-moe-instruct"])  # tied, not tied, experts
 def test_the_copied_types_are_those_of_the_engine(llama: backends.Backend, name: str, quantization: str) -> None:
     variant = tiny.tiny(name)
     with llama.session(job(name, gguf.ensure(variant, quantization, 2))) as session:
         made = session.engine.buffers
-    assert memory.copied_bytes(plans.plan(variant, quantization, 2)) == pytest.approx(made.get("copies", 0), abs=6000)
+    plan = plans.plan(variant, quantization, 2)
+    assert memory.copied_bytes(plan) == pytest.approx(made.get("copies", 0), abs=6000)
+    assert memory.mapped_bytes(plan) == pytest.approx(made["weights"], abs=20_000)  # padding between tensors
 
 
 def test_arm_copies_what_x86_uses_in_place() -> None:

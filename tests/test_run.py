@@ -216,7 +216,7 @@ def test_a_dry_run_writes_nothing(phibench: Phibench, tmp_path: Path) -> None:
     (row,) = json.loads(done.out)
     assert done.code == 0
     assert row["disk_bytes"] > 8e9
-    assert row["memory_bytes"] > row["disk_bytes"]
+    assert row["memory_bytes"] > 8e9
     assert not (tmp_path / "results").exists()
     assert not list((tmp_path / "cache").rglob("*.gguf"))
 

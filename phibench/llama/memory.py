@@ -9,6 +9,7 @@ from phibench.errors import PhibenchError
 from phibench.nouns import Need, Shape
 
 if TYPE_CHECKING:
+    from phibench.catalog.ggml import Tensor
     from phibench.catalog.plan import Plan
 
 # GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
@@ -63,16 +64,24 @@ def copied_bytes(plan: Plan, machine: str | None = None) -> int:
 
     ``machine``: as of platform.machine(); None: this one. Their pages in the mapped file are not needed any more.
     """
+    types = _types(machine)
+    return sum(t.bytes for t in plan.tensors if _is_copied(t, types) and (plan.tied or t.name != plan.embedding))
+
+
+def mapped_bytes(plan: Plan, machine: str | None = None) -> int:
+    """Bytes of the file that stay mapped: from the first tensor that is used in place to the last."""
+    types = _types(machine)
+    in_place = [n for n, t in enumerate(plan.tensors) if t.name == plan.embedding or not _is_copied(t, types)]
+    return sum(tensor.bytes for tensor in plan.tensors[in_place[0] : in_place[-1] + 1])
+
+
+def _types(machine: str | None) -> set[str]:
     arm = (machine or platform.machine()).lower().startswith(("arm", "aarch64"))
-    types = _COPIED["arm" if arm else "x86"]
-    return sum(
-        tensor.bytes
-        for tensor in plan.tensors
-        if tensor.type in types
-        and len(tensor.shape) > 1
-        and tensor.shape[1] % _COPIED_ROWS == 0
-        and (plan.tied or tensor.name != plan.embedding)  # a row is looked up in it, nothing is multiplied
-    )
+    return _COPIED["arm" if arm else "x86"]
+
+
+def _is_copied(tensor: Tensor, types: set[str]) -> bool:
+    return tensor.type in types and len(tensor.shape) > 1 and tensor.shape[1] % _COPIED_ROWS == 0
 
 
 def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], batch: int, used: int) -> Need:
@@ -80,17 +89,20 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], batch:
 
     A tensor counts once, as its copy or in place. Of an embedding that is not the head, rows are looked up: it is
     reclaimable. The cache is cleared when it is made, so it is there as a whole; of the compute buffer only what a
-    micro-batch of the test writes to.
+    micro-batch of the test writes to. The peak is reached either while the file is opened, all of it mapped, or later.
     """
     check(shape, options)
     looked_up = 0 if plan.tied else next(t.bytes for t in plan.tensors if t.name == plan.embedding)
-    kv = kv_bytes_per_token(shape, options) * padded(context) * batch * plan.layers / plan.of_layers
+    weights = plan.weights_bytes - looked_up
+    kv = round(kv_bytes_per_token(shape, options) * padded(context) * batch * plan.layers / plan.of_layers)
+    compute = written_bytes(shape, options, batch, used) + batch * shape.vocab * 4
+    opening, running = plan.weights_bytes, mapped_bytes(plan) + kv + compute
     return Need(
-        weights_bytes=plan.weights_bytes - looked_up,
-        kv_bytes=round(kv),
-        compute_bytes=written_bytes(shape, options, batch, used) + batch * shape.vocab * 4,
+        weights_bytes=weights,
+        kv_bytes=kv,
+        compute_bytes=compute,
         runtime_bytes=_RUNTIME_BYTES + shape.vocab * _TOKEN_BYTES,
-        reclaimable_bytes=copied_bytes(plan) + looked_up,
+        reclaimable_bytes=max(0, copied_bytes(plan) + max(opening, running) - weights - kv - compute),
         because=f"weights, KV cache of {padded(context) * batch} tokens",
     )
 

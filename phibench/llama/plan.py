@@ -51,7 +51,7 @@ def planned(plan: Plan, workload: Workload, options: dict[str, str]) -> dict[str
         last = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {last}", FAILED)
     copies = memory.copied_bytes(plan)
-    return {"weights": plan.weights_bytes, **({"copies": copies} if copies else {}), **json.loads(child.stdout)}
+    return {"weights": memory.mapped_bytes(plan), **({"copies": copies} if copies else {}), **json.loads(child.stdout)}
 
 
 def main(path: str) -> None:
