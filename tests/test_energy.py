@@ -633,6 +633,13 @@ def test_pauses_between_tests_are_marked_and_then_refused(busy: float, told: boo
     assert any("is not spent in tests" in line for line in joules.notes(ENERGY, [seen])) is marked
 
 
+def test_each_window_has_its_own_tests() -> None:
+    seen = result(DECODE, WORK, WORK, window("work", counted(PACKAGE, 700.0), tests=2))
+    took_s = [2.0] * 5 + [1.0] * 5 + [5.0] * 2  # five seconds of the second window are pauses
+    seen = msgspec.structs.replace(seen, samples=tuple(Sample(arrivals_s=(s,)) for s in took_s))
+    assert joules.values("decode_j_per_token", seen) == pytest.approx([560 / 200, 700 / 80])
+
+
 def test_a_coarse_tick_is_said() -> None:
     fine, coarse = (window("work", counted(PACKAGE, 500.0, tick_s=tick)) for tick in (0.04, 0.1))
     assert not any("ticks" in line for line in joules.notes(ENERGY, [result(DECODE, fine)]))
