@@ -183,7 +183,7 @@ def _device(row: Bench, asked: Asked, where: str) -> tuple[str, str]:
     """The device text, and what it was concluded from."""
     flags = [name for name in ("cublas", "cuda", "vulkan", "metal", "sycl") if getattr(row, name)]
     said = row.backends or ", ".join(flags) or "no backend named"
-    names = [word.lower() for word in re.split(r"[^A-Za-z]+", " ".join([row.backends, *flags])) if word]
+    names = [word.lower() for word in re.split(r"[^A-Za-z]+", " ".join([row.devices, row.backends, *flags])) if word]
     found = next((_DEVICES[name] for name in names if name in _DEVICES), "cpu")
     if row.devices == "none":
         found = "cpu"

@@ -231,8 +231,9 @@ def _conditions(conditions: dict[str, str]) -> str:
         for key in keys
     ]  # fmt: skip
     columns = [Column(title=title, cell=_cell(title)) for title in ("what", "before", "after")]
-    table = _table(rows, columns) if rows else "<p>Not recorded.</p>"
-    return f"<details><summary>Conditions before and after</summary>\n{table}</details>"
+    if not rows:
+        return "<p>Conditions were not recorded.</p>"
+    return f"<details><summary>Conditions before and after</summary>\n{_table(rows, columns)}</details>"
 
 
 def _reading(key: str, text: str | None) -> str | None:

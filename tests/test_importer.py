@@ -154,6 +154,7 @@ def test_two_builds_make_two_runs(tmp_path: Path) -> None:
         ({"flash_attn": -1, "backends": "CUDA", "n_gpu_layers": 0, "n_threads": 7}, "cuda:0?n_gpu_layers=0&threads=7"),
         ({"flash_attn": -1, "backends": "CUDA", "split_mode": "none", "main_gpu": 2}, "cuda:2"),
         ({"flash_attn": -1, "backends": "CUDA", "devices": "CUDA1"}, "cuda:1"),
+        ({"flash_attn": -1, "backends": "CUDA,Vulkan", "devices": "Vulkan0"}, "vulkan:0"),
         ({"flash_attn": -1, "backends": "CUDA", "devices": "none"}, "cpu"),
         ({"flash_attn": -1, "backends": "MTL,BLAS"}, "metal"),
         ({"flash_attn": -1, "backends": "Vulkan"}, "vulkan:0"),

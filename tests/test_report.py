@@ -135,7 +135,7 @@ def test_where_figures_come_from_is_said() -> None:
     imported = page(replace(plain, imported="llama-bench b5163", conditions={})).text
     assert "imported from llama-bench b5163" in imported
     assert "saw neither the run nor its conditions" in imported
-    assert "Not recorded" in imported
+    assert "Conditions were not recorded" in imported
     assert "a slice of 8 layers" in page(run(measured(PP, layers=8))).text
     for tag in ("short", "example", "imported", "slice", "doubtful"):
         assert tag not in page(plain).text
