@@ -19,7 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from phibench import tables, units
+from phibench import catalog, tables, units
+from phibench.backends import llama_cpp
+from phibench.catalog.plan import plan
+from phibench.llama import plan as llama_plan
+from phibench.nouns import Workload
 from phibench.synth import cache
 
 VARIANT = "phi-4-mini-instruct"
@@ -78,6 +82,21 @@ def worst(found: Sequence[Row], name: str) -> str:
     return f"{name}: worst ratio {row[f'{name} ratio']:.3f} ({where}), {len(known)} tests"
 
 
+def plans(rows: Sequence[Row]) -> list[Row]:
+    """MiB of llama.cpp's buffers: its plan of a file without weights, and what it reported when it ran."""
+    found = []
+    for row in rows:
+        if row["backend"] == "llama_cpp" and row["status"] == "ok" and row["buffers"]:
+            work = Workload(prompt_tokens=row["n_prompt"], new_tokens=row["n_gen"], batch=row["batch"],
+                            room=row["room"] or 0)  # fmt: skip
+            layers = {"layers": row["layers"]} if row["layers"] else {}
+            whole = plan(catalog.variant(VARIANT), row["quantization"], **layers)
+            said = llama_plan.planned(whole, work, llama_cpp.DEFAULTS)
+            cells = {use: f"{said[use] / 2**20:.1f} / {row['buffers'][use] / 2**20:.1f}" for use in said}
+            found.append({"quant": row["quantization"], "context": units.context(work.room), **cells})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
@@ -105,6 +124,10 @@ def main() -> None:
     for row in found:
         if row["reason"]:
             print(f"- {row['backend']} {row['quantization']} at {units.context(row['room'])}: {row['reason']}")
+    if planned := plans(rows):
+        print(
+            f"\nllama.cpp, MiB: its plan without weights / what it reported when it ran\n\n{tables.markdown(planned)}"
+        )
     print(f"\n{worst(found, 'peak')}\n{worst(found, 'needed')}")
 
 
