@@ -24,7 +24,7 @@ INK = {"light": "#31333f", "dark": "#e6e8ec"}
 _ROW, _AXIS = 40, 78  # pixels: a line of text above a bar; the axis below all bars
 _LEGEND_HEIGHT = 40
 _TRADE = 420
-_LINES, _LEGEND_LINE = 320, 20
+_LINES, _LEGEND_LINE = 320, 28
 _SHAPES = ["circle", "diamond", "triangle-right", "square"]
 _SPEED_AXIS = alt.Axis(tickCount=6, orient="right")  # so that the legend above has the whole width
 _POINTS = 200  # best first

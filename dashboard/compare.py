@@ -70,12 +70,12 @@ def _chosen(kind: str, sides: Mapping[str, Side]) -> tuple[Side, Side]:
 
 def _judged(lines: pd.DataFrame) -> None:
     counts = Counter(lines["verdict"])
-    said = (f"{counts[name]} {name}" for name in comparisons.VERDICTS.values() if counts[name])
+    said = (f"{name} {counts[name]}" for name in comparisons.VERDICTS.values() if counts[name])
     st.subheader(f"B against A: {', '.join(said)}", anchor=False)
     judged = lines[lines["low"].notna()]
     if len(judged):
         st.altair_chart(charts.changes(judged, parts.theme()), width="stretch")
-        st.caption("Change from A to B in pairs taken in turns, and the interval that holds it (98 %)")
+        st.caption("The median of the pairs, and the 98 % interval of what it could be")
         if len(judged) > charts.MOST:
             st.caption(f"The first {charts.MOST} of {len(judged)} figures; all are in the table.")
     order = [name for name in _COLUMNS if name not in ("setup", "suite") or lines[name].nunique() > 1]

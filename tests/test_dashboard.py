@@ -42,14 +42,13 @@ from phibench.nouns import Device as Processor
 
 pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'")
 
-APP = files.data_dir("dashboard") / "app.py"
-sys.path.insert(0, str(APP.parent))  # as Streamlit does for its script
+sys.path.insert(0, str(files.data_dir("dashboard")))  # as Streamlit does for its script
 
-import charts  # noqa: E402
-import parts  # noqa: E402
-import table  # noqa: E402
-import verdicts  # noqa: E402
-from streamlit.testing.v1 import AppTest  # noqa: E402
+import charts
+import parts
+import table
+import verdicts
+from browsed import opened, words
 
 HOSTILE = "**bold** <b>b</b> :smile: www.evil.example [link](http://evil.example) $x^2$ :red[r] `c` ![i](http://evil.example/i.png)"
 MACHINE = Machine(
@@ -232,20 +231,6 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
-def opened(page: str) -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=60).run()
-    if page != "advice.py":
-        app = app.switch_page(page).run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    """All text outside of tables and charts."""
-    kinds = ("title", "subheader", "markdown", "caption", "code", "info", "error")
-    return "\n".join(str(element.value) for kind in kinds for element in getattr(app, kind))
-
-
 def test_without_results_the_pages_say_what_to_type(results: Path) -> None:
     for page in ("advice.py", "results.py"):
         assert "phibench quickstart" in words(opened(page))
@@ -403,7 +388,12 @@ def server(tmp_path: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
     }  # fmt: skip
     here = inventory.here(bandwidth=False)
     failed = Failed(setup=setup("phi-2"), workload=PP, reason=HOSTILE)
-    save(folder, run(1, measured(setup(), PP, 400), measured(setup(), TG, 30), failed, machine=here))
+    batches = [Workload(prompt_tokens=128, new_tokens=8, batch=batch) for batch in (1, 4)]
+    save(
+        folder,
+        run(1, measured(setup(), PP, 400), measured(setup(), TG, 30), failed, machine=here),
+        run(2, *(measured(setup(), workload, 30) for workload in batches), measured(setup(), TG, 28), machine=MACHINE),
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -462,8 +452,10 @@ def test_the_app_in_a_real_browser(
         page.on("request", lambda request: asked.append(request.url))
         for name, texts in (
             ("", ("Which Phi fits?", "1 run here", "All candidates, best first", "Speed against quality or memory")),
-            ("results", ("Results", "Prefill", "Decode", "Between tokens", "One test failed", "**bold** <b>b</b>")),
-        ):
+            ("results", ("Results", "Prefill", "Decode", "Between tokens", "One test failed", "**bold** <b>b</b>",
+                         "Several sequences at once")),
+            ("compare", ("Compare", "B against A: no verdict 1", "The same in a terminal:")),
+        ):  # fmt: skip
             page.goto(f"http://127.0.0.1:{port}/{name}")
             for text in texts:
                 sync_api.expect(page.get_by_text(text).first).to_be_visible(timeout=60_000)
