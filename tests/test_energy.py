@@ -16,12 +16,12 @@ import msgspec
 import pytest
 import trees_power as trees
 from fakes import SETUP, machine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import plant
 from trees_machine import APU, IRIS, RADEON
 
-from phibench import joules, measure, rows, suites
+from phibench import joules, measure, rows, suites, worker
 from phibench.backends import null
 from phibench.errors import PhibenchError
 from phibench.meters import Watch, battery, dials, energy, nvml, rapl
@@ -31,6 +31,7 @@ from phibench.nouns import (
     Device,
     Energy,
     Engine,
+    Event,
     Job,
     Measured,
     Run,
@@ -82,6 +83,7 @@ def tallied(dial: Dial, looks: int, step: float = 1.0) -> Energy:
 # ----------------------------------------------------------------------------------------- counters and power
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     start=st.integers(0, RANGE - 1),
     steps=st.lists(st.integers(0, RANGE - 1), min_size=1, max_size=40).filter(lambda s: sum(s[-3:]) > 0),
@@ -483,6 +485,7 @@ def test_an_energy_meter_counts_picowatt_hours() -> None:
     assert watt_hour == pytest.approx(3600)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 3))
 def test_garbage_of_an_energy_meter_never_raises(data: bytes, version: int) -> None:
     assert all(isinstance(name, str) for name in emi.parse_metadata(data, version))
@@ -720,6 +723,27 @@ def test_short_windows_are_taken_as_they_are_and_marked() -> None:
         taken = measure.measure(session, short.workloads()[0], short, lambda *_: None, Watch(energy=meter))
     assert taken.windows[0].seconds < 10
     assert "shorter than the 10 s it needs" in taken.windows[0].energy[0].note
+
+
+def test_a_worker_stores_what_was_counted_and_invents_nothing(
+    tmp_path: Path, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that can be read and stands still, from the job to the row."""
+    root, real = plant(tmp_path, trees.AMD_DESKTOP), energy.opened
+    monkeypatch.setattr(energy, "opened", lambda device: real(device, root))
+    suite = msgspec.structs.replace(ENERGY, prompt_tokens=(), new_tokens=(3,), repetitions=1, window_s=0.001,
+                                    idle_s=0.001, short=True)  # fmt: skip
+    setup = msgspec.structs.replace(SETUP, backend="null", options=())
+    artifact = Artifact(path="", bytes=0, weights="synthetic")
+    events: list[Event] = []
+    job = Job(setup=setup, suite=suite, workloads=suite.workloads(), artifact=artifact, threads=1)
+    assert worker.work(job, events.append) == 0
+    (seen,) = [msgspec.json.decode(msgspec.json.encode(e), type=Measured) for e in events if isinstance(e, Measured)]
+    assert [w.kind for w in seen.windows] == ["idle", "work", "idle"]
+    (row,) = as_rows(seen)
+    assert row["decode_tps"] > 0
+    assert [row[name] for name in ENERGY.metrics if "_j" in name] == [None] * 5
+    assert any(note.startswith("RAPL package-0: stood still") for note in row["notes"])
 
 
 def test_a_thread_reads_in_between() -> None:
