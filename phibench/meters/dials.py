@@ -22,7 +22,7 @@ Clock = Callable[[], float]
 Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
 
 LEAST_S, LEAST_TICKS = 10.0, 100  # a window: two ticks of error are 2 % of it at most
-ALIGNED_S = 0.1  # windows begin at a tick of counters that tick at least this often
+ALIGNED_S = 0.11  # windows begin at a tick of counters that tick at least this often: 100 ms, and what a look may err
 _LOOK_S, _LOOK_TICKS = 0.5, 5  # a counter is watched this long, or for so many ticks, before the model is opened
 _STILL_S, _STILL_TICKS = 3.0, 10  # a counter that has not moved for longer has stopped
 _OVER_LIMIT = 1.5  # times what the part may take: no measurement
