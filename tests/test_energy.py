@@ -438,6 +438,18 @@ def test_a_driver_that_does_not_answer_any_more_is_said() -> None:
     assert "NVML does not answer nvmlDeviceGetTotalEnergyConsumption" in tally.end().note
 
 
+def test_of_gpus_that_differ_none_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two() -> Nvml:
+        return Nvml(nvmlDeviceGetCount=2, nvmlDeviceGetName=["RTX 4090", "GTX 1080"],
+                    nvmlDeviceGetTotalEnergyConsumption=[5])  # fmt: skip
+
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    with pytest.raises(OSError, match="set CUDA_DEVICE_ORDER=PCI_BUS_ID"):
+        nvml_dial(two(), counter=True)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert nvml_dial(two(), counter=True).read() == 5
+
+
 def test_a_perf_event_counts() -> None:
     handle = perf.opened(kind=1, config=0, on=0)  # software: the clock of a cpu, which every Linux has
     if isinstance(handle, str):

@@ -8,6 +8,7 @@ Not run on hardware: answers of a fake NVML.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ def dials(place: Place, root: Path, stack: contextlib.ExitStack, api: Any = None
     index = int(place.at.name.partition(":")[2] or 0)
     if index >= len(gpus):
         raise OSError("NVML shows no such GPU")
+    names = {nvml.text(nvml.call(found, "nvmlDeviceGetName", gpu.whole)) for gpu in gpus}
+    if len(names) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        raise OSError("the GPUs differ, and CUDA counts them from the fastest: set CUDA_DEVICE_ORDER=PCI_BUS_ID")
     gpu = gpus[index]
     limit_mw = nvml.count(nvml.call(found, "nvmlDeviceGetEnforcedPowerLimit", gpu.whole), 10**8)
     note = "" if gpu.part is None else "the whole GPU's, of which this process has a slice"
