@@ -62,7 +62,7 @@ def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) 
     setup = _setup(variant, quantization, device, row, machine, where)
     seconds = tuple(ns / 1e9 for ns in row.samples_ns) or (row.avg_ns / 1e9,)
     notes = [] if row.samples_ns else [_average(row)]
-    build = f"b{row.build_number} ({row.build_commit})" if row.build_commit else ""
+    build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
     base = _base_name(row.model_filename)
     artifact = Artifact(path=base, bytes=row.model_size, weights="synthetic" if _own(base, variant) else "real",
                         parameters=row.model_n_params)  # fmt: skip

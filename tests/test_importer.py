@@ -132,6 +132,16 @@ def test_json_lines_and_lines_of_a_log_between_them(tmp_path: Path) -> None:
     assert any("2 lines" in note for note in notes)
 
 
+def test_a_run_that_was_cut_short_keeps_its_whole_rows_and_a_build_without_git_has_no_name(tmp_path: Path) -> None:
+    """As llama-bench of b0 leaves it after Ctrl-C."""
+    path = tmp_path / "old.json"
+    row = bench(build_commit="unknown", build_number=0, n_gpu_layers=-1, flash_attn=-1, load_mode="auto")
+    path.write_text("[\n" + json.dumps(row, indent=2), encoding="utf-8")
+    (run,) = importer.run_import(path, Asked(machine=HERE), tmp_path / "results", lambda _: None)
+    assert str(only(run).setup) == "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu"
+    assert (run.imported, only(run).engine.version) == ("llama-bench", "unknown build")
+
+
 def test_two_builds_make_two_runs(tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(json.dumps([bench(), bench(build_number=6000, build_commit="abc")]), encoding="utf-8")
