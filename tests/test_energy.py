@@ -47,6 +47,11 @@ RANGE = 1_000_000  # counts
 ZONE = "sys/class/powercap/intel-rapl:0"
 
 
+@pytest.fixture(autouse=True)
+def every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 class Clock:
     """Time that passes only when somebody looks, ``step`` seconds a look."""
 
