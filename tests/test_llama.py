@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,28 @@ def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: bac
         assert len(alone.arrivals_s) == 3
     assert len(tokens) == 4
     assert len(set(tokens)) > 1  # of different prompts
+
+
+@pytest.mark.llama
+def test_every_sequence_goes_on_with_its_own_choice(llama: backends.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[list[int]]] = []
+    best: dict[int, int] = {}
+    with llama.session(job()) as session:
+        answer = session._answers  # type: ignore[attr-defined]
+
+        def watched(rows: list[list[int]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+            asked.append(rows)
+            for sequence, logits in answer(rows):
+                best[sequence] = int(logits.argmax())
+                yield sequence, logits
+
+        monkeypatch.setattr(session, "_answers", watched)
+        session.begin(Workload(prompt_tokens=8, new_tokens=3, batch=3))
+        session.prefill(8)
+        for _ in range(2):
+            chosen = [[best[sequence]] for sequence in range(3)]
+            session.step()
+            assert asked[-1] == chosen
 
 
 @pytest.mark.llama
