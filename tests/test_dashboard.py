@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from phibench import dashboard, files, inventory, tables
+from phibench import dashboard, files, inventory, stats, tables
 from phibench.errors import PhibenchError
 from phibench.nouns import (
     Artifact,
@@ -376,6 +376,11 @@ def test_without_streamlit_the_remedy_is_named(tmp_path: Path, monkeypatch: pyte
         dashboard.serve(tmp_path, None, open_browser=False)
 
 
+def launches(workload: Workload, tps: float) -> list[Measured]:
+    """As many as a verdict takes."""
+    return [msgspec.structs.replace(measured(setup(), workload, tps), launch=n) for n in range(stats.MIN_PAIRS)]
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
     """The real app on a free port: its port, the process that serves, its results folder."""
@@ -391,8 +396,8 @@ def server(tmp_path: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
     batches = [Workload(prompt_tokens=128, new_tokens=8, batch=batch) for batch in (1, 4)]
     save(
         folder,
-        run(1, measured(setup(), PP, 400), measured(setup(), TG, 30), failed, machine=here),
-        run(2, *(measured(setup(), workload, 30) for workload in batches), measured(setup(), TG, 28), machine=MACHINE),
+        run(1, measured(setup(), PP, 400), *launches(TG, 30), failed, machine=here),
+        run(2, *(measured(setup(), workload, 30) for workload in batches), *launches(TG, 28), machine=MACHINE),
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
@@ -454,7 +459,7 @@ def test_the_app_in_a_real_browser(
             ("", ("Which Phi fits?", "1 run here", "All candidates, best first", "Speed against quality or memory")),
             ("results", ("Results", "Prefill", "Decode", "Between tokens", "One test failed", "**bold** <b>b</b>",
                          "Several sequences at once")),
-            ("compare", ("Compare", "B against A: no verdict 1", "The same in a terminal:")),
+            ("compare", ("Compare", "B against A: worse 1", "The same in a terminal:")),
         ):  # fmt: skip
             page.goto(f"http://127.0.0.1:{port}/{name}")
             for text in texts:
