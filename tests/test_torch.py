@@ -264,6 +264,82 @@ def test_every_sequence_of_a_batch_has_its_own_depth_prompt_and_choice(tmp_path:
     assert len(sample.arrivals_s) == 3
 
 
+# ---------------------------------------------------------------------------------------- memory
+
+
+def test_room_is_made_for_all_sequences_and_written(tmp_path: Path) -> None:
+    """Linux counts a page once it is written: a cache that nobody touched would not show in a peak."""
+    workload = Workload(prompt_tokens=4, new_tokens=3, batch=2, room=4096)
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        before = _resident_bytes()
+        session.begin(workload)
+        cache = session._loop.cache
+        grown = _resident_bytes() - before
+        measure.once(session, workload)
+        assert cache.shape == (LAYERS, 2, 2, 2, 4096, 128)
+        assert not cache[..., 6:, :].any()
+        size = cache.numel() * cache.element_size()
+        assert session.engine.buffers["kv"] == size == 33_554_432
+        assert session.engine.options["kv_tokens"] == "4096"
+    if sys.platform == "linux":
+        assert grown > 0.9 * size
+
+
+def _resident_bytes() -> int:
+    if sys.platform != "linux":
+        return 0
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_buffers_are_the_bytes_of_the_tensors(quantization: str, tmp_path: Path) -> None:
+    variant = small("phi-4")
+    with opened(synthetic_folder(variant, tmp_path), quantization=quantization, weights="synthetic") as session:
+        assert set(session.engine.buffers) == {"weights"}
+        session.begin(Workload(prompt_tokens=4, new_tokens=2, batch=3))
+        buffers = session.engine.buffers
+    plan = plans.plan(variant, quantization, LAYERS, "torch")
+    assert variant.shape is not None
+    per_token = backend.kv_bytes_per_token(variant.shape, quantization) * LAYERS // variant.shape.layers
+    assert buffers["kv"] == 3 * 6 * per_token
+    assert 0 <= buffers["weights"] - plan.weights_bytes < 1000  # tables of the rotary module
+
+
+def test_what_lies_on_a_gpu_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not run on hardware: the arithmetic."""
+    with opened(synthetic_folder(small(), tmp_path), weights="synthetic", quantization="bf16") as session:
+        session.begin(Workload(prompt_tokens=4, new_tokens=2))
+        host = session._buffers()
+        monkeypatch.setattr(session, "_device", torch.device("cuda", 0))
+        session._job = job(tmp_path, device="cuda:0")
+        most = sum(host.values()) + 12345
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: most)
+        found = session._buffers()
+    assert found == {
+        "weights cuda:0": host["weights"], "kv cuda:0": host["kv"], "compute cuda:0": 12345,
+    }  # fmt: skip
+
+
+def test_need_counts_what_is_computed_at_once() -> None:
+    from phibench import catalog
+
+    variant = catalog.variant("phi-4-mini-instruct")
+    shape = variant.shape
+    assert shape is not None
+    plan = plans.plan(variant, "bf16", None, "torch")
+
+    def compute(context: int, prompt: int | None = None, batch: int = 1, used: int | None = None) -> int:
+        return backend.need(plan, shape, context, {}, prompt, batch, used).compute_bytes
+
+    assert compute(8192, 512, used=528) == compute(32768, 512, used=528) == compute(528, 528)  # room costs cache alone
+    assert compute(8192, 512) == compute(8192, 4097) > compute(4096, 512)  # the switch computes all anew
+    assert compute(8192) == compute(8192, 8192) > compute(8192, 4097)
+    assert compute(8192, 512, batch=4, used=528) > 3.5 * compute(8192, 512, used=528)
+    one, four = (backend.need(plan, shape, 8192, {}, 512, batch) for batch in (1, 4))
+    assert four.kv_bytes == 4 * one.kv_bytes == 4 * 8192 * backend.kv_bytes_per_token(shape, "bf16")
+    assert four.weights_bytes == one.weights_bytes
+
+
 # ---------------------------------------------------------------------------------------- depth and cache
 
 

@@ -48,7 +48,8 @@ DEFAULTS = {
 }
 _NAMES = {"rocm": "cuda"}  # what torch calls them
 _TELLING = ("Intel(R) MKL-DNN", "OpenMP", "CPU capability", "CUDA Runtime", "HIP Runtime")  # of torch's build
-_RUNTIME_BYTES = 380 << 20  # Python, torch and transformers, imported, and the tiles of synthetic weights
+_RUNTIME_BYTES = 370 << 20  # Python, torch and transformers, imported; 100 MiB of it are pages of libraries
+_HEAP_BYTES = 64 << 20  # freed memory that glibc keeps, at most: its M_TRIM_THRESHOLD where it adapts itself
 
 
 def installed() -> str | None:
@@ -86,23 +87,36 @@ def need(
     plan: Plan, shape: Shape, context: int, options: dict[str, str],
     prompt: int | None = None, batch: int = 1, used: int | None = None,
 ) -> Need:  # fmt: skip
-    """Host memory of the process. torch takes a prompt and a depth whole, so all of the context counts as one prompt.
+    """Host memory of the process on a cpu: most that it has while it runs, with all of the room written.
 
-    Alive at once beside the stream: gate and up, the activated gate and their product; the attention's queries, keys
-    and values; what float32 norms leave. int8 turns one matrix at a time into bf16. Compared with real processes in
-    docs/torch.md.
+    Alive at once in a layer, for every token that is computed at once: gate and up, the activated gate and their
+    product; the stream, queries, keys and values; what float32 norms leave, which glibc does not all give back. int8
+    turns one matrix at a time into bf16. Compared with real processes in docs/torch.md.
     """
-    del options, prompt, used
+    del options
     kind = FLOAT_BYTES[dtype_of(plan.quantization)]
     matrix = max(math.prod(t.shape) for t in plan.tensors if ".layers." in t.name) if plan.quantization == "int8" else 0
-    compute = context * (4 * shape.ffn + 9 * shape.hidden) * kind + matrix * kind + shape.vocab * 4
+    tokens = _at_once(shape, context, prompt, used)
+    rows = tokens * batch
+    states = rows * (4 * shape.ffn + 5 * shape.hidden) * kind + min(rows * 4 * shape.hidden * kind, _HEAP_BYTES)
     return Need(
         weights_bytes=plan.weights_bytes,
         kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * batch * plan.layers / plan.of_layers),
-        compute_bytes=compute,
+        compute_bytes=states + matrix * kind + batch * shape.vocab * (kind + 4),
         runtime_bytes=_RUNTIME_BYTES,
-        because=f"weights, KV cache of {context} tokens, activations of a prompt that long",
+        because=f"weights, KV cache of {context} tokens, activations of {tokens} at once",
     )
+
+
+def _at_once(shape: Shape, context: int, prompt: int | None, used: int | None) -> int:
+    """Tokens of a sequence that are computed as one prompt: of a test its depth or prompt, and at the switch of
+    LongRoPE all that are there; so never more than it uses."""
+    if used is not None:
+        return used
+    if prompt is None:
+        return context
+    again = recomputed_at(shape)
+    return max(prompt, again) if again and context >= again else prompt
 
 
 def recomputed_at(shape: Shape) -> int | None:
@@ -218,6 +232,7 @@ class _Session:
                 "onednn": "available" if torch.backends.mkldnn.is_available() else "not in this build",
                 "huge_pages": _huge_pages(),
             },
+            buffers=self._buffers(),
         )
 
     def _tensors(self) -> Iterator[Any]:
@@ -225,6 +240,18 @@ class _Session:
         yield from self._model.buffers()
         if self._loop.cache.numel():
             yield self._loop.cache
+
+    def _buffers(self) -> dict[str, int]:
+        """Bytes by use, of the tensors as they are; "compute" is what torch had beside them at most, told on CUDA
+        alone. What lies elsewhere than in host memory says so in its name."""
+        torch, cache = self._torch, self._loop.cache
+        tail = "" if self._device.type == "cpu" else f" {self._job.setup.device}"
+        kv = cache.numel() * cache.element_size()
+        held = sum(size for _, size in self._placed().values())
+        found = {"weights": held - kv, "kv": kv}
+        if self._device.type == "cuda":
+            found["compute"] = torch.cuda.max_memory_allocated(self._device) - held
+        return {f"{use}{tail}": size for use, size in found.items() if size > 0}
 
     def _placed(self) -> dict[str, tuple[int, int]]:
         """Device -> number and bytes of the tensors that are there."""
