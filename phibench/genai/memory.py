@@ -20,7 +20,8 @@ _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of
 # in int8 the weights alone; fp16 becomes fp32
 _PACKED = {"int4": 24 / 20, "int4-acc0": 16 / 20, "int8": 40 / 36, "fp16": 2.0}
 _SCALES = {"int4": 4 / 20, "int4-acc0": 4 / 20, "int8": 4 / 36}  # their part of the file, which stays mapped
-_AROUND_BYTES = 1 << 20  # mapped around one row; seen 1.1 MiB (ext4 of Linux 6.18), where older systems map 64 KiB
+_ROW_BYTES = 64 << 10  # that Linux maps with a row of a file that it read itself
+_AROUND_BYTES = 1 << 20  # the same of a file just written, in large pages: seen 1.1 MiB (ext4 of Linux 6.18)
 _FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once
 _RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries
 
@@ -72,7 +73,7 @@ class Weights(NamedTuple):
 
     copies: int  # in layouts of the kernels
     in_place: int  # pages of the mapped file that runs read
-    idle: int  # pages of the mapped file that opening read, and no run does
+    idle: int  # pages of the mapped file that came along, and that no run reads
     passing: int  # more copies while the model is opened
 
 
@@ -91,7 +92,9 @@ def weights_of(plan: Plan, tokens: int) -> Weights:
             copies += 2 * tensor.bytes
             passing += 2 * tensor.bytes
         elif tensor.name == plan.embedding and not plan.tied:
-            in_place += _touched(tensor.bytes, tokens)
+            rows = _touched(tensor.bytes, tokens, _ROW_BYTES)
+            in_place += rows
+            idle += _touched(tensor.bytes, tokens, _AROUND_BYTES) - rows
         elif len(tensor.shape) > 1:
             copies += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
             copies += round(math.prod(tensor.shape) * _BYTES[tensor.type]) if both else 0
@@ -102,8 +105,8 @@ def weights_of(plan: Plan, tokens: int) -> Weights:
     return Weights(copies, in_place, idle, passing)
 
 
-def _touched(size: int, tokens: int) -> int:
-    """Bytes of a table in a mapped file that are in memory after so many random rows were read: Linux maps what lies
-    around each."""
-    blocks = size / _AROUND_BYTES
+def _touched(size: int, tokens: int, around: int) -> int:
+    """Bytes of a table in a mapped file that are in memory after so many random rows were read, with what lies around
+    each."""
+    blocks = size / around
     return round(size * -math.expm1(-tokens / blocks))
