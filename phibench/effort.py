@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from phibench import anchors, physics, speeds
+from phibench.metrics import metered
 from phibench.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
 
 
@@ -37,8 +38,9 @@ def suite_s(
             return None
         windows = _windows(suite.warmup, warm)
         window = suite.window_s  # is filled with whole tests
-        low += suite.repetitions * max(window, once.low) + min(windows, 1) * warm.low + 2 * suite.idle_s
-        high += suite.repetitions * (window + once.high) + windows * warm.high + 2 * suite.idle_s
+        repetitions = suite.repetitions + metered(suite.metrics, "memory")  # which looks at the test once more
+        low += repetitions * max(window, once.low) + min(windows, 1) * warm.low + 2 * suite.idle_s
+        high += repetitions * (window + once.high) + windows * warm.high + 2 * suite.idle_s
         if workload.depth:
             prompt = Workload(prompt_tokens=workload.depth, new_tokens=0, batch=workload.batch)
             filling = _once(prompt, setup, layers, machine, seen)

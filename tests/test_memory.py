@@ -15,17 +15,17 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Phibench
-from fakes import GIB, SETUP, measured, run, workload
+from fakes import GIB, SETUP, machine, measured, run, workload
 from hypothesis import given
 from hypothesis import strategies as st
 from test_accelerators import RTX, Nvml, NvmlError
 from trees import plant
 
-from phibench import backends, catalog, foreseen, listing, rows
+from phibench import backends, catalog, effort, foreseen, listing, rows
 from phibench.catalog import plan as plans
 from phibench.longest import STEP, longest
 from phibench.meters import memory
-from phibench.nouns import Measured, Need
+from phibench.nouns import Measured, Need, Suite, Warmup
 from phibench.probe import gpu_use, process, smaps
 from phibench.render import table
 
@@ -333,6 +333,23 @@ def test_models_reckon_as_run_does() -> None:
             assert row["needed_bytes"] == backend.need(plan, variant.shape, 8192, {}, 512).total_bytes
     phi2 = listing.model_rows([catalog.variant("phi-2")], 8192)
     assert all(row["needed_bytes"] is None for row in phi2)  # its context ends at 2048
+
+
+def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
+    place = machine()
+    place = msgspec.structs.replace(
+        place, devices=(msgspec.structs.replace(place.devices[0], read_bytes_s=41e9, basis="probed"),)
+    )
+
+    def seconds(metric: str) -> float:
+        suite = Suite(
+            name="x", question="?", metrics=(metric,), new_tokens=(16,), repetitions=1, warmup=Warmup(max_windows=0)
+        )
+        found = effort.suite_s(SETUP, suite, suite.workloads(), None, place, ())
+        assert found is not None
+        return found.value
+
+    assert seconds("host_needed_bytes") == pytest.approx(2 * seconds("host_peak_bytes"))
 
 
 # --------------------------------------------------------------------------------------------------- front door
