@@ -245,7 +245,12 @@ def test_every_sequence_of_a_batch_has_its_own_depth_prompt_and_choice(tmp_path:
     fed_ids: list[Any] = []
     with opened(save(small(), tmp_path)[1]) as session:
         feed = session._loop.feed
-        session._loop.feed = lambda ids: (fed_ids.append(ids.clone()), feed(ids))[1]
+
+        def listening(ids: Any) -> Any:
+            fed_ids.append(ids.clone())
+            return feed(ids)
+
+        session._loop.feed = listening
         sample = measure.once(session, workload)
         assert [tuple(ids.shape) for ids in fed_ids] == [(3, 16), (3, 4), (3, 1), (3, 1)]
         assert session._loop.past == 16 + 4 + 2
