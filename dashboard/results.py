@@ -133,9 +133,8 @@ def _reasons(lines: pd.DataFrame) -> None:
         )
 
 
-def _tests(shown: pd.DataFrame) -> None:
+def _tests(lines: pd.DataFrame) -> None:
     st.subheader("Every test, newest first", anchor=False)
-    lines = table.shown(shown)
     order = [name for name in _COLUMNS if lines[name].notna().any()]
     order = [name for name in order if name not in ("suite", "machine") or lines[name].nunique() > 1]
     order = [name for name in order if name != "kind" or (lines["kind"] != table.FULL).any()]

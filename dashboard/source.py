@@ -32,7 +32,7 @@ def runs() -> tuple[tuple[Run, ...], tuple[str, ...]]:
 
 
 def results() -> pd.DataFrame:
-    """One line per test of every run."""
+    """One line per test of every run, with the columns that people read."""
     return _results(str(folder()), _stamp(folder()))
 
 
@@ -70,7 +70,7 @@ def _runs(where: str, stamp: Stamp) -> tuple[tuple[Run, ...], tuple[str, ...]]: 
 
 @st.cache_data(max_entries=1, show_spinner="Reading results")
 def _results(where: str, stamp: Stamp) -> pd.DataFrame:
-    return table.frame(_runs(where, stamp)[0])
+    return table.shown(table.frame(_runs(where, stamp)[0]))
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
