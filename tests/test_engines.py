@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from phibench import backends, engines
-from phibench.backends import onnxruntime
+from phibench.genai import providers
 from phibench.nouns import Installed
 
 ORT = """
@@ -124,7 +124,7 @@ def test_onnxruntime_without_genai_is_not_enough(
     package: str, line: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.add("onnxruntime", OLD_ORT, package)
-    monkeypatch.setattr(onnxruntime, "_MODULES", ("onnxruntime", "no_such_module"))
+    monkeypatch.setattr(providers, "_MODULES", ("onnxruntime", "no_such_module"))
     assert found("onnxruntime").notes[-1] == f"phibench needs onnxruntime-genai beside it: {line}"
 
 

@@ -534,6 +534,7 @@ def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
     assert need(int4, 8192, 512, batch=4).compute_bytes == 4 * short.compute_bytes  # several are never computed anew
     assert need(int4, 1024, 0, batch=2).compute_bytes == 2 * need(int4, 1024, 1024).compute_bytes  # nor filled in parts
     assert short.reclaimable_bytes / 2**20 == pytest.approx(457, rel=0.01)  # the scales of 2,286 MiB of blocks
+    assert need(plans.plan(variant, "int4-acc0", None, "onnx"), 8192, 512, used=528).reclaimable_bytes == 0  # read
     # an embedding of its own is read from the file: by a test's random tokens all over
     none, few, many = need(int8, 8192, 512), need(int8, 8192, 512, used=528), need(int8, 8192, 512, used=8192)
     assert 0 < few.weights_bytes - none.weights_bytes <= 528 * 2**16
