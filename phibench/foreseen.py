@@ -6,8 +6,12 @@ import msgspec
 
 from phibench import backends, catalog, units
 from phibench.catalog.plan import Plan
+from phibench.errors import PhibenchError
 from phibench.longest import longest
 from phibench.nouns import Measured, Need, Setup, Workload
+
+_SAME = 0.005  # of a buffer
+_ROUNDED = 1 << 20  # bytes: a log speaks in MiB
 
 
 def beside(result: Measured, need: Need, plan: Plan | None, free: int | None) -> Measured:
@@ -25,6 +29,30 @@ def beside(result: Measured, need: Need, plan: Plan | None, free: int | None) ->
     note = f"largest context: reckoned for {units.gib(free)} that were free, and what this test needed"
     readings = {**result.readings, "max_context_tokens": float(most)}
     return msgspec.structs.replace(result, readings=readings, notes=(*result.notes, note))
+
+
+def as_planned(result: Measured, plan: Plan) -> Measured:
+    """The result with the engine's own plan of its buffers, and a note that compares it with what the engine made."""
+    shape = catalog.variant(result.setup.variant).shape
+    assert shape is not None, "a variant with a plan has a shape"
+    try:
+        planned = backends.load(result.setup.backend).planned(
+            plan, shape, result.workload, backends.effective(result.setup)
+        )
+    except PhibenchError as error:
+        return msgspec.structs.replace(result, notes=(*result.notes, str(error)))
+    if note := _compared(planned, result.engine.buffers):
+        result = msgspec.structs.replace(result, notes=(*result.notes, note))
+    return msgspec.structs.replace(result, planned=planned)
+
+
+def _compared(planned: dict[str, int], made: dict[str, int]) -> str:
+    both = [use for use in planned if use in made]
+    other = [use for use in both if abs(planned[use] - made[use]) > max(_ROUNDED, _SAME * made[use])]
+    if other:
+        told = ", ".join(f"{use} {units.gib(planned[use])}, made {units.gib(made[use])}" for use in other)
+        return f"the engine's own plan is not what it made: {told}"
+    return f"the engine's own plan is what it made: {', '.join(both)}" if both else ""
 
 
 def largest_context(setup: Setup, plan: Plan, workload: Workload, free: int) -> int | None:

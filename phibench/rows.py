@@ -37,7 +37,7 @@ OWN = {
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
     "launches": "INTEGER", "wins": "TEXT", "contest": "TEXT",
     "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
-    "short": "BOOLEAN", "buffers": "TEXT", "memory": "TEXT", "predicted": "TEXT", "energy": "TEXT",
+    "short": "BOOLEAN", "buffers": "TEXT", "memory": "TEXT", "planned": "TEXT", "predicted": "TEXT", "energy": "TEXT",
     "run": "TEXT", "example": "BOOLEAN", "imported": "TEXT", "conditions": "TEXT", "warnings": "TEXT",
 }  # fmt: skip
 _METRICS = {
@@ -115,6 +115,7 @@ def _row(
         "short": run.suite.short,
         "buffers": measured[0].engine.buffers if measured else {},
         "memory": measured[0].memory if measured else {},
+        "planned": measured[0].planned if measured else {},
         "predicted": _predicted(measured),
         "energy": [msgspec.to_builtins(e) for m in measured for w in m.windows if w.kind == "work" for e in w.energy],
         "run": run.id,

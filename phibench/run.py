@@ -16,6 +16,7 @@ import msgspec
 from phibench import backends, catalog, files, foreseen, units
 from phibench import launch as launched
 from phibench.errors import FAILED, INTERRUPTED, PhibenchError
+from phibench.metrics import metered
 from phibench.nouns import (
     Artifact,
     Event,
@@ -219,6 +220,9 @@ def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...]) -> Run:
 
 
 def _disturbed(run: Run) -> tuple[str, ...]:
+    """By busy programs, which cost a suite that watches memory nothing: it quotes no time."""
+    if metered(run.suite.metrics, "memory"):
+        return ()
     return others.told(run.results, run.machine.limits.cpus)
 
 
@@ -307,7 +311,9 @@ def _foreseen(task: Task, result: Result, free: int) -> Result:
     if need is None or isinstance(result, Failed):
         return result
     asked = "max_context_tokens" in task.suite.metrics
-    return foreseen.beside(result, need, task.plan, free if asked else None)
+    result = foreseen.beside(result, need, task.plan, free if asked else None)
+    watched = metered(task.suite.metrics, "memory") and task.setup.device == "cpu"
+    return foreseen.as_planned(result, task.plan) if watched and task.plan else result
 
 
 def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:

@@ -47,7 +47,8 @@ def read(text: str, form: str) -> list[dict[str, Any]]:
     if form == "jsonl":
         return [json.loads(line) for line in text.splitlines()]
     found = json.loads(text)
-    return found["candidates"] if isinstance(found, dict) else found
+    lines: list[dict[str, Any]] = found["candidates"] if isinstance(found, dict) else found
+    return lines
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from test_accelerators import RTX, Nvml, NvmlError
 from trees import plant
 
 from phibench import backends, catalog, effort, foreseen, listing, rows
+from phibench.backends import llama_cpp
 from phibench.catalog import plan as plans
+from phibench.errors import PhibenchError
 from phibench.longest import STEP, longest
 from phibench.meters import memory
 from phibench.nouns import Measured, Need, Suite, Warmup
@@ -350,6 +352,34 @@ def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
         return found.value
 
     assert seconds("host_needed_bytes") == pytest.approx(2 * seconds("host_peak_bytes"))
+
+
+@pytest.mark.parametrize(
+    ("kv", "note"),
+    [
+        (64 * MIB, "the engine's own plan is what it made: kv"),
+        (96 * MIB, "the engine's own plan is not what it made: kv 96 MiB, made 64 MiB"),
+        (None, "llama.cpp does not tell its plan"),
+    ],
+)
+def test_the_engines_plan_stands_beside_what_it_made(
+    kv: int | None, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(*_: object) -> dict[str, int]:
+        if kv is None:
+            raise PhibenchError("llama.cpp does not tell its plan")
+        return {"kv": kv, "compute": 7}
+
+    monkeypatch.setattr(llama_cpp, "planned", planned)
+    plan = plans.plan(catalog.variant(SETUP.variant), SETUP.quantization)
+    result = measured(workload(512, 16))
+    result = msgspec.structs.replace(
+        result, engine=msgspec.structs.replace(result.engine, buffers={"kv": 64 * MIB + 1000})
+    )
+    found = foreseen.as_planned(result, plan)
+    assert found.notes == (note,)
+    assert found.planned == ({} if kv is None else {"kv": kv, "compute": 7})
+    assert found.readings == result.readings
 
 
 # --------------------------------------------------------------------------------------------------- front door

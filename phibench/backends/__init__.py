@@ -85,6 +85,12 @@ class Backend(Protocol):
         that leaves room; None: all of the context.
         """
 
+    def planned(self, plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+        """Bytes on a cpu by the engine's own plan, before weights are there, by use as in ``Engine.buffers``.
+
+        Empty where it has none. ``options``: all of them. Raises PhibenchError where it refuses to plan.
+        """
+
     def recomputed_at(self, shape: Shape) -> int | None:
         """The token that makes the engine forget the KV cache and compute it anew; None where none does."""
 

@@ -85,6 +85,14 @@ def need(
     return memory.need(plan, shape, context, {**DEFAULTS, **options}, batch, used or context)
 
 
+def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+    """llama.cpp's own figures, asked of a file without weights in a child process."""
+    del shape
+    from phibench.llama import plan as asked
+
+    return asked.planned(plan, workload, options)
+
+
 def recomputed_at(shape: Shape) -> int | None:
     """Nowhere: the factors are those of the configured context."""
     del shape

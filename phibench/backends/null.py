@@ -71,6 +71,12 @@ def need(
     return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
 
 
+def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+    """None: there is no engine."""
+    del plan, shape, workload, options
+    return {}
+
+
 def recomputed_at(shape: Shape) -> int | None:
     """Nowhere, unless ``pause_at`` plants it."""
     del shape

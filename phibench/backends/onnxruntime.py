@@ -84,6 +84,12 @@ def need(
     )
 
 
+def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+    """The KV cache that genai_config.json's shapes make of ``max_length``; the engine says nothing else ahead."""
+    size = need(plan, shape, workload.context, options, workload.prompt_tokens, workload.batch).kv_bytes
+    return {"kv": size}
+
+
 def recomputed_at(shape: Shape) -> int | None:
     """Of every model of type phi3, with or without LongRoPE: the engine asks for the type alone."""
     return _ROPE_SWITCH if shape.architecture == "phi3" else None

@@ -119,6 +119,12 @@ def _at_once(shape: Shape, context: int, prompt: int | None, used: int | None) -
     return max(prompt, again) if again and context >= again else prompt
 
 
+def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+    """torch plans nothing ahead."""
+    del plan, shape, workload, options
+    return {}
+
+
 def recomputed_at(shape: Shape) -> int | None:
     """The first token beyond LongRoPE's original context, as transformers does it."""
     return shape.original_context + 1 if shape.longrope and shape.original_context else None

@@ -77,6 +77,7 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
     readings: dict[str, float] = {}  # metric -> what the system itself counted, read once at the end
     windows: tuple[Window, ...] = ()
     memory: dict[str, int] = {}  # bytes by kind of page, as the system has them: see meters/memory.py
+    planned: dict[str, int] = {}  # never measured: bytes by use, as the engine itself said before it had weights
     predicted: Need | None = None  # never measured: what the arithmetic said before the model was opened
     busy_share: float | None = None  # of the cpus that we may use, taken by other programs while this was measured
     launch: int = 0
