@@ -5,7 +5,7 @@ What does not vary between the rows is said once, in the caption; a column is on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from phibench import footprint
@@ -60,6 +60,7 @@ _SUBJECT: tuple[tuple[Column, Callable[[str], str]], ...] = (
     (column("run", rank=2), lambda text: f"run {text}"),
 )
 _SETUP = ("variant", "quant", "backend", "options")
+_NAMED = 3  # tests before a note; the others are counted
 _SILENT = ("all", "default", "phibench")  # not worth a word in a caption
 
 
@@ -94,11 +95,13 @@ def _legend(rows: Sequence[Row]) -> str | None:
     """What the brackets mean."""
     kinds = {row[key] for row in rows for key in row if key.endswith("_spread") and row[key]}
     counts = sorted({len(row["samples_ns"]) for row in rows if row["samples_ns"]})
+    windows = sorted({row["windows"] for row in rows if row["windows"]})
     launches = sorted({row["launches"] for row in rows if row["launches"]})
     if not kinds or not counts:
         return footprint.LEGEND if footprint.columns(rows) else None
     said = {
-        "range": f"[lowest..highest] of {_span(counts)} repetition{'s' if counts[-1] > 1 else ''}",
+        "range": f"[lowest..highest] of {_span(counts)} repetition{'s' if counts[-1] > 1 else ''}"
+        + (f" in {_span(windows)} window{'s' if windows[-1] > 1 else ''}" if windows else ""),
         "interval": f"[95 % interval] from {_span(launches)} launches",
     }
     brackets = "median " + ", or ".join(said[kind] for kind in ("range", "interval") if kind in kinds)
@@ -121,7 +124,12 @@ _SPEED = ("prefill_tps", "decode_tps")
 _ITL = ("itl_p50_s", "itl_p90_s", "itl_p99_s")
 _MILLISECONDS = ("tpot_s", *_ITL)
 # which columns go first where the width is short
-_RANKS = {"ttft_s": 1, "host_peak_bytes": 1, "tpot_s": 3, "total_tps": 4}
+_RANKS = {"ttft_s": 1, "host_peak_bytes": 2, "sequence_tps": 3, "tpot_s": 3, "decode_tokens_per_j": 3, "total_tps": 4}
+_PAIRED = {  # a row is a prompt or an answer, so that one column serves both
+    "J/tok": ("prefill_j_per_token", "decode_j_per_token"),
+    "net J/tok": ("prefill_net_j_per_token", "decode_net_j_per_token"),
+}
+_TITLES = {"sequence_tps": "each tok/s", "decode_tokens_per_j": "tok/J"}  # short ones; others are the metric's
 
 
 def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
@@ -134,19 +142,23 @@ def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
     known = [name for name in known if not (memory and name in footprint.SHOWN)]
     both = any(row["n_prompt"] and row["n_gen"] for row in rows)
     timed = any(name in known for name in _SPEED)
-    columns = [] if both or not timed else [_speed_column(speed)]
+    columns = [] if both or not timed else [_paired_column(speed, *_SPEED)]
     if not columns and any(map(_failed, rows)):
         columns = [Column(title="result", cell=lambda row: _failed(row) or "ok")]
-    skipped = {*_ITL} if both else {*_ITL, *_SPEED, "total_tps", "answer_s"}
+    skipped = {*_ITL} if both else {*_ITL, *_SPEED, "total_tps", "answer_s", *(n for p in _PAIRED.values() for n in p)}
+    if not both:
+        columns += [_paired_column(title, *pair) for title, pair in _PAIRED.items() if {*pair} & {*known}]
     columns += [*memory, *(_metric_column(name) for name in known if name not in skipped)]
     if all(name in known for name in _ITL):
         columns.append(Column(title="ITL ms p50/p90/p99", cell=_itl_cell, right=True, rank=5))
     return columns
 
 
-def _speed_column(title: str) -> Column:
+def _paired_column(title: str, prefill: str, decode: str) -> Column:
+    """One column for a figure of prompts and of answers; it says what became of a test that has none."""
+
     def name(row: Row) -> str:
-        return "prefill_tps" if row["n_prompt"] else "decode_tps"
+        return prefill if row["n_prompt"] else decode
 
     return Column(
         title=title,
@@ -166,7 +178,7 @@ def _metric_column(name: str) -> Column:
     metric = METRICS[name]
     unit = "ms" if name in _MILLISECONDS else "GiB" if metric.unit == "B" else metric.unit
     return Column(
-        title=f"{metric.title} {unit}",
+        title=_TITLES.get(name, f"{metric.title} {unit}"),
         cell=lambda row: _spread(row, name),
         short=lambda row: _median(row, name),
         right=True,
@@ -223,17 +235,28 @@ def layout(rows: Sequence[Row]) -> tuple[str, tuple[Column, ...], tuple[Column, 
 def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
     """Reasons and notes with the tests that they belong to, then what speaks against a whole run."""
     said: dict[str, list[str]] = {}
+    every: dict[str, None] = {}
     for row in rows:
         name = " ".join(text for c in (*varied, column("test")) if (text := c.cell(row)))
+        every[name] = None
         for text in (row["reason"], *row["notes"]):
             said.setdefault(text, []).append(name)
-    notes = [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in said.items() if text]
+    notes = [f"{_of(names, every)}{text}" for text, names in said.items() if text]
     several = any(c.title == "run" for c in varied)
 
     def of_runs(key: str) -> dict[str, None]:
         return dict.fromkeys(f"run {row['run']}: {text}" if several else text for row in rows for text in row[key])
 
     return [*notes, *of_runs("contest"), *(f"doubtful: {text}" for text in of_runs("warnings"))]
+
+
+def _of(names: Sequence[str], every: Mapping[str, None]) -> str:
+    """``pp512, tg128: ``; of many only the first, and all as a whole."""
+    different = list(dict.fromkeys(names))
+    if len(different) == len(every) > 1:
+        return "every test: "
+    more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
+    return f"{', '.join(different[:_NAMED])}{more}: "
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

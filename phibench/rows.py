@@ -35,7 +35,7 @@ OWN = {
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "room": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
-    "launches": "INTEGER", "wins": "TEXT", "contest": "TEXT",
+    "launches": "INTEGER", "windows": "INTEGER", "wins": "TEXT", "contest": "TEXT",
     "sampling_s": "REAL", "notes": "TEXT", "machine": "TEXT", "suite": "TEXT",
     "short": "BOOLEAN", "buffers": "TEXT", "memory": "TEXT", "planned": "TEXT", "predicted": "TEXT", "energy": "TEXT",
     "run": "TEXT", "example": "BOOLEAN", "imported": "TEXT", "conditions": "TEXT", "warnings": "TEXT",
@@ -55,11 +55,20 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
-    contests = {} if run.imported else winners.verdicts(run)  # of others nobody knows who took turns with whom
+    contests = {} if run.imported or not _in_turns(run) else winners.verdicts(run)
     found = [_row(run, results, contests) for results in _tests(run)]
     for row, knee, answer in zip(found, batching.knees(found), joules.answers(found), strict=True):
         row["notes"] += knee + answer
     yield from found
+
+
+def _in_turns(run: Run) -> bool:
+    """Whether setups were meant to take turns: not in suites that are short, go on for a time or open anew each time.
+
+    Who took turns with whom in an imported run nobody knows.
+    """
+    suite = run.suite
+    return suite.launches >= stats.MIN_PAIRS or not (suite.short or suite.window_s or suite.fresh)
 
 
 def _tests(run: Run) -> Iterator[list[Result]]:
@@ -101,6 +110,7 @@ def _row(
         "evidence": list(measured[0].engine.evidence) if measured else [],
         "engine_version": measured[0].engine.version if measured else None,
         "launches": len(measured),
+        "windows": sum(w.kind == "work" for m in measured for w in m.windows) or None,
         "wins": [name for name, verdict in verdicts.items() if verdict.won and verdict.best == setup],
         "contest": winners.lines(test, verdicts) if test and verdicts else [],
         "sampling_s": _sampling_s(measured),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from phibench import render, tables
-from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup
+from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup, Window
 from phibench.rows import LLAMA_BENCH, OWN
 from phibench.tables import Column, column
 
@@ -322,7 +322,7 @@ def test_a_failure_says_why_and_is_no_zero() -> None:
 
 
 def test_one_reason_is_said_once_for_all_its_tests() -> None:
-    assert table(failed(PP, "no room"), failed(TG, "no room"))[-1] == "pp512, tg4: no room"
+    assert table(failed(PP, "no room"), failed(TG, "no room"))[-1] == "every test: no room"
 
 
 def test_what_speaks_against_a_run_is_said_below() -> None:
@@ -479,3 +479,40 @@ def test_the_page_about_results_names_every_field_and_key() -> None:
     fields = {f.name for noun in (Run, Measured, Failed, Sample, Artifact) for f in msgspec.structs.fields(noun)}
     assert fields | set(OWN) <= named
     assert set(render.FORMATS) <= set(re.findall(r"\*\*([a-z]+)\*\*", page))
+
+
+def test_a_note_names_its_tests_unless_it_is_of_all_of_them() -> None:
+    works = [workload(64, 0, batch=b) for b in (1, 2, 3, 4, 5, 6)]
+    notes = [("all",), ("all", "some"), ("all", "some"), ("all", "many"), ("all", "some", "many"), ("all", "some")]
+    results = [msgspec.structs.replace(measured(work), notes=said) for work, said in zip(works, notes, strict=True)]
+    lines = render.table(render.rows([run(*results)]), 120).splitlines()
+    assert "every test: all" in lines
+    assert "pp64 x2, pp64 x3, pp64 x5 and 1 more: some" in lines
+    assert "pp64 x4, pp64 x5: many" in lines
+
+
+def test_windows_are_counted_beside_their_repetitions() -> None:
+    work = workload(0, 4)
+    windows = tuple(Window(kind=kind, seconds=9.0, tests=2) for kind in ("idle", "work", "work", "idle"))
+    result = msgspec.structs.replace(measured(work, (0.1, 0.2, 0.3, 0.4)), windows=windows)
+    (row,) = render.rows([run(result)])
+    assert row["windows"] == 2
+    assert "[lowest..highest] of 4 repetitions in 2 windows" in render.table([row], 120)
+
+
+def test_joules_of_prompts_and_of_answers_share_a_column() -> None:
+    (prompt, answer) = render.rows([run(measured(workload(64, 0)), measured(workload(0, 4)))])
+    rows = [{**prompt, "prefill_j_per_token": 0.25}, {**answer, "decode_j_per_token": 4.5, "decode_tokens_per_j": 0.22}]
+    text = render.table(rows, 100)
+    assert "J/tok" in text
+    assert [line for line in text.splitlines() if "pp64" in line and "0.250" in line]
+    assert [line for line in text.splitlines() if "tg4" in line and "4.50" in line and "0.220" in line]
+
+
+@pytest.mark.parametrize("fields", [{"short": True}, {"window_s": 9.0}, {"fresh": True}])
+def test_no_winner_is_awaited_of_suites_that_take_no_turns(fields: dict[str, Any]) -> None:
+    other = Setup(variant="phi-4-mini-instruct", quantization="int4", backend="onnxruntime")
+    both = run(measured(workload(64, 0)), measured(workload(64, 0), setup=other))
+    assert "no winner is named" in render.table(render.rows([both]), 100)
+    apart = msgspec.structs.replace(both, suite=msgspec.structs.replace(both.suite, **fields))
+    assert "no winner" not in render.table(render.rows([apart]), 100)
