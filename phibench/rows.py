@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from phibench import batching, cliff, joules, stats, sustained, winners
+from phibench import batching, cliff, joules, stats, sustained, units, winners
 from phibench.metrics import METRICS, TIMED, complete
 from phibench.nouns import Measured, Result, Run
 
@@ -118,6 +118,7 @@ def _row(
             *dict.fromkeys(note for r in measured for note in r.notes),
             *cliff.notes(run.suite, measured),
             *sustained.notes(run.suite, measured),
+            *_disk(run),
             *joules.notes(run.suite, measured),
         ],
         "machine": run.machine.slug,
@@ -145,6 +146,14 @@ def _predicted(measured: Sequence[Measured]) -> dict[str, Any] | None:
     if need is None:
         return None
     return {**msgspec.structs.asdict(need), "needed_bytes": need.total_bytes, "peak_bytes": need.peak_bytes}
+
+
+def _disk(run: Run) -> tuple[str, ...]:
+    """How fast the disk is, beside times of loading from it."""
+    disk = run.machine.storage
+    if not run.suite.page_cache or disk is None:
+        return ()
+    return (f"the disk reads {units.gb(disk.read_bytes_s)}/s" if disk.read_bytes_s else f"disk: {disk.because}",)
 
 
 def _reason(results: Sequence[Result], measured: int) -> str | None:

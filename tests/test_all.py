@@ -140,4 +140,6 @@ def test_load_takes_turns_of_a_cold_and_a_warm_file(phibench: Phibench, tmp_path
         assert seconds >= result.load_s + result.samples[0].arrivals_s[0]
     assert row["load_cold_s"] == cold.readings["load_cold_s"]
     assert row["load_warm_s"] == warm.readings["load_warm_s"]
-    assert runs(tmp_path)[0].machine.storage is not None
+    disk = runs(tmp_path)[0].machine.storage
+    assert disk is not None
+    assert any(note.startswith("the disk reads" if disk.read_bytes_s else "disk: ") for note in row["notes"])
