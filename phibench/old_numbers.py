@@ -38,9 +38,14 @@ class Bench(Noun, frozen=True, kw_only=True):
     backends: Text = ""
     cublas: Flag = False  # until 2024 a flag for each backend
     cuda: Flag = False
+    clblast: Flag = False
+    opencl: Flag = False
     vulkan: Flag = False
+    kompute: Flag = False
     metal: Flag = False
     sycl: Flag = False
+    gpu_blas: Flag = False  # any accelerator
+    rpc: Flag | Text = False  # built with it, or the servers
     model_filename: Text = ""
     model_type: Text
     model_size: Count = 0

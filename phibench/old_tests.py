@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from phibench import backends, catalog
+from phibench import backends, catalog, old_devices
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
@@ -15,10 +15,9 @@ from phibench.old_numbers import Batched, Bench, Line
 
 BACKEND = "llama_cpp"
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions weigh up to some 5 % more or less
-_DEVICES = {"cuda": "cuda", "cublas": "cuda", "rocm": "rocm", "hip": "rocm", "vulkan": "vulkan", "sycl": "xpu",
-            "metal": "metal", "mtl": "metal"}  # fmt: skip
 _OFFLOADED = 99  # llama-bench's word for all layers until -1 was
 _OWN_FILE = re.compile(r"-[0-9a-f]{10}\.gguf$")  # as synth names its files
+_RPC = "llama.cpp was built with RPC; no other machine is named, so none is taken to have computed"
 Note = Callable[[str], None]
 
 
@@ -58,10 +57,11 @@ def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) 
         return []
     variant = _variant(row, asked, where)
     quantization = _quantization(row, variant, asked, where)
-    device, more = _device(row, asked, where)
+    device, more = old_devices.device(row, asked.device, where)
     setup = _setup(variant, quantization, device, row, machine, where)
     seconds = tuple(ns / 1e9 for ns in row.samples_ns) or (row.avg_ns / 1e9,)
     notes = [] if row.samples_ns else [_average(row)]
+    notes += [_RPC] if old_devices.built_with_rpc(row) else []
     build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
     base = _base_name(row.model_filename)
     artifact = Artifact(path=base, bytes=row.model_size, weights="synthetic" if _own(base, variant) else "real",
@@ -85,7 +85,7 @@ def _left_out(row: Bench) -> str | None:
         return "prompt and answer in one time: when the first token came is not known"
     said = {
         "neither prompt nor new tokens": not row.n_prompt and not row.n_gen,
-        "other machines too (RPC)": "RPC" in row.backends + row.devices,
+        "other machines too (RPC)": old_devices.other_machines(row),
         "embeddings": row.embeddings,
         "no_kv_offload": row.no_kv_offload,
         "n_cpu_moe": row.n_cpu_moe > 0,
@@ -93,6 +93,8 @@ def _left_out(row: Bench) -> str | None:
     }
     if changed := [key for key, value in said.items() if value]:
         return f"it ran with {', '.join(changed)}, which no setup of phibench says"
+    if accelerator := old_devices.unknown(row):
+        return f"it may have run on '{accelerator}', which is no device of phibench"
     several = re.search(", | \\+ ", row.gpu_info) and row.devices in ("auto", "")
     if row.split_mode != "none" and (several or "/" in row.devices):
         return "it may have run on several accelerators at once"
@@ -177,22 +179,6 @@ def _file_type(said: str) -> str:
         return "Q2_K"
     size = {"Small": "_S", "Medium": "_M", "Large": "_L"}.get(tail.strip(), "")
     return base.removeprefix("all ") + size
-
-
-def _device(row: Bench, asked: Asked, where: str) -> tuple[str, str]:
-    """The device text, and what it was concluded from."""
-    flags = [name for name in ("cublas", "cuda", "vulkan", "metal", "sycl") if getattr(row, name)]
-    said = row.backends or ", ".join(flags) or "no backend named"
-    names = [word.lower() for word in re.split(r"[^A-Za-z]+", " ".join([row.devices, row.backends, *flags])) if word]
-    found = next((_DEVICES[name] for name in names if name in _DEVICES), "cpu")
-    if row.devices == "none":
-        found = "cpu"
-    number = re.search(r"\d+$", row.devices) if row.devices != "auto" else None
-    index = int(number[0][:4]) if number else (row.main_gpu if row.split_mode == "none" else 0)
-    device = found if found in ("cpu", "metal") else f"{found}:{index}"
-    if asked.device and asked.device != device:
-        raise PhibenchError(f"{where}: it says {said}, which is {device}, not {asked.device}; leave out -dev")
-    return device, said
 
 
 def _setup(

@@ -52,6 +52,7 @@ def batched(**fields: Any) -> dict[str, Any]:
 
 
 TG = {"n_prompt": 0, "n_gen": 128}
+ACCELERATORS = ("OpenCL", "CANN", "MUSA", "Kompute", "WebGPU", "HTP", "GPU BLAS", "OPENVINO", "ggml-virtgpu")
 Take = Callable[..., Run]
 
 
@@ -171,10 +172,21 @@ def test_two_builds_make_two_runs(tmp_path: Path) -> None:
         ({"flash_attn": -1, "backends": "ROCm"}, "rocm:0"),
         ({"flash_attn": -1, "backends": "SYCL"}, "xpu:0"),
         ({"flash_attn": -1, "backends": "BLAS"}, "cpu"),
+        ({"flash_attn": -1, "backends": "OpenCL", "devices": "none"}, "cpu"),
+        ({"flash_attn": -1, "backends": "CUDA,OpenCL", "devices": "CUDA0"}, "cuda:0"),
+        ({"flash_attn": -1, "backends": "RPC,Vulkan", "gpu_info": "AMD Radeon 780M (RADV PHOENIX)"}, "vulkan:0"),
+        ({"flash_attn": -1, "backends": "RPC"}, "cpu"),
+        ({"flash_attn": -1, "backends": "", "cublas": True, "gpu_blas": True}, "cuda:0"),
     ],
 )
 def test_device_and_options_are_those_that_run_would_write(take: Take, fields: dict[str, Any], setup: str) -> None:
     assert str(only(take(bench(**fields))).setup) == f"phi-4-mini-instruct:Q4_K_M@llama_cpp/{setup}"
+
+
+@pytest.mark.parametrize(("fields", "said"), [({"backends": "RPC,Vulkan"}, True), ({"rpc": True}, True), ({}, False)])
+def test_a_build_with_rpc_is_said_to_be_one(take: Take, fields: dict[str, Any], said: bool) -> None:
+    """All that a build's own list of backends says: the released programs are built with RPC."""
+    assert any("built with RPC" in note for note in only(take(bench(**fields))).notes) == said
 
 
 # ------------------------------------------------------------------------------------------------ which Phi it was
@@ -246,7 +258,15 @@ def test_a_file_of_phibenchs_own_is_synthetic(take: Take) -> None:
         ({"embeddings": True}, "embeddings"),
         ({"no_kv_offload": True}, "no_kv_offload"),
         ({"n_cpu_moe": 4}, "n_cpu_moe"),
-        ({"backends": "CUDA,RPC"}, "RPC"),
+        ({"devices": "RPC0", "backends": "RPC"}, "other machines too (RPC)"),
+        ({"backends": "CUDA,RPC", "gpu_info": "NVIDIA L4, 10.0.0.2:50052"}, "other machines too (RPC)"),
+        ({"backends": "RPC", "gpu_info": "RPC[localhost:50052]"}, "other machines too (RPC)"),
+        ({"backends": "CPU", "rpc": "localhost:50052"}, "other machines too (RPC)"),
+        *(({"backends": name}, f"may have run on '{name}', which is no device of phibench") for name in ACCELERATORS),
+        ({"backends": "BLAS,CANN"}, "may have run on 'CANN'"),
+        ({"backends": "OpenCL", "devices": "GPUOpenCL"}, "may have run on 'GPUOpenCL'"),
+        ({"backends": "", "opencl": True, "gpu_blas": True}, "may have run on 'opencl'"),
+        ({"backends": "", "gpu_blas": True, "blas": True}, "may have run on 'gpu_blas'"),
         ({"backends": "CUDA", "gpu_info": "NVIDIA L4, NVIDIA L4"}, "several accelerators"),
         ({"backends": "CUDA", "devices": "CUDA0/CUDA1"}, "several accelerators"),
     ],
