@@ -29,21 +29,21 @@ def run_import(path: Path, asked: Asked, folder: Path, note: Note) -> tuple[Run,
 
     Raises PhibenchError for a file or a row that cannot be understood; ``note`` hears what was left out or assumed.
     """
-    content, lines, passed = read(path)
-    if passed:
-        note(f"other text in {path.name} is passed over: {passed} line{'' if passed == 1 else 's'}")
-    digest = hashlib.sha256(content).hexdigest()[:8]
-    if before := sorted(folder.rglob(f"*-{digest}-*.json")):
-        note(f"imported before, nothing is written: {', '.join(map(str, before))}")
-        return tuple(files.read_run(old) for old in before)
     asked = _checked(asked)
+    content, lines, odd = read(path)
+    for line in odd:
+        note(line)
     machine = asked.machine or inventory.here(bandwidth=False)
-    tests = [test for line in lines for test in tests_of(line, asked, machine, path.name, note)]
+    tests = [test for row in lines for test in tests_of(row, asked, machine, path.name, note)]
     if not tests:
         raise PhibenchError(f"nothing in {path.name} can be imported")
     groups = _together(tests)
     for group in groups:
         _check_machine(group[0], machine, asked.machine is not None, path.name, note)
+    digest = _digest(content, machine, tests)
+    if before := sorted(folder.rglob(f"*-{digest}-*.json")):
+        note(f"imported before, nothing is written: {', '.join(map(str, before))}")
+        return tuple(files.read_run(old) for old in before)
     runs = []
     for number, group in enumerate(groups, start=1):
         run = _run(group, digest if number == 1 else f"{digest}-{number}", machine, _written(path))
@@ -64,6 +64,12 @@ def _checked(asked: Asked) -> Asked:
     if asked.quantization is not None:
         changes["quantization"] = catalog.quantization(asked.quantization, "gguf").id
     return msgspec.structs.replace(asked, **changes)
+
+
+def _digest(content: bytes, machine: Machine, tests: Sequence[Test]) -> str:
+    """Of the file and of how it was understood: told otherwise (``-q``, ``--machine``), it is another run."""
+    meant = "\n".join((machine.identity, *sorted({str(test.setup) for test in tests})))
+    return hashlib.sha256(content + meant.encode()).hexdigest()[:8]
 
 
 def _together(tests: Sequence[Test]) -> list[list[Test]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from phibench.nouns import AtLeastOne, Count, Noun, Tokens
 
 MAX_BYTES = 32 << 20  # a row has some 1.5 kB
 MAX_ROWS = 10_000
+_ARRAY = re.compile(r"\[\s*\{")  # of rows; a log may begin a line with [ too
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=1 << 31)]
 Nanoseconds = Annotated[float, msgspec.Meta(ge=1, le=1e18)]
@@ -98,27 +100,20 @@ class Line(Noun, frozen=True, kw_only=True):
     row: Bench | Batched
 
 
-def read(path: Path) -> tuple[bytes, tuple[Line, ...], int]:
-    """The file, its rows, and how many lines of other text were passed over.
+def read(path: Path) -> tuple[bytes, tuple[Line, ...], list[str]]:
+    """The file, its rows, and what is odd about it, in words.
 
     Raises PhibenchError: exit 1 when it cannot be read, exit 2 for what is no such file, with the line.
     """
-    try:
-        files.check_readable(path, MAX_BYTES)
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise PhibenchError(f"there is no file {path}") from None
-    except UnicodeDecodeError:
-        raise PhibenchError(f"{path.name} is not UTF-8 text; phibench import reads what llama-bench -o json printed") \
-            from None  # fmt: skip
-    except OSError as error:
-        raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
+    content, text = _read(path)
     found: list[Line] = []
-    passed = 0
+    passed, odd = 0, []
     for number, value in _objects(text, path.name):
         if value is None:
             passed += 1
+            continue
+        if isinstance(value, str):
+            odd.append(f"{path.name}, line {number}: {value}")
             continue
         if len(found) == MAX_ROWS:
             raise PhibenchError(f"{path.name}, line {number}: more than {MAX_ROWS} tests; split the file")
@@ -127,13 +122,33 @@ def read(path: Path) -> tuple[bytes, tuple[Line, ...], int]:
         raise PhibenchError(f"{path.name} has no test in it; llama-bench makes such files with -o json or -o jsonl")
     if len({type(line.row) for line in found}) > 1:
         raise PhibenchError(f"{path.name} has rows of llama-bench and of llama-batched-bench; import them one by one")
-    return content, tuple(found), passed
+    if passed:
+        odd.append(f"other text in {path.name} is passed over: {passed} line{'' if passed == 1 else 's'}")
+    return content, tuple(found), odd
 
 
-def _objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Every object at the top, in arrays or alone on lines, with its line; None for a line of other text (a log)."""
+def _read(path: Path) -> tuple[bytes, str]:
+    try:
+        files.check_readable(path, MAX_BYTES)
+        content = path.read_bytes()
+        return content, content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise PhibenchError(f"there is no file {path}") from None
+    except UnicodeDecodeError:
+        raise PhibenchError(f"{path.name} is not UTF-8 text; phibench import reads what llama-bench -o json printed") \
+            from None  # fmt: skip
+    except OSError as error:
+        raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
+
+
+def _objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any] | str | None]]:
+    """Every object at the top, in arrays or alone on lines, with its line; None for a line of other text (a log).
+
+    Last, in words, an array that is never closed.
+    """
     decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
     at, number = 0, 1
+    opened: list[int] = []
     while at < len(text):
         if text[at] == "{":
             try:
@@ -145,11 +160,17 @@ def _objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any] | None]
             at = end
         elif text[at] in "[], \t\r\n":
             number += text[at] == "\n"
+            if _ARRAY.match(text, at):
+                opened.append(number)
+            elif text[at] == "]":
+                del opened[-1:]
             at += 1
         else:
             yield number, None
             end = text.find("\n", at)
             at = len(text) if end < 0 else end
+    if opened:
+        yield opened[0], "the list that begins here has no end, so rows may be missing"
 
 
 def _why(error: Exception) -> str:

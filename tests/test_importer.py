@@ -137,10 +137,18 @@ def test_a_run_that_was_cut_short_keeps_its_whole_rows_and_a_build_without_git_h
     """As llama-bench of b0 leaves it after Ctrl-C."""
     path = tmp_path / "old.json"
     row = bench(build_commit="unknown", build_number=0, n_gpu_layers=-1, flash_attn=-1, load_mode="auto")
-    path.write_text("[\n" + json.dumps(row, indent=2), encoding="utf-8")
-    (run,) = importer.run_import(path, Asked(machine=HERE), tmp_path / "results", lambda _: None)
+    notes: list[str] = []
+    path.write_text("\n[\n" + json.dumps(row, indent=2) + ",\n", encoding="utf-8")
+    (run,) = importer.run_import(path, Asked(machine=HERE), tmp_path / "results", notes.append)
+    assert notes[0] == "old.json, line 2: the list that begins here has no end, so rows may be missing"
     assert str(only(run).setup) == "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu"
     assert (run.imported, only(run).engine.version) == ("llama-bench", "unknown build")
+
+
+@pytest.mark.parametrize("form", ["[{}]", "[{},{}]", "{}\n{}", "[{}]\n[{}]", "[info] up\n{}", "[0] x\n[\n {}\n]\n"])
+def test_a_whole_file_is_not_called_cut(tmp_path: Path, form: str) -> None:
+    (tmp_path / "old.json").write_text(form.replace("{}", json.dumps(bench(**TG))), encoding="utf-8")
+    assert not any("has no end" in line for line in old_numbers.read(tmp_path / "old.json")[2])
 
 
 def test_two_builds_make_two_runs(tmp_path: Path) -> None:
@@ -344,6 +352,23 @@ def test_the_same_file_again_writes_nothing(phibench: Phibench, tmp_path: Path) 
     assert "imported before, nothing is written" in again.err
     assert len(list((tmp_path / "results").rglob("*.json"))) == 1
     assert json.loads(phibench("results", "-o", "json").out) == json.loads(first.out)
+
+
+def test_the_same_file_told_otherwise_is_another_run(phibench: Phibench, tmp_path: Path) -> None:
+    """A flag that changes what the figures are of counts; one that says what is known changes nothing."""
+    for name, there in (("there", HERE), ("other", machine(name="other", cpus=3.0))):
+        files.write_json(tmp_path / f"{name}.json", there)
+    (tmp_path / "old.json").write_text(json.dumps([bench(model_size=0)]), encoding="utf-8")
+    words = ("import", str(tmp_path / "old.json"), "-o", "json", "--machine")
+    first = phibench(*words, str(tmp_path / "there.json"))
+    for more, count in ((("-q", "q4_k_m"), 1), (("-m", "phi-4-mini-instruct"), 1), (("-q", "Q8_0"), 2),
+                        (("-q", "Q8_0"), 2), (("-m", "phi-4-mini-reasoning"), 3)):  # fmt: skip
+        done = phibench(*words, str(tmp_path / "there.json"), *more)
+        assert (done.code, len(list((tmp_path / "results").rglob("*.json")))) == (0, count), (more, done.err)
+    assert json.loads(phibench(*words, str(tmp_path / "other.json")).out) != json.loads(first.out)
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 4
+    wrong = phibench(*words, str(tmp_path / "there.json"), "-q", "Q9")
+    assert (wrong.code, "unknown quantization 'Q9'" in wrong.err) == (2, True)
 
 
 def test_llama_batched_bench_is_two_tests_a_line(take: Take) -> None:
