@@ -375,7 +375,10 @@ def _when(seconds: float) -> str:
 
 
 def _note(text: str) -> None:
-    print(text, file=sys.stderr)
+    """One line on stderr, which may quote a file from somebody else."""
+    from phibench.forms import plain
+
+    print(plain(text), file=sys.stderr)
 
 
 def _terminate(_number: int, _frame: Any) -> None:
@@ -393,12 +396,10 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except PhibenchError as error:
-        from phibench import tables
-
-        _note(f"phibench: {tables.plain(str(error))}")  # it may quote a file from somebody else
+        _note(f"phibench: {error}")
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
-        _note(error.format_message())
+        print(error.format_message(), file=sys.stderr)
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
         guess = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""

@@ -443,6 +443,21 @@ def test_a_damaged_or_hostile_file_is_one_line(phibench: Phibench, tmp_path: Pat
     assert not (tmp_path / "results").exists()
 
 
+def test_what_a_file_says_cannot_steer_a_terminal(phibench: Phibench, tmp_path: Path) -> None:
+    """Of rows left out, of a processor's name, of the file's own name."""
+    steer = "\x1b[2J\x1b]0;owned\x07\u202e\nphibench: all is well"
+    files.write_json(tmp_path / "there.json", HERE)
+    path = tmp_path / "old\x1b[31m.json"
+    rows = [bench(cpu_info=f"Z80{steer}"), bench(model_type=steer), bench(backends=f"{steer},CUDA")]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    done = phibench("import", str(path), "--machine", str(tmp_path / "there.json"))
+    assert done.code == 0
+    assert done.err.count("is left out") == 2
+    assert "measured on Z80" in done.err
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.err + done.out)
+    assert not any(line.startswith("phibench: all is well") for line in done.err.splitlines())
+
+
 def test_what_is_no_file_of_text_is_one_line(phibench: Phibench, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"GGUF\xff\xfe\x00")
     with (tmp_path / "big").open("wb") as stream:
