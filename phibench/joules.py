@@ -17,6 +17,7 @@ DRIFT = 0.10  # between the powers at rest before and after: more, and net figur
 TICKS = 0.01  # of a window that its counter's ticks leave open: less is not worth a word
 PAUSES = 0.02  # of a window between tests, which its joules hold too
 _MOST_PAUSES = 0.10
+_ABOVE_LIMIT = 1.05  # times what a GPU's board may take: its counter, or the limit it tells, is not right
 _ANSWER = "chat"  # the goal whose length of an answer is told
 
 
@@ -113,6 +114,9 @@ def _doubts(result: Measured) -> Iterator[str]:
     for part in (part for window, _ in work for part in window.energy):
         if part.note:
             yield f"{part.name}: {part.note}"
+        watts = part.joules / part.seconds if part.joules is not None and part.seconds > 0 else 0.0
+        if part.scope == "gpu_board" and part.limit_w and watts > _ABOVE_LIMIT * part.limit_w:
+            yield f"{part.name}: {watts:.4g} W is above its limit of {part.limit_w:.4g} W: do not trust the figure"
         if part.tick_s and part.seconds > 0 and (error := 2 * part.tick_s / part.seconds) > TICKS:
             yield f"{part.name}: ticks every {units.duration(part.tick_s)}, an error of up to {error:.1%}"
     yield from _rest_notes(result, {part.note for window, _ in work for part in window.energy})
@@ -126,10 +130,13 @@ def _rest_notes(result: Measured, said: set[str]) -> Iterator[str]:
         return
     for part in (part for window in idle for part in window.energy if part.note and part.note not in said):
         yield f"at rest, {part.name}: {part.note}"
-    seen = [joules / window.seconds for window in idle if (joules := _joules(window, {})) is not None]
-    if not seen:
+    known = [(when, joules / window.seconds) for when, window in zip(("before", "after"), idle, strict=False)
+             if (joules := _joules(window, {})) is not None]  # fmt: skip
+    if not known:
         return
-    yield "power at rest: " + ", ".join(f"{w:.3g} W {when}" for w, when in zip(seen, ("before", "after"), strict=False))
+    alone = ": only one rest is known" if len(known) == 1 else ""
+    yield "power at rest: " + ", ".join(f"{watts:.3g} W {when}" for when, watts in known) + alone
+    seen = [watts for _, watts in known]
     if max(seen) > min(seen) * (1 + DRIFT):
         yield f"the power at rest is unstable (more than {DRIFT:.0%} apart): do not trust the net figure"
     rest_w = _rest_w(result) or {}
@@ -138,22 +145,24 @@ def _rest_notes(result: Measured, said: set[str]) -> Iterator[str]:
 
 
 def answers(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Of each row what to say of a whole answer: the prompt and the new tokens of the goal ``chat``, gross."""
+    """Of each row what to say of a whole answer: the prompt and the new tokens of the goal ``chat``, gross.
+
+    Its prompt costs what one of the length nearest to it cost.
+    """
+    goal = catalog.goal(_ANSWER)
     same = ("run", "setup", "weights", "layers", "batch", "n_depth", "room")
-    prefill = {
-        tuple(row[key] for key in same): row["prefill_j_per_token"]
-        for row in rows
-        if row.get("prefill_j_per_token") is not None
-    }
+    prompts = [row for row in rows if row.get("prefill_j_per_token") is not None]
+    prompts.sort(key=lambda row: abs(row["n_prompt"] - goal.prompt_tokens), reverse=True)
+    prefill = {tuple(row[key] for key in same): row for row in prompts}  # the last, the nearest, stays
     said: list[list[str]] = [[] for _ in rows]
     for place, row in enumerate(rows):
         each, prompt = row.get("decode_j_per_token"), prefill.get(tuple(row[key] for key in same))
         if each is not None and prompt is not None:
-            goal = catalog.goal(_ANSWER)
-            joules = goal.prompt_tokens * prompt + goal.new_tokens * each
+            joules = goal.prompt_tokens * prompt["prefill_j_per_token"] + goal.new_tokens * each
             shown = f"{joules:.3g}" if joules < 1000 else f"{joules:,.0f}"
             said[place].append(
                 f"an answer ({_ANSWER}: {goal.prompt_tokens} tokens of prompt, {goal.new_tokens} new) takes "
-                f"{shown} J; 1000 new tokens take {each * 1000 / 3600:.3g} Wh"
+                f"{shown} J, a token of the prompt as in pp{prompt['n_prompt']}; "
+                f"1000 new tokens take {each * 1000 / 3600:.3g} Wh"
             )
     return said

@@ -62,8 +62,9 @@ def _windows(
 ) -> tuple[tuple[Sample, ...], tuple[Window, ...]]:
     """Each window is filled with tests until its time has passed; none is cut."""
     samples: list[Sample] = []
-    windows = [_rest(suite.idle_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
-    length_s = suite.window_s if suite.short else max(suite.window_s, watch.least_s)
+    least_s = 0.0 if suite.short else watch.least_s
+    length_s, rest_s = max(suite.window_s, least_s), max(suite.idle_s, least_s)
+    windows = [_rest(rest_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
     began = time.perf_counter()
     told = -1
     for number in range(suite.repetitions):
@@ -79,7 +80,7 @@ def _windows(
         windows.append(Window(kind="work", seconds=seconds, tests=len(samples) - tests, energy=watch.end()))
     report("measuring", _TENTHS, _TENTHS)
     if suite.idle_s:
-        windows.append(_rest(suite.idle_s, watch, lambda: report("resting", 1, 2)))
+        windows.append(_rest(rest_s, watch, lambda: report("resting", 1, 2)))
     return tuple(samples), tuple(windows)
 
 

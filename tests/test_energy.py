@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import os
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -24,7 +27,8 @@ from trees_machine import APU, IRIS, RADEON
 from phibench import joules, measure, rows, suites, worker
 from phibench.backends import null
 from phibench.errors import PhibenchError
-from phibench.meters import Watch, battery, dials, energy, nvml, rapl
+from phibench.meters import Watch, battery, dials, energy, hwmon, ioreport, nvml, rapl
+from phibench.meters import emi as emi_meter
 from phibench.meters.dials import Dial, Tally
 from phibench.nouns import (
     Artifact,
@@ -63,13 +67,13 @@ class Clock:
         return self.now
 
 
-def scripted(*script: float | OSError, **changes: Any) -> Dial:
+def scripted(*script: float | Exception, **changes: Any) -> Dial:
     """A dial that shows one value after the other, and the last one for ever."""
     values = list(script)
 
     def read() -> float:
         value = values.pop(0) if len(values) > 1 else values[0]
-        if isinstance(value, OSError):
+        if isinstance(value, Exception):
             raise value
         return value
 
@@ -170,6 +174,32 @@ def test_power_is_integrated_over_real_times(watts: list[float]) -> None:
     assert found.joules == pytest.approx(2.0 * (sum(watts) - (watts[0] + watts[-1]) / 2))
 
 
+def test_power_that_nobody_saw_for_long_is_not_made_up() -> None:
+    power = {"method": "integrated_power", "every_s": 0.1}
+    assert tallied(scripted(5.0, **power), looks=1, step=0.9).joules == pytest.approx(9.0)
+    found = tallied(scripted(5.0, **power), looks=1, step=1.1)
+    assert (found.joules, found.note.partition(";")[0]) == (None, "was not read for 1.1 s")
+
+
+def test_a_counter_may_be_unseen_for_as_long_as_it_cannot_wrap() -> None:
+    """50 W and no more: it would take 20 s to wrap."""
+    known = {"joules": 1e-3, "wraps_at": RANGE, "most_w": 50.0 / 1.5}
+    assert tallied(scripted(0, 1000, 2000, **known), looks=1, step=19.0).joules == 2.0
+    assert "was not read for 21 s" in tallied(scripted(0, 1000, 2000, **known), looks=1, step=21.0).note
+    assert tallied(scripted(0, 1000, 2000, joules=1e-3), looks=1, step=1000.0).joules == 2.0  # it never wraps
+
+
+def test_whatever_a_library_raises_loses_the_window_alone() -> None:
+    tally = Tally(scripted(0, 5, ZeroDivisionError("of the driver's"), 20, 30), Clock())
+    for _ in range(3):
+        tally.look()
+    found = tally.end()
+    assert found.joules is None
+    assert found.note.startswith("could not be read any more: ZeroDivisionError: of the driver's")
+    tally.begin()
+    assert tally.end().joules == 10
+
+
 def ticking(tick_s: float, clock: Clock) -> Callable[[], float]:
     return lambda: 7 + 30 * int((clock.now + 1e-9) / tick_s)
 
@@ -182,9 +212,21 @@ def test_a_window_is_as_long_as_a_hundred_ticks(tick_s: float, window_s: float) 
     assert dial.window_s == pytest.approx(window_s, rel=0.05)
 
 
+def test_a_slow_tick_is_looked_at_for_longer() -> None:
+    clock = Clock(0.002)
+    slow = dials.watched(scripted(0, read=ticking(1.2, clock)), clock)
+    assert slow.tick_s == pytest.approx(1.2, abs=0.01)
+    assert slow.window_s == pytest.approx(120, abs=1)
+    assert slow.note == ""
+    slower = dials.watched(scripted(1, 2, note="an estimate"), clock)
+    assert (slower.tick_s, slower.window_s) == (3.0, 300.0)
+    assert slower.note == "an estimate; changed once in the 3 s before the model was opened"
+
+
 def test_no_tick_is_seen_of_a_counter_that_stands_nor_of_power() -> None:
     clock = Clock(0.01)
-    assert dials.watched(scripted(5), clock).tick_s is None
+    stands = dials.watched(scripted(5), clock)
+    assert (stands.tick_s, stands.note) == (None, "did not change in the 3 s before the model was opened")
     assert dials.watched(scripted(1, 2, 3, 4, method="integrated_power"), clock).tick_s is None
     assert dials.watched(scripted(PermissionError()), clock).tick_s is None
 
@@ -239,6 +281,7 @@ def test_counters_that_stand_are_not_taken_for_twins() -> None:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counters of a recorded tree stand still: no use in waiting for their ticks."""
     monkeypatch.setattr(dials, "_LOOK_S", 0.002)
+    monkeypatch.setattr(dials, "_LONG_LOOK_S", 0.004)
 
 
 def opened(root: Path, device: str = "cpu", gpus: tuple[Device, ...] = ()) -> list[str]:
@@ -386,8 +429,9 @@ def test_a_battery_that_begins_to_charge_tells_nothing_more(tmp_path: Path) -> N
     (place,) = power.places(root)
     (dial,) = battery.dials(place, root, contextlib.ExitStack())
     assert dial.window_s == 300
-    tally = Tally(dial, Clock(150.0))
-    tally.look()
+    tally = Tally(dial, Clock(10.0))
+    for _ in range(29):
+        tally.look()
     assert tally.end().joules == pytest.approx(11.372 * 300)
     tally.begin()
     plant(root, trees.battery("Charging"))
@@ -468,6 +512,48 @@ def test_a_perf_event_counts() -> None:
         os.close(handle)
 
 
+def test_the_registers_of_perf_are_in_its_events_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phibench.meters import perf as meter
+
+    root = plant(tmp_path, trees.perf(0))
+    place = next(p for p in power.places(root) if p.source.name == "perf energy-pkg")
+    asked = []
+
+    def opened(kind: int, config: int, on: int) -> int:  # a register that shows three seconds of 64 W and 32 W
+        asked.append((kind, config, on))
+        (tmp_path / f"cpu{on}").write_bytes(b"".join(struct.pack("=Q", (64 >> (on > 0)) * n << 32) for n in range(3)))
+        return os.open(tmp_path / f"cpu{on}", os.O_RDONLY)
+
+    monkeypatch.setattr(perf, "opened", opened)
+    with contextlib.ExitStack() as stack:
+        found = {dial.name: tallied(dial, looks=1).joules for dial in meter.dials(place, root, stack)}
+    assert found == {"perf energy-pkg cpu 0": pytest.approx(128), "perf energy-pkg cpu 16": pytest.approx(64)}
+    assert asked == [(29, 2, 0), (29, 2, 16)]
+
+
+@pytest.mark.parametrize(("tree", "most_w"), [
+    (trees.ARC_XE, 190.0),
+    (trees.RADEON_NEW | {"sys/class/hwmon/hwmon3/power1_cap": "212000000\n"}, 212.0),
+    (trees.RADEON_NEW, None),
+])  # fmt: skip
+def test_a_card_has_the_limit_that_its_driver_tells(tmp_path: Path, tree: dict[str, str], most_w: float | None) -> None:
+    root = plant(tmp_path, tree)
+    (place,) = [p for p in power.places(root) if p.source.scope == "gpu_board"]
+    assert [dial.most_w for dial in hwmon.dials(place, root, contextlib.ExitStack())] == [most_w]
+
+
+def test_apple_counts_millijoules_of_the_whole_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cores lie inside ``cpu_total_mj``, and a part that a chip lacks is None."""
+    told = [{"cpu_total_mj": 10_000 * n, "gpu_mj": 2_000 * n, "gpu_sram_mj": None, "ane_mj": 300 * n,
+             "dram_mj": 40 * n, "efficiency_cores_mj": 7_777 * n} for n in range(1, 4)]  # fmt: skip
+    monitor = SimpleNamespace(get_cumulative_energy=lambda: SimpleNamespace(**told.pop(0)))
+    monkeypatch.setitem(sys.modules, "zeus_apple_silicon", SimpleNamespace(AppleEnergyMonitor=lambda: monitor))
+    place = power._place("ioreport", Path(), "IOReport", "soc", "counter", "")
+    (dial,) = ioreport.dials(place, Path("/"), contextlib.ExitStack())
+    assert (dial.window_s, dial.note) == (30.0, "Apple calls its own figures estimates")
+    assert tallied(dial, looks=1).joules == pytest.approx(2 * (10 + 2 + 0.3 + 0.04))
+
+
 # -------------------------------------------------------------------------------------------------- Windows
 
 
@@ -507,6 +593,24 @@ def test_an_energy_meter_counts_picowatt_hours() -> None:
 def test_garbage_of_an_energy_meter_never_raises(data: bytes, version: int) -> None:
     assert all(isinstance(name, str) for name in emi.parse_metadata(data, version))
     assert len(emi.parse_measurement(data)) == len(data) // 16
+
+
+def test_channels_of_one_name_are_read_from_their_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sockets whose devices call their channels the same, in another order."""
+    told = {r"\\?\acpi#a#{45bd}": ["RAPL_Package0_DRAM", "RAPL_Package0_PKG"],
+            r"\\?\acpi#b#{45bd}": ["RAPL_Package0_PKG", "RAPL_Package0_DRAM"]}  # fmt: skip
+    found = [emi.Channel(name, device, n, 2) for device, names in told.items() for n, name in enumerate(names)]
+    counts = dict(zip(told, ([10**9, 2 * 10**9], [3 * 10**9, 4 * 10**9]), strict=True))
+    monkeypatch.setattr(emi, "channels", lambda: tuple(found))
+    monkeypatch.setattr(emi, "counts", lambda device, count: counts[device][:count])
+    monkeypatch.setattr(power, "sys", SimpleNamespace(platform="win32"))
+    read = [dial.read() * dial.joules for place in power._elsewhere()
+            for dial in emi_meter.dials(place, Path("/"), contextlib.ExitStack())]  # fmt: skip
+    assert read == pytest.approx([3.6, 7.2, 10.8, 14.4])
+    (place, *_) = power._elsewhere()
+    found.pop(0)
+    with pytest.raises(OSError, match="gone"):
+        emi_meter.dials(place, Path("/"), contextlib.ExitStack())
 
 
 def test_there_is_no_energy_meter_elsewhere() -> None:
@@ -639,6 +743,27 @@ def test_an_unstable_rest_is_marked(after: float, marked: bool) -> None:
     assert any("unstable" in line for line in said) is marked
 
 
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_the_only_rest_that_is_known_keeps_its_name(lost: str) -> None:
+    gone, rest = (window("idle", counted(PACKAGE, watts)) for watts in (None, 100.0))
+    work = window("work", counted(PACKAGE, 500.0))
+    first, last, kept = (gone, rest, "after") if lost == "before" else (rest, gone, "before")
+    seen = result(DECODE, first, work, last)
+    assert f"power at rest: 10 W {kept}: only one rest is known" in joules.notes(ENERGY, [seen])
+    assert joules.values("decode_net_j_per_token", seen) == pytest.approx([2.0])
+
+
+@pytest.mark.parametrize(("scope", "watts", "marked"), [
+    ("gpu_board", 104.0, False), ("gpu_board", 106.0, True), ("cpu_package", 106.0, False),
+])  # fmt: skip
+def test_a_board_above_its_limit_is_marked(scope: str, watts: float, marked: bool) -> None:
+    dial = scripted(*(watts * n for n in range(12)), scope=scope, most_w=100.0)
+    found = msgspec.json.decode(msgspec.json.encode(tallied(dial, looks=9)), type=Energy)  # as a run file has it
+    said = joules.notes(ENERGY, [result(DECODE, window("work", found))])
+    assert found.joules == pytest.approx(10 * watts)
+    assert any("106 W is above its limit of 100 W" in line for line in said) is marked
+
+
 def test_work_that_takes_no_more_than_rest_has_no_net_figure() -> None:
     seen = result(DECODE, window("idle", counted(PACKAGE, 500.0)), window("work", counted(PACKAGE, 499.0)))
     assert joules.values("decode_net_j_per_token", seen) == []
@@ -685,9 +810,19 @@ def test_a_row_has_the_figures_and_what_an_answer_takes() -> None:
     assert [part["method"] for part in one["energy"]] == ["counter"] * 2
     total = 256 * 560 / 2560 + 256 * 5.6
     assert one["notes"][-1] == (
-        f"an answer (chat: 256 tokens of prompt, 256 new) takes {total:,.0f} J; 1000 new tokens take 1.56 Wh"
+        f"an answer (chat: 256 tokens of prompt, 256 new) takes {total:,.0f} J, a token of the prompt as in pp512; "
+        "1000 new tokens take 1.56 Wh"
     )
     assert not any("an answer" in note for note in prefill["notes"])
+
+
+@pytest.mark.parametrize("lengths", [(128, 300, 2048), (2048, 300, 128)])
+def test_an_answer_is_told_by_the_prompt_that_is_nearest_to_its_own(lengths: tuple[int, ...]) -> None:
+    prompts = [result(Workload(prompt_tokens=n, new_tokens=0), window("work", counted(PACKAGE, n * 5.0 * n)))
+               for n in lengths]  # fmt: skip
+    decode = result(msgspec.structs.replace(DECODE, batch=1), window("work", counted(PACKAGE, 100.0)))
+    note = as_rows(*prompts, decode)[-1]["notes"][-1]
+    assert f"takes {256 * 300 + 256:,} J, a token of the prompt as in pp300; " in note
 
 
 def test_a_row_alone_tells_no_answer() -> None:
@@ -725,7 +860,7 @@ def test_windows_are_filled_with_tests_between_two_rests(monkeypatch: pytest.Mon
     assert [w.kind for w in taken.windows] == ["idle", "work", "work", "idle"]
     assert all(w.energy[0].joules == pytest.approx(3 * w.energy[0].seconds) for w in taken.windows)
     work = [w for w in taken.windows if w.kind == "work"]
-    assert all(w.energy[0].seconds >= w.seconds >= 0.05 for w in work)  # what the meter needs, not the suite's 0.01
+    assert all(w.energy[0].seconds >= w.seconds >= 0.05 for w in taken.windows)  # what the meter needs, work and rest
     seen = msgspec.structs.replace(result(workload, *taken.windows), samples=taken.samples)
     gross = joules.values("decode_j_per_token", seen)
     assert gross == pytest.approx([w.energy[0].joules / (10 * w.tests) for w in work if w.energy[0].joules])
@@ -734,20 +869,21 @@ def test_windows_are_filled_with_tests_between_two_rests(monkeypatch: pytest.Mon
 
 def test_short_windows_are_taken_as_they_are_and_marked() -> None:
     short = Suite(name="e", question="?", metrics=("decode_j_per_token",), new_tokens=(1,), repetitions=1,
-                  window_s=0.001, warmup=Warmup(max_windows=0), short=True)  # fmt: skip
+                  window_s=0.001, idle_s=0.001, warmup=Warmup(max_windows=0), short=True)  # fmt: skip
     meter = energy.Meter([scripted(0, 1000)])
     with busy_session(token_us=10) as session:
         taken = measure.measure(session, short.workloads()[0], short, lambda *_: None, Watch(energy=meter))
-    assert taken.windows[0].seconds < 10
-    assert "shorter than the 10 s it needs" in taken.windows[0].energy[0].note
+    assert [w.kind for w in taken.windows] == ["idle", "work", "idle"]
+    assert all(w.seconds < 10 for w in taken.windows)
+    assert all("shorter than the 10 s it needs" in w.energy[0].note for w in taken.windows)
 
 
 def test_a_worker_stores_what_was_counted_and_invents_nothing(
     tmp_path: Path, brief: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A package that can be read and stands still, from the job to the row."""
-    root, real = plant(tmp_path, trees.AMD_DESKTOP), energy.opened
-    monkeypatch.setattr(energy, "opened", lambda device: real(device, root))
+    root = plant(tmp_path, trees.AMD_DESKTOP)
+    monkeypatch.setattr(energy, "watching", lambda device: energy.opened(device, root))
     suite = msgspec.structs.replace(ENERGY, prompt_tokens=(), new_tokens=(3,), repetitions=1, window_s=0.001,
                                     idle_s=0.001, short=True)  # fmt: skip
     setup = msgspec.structs.replace(SETUP, backend="null", options=())
@@ -763,8 +899,43 @@ def test_a_worker_stores_what_was_counted_and_invents_nothing(
     assert any(note.startswith("RAPL package-0: stood still") for note in row["notes"])
 
 
-def test_a_thread_reads_in_between() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="usleep is of Unix")
+def test_power_is_read_while_an_engine_keeps_pythons_lock(tmp_path: Path) -> None:
+    with energy.watching("cpu", plant(tmp_path, trees.JETSON)) as meter:
+        assert meter.least_s == 10.0
+        meter.begin()
+        ctypes.PyDLL(None).usleep(700_000)  # other threads of this process stand still
+        (found,) = meter.end()
+    assert found.joules == pytest.approx(19.120 * 0.392 * found.seconds)
+    assert found.seconds >= 0.7
+    assert found.reads >= 4  # a thread makes two: before and after
+
+
+def test_a_reader_that_has_no_counter_says_why(tmp_path: Path) -> None:
+    with pytest.raises(PhibenchError, match="unavailable: this machine shows no energy counter"), \
+            energy.watching("cpu", tmp_path):  # fmt: skip
+        pass
+
+
+def test_a_reader_that_died_is_said(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with pytest.raises(PhibenchError, match="the process that reads the energy counters has ended"):
+            energy.Remote(child.stdin, child.stdout)
+
+
+def test_a_reader_leaves_when_it_is_asked_no_more(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "phibench.meters.energy", "cpu", str(plant(tmp_path, trees.JETSON))]
+    asked = subprocess.run(command, input=b"begin\nend\n", stdout=subprocess.PIPE, timeout=60, check=True)
+    ready, begun, ended = asked.stdout.splitlines()
+    assert msgspec.json.decode(ready, type=energy.Ready).least_s == 10.0
+    assert (begun, msgspec.json.decode(ended, type=tuple[Energy, ...])[0].reads) == (b"[]", 2)
+
+
+def test_a_thread_reads_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that wraps at nearly every reading."""
+    monkeypatch.setattr(dials, "_MOST_MISSED", 10**6)  # this process may have to wait for others
     counts = itertools.count()
     dial = scripted(0, read=lambda: 15 * next(counts) % 20, wraps_at=20, joules=1e-3, every_s=0.001)
     meter = energy.Meter([dial])

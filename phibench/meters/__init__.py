@@ -85,7 +85,7 @@ def watching(job: Job) -> Iterator[Watch]:
         if metered(names, "energy"):
             from phibench.meters import energy as of_energy
 
-            energy = stack.enter_context(of_energy.opened(job.setup.device))
+            energy = stack.enter_context(of_energy.watching(job.setup.device))
         if metered(names, "window"):
             from phibench.meters import sensors as of_sensors
 

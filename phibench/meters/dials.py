@@ -24,6 +24,8 @@ Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc"
 LEAST_S, LEAST_TICKS = 10.0, 100  # a window: two ticks of error are 2 % of it at most
 ALIGNED_S = 0.11  # windows begin at a tick of counters that tick at least this often: 100 ms, and what a look may err
 _LOOK_S, _LOOK_TICKS = 0.5, 5  # a counter is watched this long, or for so many ticks, before the model is opened
+_LONG_LOOK_S = 3.0  # or this long, while fewer than two ticks were seen
+_MOST_MISSED = 10  # readings in a row: longer, and power between them is not known, nor how often a counter wrapped
 _STILL_S, _STILL_TICKS = 3.0, 10  # a counter that has not moved for longer has stopped
 _OVER_LIMIT = 1.5  # times what the part may take: no measurement
 _MOST_W = 20_000.0  # where no limit is told
@@ -82,6 +84,9 @@ class Tally:
         except OSError as error:
             self._lost = f"could not be read any more: {error.strerror or error}"
             return
+        except Exception as error:  # noqa: BLE001  a driver's library may raise anything, and a thread dies in silence
+            self._lost = f"could not be read any more: {type(error).__name__}: {error}"
+            return
         now = self._clock()
         if self._reads:
             self._add(value, now)
@@ -98,6 +103,9 @@ class Tally:
 
     def _add(self, value: float, now: float) -> None:
         seconds = now - self._at_s
+        if self._blind(seconds):
+            self._lost = f"was not read for {seconds:.3g} s"
+            return
         if self.dial.method == "integrated_power":
             self._joules += seconds * (self._value + value) / 2
             return
@@ -109,6 +117,15 @@ class Tally:
                 self._lost = "went backwards"
                 return
         self._joules += counts * self.dial.joules
+
+    def _blind(self, seconds: float) -> bool:
+        """Whether anything may have happened since the last reading: a counter may have wrapped and not be lower."""
+        if seconds <= _MOST_MISSED * self.dial.every_s:
+            return False
+        range_joules = self.dial.wraps_at * self.dial.joules if self.dial.wraps_at else None
+        if self.dial.method == "counter":
+            return range_joules is not None and seconds * self._most_w() >= range_joules
+        return True
 
     def end(self) -> Energy:
         """The last reading, and what lies between it and the first."""
@@ -122,6 +139,7 @@ class Tally:
             joules=None if why else self._joules,
             seconds=seconds,
             tick_s=self.dial.tick_s,
+            limit_w=self.dial.most_w,
             reads=self._reads,
             wraps=0 if why else self._wraps,
             note="; ".join(filter(None, (why, self.dial.note, self._short(seconds)))),
@@ -150,7 +168,10 @@ class Tally:
 
 
 def watched(dial: Dial, clock: Clock = time.perf_counter) -> Dial:
-    """A counter with the tick that it was seen to have: the median time between two changes."""
+    """A counter with the tick that it was seen to have: the median time between two changes.
+
+    One that changed once has the time that it was looked at; of one that stood nothing is known. Both say so.
+    """
     if dial.method != "counter":
         return dial
     try:
@@ -158,12 +179,16 @@ def watched(dial: Dial, clock: Clock = time.perf_counter) -> Dial:
     except OSError:
         return dial  # it says so in the first window
     gaps = sorted(b - a for a, b in itertools.pairwise(changes))
-    return msgspec.structs.replace(dial, tick_s=gaps[len(gaps) // 2]) if gaps else dial
+    if gaps:
+        return msgspec.structs.replace(dial, tick_s=gaps[len(gaps) // 2])
+    said = f"{'changed once' if changes else 'did not change'} in the {_LONG_LOOK_S:g} s before the model was opened"
+    note = "; ".join(filter(None, (dial.note, said)))
+    return msgspec.structs.replace(dial, tick_s=_LONG_LOOK_S if changes else None, note=note)
 
 
 def _changes(dial: Dial, clock: Clock) -> Iterable[float]:
     start, last, seen = clock(), dial.read(), 0
-    while clock() - start < _LOOK_S and seen <= _LOOK_TICKS:
+    while seen <= _LOOK_TICKS and clock() - start < (_LOOK_S if seen > 1 else _LONG_LOOK_S):
         value = dial.read()
         if value != last:
             last, seen = value, seen + 1

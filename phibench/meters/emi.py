@@ -13,7 +13,7 @@ from phibench.probe.power import Place
 
 def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
     del root, stack
-    channel = next((found for found in emi.channels() if found.name == place.at.name), None)
+    channel = next((found for found in emi.channels() if found.at == place.at), None)
     if channel is None:
         raise OSError("the energy meter is gone")
     return [Dial(name=place.source.name, scope=place.source.scope, method="counter", joules=emi.JOULES,

@@ -1,24 +1,31 @@
 """Energy counters of this machine, opened for one device.
 
 What counts for a device is one way to see it, the first that can be read. Two ways to see one part are never added.
+Another process reads: a thread would wait for as long as an engine keeps Python's lock, which may be a whole prompt.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, TypeVar
+
+import msgspec
 
 from phibench import probe
 from phibench.errors import PhibenchError
 from phibench.meters.dials import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
-from phibench.nouns import Device, Energy
+from phibench.nouns import Device, Energy, Noun
 from phibench.probe import cpu, pci, power
 from phibench.probe.power import Place
+
+T = TypeVar("T")
 
 
 class Way(NamedTuple):
@@ -38,7 +45,10 @@ _CARDS = {"rocm": ("0x1002", frozenset({"amdgpu"})), "xpu": ("0x8086", frozenset
 
 @contextlib.contextmanager
 def opened(device: str, root: Path = cpu.ROOT) -> Iterator[Meter]:
-    """The sources that count for this device. Raises PhibenchError "unavailable: ..." where none can be read."""
+    """The sources that count for this device, read by this process.
+
+    Raises PhibenchError "unavailable: ..." where none can be read.
+    """
     gpus = probe.gpus(root)
     places = power.places(root, gpus)
     chosen = choose(device, places, gpus, root)
@@ -166,3 +176,82 @@ class Meter:
         finally:
             done.set()
             thread.join()
+
+
+# --------------------------------------------------------------------------------------------- another process
+
+
+class Ready(Noun, frozen=True, kw_only=True):
+    """What the process that reads says first: how long a window must last, or ``why`` it cannot read."""
+
+    least_s: float = 0.0
+    why: str = ""
+
+
+@contextlib.contextmanager
+def watching(device: str, root: Path = cpu.ROOT) -> Iterator[Remote]:
+    """The same, read by another process, which ends with this one. Raises PhibenchError as :func:`opened`."""
+    command = [sys.executable, "-P", "-m", "phibench.meters.energy", device, str(root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            yield Remote(child.stdin, child.stdout)
+        finally:
+            with contextlib.suppress(OSError):
+                child.stdin.close()  # and it leaves
+
+
+class Remote:
+    """The meter of the process at the other end. Raises PhibenchError when it has ended."""
+
+    def __init__(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+        self._questions, self._answers = questions, answers
+        ready = self._answer(Ready)
+        if ready.why:
+            raise PhibenchError(ready.why)
+        self.least_s = ready.least_s
+
+    def begin(self) -> None:
+        """A window begins."""
+        self._ask(b"begin\n")
+
+    def end(self) -> tuple[Energy, ...]:
+        """It has ended: what each source counted since."""
+        return self._ask(b"end\n")
+
+    def _ask(self, question: bytes) -> tuple[Energy, ...]:
+        with contextlib.suppress(OSError):  # it is gone: so there is no answer
+            self._questions.write(question)
+            self._questions.flush()
+        return self._answer(tuple[Energy, ...])
+
+    def _answer(self, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(self._answers.readline(), type=kind)
+        except (OSError, msgspec.DecodeError):
+            raise PhibenchError("the process that reads the energy counters has ended") from None
+
+
+def serve(device: str, root: Path, questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer ``begin`` and ``end`` until ``questions`` end."""
+
+    def say(answer: Ready | tuple[Energy, ...]) -> None:
+        answers.write(msgspec.json.encode(answer) + b"\n")
+        answers.flush()
+
+    try:
+        with opened(device, root) as meter:
+            say(Ready(least_s=meter.least_s))
+            for question in questions:
+                if question == b"begin\n":
+                    meter.begin()
+                    say(())
+                else:
+                    say(meter.end())
+    except PhibenchError as error:
+        say(Ready(why=str(error)))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], Path(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

@@ -30,7 +30,8 @@ class Sample(Noun, frozen=True, kw_only=True):
 class Energy(Noun, frozen=True, kw_only=True):
     """What one source counted in one window. ``joules`` None: it could not be told, ``note`` says why.
 
-    ``seconds`` lie between its own first and last reading; ``tick_s`` is how often it was seen to change.
+    ``seconds`` lie between its own first and last reading; ``tick_s`` is how often it was seen to change; ``limit_w``
+    is what the part may take, where it tells.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Energy(Noun, frozen=True, kw_only=True):
     joules: float | None
     seconds: Seconds
     tick_s: Seconds | None = None
+    limit_w: float | None = None
     reads: int = 0
     wraps: int = 0
     note: str = ""

@@ -11,6 +11,7 @@ import re
 import struct
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 JOULES = 3.6e-9  # of one picowatt-hour, the only unit that there is (EMI_MEASUREMENT_UNIT)
@@ -38,6 +39,11 @@ class Channel(NamedTuple):
     device: str
     place: int
     of: int
+
+    @property
+    def at(self) -> Path:
+        """Which one it is; two devices may call theirs the same."""
+        return Path(self.device, str(self.place))
 
 
 def scope(name: str) -> tuple[_Scope | None, str]:

@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
     source: Source
     kind: Kind
-    at: Path = Path()  # the file of a counter or sensor; the folder of a rail or battery; of perf and EMI their name
+    at: Path = Path()  # the file of a counter or sensor; the folder of a battery; perf's event; EMI's Channel.at
     apart: bool = True
 
 
@@ -89,7 +89,7 @@ def _elsewhere() -> Iterator[Place]:
     for channel in channels:
         scope, part = emi.scope(channel.name)
         if scope:
-            yield _place("emi", Path(channel.name), f"EMI {channel.name}", scope, "counter", "", part)
+            yield _place("emi", channel.at, f"EMI {channel.name}", scope, "counter", "", part)
 
 
 def supply(root: Path = cpu.ROOT) -> Literal["mains", "battery"] | None:
