@@ -16,7 +16,7 @@ from phibench import stats, tables, winners
 from phibench.errors import FAILED, REGRESSION, PhibenchError
 from phibench.metrics import METRICS
 from phibench.nouns import Noun, Run
-from phibench.pairing import Like, Pair, Seen, apart, of_software, pair_up, seen_of
+from phibench.pairing import Like, Pair, Seen, apart, matches, of_software, pair_up, seen_of
 from phibench.sides import Side
 from phibench.units import gib
 
@@ -36,15 +36,17 @@ class Comparison(Noun, frozen=True, kw_only=True):
 def compare(a: Side, b: Side) -> Comparison:
     """A row for each figure that both sides have. Raises PhibenchError (exit 1) where there is none."""
     first, second = seen_of(a), seen_of(b)
-    both = [like for like in first if like in second]
-    both = [like for like in both if like.metric != "ttft_s" or _prefill(like) not in both]
-    left = _left_out(a, b, first, second)
+    common = matches(first, second)
+    left = _left_out((a, b), (first, second), common)
+    known = set(common)
+    both = [(x, y) for x, y in common if x.metric != "ttft_s" or (_prefill(x), _prefill(y)) not in known]
     if not both:
         raise PhibenchError(f"'{a.text}' and '{b.text}' have no figure in common; {'; '.join(left)}", FAILED)
-    pairs = [pair_up(first[like], second[like], **({"alone": of_software} if a.setup else {})) for like in both]
-    rows = tuple(_row(like, first[like], second[like], made) for like, made in zip(both, pairs, strict=True))
-    used = [_runs(seen[like] for like in both) for seen in (first, second)]
-    return Comparison(rows=rows, notes=(*_advice(rows, pairs), *left, *_around((a, b), used)))
+    alone = {"alone": of_software} if a.setup else {}
+    pairs = [[] if _imported(x, y) else pair_up(first[x], second[y], **alone) for x, y in both]
+    rows = tuple(_row((x, y), first[x], second[y], made) for (x, y), made in zip(both, pairs, strict=True))
+    used = _runs(first[x] for x, _ in both), _runs(second[y] for _, y in both)
+    return Comparison(rows=rows, notes=(*_advice(rows, pairs), *left, *_around((a, b), used, any(pairs))))
 
 
 def exit_code(rows: Iterable[Row], most: float) -> int:
@@ -86,16 +88,22 @@ def _prefill(like: Like) -> Like:
     return msgspec.structs.replace(like, metric="prefill_tps")
 
 
-def _row(like: Like, a: Sequence[Seen], b: Sequence[Seen], pairs: Sequence[Pair]) -> Row:
-    metric = METRICS[like.metric]
+def _imported(*likes: Like) -> bool:
+    """Nobody knows when and how each of its launches was taken: no pairs, so no verdict."""
+    return any(like.imported for like in likes)
+
+
+def _row(likes: tuple[Like, Like], a: Sequence[Seen], b: Sequence[Seen], pairs: Sequence[Pair]) -> Row:
+    like, metric = likes[0], METRICS[likes[0].metric]
     first, second = stats.median([seen.value for seen in a]), stats.median([seen.value for seen in b])
     row: Row = {
         "setup": str(like.setup) if like.setup else None,
         "test": str(like.test) if like.test else None,
         "weights": like.weights,
         "layers": like.layers,
-        "suite": like.suite,
+        "suite": " / ".join(dict.fromkeys(one.suite for one in likes)),
         "short": like.short,
+        "imported": _imported(*likes),
         "metric": metric.name,
         "title": metric.title,
         "unit": metric.unit,
@@ -126,6 +134,8 @@ def _judged(name: str, pairs: Sequence[tuple[float, float]], plain: float) -> Ro
 
 def _says(row: Row) -> str:
     """``faster 12% (10..14%)``; every percentage is of A's figure."""
+    if row["imported"]:
+        return f"imported: no verdict ({_percent(row['change'], '+')})"
     if row["verdict"] == "unknown":
         turns = row["pairs"] > max(1, min(row["launches_a"], row["launches_b"]) // 2)
         why = f"{row['pairs']} of {stats.MIN_PAIRS} pairs" if turns else "not taken in turns"
@@ -147,7 +157,9 @@ def _percent(part: float, sign: str = "") -> str:
 
 def _advice(rows: Sequence[Row], pairs: Sequence[Sequence[Pair]]) -> list[str]:
     found = []
-    if any(row["verdict"] == "unknown" for row in rows):
+    if any(row["imported"] for row in rows):
+        found.append("of imported figures nobody saw the turns: the ratio of the medians is shown, and may be noise")
+    if any(row["verdict"] == "unknown" and not row["imported"] for row in rows):
         found.append(f"a verdict takes {stats.MIN_PAIRS} pairs: {_TURNS}")
     turns = [made for made in pairs if len(made) >= stats.MIN_PAIRS and _on_one_machine(made)]
     if any(len({one.when < other.when for one, other in made}) == 1 for made in turns):
@@ -159,12 +171,17 @@ def _on_one_machine(pairs: Sequence[Pair]) -> bool:
     return all(one.run.machine.identity == other.run.machine.identity for one, other in pairs)
 
 
-def _left_out(a: Side, b: Side, first: Mapping[Like, object], second: Mapping[Like, object]) -> list[str]:
+def _left_out(
+    sides: tuple[Side, Side],
+    seen: tuple[Mapping[Like, object], Mapping[Like, object]],
+    common: Sequence[tuple[Like, Like]],
+) -> list[str]:
     """What only one side has, and what keeps it apart from what the other has of that test."""
     tests: dict[tuple[str, str], dict[str, None]] = {}
-    for mine, others, name in ((first, second, a.text), (second, first, b.text)):
-        for like in mine.keys() - others.keys():
-            why = next(filter(None, (apart(like, other) for other in others)), f"only {name} has it")
+    for place, side in enumerate(sides):
+        mine, others = seen[place], seen[1 - place]
+        for like in mine.keys() - {pair[place] for pair in common}:
+            why = next(filter(None, (apart(like, other) for other in others)), f"only {side.text} has it")
             test = str(like.test) if like.test else METRICS[like.metric].title
             tests.setdefault((why, f" of {like.setup}" if like.setup else ""), {})[test] = None
     return [f"left out, {why}: {', '.join(sorted(names))}{whose}" for (why, whose), names in sorted(tests.items())]
@@ -174,12 +191,13 @@ def _runs(seen: Iterable[Sequence[Seen]]) -> list[Run]:
     return list({(one.run.machine.slug, one.run.id): one.run for launches in seen for one in launches}.values())
 
 
-def _around(sides: Sequence[Side], used: Sequence[Collection[Run]]) -> list[str]:
+def _around(sides: Sequence[Side], used: Sequence[Collection[Run]], paired: bool) -> list[str]:
     """Machines, software and doubts of the runs that were used."""
     found = []
     here, there = ({run.machine.identity for run in runs} for runs in used)
     if not here & there:
-        found.append("on different machines the n-th launches make a pair: no noise that both suffered cancels")
+        pairs = "the n-th launches make a pair: no noise that both suffered cancels" if paired else "nothing is a pair"
+        found.append(f"on different machines {pairs}")
     names = sorted({name for runs in used for run in runs for name in run.software})
     versions = {name: [_versions(runs, name) for runs in used] for name in names}
     if said := [f"{name} {one} / {other}" for name, (one, other) in versions.items() if one != other]:

@@ -7,8 +7,10 @@ machines share no noise that could cancel: there the n-th launches make a pair.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from phibench import stats, winners
 from phibench.metrics import METRICS
@@ -22,10 +24,10 @@ COMPARED = (  # the others follow from these
 _WHY = {  # field -> why what differs in it is left out
     "weights": "real and synthetic weights are never compared",
     "layers": "it has other layers",
-    "suite": "it is from another suite",
+    "example": "one is an example",
     "short": "one was made short",
     "imported": "one is imported",
-    "example": "one is an example",
+    "suite": "it is from another suite",
     "protocol": "it was measured another way (repetitions, warm-up, ...)",
 }
 
@@ -88,6 +90,28 @@ def _like(run: Run, result: Measured, metric: str, setup: Setup | None) -> Like:
         example=run.example,
         protocol=(*ways, suite.workloads()) if whole else ways,
     )
+
+
+def matches(first: Collection[Like], second: Collection[Like]) -> list[tuple[Like, Like]]:
+    """Figures of A and of B that may be compared: the same way to the same figure.
+
+    Of an imported figure no suite and no protocol is known. It is compared with what else is like it, unless both
+    sides have a better one.
+    """
+    same = {_loosely(like) for like in first if like in second}
+    others: dict[Like, list[Like]] = defaultdict(list)
+    for other in second:
+        others[_loosely(other)].append(other)
+    return [
+        (like, other)
+        for like in first
+        for other in others[_loosely(like)]
+        if like == other or ((like.imported or other.imported) and _loosely(like) not in same)
+    ]
+
+
+def _loosely(like: Like) -> Like:
+    return msgspec.structs.replace(like, suite="", protocol=(), imported=False)
 
 
 def apart(like: Like, other: Like) -> str | None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from phibench import compare, files, pairing
 from phibench.errors import PhibenchError
-from phibench.nouns import Machine, Measured, Noun, Run, Setup
+from phibench.nouns import Artifact, Machine, Measured, Noun, Run, Setup
 
 DECODE = workload(0, 4)
 HERE, OTHER = fakes.machine(), fakes.machine(cpu="Another CPU")
@@ -230,7 +230,10 @@ def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
     ("change", "says"),
     [
         ({"example": True}, "left out, one is an example: tg4"),
-        ({"imported": "llama-bench b1"}, "left out, one is imported: tg4"),
+        ({"imported": "llama-bench b1", "weights": "real"}, "left out, real and synthetic weights are never compared"),
+        ({"imported": "llama-bench b1", "example": True}, "left out, one is an example: tg4"),
+        ({"imported": "llama-bench b1", "suite": {"short": True}}, "left out, one was made short: tg4"),
+        ({"imported": "llama-bench b1", "layers": 4}, "left out, it has other layers: tg4"),
         ({"suite": {"short": True}}, "left out, one was made short: tg4"),
         ({"suite": {"name": "quick"}}, "left out, it is from another suite: tg4"),
         ({"suite": {"repetitions": 1}}, "left out, it was measured another way (repetitions, warm-up, ...): tg4"),
@@ -257,6 +260,67 @@ def test_only_like_is_compared_with_like(phibench: Phibench, tmp_path: Path, cha
     mixed = phibench("compare", *two_folders(tmp_path / "mixed", a, [*b[:4], *(changed(run) for run in b[4:])]))
     assert mixed.code == 0
     assert says in " ".join(mixed.out.split())
+
+
+def imported(found: Sequence[Run]) -> list[Run]:
+    """As an import writes them: another suite, another protocol, and only prefill and decode."""
+    suite = msgspec.structs.replace(found[0].suite, name="llama-bench", metrics=("prefill_tps", "ttft_s", "decode_tps"),
+                                    repetitions=3)  # fmt: skip
+    return [msgspec.structs.replace(run, suite=suite, imported="llama-bench b1") for run in found]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_imported_figure_is_compared_and_never_judged(phibench: Phibench, tmp_path: Path, turned: bool) -> None:
+    """Eight runs each, in turns: of phibench's own that is a verdict."""
+    a, b = map(runs, in_turns([0.1] * 8, [0.2] * 8))
+    folders = two_folders(tmp_path, imported(a), b)
+    done = phibench("compare", *(reversed(folders) if turned else folders), "-o", "json")
+    (row,) = rows(done)
+    assert (row["says"], row["verdict"]) == (f"imported: no verdict ({'+100' if turned else '-50'}%)", "unknown")
+    assert row["suite"] == ("latency / llama-bench" if turned else "llama-bench / latency")
+    assert "left out" not in done.err
+    assert "may be noise" in done.err
+    assert "a verdict takes" not in done.err  # more turns would not help
+    assert phibench("compare", *folders, "--fail-on-regression", "5%").code == 1
+
+
+def test_two_imports_are_compared_whatever_their_repetitions(phibench: Phibench, tmp_path: Path) -> None:
+    a, b = (imported(runs(side)) for side in in_turns([0.1] * 8, [0.2] * 8))
+    b = [msgspec.structs.replace(run, suite=msgspec.structs.replace(run.suite, repetitions=9)) for run in b]
+    for side in (a, b):
+        (row,) = rows(phibench("compare", *two_folders(tmp_path / side[0].id, side, imported(runs([Timed(0.1, 900)]))),
+                               "-o", "json"))  # fmt: skip
+        assert row["says"].startswith("imported: no verdict (")
+
+
+def test_an_imported_figure_stands_back_where_both_sides_measured_their_own(phibench: Phibench, tmp_path: Path) -> None:
+    a, b = map(runs, in_turns([0.1] * 8, [0.2] * 8))
+    old = imported(runs([Timed(0.4, 900)]))
+    done = phibench("compare", *two_folders(tmp_path, [*a, *old], b), "-o", "json")
+    (row,) = rows(done)
+    assert (row["verdict"], row["pairs"], row["suite"]) == ("worse", 8, "latency")
+    assert f"left out, one is imported: tg4 of {SETUP}\n" in done.err
+
+
+def test_old_numbers_of_llama_bench_are_compared_with_a_run(phibench: Phibench, tmp_path: Path) -> None:
+    """From the file to the ratio: what the issue of an import is."""
+    base = {"cpu_info": "AMD EPYC 9B14", "backends": "CPU", "model_filename": "phi-4-mini.gguf", "n_threads": 2,
+            "model_type": "phi3 3B Q4_K - Medium", "model_n_params": 3_836_021_856, "n_batch": 2048, "n_ubatch": 512,
+            "type_k": "f16", "type_v": "f16", "n_gpu_layers": -1, "flash_attn": -1}  # fmt: skip
+    old = [base | {"n_prompt": 512, "n_gen": 0, "avg_ns": 8e9}, base | {"n_prompt": 0, "n_gen": 4, "avg_ns": 1e9}]
+    (tmp_path / "old.json").write_text(json.dumps(old), encoding="utf-8")
+    files.write_json(tmp_path / "here.json", HERE)
+    assert phibench("import", str(tmp_path / "old.json"), "--machine", str(tmp_path / "here.json")).code == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    artifact = Artifact(path="phi-4-mini.gguf", bytes=2_485_601_728, weights="real")
+    tests = [
+        msgspec.structs.replace(test, artifact=artifact) for test in (measured(workload(512, 0)), made(Timed(0.5, 0)))
+    ]
+    store(tmp_path / "new", [msgspec.structs.replace(fakes.run(*tests), machine=HERE)])
+    found = {row["metric"]: row for row in rows(phibench("compare", str(path), str(tmp_path / "new"), "-o", "json"))}
+    assert (found["prefill_tps"]["a"], found["decode_tps"]["a"]) == (pytest.approx(64.0), pytest.approx(4.0))
+    assert found["decode_tps"]["says"] == "imported: no verdict (-50%)"
+    assert set(found) == {"prefill_tps", "decode_tps"}  # TTFT says the same as prefill
 
 
 def test_what_one_side_lacks_and_what_is_doubtful_is_said(phibench: Phibench, tmp_path: Path) -> None:
