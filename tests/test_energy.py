@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 import trees_power as trees
 from fakes import SETUP, machine
@@ -917,12 +918,14 @@ def test_a_reader_that_has_no_counter_says_why(tmp_path: Path) -> None:
         pass
 
 
-def test_a_reader_that_died_is_said(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
+def test_a_reader_that_dies_is_said(tmp_path: Path) -> None:
+    root = plant(tmp_path, trees.JETSON)
+    with energy.watching("cpu", root) as meter:
+        meter.begin()
+        (reader,) = [child for child in psutil.Process().children() if str(root) in child.cmdline()]
+        reader.kill()
         with pytest.raises(PhibenchError, match="the process that reads the energy counters has ended"):
-            energy.Remote(child.stdin, child.stdout)
+            meter.end()
 
 
 def test_a_reader_leaves_when_it_is_asked_no_more(tmp_path: Path) -> None:
