@@ -15,7 +15,7 @@ from fakes import machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phibench import anchors, catalog, files, importer, inventory, old_numbers, render
+from phibench import anchors, catalog, files, importer, inventory, old_numbers, render, suites
 from phibench.errors import PhibenchError
 from phibench.nouns import Device, Machine, Measured, Run, Workload
 from phibench.old_tests import Asked
@@ -380,6 +380,15 @@ def test_llama_batched_bench_is_two_tests_a_line(take: Take) -> None:
     assert rows["tg32 x8 @ d128"]["decode_tps"] == pytest.approx(40.0)
     assert rows["tg32 x8 @ d128"]["sequence_tps"] == pytest.approx(5.0)
     assert run.imported == "llama-batched-bench"
+
+
+def test_latency_in_batches_measures_the_pieces_of_llama_batched_bench(take: Take) -> None:
+    """As docs/importing.md says: so that both can be compared."""
+    pieces = {r.workload for r in take(batched(), variant="phi-4-mini", quantization="q4_k_m").results}
+    latency = suites.load("latency")
+    prompts = msgspec.structs.replace(latency, prompt_tokens=(128,), new_tokens=(0,), batches=(4,))
+    answers = msgspec.structs.replace(latency, prompt_tokens=(0,), new_tokens=(32,), depths=(128,), batches=(4,))
+    assert pieces == {*prompts.workloads(), *answers.workloads()}
 
 
 def test_a_shared_prompt_counts_once(take: Take) -> None:
