@@ -47,7 +47,8 @@ def suite_s(
             if filling is None:
                 return None
             low += filling.low
-            again = 2 * (suite.repetitions + windows) if physics.recomputes(setup, workload) else 1
+            anew = physics.recomputes(setup, workload) or workload.batch > 1  # not every engine can cut a batch back
+            again = 2 * (suite.repetitions + windows) if anew else 1
             high += filling.high * again
         parts.append(once)
     return Estimate(

@@ -26,7 +26,8 @@ def beside(result: Measured, need: Need, plan: Plan | None, free: int | None) ->
     most = largest_context(result.setup, plan, result.workload, free - more)
     if most is None:
         return result
-    note = f"largest context: reckoned for {units.gib(free)} that were free, and what this test needed"
+    known = "and what this test needed" if "host_needed_bytes" in result.readings else "by arithmetic alone"
+    note = f"largest context: reckoned for {units.gib(free)} that were free, {known}"
     readings = {**result.readings, "max_context_tokens": float(most)}
     return msgspec.structs.replace(result, readings=readings, notes=(*result.notes, note))
 

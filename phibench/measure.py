@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows
 _TENTHS = 10
+_SIGN_S = 10.0  # of life, at least this often, between tests
 
 
 class Taken(Noun, frozen=True, kw_only=True):
@@ -65,15 +66,16 @@ def _windows(
     least_s = 0.0 if suite.short else watch.least_s
     length_s, rest_s = max(suite.window_s, least_s), max(suite.idle_s, least_s)
     windows = [_rest(rest_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
-    began = time.perf_counter()
+    began = said = time.perf_counter()
     told = -1
     for number in range(suite.repetitions):
         watch.begin()
         start, tests = time.perf_counter(), len(samples)
         while not (passed := time.perf_counter() - start) or passed < length_s:
             done = int(_TENTHS * (number + passed / length_s) / suite.repetitions)
-            if done > told:
+            if done > told or time.perf_counter() - said >= _SIGN_S:
                 report("measuring", told := done, _TENTHS)
+                said = time.perf_counter()
             at, gauges = time.perf_counter() - began, watch.gauges()
             samples.append(msgspec.structs.replace(once(session, workload), start_s=at, gauges=gauges))
         seconds = time.perf_counter() - start
@@ -99,7 +101,7 @@ def _warm_up(session: Session, workload: Workload, rule: Warmup, report: Callabl
     took: list[float] = []
     if rule.max_prompt_tokens is not None:
         shorter = min(workload.prompt_tokens, rule.max_prompt_tokens)
-        workload = msgspec.structs.replace(workload, prompt_tokens=shorter)
+        workload = msgspec.structs.replace(workload, prompt_tokens=shorter, room=workload.context)
     while len(took) < rule.max_windows and sum(took) < rule.max_s and not _steady(took, rule):
         report(len(took))
         took.append(once(session, workload).arrivals_s[-1])

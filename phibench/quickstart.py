@@ -108,8 +108,8 @@ def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Tas
 
 
 def _obstacle(task: run.Task) -> str | None:
-    if task.objection:
-        return task.objection.split(";")[0]
+    if why := task.objection or next((why for _, why in task.refused), None):
+        return why.split(";")[0]
     room = cache.room_bytes(DISK_RESERVE_BYTES)
     if task.write_bytes > room:
         return (

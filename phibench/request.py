@@ -168,11 +168,17 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         rows = [{"suite": suite.name, **row} for suite, tasks in planned for row in dry_rows(tasks, machine, seen)]
         emit(dry_text(rows, flags["output"], width))
         return 0
-    runs = []
+    runs: list[Run] = []
     for suite, tasks in planned:
         if everything:
             print(f"suite {suite.name}: {suite.question}", file=sys.stderr)
-        done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
+        try:
+            done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
+        except run.InterruptedRunError:
+            if runs:
+                emit(render.FORMATS[flags["output"]](render.rows(runs), width))
+                print("the suites above are whole; --resume goes on with the others", file=sys.stderr)
+            raise
         print(f"results: {path}", file=sys.stderr)
         runs.append(done)
     emit(render.FORMATS[flags["output"]](render.rows(runs), width))

@@ -109,9 +109,10 @@ def prepare(
             for w in suite.workloads()
         }
         refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
-        firm = [w for w in refused if not w.depth] or (list(refused) if len(refused) == len(needs) else [])
-        largest = max(firm or (w for w in needs if w not in refused), key=lambda w: needs[w].total_bytes)
-        need, objection = needs[largest], refused[largest] if firm else None
+        able = [w for w in needs if w not in refused]
+        size = {w: need.total_bytes for w, need in needs.items()}
+        told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
+        need, objection = needs[told], None if able else refused[told]
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         tasks.append(
             Task(setup=setup, suite=suite, threads=threads, need=need, needs=tuple(needs.items()), plan=plan,
@@ -124,13 +125,13 @@ def prepare(
 def _refused(setup: Setup, needs: dict[Workload, Need], longest: int | None, free: int | None) -> dict[Workload, str]:
     """The tests that cannot run, and why; ``free`` None: memory is no reason.
 
-    Raises PhibenchError where the variant's context is too short for a test without depth, or for all.
+    Raises PhibenchError where the variant's context is too short for all, or for a test that was asked for by itself.
     """
     long = [w for w in needs if longest is not None and w.context > longest]
     text = f"{setup.variant} has a context of {units.context(longest or 0)} tokens"
-    if any(not w.depth for w in long) or len(long) == len(needs):
+    if any(not (w.depth or w.room) for w in long) or len(long) == len(needs):
         most = max(w.context for w in long)
-        raise PhibenchError(f"{text}, the suite needs {most}; take shorter -p, -n or -d")
+        raise PhibenchError(f"{text}, the suite needs {most}; take shorter -p, -n, -d or --context")
     big = {w: why for w, need in needs.items() if free is not None and (why := _too_big(setup, need, free))}
     return big | {w: f"{text}, the test needs {w.context}" for w in long}
 
@@ -286,24 +287,28 @@ def _task(
                          threads=task.threads, at=now())  # fmt: skip
 
     free = limits().free_bytes
-    objection = task.objection or (None if task.force else _too_big(task.setup, task.need, free))
-    if objection:
-        yield from fail(objection)
+    refused = dict(task.refused) | ({} if task.force else _too_big_now(task, free))
+    able = tuple(w for w in workloads if w not in refused)
+    for workload in workloads:
+        if reason := task.objection or refused.get(workload):
+            yield from fail(reason, (workload,))
+    if task.objection or not able:
         return
     try:
         artifact = task.artifact or _write(task, write)
     except PhibenchError as error:
-        yield from fail(str(error))
+        yield from fail(str(error), able)
         return
-    able = tuple(w for w in workloads if w in task.workloads())
     job = Job(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
     )
-    for result in launched.results(job, lambda event: tell(job, launch, event)) if able else ():
+    for result in launched.results(job, lambda event: tell(job, launch, event)):
         yield _foreseen(task, msgspec.structs.replace(result, launch=launch), free)
-    for workload, reason in task.refused:
-        if workload in workloads:
-            yield from fail(reason, (workload,))
+
+
+def _too_big_now(task: Task, free: int) -> dict[Workload, str]:
+    """Memory may have gone since the task was planned."""
+    return {w: why for w, need in task.needs if (why := _too_big(task.setup, need, free))}
 
 
 def _foreseen(task: Task, result: Result, free: int) -> Result:

@@ -42,14 +42,30 @@ def check(suite: Suite, where: str) -> Suite:
     _check_axes(suite, where)
     if not suite.metrics:
         raise PhibenchError(f"{where} claims no metric; it may claim: {', '.join(CLAIMED)}")
-    timed = [metric for metric in suite.metrics if metric in TIMED]
-    if timed and metered(suite.metrics, "memory"):
-        raise PhibenchError(f"{where} watches memory, which costs time: leave out {timed[0]}, or make two suites")
+    _check_protocol(suite, where)
     if not suite.workloads():
         raise PhibenchError(f"{where} measures nothing: -p 0 and -n 0 together; give one of them, or -pg")
     if min(suite.repetitions, suite.launches) < 1:
         raise PhibenchError(f"{where}: repetitions and launches start at 1")
     return suite
+
+
+def _check_protocol(suite: Suite, where: str) -> None:
+    """What a metric needs of the protocol must be there."""
+    timed = [metric for metric in suite.metrics if metric in TIMED]
+    if timed and metered(suite.metrics, "memory"):
+        raise PhibenchError(f"{where} watches memory, which costs time: leave out {timed[0]}, or make two suites")
+    if (metered(suite.metrics, "energy") or metered(suite.metrics, "window")) and not suite.window_s:
+        raise PhibenchError(f"{where}: energy and sustained speed are of windows; give window_s")
+    if any("_net_" in metric for metric in suite.metrics) and not suite.idle_s:
+        raise PhibenchError(f"{where}: energy net of rest needs a rest; give idle_s, or leave the net metrics out")
+    for kind in ("cold", "warm"):
+        if f"load_{kind}_s" in suite.metrics and kind not in suite.page_cache:
+            raise PhibenchError(f'{where}: load_{kind}_s needs "{kind}" in page_cache')
+    once = suite.fresh and suite.repetitions == 1 and not (suite.warmup.max_windows or suite.window_s)
+    prompts = not (any(suite.new_tokens) or suite.pairs or suite.walks)
+    if suite.page_cache and not (once and prompts):
+        raise PhibenchError(f"{where} times opening to first token: prompts alone, one repetition, fresh, no warm-up")
 
 
 def _check_axes(suite: Suite, where: str) -> None:
@@ -66,8 +82,7 @@ def _check_axes(suite: Suite, where: str) -> None:
 
 def from_flags(flags: dict[str, Any], *, one_of_many: bool = False) -> Suite:
     """The named suite, shortened for ``--quick``, with what the flags change; what suits another is left out."""
-    suite = load(flags["suite"])
-    suite = suite.shortened() if flags["quick"] else suite
+    suite = _short(load(flags["suite"]), flags["suite"]) if flags["quick"] else load(flags["suite"])
     suite = in_turns(suite) if "," in flags["backend"] else suite
     changes: dict[str, Any] = {}
     for flag, field in _AXES.items():
@@ -87,6 +102,12 @@ def from_flags(flags: dict[str, Any], *, one_of_many: bool = False) -> Suite:
     return check(msgspec.structs.replace(suite, **changes), flags["suite"])
 
 
+def _short(suite: Suite, where: str) -> Suite:
+    if suite.quick is None:
+        raise PhibenchError(f"{where} has no short form; leave out --quick")
+    return suite.shortened()
+
+
 def _pair(text: str) -> tuple[int, int]:
     values = units.counts(text)
     if len(values) == 1 and text.count(",") == 1:  # 512,512: counts() drops what is said twice
@@ -97,11 +118,13 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def in_turns(suite: Suite) -> Suite:
-    """For several backends: as many launches as a winner needs, one repetition in each.
+    """For several backends: as many launches as a winner needs, one repetition in each, warmed up by a whole one.
 
-    Left as they are: suites that time nothing, that go on for a time, or that were made short.
+    A first whole prompt takes memory from the system, which costs each engine another time. Left as they are: suites
+    that time nothing, that go on for a time, that ask for several batches, or that were made short.
     """
     timed = any(metric in TIMED for metric in suite.metrics)
-    if not timed or suite.window_s or suite.short:
+    if not timed or suite.window_s or suite.short or len(suite.batches) > 1:
         return suite
-    return msgspec.structs.replace(suite, launches=stats.MIN_PAIRS, repetitions=1)
+    warmup = msgspec.structs.replace(suite.warmup, max_prompt_tokens=None)
+    return msgspec.structs.replace(suite, launches=stats.MIN_PAIRS, repetitions=1, warmup=warmup)

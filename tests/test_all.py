@@ -95,6 +95,35 @@ def test_a_fresh_worker_for_every_test(phibench: Phibench, tmp_path: Path) -> No
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
 
 
+def test_a_suite_without_a_short_form_says_so(phibench: Phibench, tmp_path: Path) -> None:
+    done = phibench("run", suite_file(tmp_path, "new_tokens = [4]"), "-b", "null", "--quick")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "has no short form" in done.err
+
+
+def planned(phibench: Phibench, *words: str) -> list[dict[str, Any]]:
+    done = phibench("run", *words, "--dry-run", "-o", "json")
+    assert done.code == 0, done.err
+    rows: list[dict[str, Any]] = json.loads(done.out)
+    return rows
+
+
+def test_what_is_too_large_costs_its_test_alone(phibench: Phibench) -> None:
+    (row,) = planned(phibench, "throughput", "-m", "phi-4-mini", "--batches", "1,200", "--context", "16k")
+    assert row["fits"]
+    assert row["tests"] == "pp128+tg32 in 16384"
+    assert "x200 in 16384: needs " in row["reason"]
+
+
+def test_a_room_longer_than_the_variants_context_costs_its_test_alone(phibench: Phibench) -> None:
+    (row,) = planned(phibench, "memory", "-m", "phi-2", "--batches", "1")
+    assert row["tests"] == "pp512+tg16 in 2048"
+    assert "phi-2 has a context of 2k tokens, the test needs 32768" in row["reason"]
+    done = phibench("run", "memory", "-m", "phi-2", "--context", "8k", "--dry-run")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "--context" in done.err
+
+
 def test_a_dying_fresh_worker_costs_its_test_alone(phibench: Phibench, tmp_path: Path) -> None:
     body = "new_tokens = [2, 3]\nrepetitions = 1\nfresh = true\n[warmup]\nmax_windows = 0\n"
     dies = ("-b", "null", "-o", "json", "--backend-option", "fail=kill")
@@ -109,6 +138,14 @@ def test_a_dying_fresh_worker_costs_its_test_alone(phibench: Phibench, tmp_path:
         ("new_tokens = [4]\nbatches = []", '"decode_tps"', "batches start at 1"),
         ("new_tokens = [4]\ncontexts = [-1]", '"decode_tps"', "contexts at 0"),
         ("new_tokens = [4]", '"decode_tps", "host_needed_bytes"', "leave out decode_tps, or make two suites"),
+        ("new_tokens = [4]", '"sustained_tps"', "give window_s"),
+        ("new_tokens = [4]\nwindow_s = 1", '"decode_net_j_per_token"', "give idle_s"),
+        ("prompt_tokens = [4]", '"load_warm_s"', 'needs "warm" in page_cache'),
+        (
+            'prompt_tokens = [4]\npage_cache = ["warm"]\nrepetitions = 1\n[warmup]\nmax_windows = 0',
+            '"load_warm_s"',
+            "fresh",
+        ),
         ("new_tokens = [4]\n[quick]\nbatchs = [1]", '"decode_tps"', "batchs"),
         ('prompt_tokens = [4]\npage_cache = ["hot"]', '"load_warm_s"', "hot"),
     ],

@@ -148,7 +148,18 @@ def test_a_slow_counter_makes_windows_longer_but_not_short_ones(monkeypatch: pyt
     assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0, short=True), least_s=500.0)[0].windows] == [1, 1]
 
 
-def test_progress_of_windows_goes_in_tenths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_of_windows_goes_in_tenths_with_a_sign_of_life_between(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int, int]] = []
     windows(monkeypatch, asked(window_s=6000.0), report=lambda *event: seen.append(event))
-    assert seen == [("measuring", done, 10) for done in range(11)]
+    assert list(dict.fromkeys(seen)) == [("measuring", done, 10) for done in range(11)]
+    assert len(seen) == 201  # before each of 200 tests of a minute, and at the end
+
+
+def test_a_shorter_warm_up_has_the_room_of_the_test() -> None:
+    session = Scripted()
+    begun: list[Workload] = []
+    session.begin = begun.append  # type: ignore[method-assign, assignment]
+    rule = Warmup(windows=1, max_windows=1, max_prompt_tokens=4)
+    suite = Suite(name="s", question="?", metrics=(), prompt_tokens=(100,), repetitions=1, warmup=rule)
+    measure.measure(session, suite.workloads()[0], suite, lambda *_: None)
+    assert [(w.prompt_tokens, w.context) for w in begun] == [(4, 100), (100, 100)]

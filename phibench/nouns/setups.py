@@ -77,6 +77,7 @@ class Shorter(Noun, frozen=True, kw_only=True):
     batches: tuple[int, ...] | None = None
     contexts: tuple[int, ...] | None = None
     depths: tuple[int, ...] | None = None
+    walks: tuple[tuple[int, int], ...] | None = None
     repetitions: AtLeastOne | None = None
     launches: AtLeastOne | None = None
     window_s: Seconds | None = None
@@ -133,7 +134,7 @@ class Suite(Noun, frozen=True, kw_only=True):
         return tuple(grid)
 
     def shortened(self) -> Suite:
-        """As ``--quick`` wants it. A suite without a [quick] table is short as it is."""
+        """As ``--quick`` wants it; a suite without a [quick] table is left as it is."""
         given = {key: value for key, value in _fields(self.quick).items() if value is not None} if self.quick else {}
         return msgspec.structs.replace(self, **given, quick=None, short=bool(given))
 
