@@ -15,7 +15,7 @@ import msgspec
 from phibench import stats, tables, winners
 from phibench.errors import FAILED, REGRESSION, PhibenchError
 from phibench.metrics import METRICS
-from phibench.nouns import Noun, Run
+from phibench.nouns import Measured, Noun, Run
 from phibench.pairing import Like, Pair, Seen, apart, matches, of_software, pair_up, seen_of
 from phibench.sides import Side
 from phibench.units import gib
@@ -202,6 +202,10 @@ def _around(sides: Sequence[Side], used: Sequence[Collection[Run]], paired: bool
     versions = {name: [_versions(runs, name) for runs in used] for name in names}
     if said := [f"{name} {one} / {other}" for name, (one, other) in versions.items() if one != other]:
         found.append(f"software differs: {', '.join(said)}")
+    threads = [sorted({r.threads for run in runs for r in run.results if isinstance(r, Measured)}) for runs in used]
+    if threads[0] != threads[1]:
+        one, other = (" and ".join(map(str, counts)) for counts in threads)
+        found.append(f"threads differ: {one} / {other}")
     for side, runs in zip(sides, used, strict=True):
         reasons = list(dict.fromkeys(line for run in runs for line in run.warnings))
         if reasons:

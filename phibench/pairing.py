@@ -24,6 +24,7 @@ COMPARED = (  # the others follow from these
 _WHY = {  # field -> why what differs in it is left out
     "weights": "real and synthetic weights are never compared",
     "layers": "it has other layers",
+    "bytes": "it is another file: of another size",
     "example": "one is an example",
     "short": "one was made short",
     "imported": "one is imported",
@@ -40,6 +41,7 @@ class Like(Noun, frozen=True, kw_only=True):
     metric: str
     weights: str
     layers: int | None
+    bytes: int | None  # of a real file; synthetic ones may change with the version that writes them
     suite: str
     short: bool
     imported: bool
@@ -84,6 +86,7 @@ def _like(run: Run, result: Measured, metric: str, setup: Setup | None) -> Like:
         metric=metric,
         weights=result.artifact.weights,
         layers=result.artifact.layers,
+        bytes=result.artifact.bytes if result.artifact.weights == "real" and setup is None else None,
         suite=suite.name,
         short=suite.short,
         imported=bool(run.imported),
@@ -111,7 +114,7 @@ def matches(first: Collection[Like], second: Collection[Like]) -> list[tuple[Lik
 
 
 def _loosely(like: Like) -> Like:
-    return msgspec.structs.replace(like, suite="", protocol=(), imported=False)
+    return msgspec.structs.replace(like, suite="", protocol=(), imported=False, bytes=None)
 
 
 def apart(like: Like, other: Like) -> str | None:

@@ -323,6 +323,35 @@ def test_old_numbers_of_llama_bench_are_compared_with_a_run(phibench: Phibench, 
     assert set(found) == {"prefill_tps", "decode_tps"}  # TTFT says the same as prefill
 
 
+def remade(found: Sequence[Run], artifact: dict[str, Any] | None = None, **changes: Any) -> list[Run]:
+    """The runs with another artifact, and with other fields of each result."""
+    made = []
+    for run in found:
+        (result,) = run.results
+        assert isinstance(result, Measured)
+        changed = msgspec.structs.replace(result.artifact, **(artifact or {}))
+        made.append(
+            msgspec.structs.replace(run, results=(msgspec.structs.replace(result, artifact=changed, **changes),))
+        )
+    return made
+
+
+def test_two_real_files_of_one_quantization_are_not_alike(phibench: Phibench, tmp_path: Path) -> None:
+    a, b = map(runs, in_turns([0.1] * 8, [0.2] * 8))
+    real = {"weights": "real", "bytes": 100}
+    done = phibench("compare", *two_folders(tmp_path, remade(a, real), remade(b, {**real, "bytes": 101})))
+    assert done.code == 1
+    assert "left out, it is another file: of another size" in done.err
+    same = phibench("compare", *two_folders(tmp_path / "same", remade(a, real), remade(b, real)))
+    assert same.code == 0
+
+
+def test_other_threads_are_said(phibench: Phibench, tmp_path: Path) -> None:
+    a, b = map(runs, in_turns([0.1] * 8, [0.2] * 8))
+    assert "threads differ: 2 / 1" in phibench("compare", *two_folders(tmp_path, a, remade(b, threads=1))).out
+    assert "threads differ" not in phibench("compare", *two_folders(tmp_path / "same", a, b)).out
+
+
 def test_what_one_side_lacks_and_what_is_doubtful_is_said(phibench: Phibench, tmp_path: Path) -> None:
     a, b = map(runs, in_turns([0.1] * 8, [0.1] * 8))
     longer = fakes.run(measured(workload(512, 0)), started="2026-08-01")

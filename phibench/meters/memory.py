@@ -95,7 +95,7 @@ class Meter:
         memory = {name: count for name, count in seen.items() if count is not None}
         parts = [memory.get(name) for name in ("anonymous", "artifact_touched", "libraries_touched")]
         needed = None if None in parts else sum(filter(None, parts))
-        found = {"host_needed_bytes": needed, "device_peak_bytes": highest.device}
+        found = {"host_peak_bytes": peak, "host_needed_bytes": needed, "device_peak_bytes": highest.device}
         readings = {name: float(count) for name, count in found.items() if count is not None}
         return Seen(readings=readings, memory=memory, notes=tuple(self._notes(readings, peak, highest.resident)))
 
