@@ -69,11 +69,21 @@ def _split(rows: Sequence[Row]) -> tuple[list[Column], dict[str, str]]:
     varied, constant = [], {}
     for subject, say in _SUBJECT:
         known = {text for row in rows if (text := subject.cell(row)) is not None}
-        if len(known) > 1:
+        if subject.title == "engine" and len(known) > 1 and (said := _engines(rows)):
+            constant[subject.title] = said
+        elif len(known) > 1:
             varied.append(subject)
         elif known and not known & set(_SILENT):
             constant[subject.title] = say(known.pop())
     return varied, constant
+
+
+def _engines(rows: Sequence[Row]) -> str | None:
+    """ "llama_cpp 0.3.36, torch 2.13.0" where each backend has one version, so that they tell no rows apart."""
+    versions = {(row["backend"], row["engine_version"]) for row in rows if row["engine_version"]}
+    if len({backend for backend, _ in versions}) < len(versions):
+        return None
+    return ", ".join(f"{backend} {version}" for backend, version in sorted(versions))
 
 
 def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:

@@ -516,3 +516,16 @@ def test_no_winner_is_awaited_of_suites_that_take_no_turns(fields: dict[str, Any
     assert "no winner is named" in render.table(render.rows([both]), 100)
     apart = msgspec.structs.replace(both, suite=msgspec.structs.replace(both.suite, **fields))
     assert "no winner" not in render.table(render.rows([apart]), 100)
+
+
+def test_versions_of_engines_are_said_once_where_each_backend_has_one() -> None:
+    def of(backend: str, version: str) -> Measured:
+        setup = Setup(variant="phi-4-mini-instruct", quantization="int4", backend=backend)
+        result = measured(workload(64, 0), setup=setup)
+        return msgspec.structs.replace(result, engine=msgspec.structs.replace(result.engine, version=version))
+
+    text = render.table(render.rows([run(of("torch", "2.13"), of("onnxruntime", "0.18"))]), 120)
+    assert "onnxruntime 0.18, torch 2.13" in text
+    assert "engine" not in text
+    two = [run(of("torch", version), started=day) for version, day in (("2.12", "2026-07-01"), ("2.13", "2026-07-02"))]
+    assert "engine" in render.table(render.rows(two), 160)
