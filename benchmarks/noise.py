@@ -1,8 +1,8 @@
 """How often noise is called a difference, and a real one is found: pairs of real worker launches. Markdown tables.
 
-    python benchmarks/noise.py [--blocks 67] [--planted 20] [--folder build/noise]
+    python benchmarks/noise.py [--blocks 67] [--planted 15] [--folder build/noise]
 
-For a quiet machine; about 25 minutes on 2 cores. The model is a slice of 2 layers (phi-1, Q4_K_M, llama.cpp), small
+For a quiet machine; 28 minutes on 2 cores. The model is a slice of 2 layers (phi-1, Q4_K_M, llama.cpp), small
 enough that a launch takes a second. A block is what ``phibench compare`` asks for: 8 launches of A and 8 of B, who goes
 first alternates, one folder of runs for each side, judged by ``phibench.compare``. Each block gives three trials (two
 prompts and a decode), which share their launches: they are not independent of each other, blocks are.
@@ -78,7 +78,7 @@ measure.once = lambda session, workload: real(Slowed(session), workload)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=67, help="of A/A: three trials each")
-    parser.add_argument("--planted", type=int, default=20, help="blocks with the slowdown")
+    parser.add_argument("--planted", type=int, default=15, help="blocks with the slowdown")
     parser.add_argument("--slower", type=float, default=0.10, help="share by which B's steps take longer")
     parser.add_argument("--folder", type=Path, default=Path("build/noise"))
     parser.add_argument("--simulated", action="store_true")
