@@ -539,7 +539,7 @@ def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
     none, few, many = need(int8, 8192, 512), need(int8, 8192, 512, used=528), need(int8, 8192, 512, used=8192)
     assert 0 < few.weights_bytes - none.weights_bytes <= 528 * 2**16
     assert few.weights_bytes < many.weights_bytes
-    assert few.reclaimable_bytes < many.reclaimable_bytes < none.reclaimable_bytes + 200_064 * 3072 * 4
+    assert few.reclaimable_bytes == many.reclaimable_bytes == none.reclaimable_bytes  # the scales alone
 
 
 QUANTIZATIONS = ("int4", "int4-acc0", "int8", "fp16", "fp32")

@@ -20,8 +20,7 @@ _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of
 # in int8 the weights alone; fp16 becomes fp32
 _PACKED = {"int4": 24 / 20, "int4-acc0": 16 / 20, "int8": 40 / 36, "fp16": 2.0}
 _SCALES = {"int4": 4 / 20, "int4-acc0": 4 / 20, "int8": 4 / 36}  # their part of the file, which stays mapped
-_ROW_BYTES = 64 << 10  # that Linux maps with a row of a file that it read itself
-_AROUND_BYTES = 1 << 20  # the same of a file just written, in large pages: seen 1.1 MiB (ext4 of Linux 6.18)
+_ROW_BYTES = 64 << 10  # that Linux maps with a row of a file that it has read; of one just written up to 1.1 MiB
 _FFN_STATES = {"phi2": 4, "phi3": 5}  # rows of feed-forward width alive at once
 _RUNTIME_BYTES = 100 << 20  # Python, numpy and the libraries
 
@@ -92,9 +91,7 @@ def weights_of(plan: Plan, tokens: int) -> Weights:
             copies += 2 * tensor.bytes
             passing += 2 * tensor.bytes
         elif tensor.name == plan.embedding and not plan.tied:
-            rows = _touched(tensor.bytes, tokens, _ROW_BYTES)
-            in_place += rows
-            idle += _touched(tensor.bytes, tokens, _AROUND_BYTES) - rows
+            in_place += _touched(tensor.bytes, tokens)
         elif len(tensor.shape) > 1:
             copies += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
             copies += round(math.prod(tensor.shape) * _BYTES[tensor.type]) if both else 0
@@ -105,8 +102,8 @@ def weights_of(plan: Plan, tokens: int) -> Weights:
     return Weights(copies, in_place, idle, passing)
 
 
-def _touched(size: int, tokens: int, around: int) -> int:
+def _touched(size: int, tokens: int) -> int:
     """Bytes of a table in a mapped file that are in memory after so many random rows were read, with what lies around
     each."""
-    blocks = size / around
+    blocks = size / _ROW_BYTES
     return round(size * -math.expm1(-tokens / blocks))
