@@ -135,7 +135,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     tool = compiled(given.work)
     file = Path(gguf.ensure(catalog.variant("phi-4-mini-instruct"), llama_cpp.QUANTIZATION, given.layers).path)
-    batches, (prompt, new) = units.counts(given.batches), units.counts(given.pair)
+    batches, (prompt, new) = units.counts(given.batches), (int(count) for count in given.pair.split(","))
     threads = given.threads or limits.limits().threads
     speeds: Speeds = defaultdict(list)
     asks: dict[str, Callable[[int], dict[str, float]]] = {
@@ -146,6 +146,7 @@ def main() -> None:
         for name in sorted(asks, reverse=bool(turn % 2)):
             for phase, speed in asks[name](batch).items():
                 speeds[name, batch, phase].append(speed)
+                print(f"turn {turn + 1}, batch {batch}, {phase}: {name} {speed:.2f} tok/s", file=sys.stderr, flush=True)
     print("\n".join(table(speeds, batches)))
 
 
