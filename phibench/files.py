@@ -238,6 +238,11 @@ def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
     return tuple(sorted(runs, key=lambda run: run.started)), tuple(skipped)
 
 
+def base_name(path: str) -> str:
+    """Of a path from any system: a folder may hold a user's name."""
+    return re.split(r"[/\\]", path)[-1]
+
+
 def scrub(text: str) -> str:
     """Text for a shared file: no home folder, host name or user name."""
     import getpass

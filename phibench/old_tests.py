@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from phibench import backends, catalog, old_devices
+from phibench import backends, catalog, files, old_devices
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
@@ -63,7 +63,7 @@ def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) 
     notes = [] if row.samples_ns else [_average(row)]
     notes += [_RPC] if old_devices.built_with_rpc(row) else []
     build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
-    base = _base_name(row.model_filename)
+    base = files.base_name(row.model_filename)
     artifact = Artifact(path=base, bytes=row.model_size, weights="synthetic" if _own(base, variant) else "real",
                         parameters=row.model_n_params)  # fmt: skip
     return [
@@ -124,7 +124,7 @@ def _variant(row: Bench, asked: Asked, where: str) -> Variant:
         return catalog.variant(asked.variant)
     if len(fitting) == 1:
         return fitting[0]
-    told = _word(_base_name(row.model_filename))
+    told = _word(files.base_name(row.model_filename))
     named = [(len(word), v) for v in fitting for word in _words(v) if word in told]
     if not named:
         raise PhibenchError(
@@ -276,8 +276,3 @@ def _time(said: str) -> str:
         return f"{datetime.strptime(said, '%Y-%m-%dT%H:%M:%S%z'):%Y-%m-%dT%H:%M:%SZ}" if said.endswith("Z") else ""
     except ValueError:
         return ""
-
-
-def _base_name(path: str) -> str:
-    """Of a path from any system: a folder may hold a user's name."""
-    return re.split(r"[/\\]", path)[-1]

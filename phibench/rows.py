@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from phibench import batching, cliff, joules, stats, sustained, units, winners
+from phibench import batching, cliff, files, joules, stats, sustained, units, winners
 from phibench.metrics import METRICS, TIMED, complete
 from phibench.nouns import Measured, Result, Run
 
@@ -75,7 +75,7 @@ def _tests(run: Run) -> Iterator[list[Result]]:
     tests: dict[tuple[Any, ...], list[Result]] = {}
     for result in run.results:
         artifact = result.artifact
-        model = (_base_name(artifact.path), artifact.layers, artifact.weights) if artifact else None
+        model = (files.base_name(artifact.path), artifact.layers, artifact.weights) if artifact else None
         tests.setdefault((result.setup, result.workload, model), []).append(result)
     for early in [key for key in tests if key[-1] is None]:  # failed before there was a file: it meant the only one
         same = [key for key in tests if key[:-1] == early[:-1] and key != early]
@@ -193,7 +193,7 @@ def _llama_bench(run: Run, result: Result) -> dict[str, Any]:
     return {key: _typed(said.get(key), kind) for key, kind in LLAMA_BENCH.items()} | {
         "cpu_info": ", ".join(cpus) or None,
         "gpu_info": ", ".join(others) or None,
-        "model_filename": _base_name(artifact.path) if artifact else None,
+        "model_filename": files.base_name(artifact.path) if artifact else None,
         "model_type": said.get("model_type", f"{setup.variant} {setup.quantization}"),
         "model_size": (artifact.bytes or None) if artifact else None,
         "model_n_params": artifact.parameters if artifact else None,
@@ -230,8 +230,3 @@ def _timing(run: Run, measured: Sequence[Measured]) -> dict[str, Any]:
         "samples_ns": ns or None,
         "samples_ts": ts or None,
     }
-
-
-def _base_name(path: str) -> str:
-    """Of a path from any system: a folder may hold a user's name."""
-    return re.split(r"[/\\]", path)[-1]
