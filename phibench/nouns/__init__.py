@@ -7,9 +7,9 @@ Unknown is ``None``, never zero.
 from __future__ import annotations
 
 from phibench.nouns.advice import Basis, Estimate, Verdict
-from phibench.nouns.base import SCHEMA, AtLeastOne, Count, Noun, Rate, Seconds, Tokens
+from phibench.nouns.base import SCHEMA, AtLeastOne, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
-from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, Source, Storage
+from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
 from phibench.nouns.results import (
     Energy,
     Engine,
@@ -42,6 +42,7 @@ __all__ = [
     "Goal",
     "Installed",
     "Job",
+    "Kind",
     "Limits",
     "Machine",
     "Measured",
@@ -59,6 +60,7 @@ __all__ = [
     "Sample",
     "Score",
     "Seconds",
+    "SelfTest",
     "Setup",
     "Shape",
     "Shorter",

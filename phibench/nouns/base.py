@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,6 +12,9 @@ Tokens = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=1 << 30)]
 Rate = Annotated[float, msgspec.Meta(ge=1.0, le=1e18)]  # per second; below one is a slip of the pen
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # more than 31 years is a damaged file
+
+# How a process that opened an engine ended, or what was wrong with what it gave.
+Kind = Literal["signal", "hang", "wrong_numbers", "out_of_memory", "exit", "closed"]
 
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from phibench.nouns.base import AtLeastOne, Count, Noun, Rate
+from phibench.nouns.base import AtLeastOne, Count, Kind, Noun, Rate
 
 
 class Device(Noun, frozen=True, kw_only=True):
@@ -96,6 +96,26 @@ class Installed(Noun, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class SelfTest(Noun, frozen=True, kw_only=True):
+    """What one build of an engine did with a tiny model on this processor, before it was trusted with a real one.
+
+    ``options``: those without which it fails here, none where the usual ones are well. ``usable`` False: no set of
+    options passed. ``kind`` and ``reason``: how it failed with the usual options, None and "" where it did not.
+    """
+
+    backend: str
+    device: str
+    build: str  # version and a digest of its libraries
+    processor: str
+    usable: bool
+    options: dict[str, str] = {}
+    kind: Kind | None = None
+    reason: str = ""
+    buffers: tuple[str, ...] = ()  # where the weights were, as the engine names it
+    seconds: float = 0.0  # without starting the process and importing the engine
+    at: str = ""
+
+
 class Limits(Noun, frozen=True, kw_only=True):
     """What this process may really use: machine, affinity and cgroup (own and all ancestors) together."""
 
@@ -123,6 +143,7 @@ class Machine(Noun, frozen=True, kw_only=True):
     power: Literal["mains", "battery"] | None = None
     energy: tuple[Source, ...] = ()
     backends: tuple[Installed, ...] = ()
+    selftests: tuple[SelfTest, ...] = ()
 
     @property
     def identity(self) -> str:
