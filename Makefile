@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
 
-.PHONY: help setup run dashboard test lint types build clean
+.PHONY: help setup run dashboard test lint types answers build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test       all tests, with coverage"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make types      ask llama.cpp again which tensor gets which type"
+	@echo "make answers    compute again what the self-test's tiny models should answer"
 	@echo "make build      source archive and wheel into dist/"
 	@echo "make setup      only make .venv"
 	@echo "make clean      remove .venv and what the tools left"
@@ -64,6 +65,9 @@ lint: $(VENV)/lint
 
 types: $(VENV)/run
 	$(BIN)/python -m phibench.synth.types
+
+answers: $(VENV)/test
+	$(BIN)/python -m phibench.selftest.answers
 
 build: $(VENV)/test
 	$(BIN)/python -m hatchling build

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from phibench import anchors, backends, catalog, physics, predict, rules, speeds, units
+from phibench import anchors, backends, catalog, physics, predict, rules, speeds, trust, units
 from phibench.backends import Backend
 from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
@@ -146,13 +146,14 @@ def _verdict(
     quantization: Quantization,
 ) -> Verdict:
     setup = Setup(variant=variant.id, quantization=quantization.id, backend=backend.NAME, device=device.kind)
+    setup = trust.with_options(setup, machine)
     need, no_file = None, None
     try:
         sheet = physics.sheet(setup)
     except PhibenchError as error:
         no_file = str(error)
     else:
-        need = backend.need(sheet.plan, sheet.shape, goal.context, {}, goal.prompt_tokens)
+        need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
     estimates = predict.estimates(machine, goal, setup, quantization, need, seen)
     case = rules.Case(
         machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,

@@ -92,10 +92,11 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
 def doctor(out: str | None, output: str) -> None:
     """What is wrong or slow here for a Phi, and what to do: a report for a bug report."""
     from phibench import doctor as rules
-    from phibench import files, inventory
+    from phibench import files, inventory, selftest
     from phibench.probe import conditions
 
     machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
+    machine = selftest.tested(machine, [(engine.backend, "cpu") for engine in machine.backends], _note)
     _note("looking at the machine, 2 s")
     now = conditions.look(busy_s=min(2.0, conditions.LOOK_S), gpu=True)
     if output == "json":

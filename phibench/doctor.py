@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from phibench import units
+from phibench import trust, units
 from phibench.nouns import Installed, Machine, Noun, Processor
 
 Conditions = dict[str, str]
@@ -160,6 +160,17 @@ def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
                               remedy=f"pip install --force-reinstall {engine.package}")  # fmt: skip
 
 
+def engines_pass_their_selftest(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    for one in machine.selftests:
+        where = one.backend if one.device == "cpu" else f"{one.backend} on {one.device}"
+        again = f"install another build or version of {one.backend}, and see whether it passes: phibench doctor"
+        if not one.usable:
+            yield Finding(severity="wrong", title=f"{where} is not usable here", evidence=one.reason, remedy=again)
+        elif one.options:
+            yield _slow(f"{where} fails here with its usual options", one.reason,
+                        f"{trust.options(one)} is used instead; {again}")  # fmt: skip
+
+
 def is_translated(machine: Machine, _: Conditions) -> Iterator[Finding]:
     if emulated := _processor(machine).emulated:
         yield Finding(severity="wrong", title="Python runs in an emulator", evidence=emulated,
@@ -232,9 +243,9 @@ def hides_energy(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    has_sound_engines, leaves_a_gpu_unused, lists_an_npu_only, is_translated, lacks_memory, leaves_instructions_unused,
-    saves_power, runs_on_battery, reads_slowly, is_hot_or_busy, shares_a_gpu, is_limited, has_a_slow_disk,
-    has_odd_memory, has_slow_cores, hides_energy,
+    has_sound_engines, engines_pass_their_selftest, leaves_a_gpu_unused, lists_an_npu_only, is_translated,
+    lacks_memory, leaves_instructions_unused, saves_power, runs_on_battery, reads_slowly, is_hot_or_busy, shares_a_gpu,
+    is_limited, has_a_slow_disk, has_odd_memory, has_slow_cores, hides_energy,
 )  # fmt: skip
 
 

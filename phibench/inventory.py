@@ -14,8 +14,8 @@ import msgspec
 
 from phibench import __version__, backends, engines, files, probe
 from phibench.errors import PhibenchError
-from phibench.nouns import Device, Machine, Noun, Rate, Storage
-from phibench.probe import disk, torch_rates
+from phibench.nouns import Device, Machine, Noun, Rate, SelfTest, Storage
+from phibench.probe import cpu, disk, torch_rates
 from phibench.probe.matrix import rates as matrix_rates
 from phibench.probe.memory import Bandwidth
 
@@ -63,7 +63,7 @@ def here(
     if slow != old:
         measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
         _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
-    return _filled(quick, slow)
+    return msgspec.structs.replace(_filled(quick, slow), selftests=selftests())
 
 
 def _with_bandwidth(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
@@ -144,6 +144,43 @@ def _write(path: Path, known: dict[str, _Slow]) -> None:
         files.write_json(path, known)
     except PhibenchError:
         return  # a read-only home is no reason to stop: the next command measures again
+
+
+# ---------------------------------------------------------------------------------------------- self-tests
+
+_MOST_SELFTESTS = 64  # of builds that are gone, too
+
+
+def processor() -> str:
+    """What decides which kernels an engine takes: name and instruction sets."""
+    return f"{cpu.name()}; {cpu.flags()}"
+
+
+def selftests() -> tuple[SelfTest, ...]:
+    """What is remembered of the engines as they are installed here now, on this processor."""
+    known = _remembered()
+    if not known:
+        return ()
+    here, builds = processor(), {name: backends.build(backends.load(name)) for name in {one.backend for one in known}}
+    return tuple(one for one in known if one.processor == here and one.build == builds[one.backend])
+
+
+def remember(found: SelfTest) -> None:
+    """A read-only cache only costs time: the next command tests again."""
+    same = (found.backend, found.device, found.build, found.processor)
+    others = [one for one in _remembered() if (one.backend, one.device, one.build, one.processor) != same]
+    try:
+        files.write_json(files.cache_dir() / "selftests.json", [*others, found][-_MOST_SELFTESTS:])
+    except PhibenchError:
+        return
+
+
+def _remembered() -> list[SelfTest]:
+    try:
+        found = msgspec.json.decode((files.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    return [one for one in found if one.backend in backends.names()]
 
 
 # ----------------------------------------------------------------------------------------------- software

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from phibench import anchors, backends, catalog, effort, files, inventory, render, run, suites, tables, units
+from phibench import anchors, backends, catalog, effort, files, inventory, render, run, selftest, suites, tables, units
 from phibench.catalog import plan as plans
 from phibench.catalog.plan import Plan
 from phibench.errors import PhibenchError
@@ -148,15 +148,15 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
             raise PhibenchError(f"one file or folder at a time, and no variant beside it: -m {files_[0]}")
         flags, real, real_plan = _real_file(flags)
     everything = flags["suite"].lower() == ALL
-    if everything and flags["backend"] is None and not real:
-        flags = {**flags, "backend": ALL}
-    flags = with_backends(flags, lambda line: print(line, file=sys.stderr))
+    all_backends = everything and flags["backend"] is None and not real
+    flags = with_backends({**flags, "backend": ALL} if all_backends else flags, _note)
     names = suites.MISSION if everything else (flags["suite"],)
     asked = [suites.from_flags({**flags, "suite": name}, one_of_many=everything) for name in names]
     if flags["layers"] is not None and flags["layers"] < 1:
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
     machine = inventory.here(bandwidth=flags["dry_run"], disk_too=any(suite.page_cache for suite in asked))
     setups = setups_from(flags, machine)
+    setups, machine = (setups, machine) if flags["dry_run"] else selftest.ready(setups, machine, _note)
     planned = [
         (suite, run.prepare(setups, suite, machine, layers=flags["layers"], real=real, real_plan=real_plan,
                             force=flags["force"]))
@@ -183,6 +183,10 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         runs.append(done)
     emit(render.FORMATS[flags["output"]](render.rows(runs), width))
     return run.exit_code(runs)
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _is_file(name: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from phibench import predict, units
+from phibench import predict, trust, units
 from phibench.backends import Backend
 from phibench.errors import unknown
 from phibench.metrics import METRICS
@@ -99,6 +99,11 @@ def runs_the_variant(case: Case) -> Answer:
     if not runtime.runs:
         return No(f"{case.setup.backend} does not run {case.variant.title}: {runtime.note}")
     return None
+
+
+def passes_its_selftest(case: Case) -> Answer:
+    why = trust.objection(case.setup, case.machine)
+    return No(f"{why}; phibench doctor tests it again") if why else None
 
 
 def knows_the_device(case: Case) -> Answer:
@@ -205,6 +210,7 @@ def has_a_known_speed(case: Case) -> Answer:
 
 RULES: tuple[Callable[[Case], Answer], ...] = (
     runs_the_variant,
+    passes_its_selftest,
     knows_the_device,
     has_a_file,
     is_able,

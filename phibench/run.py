@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from phibench import backends, catalog, files, foreseen, units
+from phibench import backends, catalog, files, foreseen, trust, units
 from phibench import launch as launched
 from phibench.errors import FAILED, INTERRUPTED, PhibenchError
 from phibench.metrics import metered
@@ -113,6 +114,7 @@ def prepare(
         size = {w: need.total_bytes for w, need in needs.items()}
         told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
         need, objection = needs[told], None if able else refused[told]
+        objection = trust.objection(setup, machine) or objection
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         tasks.append(
             Task(setup=setup, suite=suite, threads=threads, need=need, needs=tuple(needs.items()), plan=plan,
@@ -171,12 +173,14 @@ def run(
     if watch:
         watch(seconds)
     before = conditions.look(busy_s=seconds, gpu=_gpu(task.setup for task in tasks))
+    trusted = _trust(machine, tasks)
     done, path = begun or _start(suite, machine, folder, software)
     earlier = tuple(line for line in done.warnings if line not in _disturbed(done))  # these are told anew
+    deaths: defaultdict[Setup, launched.Deaths] = defaultdict(Counter)
     try:
         for task, workloads, launch in owed(done, tasks):
-            for result in _task(task, workloads, launch, tell, write):
-                done = _judged(_with(done, task, result), before, earlier)
+            for result in _task(task, workloads, launch, tell, write, deaths[task.setup]):
+                done = _judged(_with(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)
     except KeyboardInterrupt:
         if not done.results:
@@ -208,11 +212,18 @@ def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, 
     return None
 
 
-def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...]) -> Run:
+def _trust(machine: Machine, tasks: Sequence[Task]) -> dict[str, str]:
+    """A condition for every engine that was tested before it was used: what came of it."""
+    places = dict.fromkeys((task.setup.backend, task.setup.device) for task in tasks)
+    known = [one for one in machine.selftests if (one.backend, one.device) in places]
+    return {f"selftest_{one.backend}_{one.device}": trust.sentence(one) or "passed" for one in known}
+
+
+def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...], trusted: dict[str, str]) -> Run:
     """The run with the conditions around it, and what they say against it; ``earlier``: before it was resumed."""
     after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
-    first = {k: v for k, v in run.conditions.items() if k.startswith("before_")}
-    seen = first or {f"before_{k}": v for k, v in before.items()}
+    first = {k: v for k, v in run.conditions.items() if k.startswith(("before_", "selftest_"))}
+    seen = first or {**{f"before_{k}": v for k, v in before.items()}, **trusted}
     around = conditions.warnings(before, after, opened_bytes=_opened(run))
     doubts = dict.fromkeys((*earlier, *around, *_disturbed(run)))
     return msgspec.structs.replace(
@@ -278,6 +289,7 @@ def _task(
     launch: int,
     tell: Tell,
     write: Callable[[int, int], None] | None,
+    deaths: launched.Deaths,
 ) -> Iterator[Result]:
     """All results of one launch of one setup; never raises for what a worker did."""
 
@@ -302,7 +314,7 @@ def _task(
     job = Job(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
     )
-    for result in launched.results(job, lambda event: tell(job, launch, event)):
+    for result in launched.results(job, lambda event: tell(job, launch, event), deaths):
         yield _foreseen(task, msgspec.structs.replace(result, launch=launch), free)
 
 

@@ -6,10 +6,15 @@ and it never stops early. The clock belongs to ``measure.py``.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
+import importlib.util
+import os
 import pkgutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from phibench.errors import PhibenchError, unknown
@@ -66,6 +71,7 @@ class Backend(Protocol):
     KINDS: tuple[str, ...]  # of devices that it can use at all, wherever it is installed: "cpu", "cuda", ...
     MODALITIES: tuple[str, ...]  # that go in: "text", "image", "audio"
     PACKAGE: str
+    LIBRARIES: tuple[str, ...]  # folders of its native code, as "module/folder"
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
     QUANTIZATION: str  # the usual one: what is measured when none is asked for
@@ -144,6 +150,28 @@ def check_device(setup: Setup) -> None:
         raise PhibenchError(
             f"{setup.backend} as it is installed here cannot use {setup.device}; it was built for {', '.join(built)}"
         )
+
+
+def build(backend: Backend) -> str | None:
+    """Which build of the engine is installed: its version and a digest of its libraries; None where there is none.
+
+    Names, sizes and times of the files: milliseconds, and another after every installation.
+    """
+    version = backend.installed()
+    if version is None:
+        return None
+    digest = hashlib.sha256(os.environ.get("LLAMA_CPP_LIB_PATH", "").encode())  # llama-cpp-python loads from there
+    for place in backend.LIBRARIES:
+        module, _, folder = place.partition("/")
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            continue
+        with contextlib.suppress(OSError):
+            for file in sorted(os.scandir(Path(spec.origin).parent / folder), key=lambda file: file.name):
+                seen = file.stat()
+                if file.is_file():
+                    digest.update(f"{file.name} {seen.st_size} {seen.st_mtime_ns}\n".encode())
+    return f"{version} {digest.hexdigest()[:10]}"
 
 
 def effective(setup: Setup) -> dict[str, str]:

@@ -32,6 +32,7 @@ FORMATS = ("gguf",)
 KINDS = ("cpu", "cuda", "rocm", "vulkan", "metal", "xpu")
 MODALITIES = ("text",)
 PACKAGE = "llama-cpp-python"
+LIBRARIES = ("llama_cpp/lib",)
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
 QUANTIZATION = "Q4_K_M"

@@ -34,6 +34,7 @@ FORMATS: tuple[str, ...] = ()
 KINDS = ("cpu",)
 MODALITIES = ("text",)
 PACKAGE = "phibench"
+LIBRARIES: tuple[str, ...] = ()
 EXTRA = ""
 RECOMMENDABLE = False
 QUANTIZATION = "Q4_K_M"

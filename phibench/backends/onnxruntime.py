@@ -38,6 +38,7 @@ FORMATS = ("onnx",)
 KINDS = tuple(providers.PROVIDERS)
 MODALITIES = ("text",)
 PACKAGE = "onnxruntime-genai"
+LIBRARIES = ("onnxruntime/capi", "onnxruntime_genai/")
 EXTRA = "onnxruntime"
 RECOMMENDABLE = True
 QUANTIZATION = "int4"

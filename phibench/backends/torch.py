@@ -38,6 +38,7 @@ FORMATS = ("torch",)
 KINDS = ("cpu", "cuda", "rocm", "mps", "xpu")
 MODALITIES = ("text",)
 PACKAGE = "torch"
+LIBRARIES = ("torch/lib",)
 EXTRA = "torch"
 RECOMMENDABLE = True
 QUANTIZATION = "bf16"

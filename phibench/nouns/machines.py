@@ -111,8 +111,10 @@ class SelfTest(Noun, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     kind: Kind | None = None
     reason: str = ""
-    buffers: tuple[str, ...] = ()  # where the weights were, as the engine names it
-    seconds: float = 0.0  # without starting the process and importing the engine
+    placement: str = ""  # where the weights were, as the engine names it
+    kl_max: float | None = None  # nat: farthest from the right answer
+    seconds: float = 0.0  # of the attempt that passed, without starting the process and importing the engine
+    import_s: float = 0.0
     at: str = ""
 
 

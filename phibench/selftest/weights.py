@@ -69,8 +69,10 @@ class Plain:
         return self.uniform(-math.sqrt(3), math.sqrt(3), count).reshape(size)
 
     def uniform(self, low: float, high: float, size: int, /) -> NDArray[np.float64]:
+        import numpy as np
+
         share = (self._bits.random_raw(size) >> 11) * 2.0**-53
-        found: NDArray[np.float64] = low + (high - low) * share
+        found: NDArray[np.float64] = (low + (high - low) * share).astype(np.float64)
         return found
 
     def choice(self, options: tuple[float, float], size: int, /) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ class Random(Protocol):
     def uniform(self, low: float, high: float, size: int, /) -> NDArray[np.float64]: ...
     def choice(self, options: tuple[float, float], size: int, /) -> NDArray[np.float64]: ...
 
+
 LAYERS = 3
 HEADS, HEAD_DIM, FFN = 4, 64, 512  # rows of 256 and 512: K-quants need blocks of 256
 VOCAB = 512
