@@ -356,7 +356,7 @@ def test_opening_the_model_is_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     size = fakes.measured(fakes.workload(8, 0)).artifact.bytes
     for read, doubts in ((size, 0), (2 * size, 1)):
         monkeypatch.setattr(conditions, "look", lambda read=read, **_: {"refault_bytes": str(read)})
-        assert len(run._judged(one, {"refault_bytes": "0"}, ()).warnings) == doubts
+        assert len(run._judged(one, {"refault_bytes": "0"}, (), {}).warnings) == doubts
 
 
 def test_a_doubt_that_grows_is_told_once(phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

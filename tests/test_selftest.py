@@ -1,0 +1,271 @@
+"""The self-test of engines: what is right passes, what is not is found, remembered, and worked around."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fakes
+import msgspec
+import numpy as np
+import pytest
+from conftest import Phibench
+
+from phibench import advise, backends, catalog, doctor, engines, files, inventory, selftest, trust
+from phibench.catalog import ggml, plan_gguf
+from phibench.nouns import Installed, Machine, SelfTest, Setup
+from phibench.selftest import answers, child, weights
+
+PLANTED = Path(__file__).parent / "planted"
+MISSING = [name for name in ("llama_cpp", "onnxruntime", "torch") if backends.load(name).installed() is None]
+SETUP = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
+
+needs_engines = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """Into every child of this test."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLANTED), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PHIBENCH_PLANTED", fault)
+    monkeypatch.setenv("PHIBENCH_SILENCE", "90s")  # to import torch on a busy machine
+
+
+def examined(name: str) -> SelfTest:
+    found = selftest.examine(backends.load(name), "cpu", inventory.here(bandwidth=False), lambda _: None)
+    assert found is not None
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the tiny models
+
+
+def test_the_file_has_every_type_that_the_catalog_measures() -> None:
+    table = plan_gguf.types()
+    used = set()
+    for mixes in table.mixes.values():
+        for mix in mixes.values():
+            for entry in mix.values():
+                used |= {entry} if isinstance(entry, str) else set(entry)
+    assert used <= {tensor.type for tensor in weights.tensors(weights.model())}
+    formats = {q.format: {one.id for one in catalog.quantizations(q.format)} for q in catalog.quantizations()}
+    assert formats["onnx"] == set(answers.QUANTIZATIONS["onnx"])
+    assert formats["torch"] == set(answers.QUANTIZATIONS["torch"])
+
+
+def test_widths_and_batch_reach_the_kernels_of_a_true_model() -> None:
+    assert all(min(t.shape) >= 256 for t in weights.tensors(weights.model()) if len(t.shape) > 1)
+    assert len(weights.prompt().tokens) >= 64
+
+
+@pytest.mark.parametrize("kind", weights.TYPES)
+def test_random_blocks_are_finite_weights_of_the_wanted_size(kind: str) -> None:
+    gguf = pytest.importorskip("gguf")
+    tensor = ggml.tensor("x", (256, 1024), kind)
+    blocks = weights.matrix(tensor, weights.Plain(7), 0.05)
+    assert blocks.nbytes == tensor.bytes
+    values = gguf.dequantize(np.frombuffer(blocks.tobytes(), np.uint8), gguf.GGMLQuantizationType[kind])
+    assert np.isfinite(values).all()
+    assert values.std() == pytest.approx(0.05, rel=0.05)
+    assert abs(values.mean()) < 0.01
+
+
+def test_the_numbers_are_those_of_every_other_machine() -> None:
+    """Bits of PCG64, which numpy promises; a change here makes every stored answer wrong."""
+    assert weights.Plain(1).bytes(4).tolist() == weights.Plain(1).bytes(8).tolist()[:4]
+    assert weights.prompt().tokens[:5] == PROMPT_START
+    made = weights.model()
+    assert float(made.weights["model.layers.0.mlp.down_proj.weight"][0, 0]) == pytest.approx(FIRST_WEIGHT, abs=1e-7)
+
+
+PROMPT_START = (355, 418, 178, 25, 293)
+FIRST_WEIGHT = -0.05655347555875778
+
+
+@needs_engines
+@pytest.mark.parametrize(("fmt", "quantization"), [("gguf", answers.MIXED), ("onnx", "int4"), ("torch", "int8")])
+def test_what_is_stored_is_what_transformers_answers(tmp_path: Path, fmt: str, quantization: str) -> None:
+    words = [sys.executable, "-P", "-m", answers.__name__, str(tmp_path / "now.npy"), fmt, quantization]
+    subprocess.run(words, check=True, timeout=300)
+    now = np.load(tmp_path / "now.npy").astype(np.float32)
+    assert np.abs(now - answers.load(fmt, quantization)).max() < 0.02
+
+
+# --------------------------------------------------------------------------------------------------- real engines
+
+
+@pytest.mark.parametrize("name", ["llama_cpp", "onnxruntime", "torch"])
+def test_a_sound_engine_passes_with_its_usual_options(name: str) -> None:
+    if backends.load(name).installed() is None:
+        pytest.skip(f"{name} is not installed")
+    found = examined(name)
+    assert (found.usable, found.options, found.kind, found.reason) == (True, {}, None, "")
+    assert found.kl_max is not None
+    assert 0 < found.kl_max < child.KL_MAX
+    assert found.placement
+    assert found.build == backends.build(backends.load(name))
+
+
+@posix
+@needs_engines
+@pytest.mark.parametrize(
+    ("fault", "kind", "says"),
+    [
+        ("llama_cpp prefill SIGSEGV repack=off", "signal", "died of SIGSEGV (a segmentation fault) in prefill of"),
+        ("llama_cpp decode wrong repack=off", "wrong_numbers", "gives wrong numbers"),
+        ("onnxruntime opening SIGILL prepacking=off", "signal", "died of SIGILL"),
+        ("torch prefill SIGABRT onednn=off", "signal", "GGML_ASSERT(planted) failed"),
+    ],
+)
+def test_the_first_safe_options_that_pass_are_taken(
+    monkeypatch: pytest.MonkeyPatch, fault: str, kind: str, says: str
+) -> None:
+    plant(monkeypatch, fault)
+    name, healed = fault.split(maxsplit=1)[0], fault.rsplit(maxsplit=1)[-1].split("=")
+    found = examined(name)
+    assert found.usable
+    assert found.options[healed[0]] == healed[1]
+    assert found.options in backends.load(name).SAFE
+    assert found.kind == kind
+    assert says in found.reason
+
+
+@posix
+@needs_engines
+def test_an_engine_that_nothing_heals_is_not_usable_and_the_others_go_on(
+    phibench: Phibench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plant(monkeypatch, "llama_cpp prefill SIGSEGV")
+    done = phibench("run", "quick", "-m", "phi-1", "--layers", "1", "-b", "llama_cpp,onnxruntime", "-p", "8", "-n", "0",
+                    "--launches", "1", "-o", "json")  # fmt: skip
+    rows = {row["backend"]: row for row in json.loads(done.out)}
+    assert done.code == 1
+    assert rows["onnxruntime"]["status"] == "ok"
+    assert rows["llama_cpp"]["status"] == "failed"
+    assert "llama_cpp is not usable here: " in rows["llama_cpp"]["reason"]
+    assert "SIGSEGV" in done.err
+    assert done.err.count("testing llama_cpp") == 1
+
+
+@posix
+@needs_engines
+def test_safe_options_stand_in_every_row_on_the_screen_and_in_the_run(
+    phibench: Phibench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plant(monkeypatch, "llama_cpp prefill SIGSEGV repack=off")
+    words = ("run", "quick", "-m", "phi-1", "--layers", "1", "-p", "8", "-n", "2", "-o", "json")
+    done = phibench(*words)
+    assert done.code == 0, done.err
+    assert {row["setup"] for row in json.loads(done.out)} == {"phi-1:Q4_K_M@llama_cpp/cpu?repack=off"}
+    assert all(row["options"]["repack"] == "off" for row in json.loads(done.out))
+    line = next(line for line in done.err.splitlines() if "SIGSEGV" in line)
+    assert line.endswith("with repack=off it is right, so that is used here")
+    (stored,) = files.read_runs(tmp_path / "results")[0]
+    assert stored.conditions["selftest_llama_cpp_cpu"] == line
+    assert [one.options for one in stored.machine.selftests] == [{"repack": "off"}]
+    again = phibench(*words)
+    assert "testing llama_cpp" not in again.err  # it is remembered
+    assert "SIGSEGV" in again.err  # and told
+
+
+# ------------------------------------------------------------------------------------------------------- memory
+
+
+def known(**changes: Any) -> SelfTest:
+    """What is remembered of llama.cpp as it is installed here."""
+    build = backends.build(backends.load("llama_cpp")) or ""
+    plain = SelfTest(backend="llama_cpp", device="cpu", build=build, processor=inventory.processor(), usable=True)
+    return msgspec.structs.replace(plain, **changes)
+
+
+DEAD: dict[str, Any] = {"usable": False, "kind": "signal", "reason": "llama_cpp 1 died of SIGSEGV"}
+HEALED: dict[str, Any] = {"options": {"repack": "off"}, "kind": "signal", "reason": "llama_cpp 1 died of SIGSEGV"}
+
+
+def test_what_is_remembered_is_of_this_build_and_this_processor() -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    inventory.remember(known(build="another"))
+    inventory.remember(known(processor="another"))
+    assert inventory.here(bandwidth=False).selftests == ()
+    inventory.remember(known())
+    inventory.remember(known())
+    assert inventory.here(bandwidth=False).selftests == (known(),)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'[{"backend": 1}]', b"[" * 5000, b"\xff\xfe"])
+def test_a_damaged_memory_is_no_memory(content: bytes) -> None:
+    files.cache_dir().mkdir(parents=True)
+    (files.cache_dir() / "selftests.json").write_bytes(content)
+    assert inventory.selftests() == ()
+
+
+def test_the_build_changes_with_every_file_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = backends.load("null")
+    monkeypatch.setattr(engine, "LIBRARIES", ("somebodys_engine/lib",))
+    (tmp_path / "somebodys_engine" / "lib").mkdir(parents=True)
+    (tmp_path / "somebodys_engine" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    empty = backends.build(engine)
+    library = tmp_path / "somebodys_engine" / "lib" / "libengine.so"
+    library.write_bytes(b"one")
+    first = backends.build(engine)
+    library.write_bytes(b"another")
+    assert len({empty, first, backends.build(engine)}) == 3
+
+
+def test_nothing_is_tested_for_advice(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("an engine was tested")
+
+    monkeypatch.setattr(selftest, "examine", never)
+    assert phibench("recommend", "-o", "json").code in (0, 3)
+    assert phibench("run", "quick", "--dry-run").code == 0
+
+
+# -------------------------------------------------------------------------------------------- what hangs on it
+
+
+def machine(*found: SelfTest) -> Machine:
+    return msgspec.structs.replace(fakes.machine(), selftests=found)
+
+
+def test_setups_get_the_safe_options_but_for_what_they_ask_themselves() -> None:
+    here = machine(known(**HEALED))
+    assert trust.with_options(SETUP, here).options == (("repack", "off"),)
+    asked = msgspec.structs.replace(SETUP, options=(("repack", "on"), ("threads", "1")))
+    assert trust.with_options(asked, here) == asked
+    assert trust.with_options(SETUP, machine()) == SETUP
+
+
+def test_advice_knows_what_cannot_be_used_here_and_with_which_options() -> None:
+    goal = catalog.goal("chat")
+    verdicts = advise.advise(machine(known(**DEAD)), goal, ())
+    mine = [v for v in verdicts if v.setup.backend == "llama_cpp"]
+    assert {v.verdict for v in mine} == {"no"}
+    assert all(any("llama_cpp is not usable here: " in why for why in v.objections) for v in mine)
+    assert any(v.verdict != "no" for v in verdicts)
+    healed = advise.advise(machine(known(**HEALED)), goal, ())
+    assert {v.setup.options for v in healed if v.setup.backend == "llama_cpp"} == {(("repack", "off"),)}
+
+
+def test_the_doctor_finds_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Installed(backend="llama_cpp", package="llama-cpp-python", version="1")
+    for found, severity, title in (
+        (DEAD, "wrong", "is not usable here"),
+        (HEALED, "slow", "fails here with its usual"),
+    ):
+        here = msgspec.structs.replace(machine(known(**found)), backends=(engine,))
+        one = next(f for f in doctor.findings(here, {}) if "SIGSEGV" in f.evidence)
+        assert one.severity == severity
+        assert title in one.title
+        assert "phibench doctor" in one.remedy
+    assert not [f for f in doctor.findings(machine(known()), {}) if "llama_cpp" in f.title]
+
+
+def test_engines_that_are_asked_and_tested_have_the_same_names() -> None:
+    assert set(engines._CODE) == {name for name in backends.names() if backends.load(name).FORMATS}
