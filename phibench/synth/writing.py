@@ -55,19 +55,23 @@ def ask(order: Order, progress: Callable[[int, int], None] | None) -> Artifact:
     child = processes.Child(PROGRAM)
     try:
         with child:
-            child.tell(msgspec.json.encode(order))
-            for line in child.lines(processes.silence_s(SILENCE_S)):
-                event = _EVENT.decode(line)
-                if isinstance(event, Made):
-                    return event.artifact
-                if isinstance(event, Refused):
-                    raise PhibenchError(event.reason, event.exit_code)
-                if progress:
-                    progress(event.done, event.total)
-        raise _died(order, child)
+            return _heard(order, child, progress)
     except BaseException:
         cache.sweep()
         raise
+
+
+def _heard(order: Order, child: processes.Child, progress: Callable[[int, int], None] | None) -> Artifact:
+    child.tell(msgspec.json.encode(order))
+    for line in child.lines(processes.silence_s(SILENCE_S)):
+        event = _EVENT.decode(line)
+        if isinstance(event, Made):
+            return event.artifact
+        if isinstance(event, Refused):
+            raise PhibenchError(event.reason, event.exit_code)
+        if progress:
+            progress(event.done, event.total)
+    raise _died(order, child)
 
 
 def _died(order: Order, child: processes.Child) -> processes.DiedError:

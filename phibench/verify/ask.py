@@ -42,16 +42,16 @@ class Reply(NamedTuple):
     stored: tuple[Stored, ...] = ()
 
 
-def ask(questions: Sequence[Question], *, program: Program = PROGRAM) -> Iterator[Reply]:
+def ask(questions: Sequence[Question], *, program: Program = ()) -> Iterator[Reply]:
     """A reply to each question, in order, from one process; when it dies, the questions after that get a fresh one.
 
-    All are of one backend, as no two engines may share a process. ``program``: what runs, so that a fault can be
-    planted into it.
+    All are of one backend, as no two engines may share a process. ``program``: what runs instead of PROGRAM, so that a
+    fault can be planted into it.
     """
     left = list(questions)
     assert len({one.job.setup.backend for one in left}) < 2, "each backend gets a process of its own"
     silence_s = processes.silence_s(SILENCE_S)
-    module, *words = program
+    module, *words = program or PROGRAM
     while left:
         with tempfile.TemporaryDirectory(prefix="phibench-verify-") as name:
             folder, answered = Path(name), 0

@@ -137,7 +137,7 @@ def _told(one: Stored) -> Tensor:
 
 
 def read(path: Path) -> tuple[Answer, list[NDArray[np.float32]], tuple[Stored, ...]]:
-    """In the parent: the answer with this path (N.json), its logits, and what the file holds. The arrays are gone then."""
+    """In the parent: the answer with this path (N.json), its logits, what the file holds. The arrays are gone then."""
     import numpy as np
 
     answer = msgspec.json.decode(path.read_bytes(), type=Answer)

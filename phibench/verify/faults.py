@@ -18,7 +18,7 @@ import msgspec
 
 from phibench.nouns import Setup
 from phibench.verify import child
-from phibench.verify.ask import PROGRAM, Program
+from phibench.verify.ask import Program
 from phibench.verify.small import Model
 
 _GATE_UP = "model.layers.1.mlp.gate_up_proj.weight"
@@ -99,7 +99,7 @@ class Plant(NamedTuple):
     """A fault: what it makes of the model, what program answers, in which (format, quantization) it makes sense."""
 
     change: Callable[[Model], Model] | None = None
-    program: Program = PROGRAM
+    program: Program = ()
     fits: Callable[[str, str], bool] = lambda _format, _quantization: True
 
 

@@ -133,9 +133,10 @@ def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
     if backends.load(_REFERENCE).installed() is None:
         raise PhibenchError("the reference is torch in float32, which is not installed: pip install 'phibench[torch]'")
     found = {}
-    for outcome in outcomes(trials(wanted, seed)):
-        tell(outcome)
-        found[outcome.setup] = outcome
+    with Reference() as reference:
+        for outcome in outcomes(trials(wanted, seed), reference):
+            tell(outcome)
+            found[outcome.setup] = outcome
     return [found[setup] for setup in wanted]
 
 
@@ -146,17 +147,16 @@ def trials(wanted: Sequence[Setup], seed: int) -> list[Trial]:
     return [Trial(models[setup.variant], prompts, setup) for setup in wanted]
 
 
-def outcomes(wanted: Sequence[Trial], *, program: ask.Program = ask.PROGRAM) -> Iterator[Outcome]:
+def outcomes(wanted: Sequence[Trial], reference: Reference, *, program: ask.Program = ()) -> Iterator[Outcome]:
     """Outcomes, backend by backend; ``program`` may plant a fault into sessions (``faults``)."""
-    with Reference() as reference:
-        for trial, reply in answers(wanted, program=program):
-            if reply.engine is None:
-                yield Outcome(setup=trial.setup, verdict="failed", reason=reply.reason, kind=reply.kind)
-                continue
-            try:
-                yield _judged(trial, reply, reference)
-            except DiedError as died:
-                yield Outcome(setup=trial.setup, verdict="failed", reason=str(died), kind=died.end.kind)
+    for trial, reply in answers(wanted, program=program):
+        if reply.engine is None:
+            yield Outcome(setup=trial.setup, verdict="failed", reason=reply.reason, kind=reply.kind)
+            continue
+        try:
+            yield _judged(trial, reply, reference)
+        except DiedError as died:
+            yield Outcome(setup=trial.setup, verdict="failed", reason=str(died), kind=died.end.kind)
 
 
 def _judged(trial: Trial, reply: ask.Reply, reference: Reference) -> Outcome:
@@ -171,7 +171,7 @@ def _judged(trial: Trial, reply: ask.Reply, reference: Reference) -> Outcome:
     )  # fmt: skip
 
 
-def answers(wanted: Sequence[Trial], *, program: ask.Program = ask.PROGRAM) -> Iterator[tuple[Trial, ask.Reply]]:
+def answers(wanted: Sequence[Trial], *, program: ask.Program = ()) -> Iterator[tuple[Trial, ask.Reply]]:
     """What the engines answer, backend by backend, each in a process of its own that writes and reads its files."""
     threads = min(THREADS, machine.limits().threads)
     with tempfile.TemporaryDirectory(prefix="phibench-verify-") as folder:

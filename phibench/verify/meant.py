@@ -30,9 +30,10 @@ _MOST_DEATHS = 2  # what kills it twice kills it again
 class Reference:
     """One process that stays, in a ``with``; it imports while the first answers are made. A fresh one after a death."""
 
-    def __init__(self, program: str = PROGRAM) -> None:
-        self._program, self._silence_s = program, processes.silence_s(SILENCE_S)
+    def __init__(self) -> None:
+        self._silence_s = processes.silence_s(SILENCE_S)
         self._deaths = 0
+        self._last: processes.DiedError | None = None  # of the process that we have
         self._folder = tempfile.TemporaryDirectory(prefix="phibench-verify-")
         self._child = self._start()
 
@@ -44,7 +45,7 @@ class Reference:
         self._folder.cleanup()
 
     def _start(self) -> processes.Child:
-        return processes.Child(self._program, oom_kills=conditions.oom_kills)
+        return processes.Child(PROGRAM, oom_kills=conditions.oom_kills)
 
     def logits(
         self, shape: Shape, weights: Weights, rope: Factors | None, prompts: Sequence[Prompt]
@@ -52,15 +53,17 @@ class Reference:
         """As ``reference.logits``, which runs in the other process. Raises DiedError when that died."""
         import numpy as np
 
-        if self._deaths and self._deaths < _MOST_DEATHS:
-            self._child = self._start()
+        if self._last:
+            if self._deaths == _MOST_DEATHS:
+                raise self._last
+            self._child, self._last = self._start(), None
         asked, answer = (Path(self._folder.name) / name for name in ("weights.npz", "logits.npz"))
         np.savez(asked, **weights)  # type: ignore[arg-type]
         task = {"shape": shape, "rope": rope, "prompts": prompts, "weights": str(asked), "answer": str(answer)}
         self._child.tell(msgspec.json.encode(task))
         if next(self._child.lines(self._silence_s), None) is None:
-            self._deaths += 1
-            raise self._died()
+            self._deaths, self._last = self._deaths + 1, self._died()
+            raise self._last
         with np.load(answer) as stored:
             return [stored[key] for key in stored.files]
 
