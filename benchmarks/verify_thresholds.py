@@ -19,6 +19,8 @@ from typing import Any
 from phibench import tables
 from phibench.nouns import Setup
 from phibench.verify import faults, gate, judge
+from phibench.verify.ask import Program
+from phibench.verify.meant import Reference
 
 Row = dict[str, Any]
 
@@ -66,14 +68,15 @@ def clean(seeds: Sequence[int], names: Sequence[str] | None, *, everything: bool
             more = {(one.variant, one.backend) for one in setups if gate.format_of(one) == "gguf"}
             setups += [Setup(variant=v, quantization=q, backend=b) for v, b in sorted(more) for q in EXTRA]
         wanted += [(seed, trial) for trial in gate.trials(setups, seed)]
-    yield from measured(wanted)
+    with Reference() as reference:
+        yield from measured(wanted, reference)
 
 
 def measured(
-    wanted: Sequence[tuple[int, gate.Trial]], fault: str = "", program: str = faults.Plant().program
+    wanted: Sequence[tuple[int, gate.Trial]], reference: Reference, fault: str = "", program: Program = ()
 ) -> Iterator[Row]:
     seeds = {id(trial.prompts): seed for seed, trial in wanted}
-    for trial, path, reply in gate.answers([trial for _, trial in wanted], program=program):
+    for trial, reply in gate.answers([trial for _, trial in wanted], program=program):
         key = (trial.model.shape.architecture, trial.format, trial.setup.quantization)
         row: Row = dict(zip(("architecture", "format", "quantization"), key, strict=True))
         row |= {"variant": trial.setup.variant, "seed": seeds[id(trial.prompts)], "fault": fault}
@@ -81,7 +84,7 @@ def measured(
             print(row, reply.reason, file=sys.stderr, flush=True)
             continue
         allowed = judge.limits().get(key)
-        checked, found = gate.measure(trial, path, reply, allowed.weights if allowed else float("inf"))
+        checked, found = gate.measure(trial, reply, allowed.weights if allowed else float("inf"), reference)
         row |= {"kl_mean": found.kl_mean, "kl_max": found.kl_max, "agreement": found.agreement}
         row |= {"weights": checked.error, "off": [one.name for one in checked.off]}
         print(row, file=sys.stderr, flush=True)
@@ -98,9 +101,10 @@ def planted(seeds: Sequence[int], names: Sequence[str] | None) -> Iterator[Row]:
             for fault, plant in faults.plants(trial.model).items():
                 known[fault] = plant
                 if plant.fits(trial.format, trial.setup.quantization):
-                    wanted.setdefault(fault, []).append((seed, trial._replace(write=plant.write)))
-    for fault, of_it in wanted.items():
-        yield from measured(of_it, fault, known[fault].program)
+                    wanted.setdefault(fault, []).append((seed, trial._replace(change=plant.change)))
+    with Reference() as reference:
+        for fault, of_it in wanted.items():
+            yield from measured(of_it, reference, fault, known[fault].program)
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -15,7 +15,7 @@ import time
 
 import msgspec
 
-from phibench import backends
+from phibench import backends, files, processes
 from phibench.nouns import Installed, Noun
 
 _LIMIT_S = 20.0
@@ -83,21 +83,22 @@ def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
         try:
             children[name] = subprocess.Popen(
                 [sys.executable, "-P", "-c", code],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
             answers[name] = str(error.strerror)
     end = time.monotonic() + limit_s
     for name, child in children.items():
         try:
-            said, _ = child.communicate(timeout=max(0.1, end - time.monotonic()))
+            said, errors = child.communicate(timeout=max(0.1, end - time.monotonic()))
             answers[name] = msgspec.json.decode(said.splitlines()[-1], type=_Answer)
         except subprocess.TimeoutExpired:
             child.kill()
             child.communicate()
             answers[name] = f"it gave no answer in {limit_s:.0f} s"
         except (msgspec.DecodeError, IndexError, UnicodeDecodeError):
-            answers[name] = f"it cannot be imported (exit {child.returncode})"
+            how = processes.end(child.returncode, errors.decode("utf-8", "replace"))
+            answers[name] = files.scrub(f"it cannot be imported: its process {how}")
     return answers
 
 

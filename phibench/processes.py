@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from phibench import units
-from phibench.errors import PhibenchError
+from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Kind, Noun
 
 PHASES = ("starting", "opening", "preparing", "prefill", "decode", "finishing")
@@ -112,6 +112,14 @@ def silence_s(usual_s: float) -> float:
     if seconds <= 0:
         raise PhibenchError(f"PHIBENCH_SILENCE={text} is no duration; write 30s or 10m")
     return seconds
+
+
+class DiedError(PhibenchError):
+    """A child died that owed something: one line for a person, and for a row ``end``, phase and what it ran."""
+
+    def __init__(self, message: str, end: End, phase: str, engine: str) -> None:
+        super().__init__(message, FAILED)
+        self.end, self.phase, self.engine = end, phase, engine
 
 
 # -------------------------------------------------------------------------------------------- the parent's side

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +26,10 @@ from numpy.typing import NDArray
 from phibench import backends, catalog
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup
-from phibench.verify import ask, child, faults, gate, judge, real, report, small, stored
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+from phibench.processes import DiedError
+from phibench.verify import ask, child, faults, gate, judge, meant, real, report, small, stored
+from phibench.verify import torch as torch_files
+from phibench.verify.meant import Reference
 
 MINI, PHI2 = "phi-4-mini-instruct", "phi-2"
 LIMIT = judge.Limit(
@@ -45,14 +48,49 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _engines() -> None:
-    """The engines and the reference; most are opened by other processes only."""
+    """The engines and the reference; they are opened by other processes only."""
     for module in ("llama_cpp", "gguf", "onnx", "onnxruntime_genai", "torch", "transformers", "safetensors"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
 
 
+@pytest.fixture(scope="module")
+def reference(_engines: None) -> Iterator[Reference]:
+    with Reference() as one:
+        yield one
+
+
 def setup(variant: str, quantization: str, backend: str) -> Setup:
     return Setup(variant=variant, quantization=quantization, backend=backend)
+
+
+def can_import(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started from here on finds the modules of this folder."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
+
+
+def elsewhere(code: str, *words: object) -> str:
+    """What a process of its own prints, since no engine is loaded into this one."""
+    command = [sys.executable, "-c", "import sys\n" + textwrap.dedent(code), *map(str, words)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+_WRITE = """
+from pathlib import Path
+from phibench import catalog
+from phibench.nouns import Setup
+from phibench.verify import child, faults, small
+quantization, backend, folder, change = sys.argv[1:]
+model = small.model(catalog.variant("phi-2"), 0)
+model = getattr(faults, change)(model) if change else model
+print(child.write(Setup(variant="phi-2", quantization=quantization, backend=backend), model, Path(folder)))
+"""
+
+
+def written(quantization: str, backend: str, folder: Path, change: str = "") -> Path:
+    """A small Phi-2 as a file for a backend, as it is meant or changed by a function of ``faults``."""
+    return Path(elsewhere(_WRITE, quantization, backend, folder, change))
 
 
 # ---------------------------------------------------------------------------------------------------- distance
@@ -196,15 +234,13 @@ def test_a_mixture_of_experts_is_refused() -> None:
         small.shrunk(catalog.variant("phi-3.5-moe-instruct"))
 
 
-@pytest.mark.usefixtures("_engines")
 @pytest.mark.parametrize("name", [MINI, PHI2])
-def test_the_small_models_have_something_to_say(name: str) -> None:
+def test_the_small_models_have_something_to_say(reference: Reference, name: str) -> None:
     """Neither certain nor uniform, and not the token that came last: else a fault would not show."""
-    from phibench.verify import reference
-
     model = small.model(catalog.variant(name), 1)
     weights = {"lm_head.weight": model.weights["model.embed_tokens.weight"]} | model.weights
-    for prompt, answer in zip(PROMPTS, reference.logits(model.shape, weights, model.rope, PROMPTS), strict=True):
+    answers = reference.logits(model.shape, weights, model.rope, PROMPTS)
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
         p = np.exp(answer - np.logaddexp.reduce(answer, -1, keepdims=True))
         entropy = -(p * np.log(p)).sum(-1).mean()
         assert 0.3 < entropy / math.log(small.VOCAB) < 0.7
@@ -259,12 +295,25 @@ def test_what_is_never_quantized_must_be_exact() -> None:
 
 @pytest.mark.usefixtures("_engines")
 @pytest.mark.parametrize(("bits", "step"), [(4, 1 / 8), (8, 1 / 128)])
-def test_blocks_of_onnx_are_read_as_they_were_written(bits: int, step: float) -> None:
-    from phibench.synth.onnx import weights
+def test_blocks_of_onnx_are_read_as_they_were_written(bits: int, step: float, tmp_path: Path) -> None:
     from phibench.verify import onnx
 
     values = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
-    found = onnx.dequantized(*weights.quantize(f"int{bits}", values), bits)
+    np.save(tmp_path / "values.npy", values)
+    quantized = elsewhere(
+        """
+        import numpy as np
+        from phibench.synth.onnx import weights
+        folder, bits = sys.argv[1:]
+        blocks, scales = weights.quantize(f"int{bits}", np.load(f"{folder}/values.npy"))
+        np.savez(f"{folder}/quantized.npz", blocks, scales)
+        print(f"{folder}/quantized.npz")
+        """,
+        tmp_path,
+        bits,
+    )
+    with np.load(quantized) as stored_:
+        found = onnx.dequantized(stored_["arr_0"], stored_["arr_1"], bits)
     most = np.abs(values.reshape(24, 2, 32)).max(-1, keepdims=True)
     assert (np.abs((found - values).reshape(24, 2, 32)) <= most * step * 1.001).all()
 
@@ -297,24 +346,28 @@ FAULTS = [
     ("scale of one block doubled", PHI2, "int4", "onnxruntime", "layers.1.mlp.fc2.MatMul.weight in the file is off"),
 ]
 LATE = [(MINI, "Q4_K_M", "llama_cpp"), (PHI2, "int8", "torch"), (MINI, "int4", "onnxruntime")]
-SCALE = "scale of one block doubled"
+SCALE, LATE_BY_ONE = "scale of one block doubled", "position off by one"
 
 
 @pytest.fixture(scope="module")
-def found(_engines: None) -> dict[tuple[str, Setup], gate.Outcome]:
-    """(fault, setup) -> outcome of everything above: three processes per backend, not one per test."""
-    trials = gate.trials([setup(*words) for words in RIGHT], 1000)
-    planted = []
-    for fault, *words, _ in FAULTS:
+def found(reference: Reference) -> dict[tuple[str, Setup], gate.Outcome]:
+    """(fault, setup) -> outcome of everything above: a process per backend and program, not one per test."""
+    asked: dict[tuple[str, ...], list[tuple[str, gate.Trial]]] = {}
+    asked[()] = [("", trial) for trial in gate.trials([setup(*words) for words in RIGHT], 1000)]
+    for fault, *words in [
+        *((fault, *words) for fault, *words, _ in FAULTS),
+        *((LATE_BY_ONE, *words) for words in LATE),
+    ]:
         (trial,) = gate.trials([setup(*words)], 0)
-        planted.append((fault, trial._replace(write=faults.plants(trial.model)[fault].write)))
-    planted.sort(key=lambda pair: pair[1].setup.backend)  # outcomes come backend by backend
-    late = gate.trials([setup(*words) for words in LATE], 0)
-    program = faults.plants(late[0].model)["position off by one"].program
-    outcomes = {("", one.setup): one for one in gate.outcomes(trials)}
-    for (fault, _), one in zip(planted, gate.outcomes([trial for _, trial in planted]), strict=True):
-        outcomes[fault, one.setup] = one
-    return outcomes | {("position off by one", one.setup): one for one in gate.outcomes(late, program=program)}
+        plant = faults.plants(trial.model)[fault]
+        asked.setdefault(plant.program, []).append((fault, trial._replace(change=plant.change)))
+    outcomes = {}
+    for program, pairs in asked.items():
+        pairs.sort(key=lambda pair: pair[1].setup.backend)  # outcomes come backend by backend
+        told = gate.outcomes([trial for _, trial in pairs], reference, program=program)
+        for (fault, _), one in zip(pairs, told, strict=True):
+            outcomes[fault, one.setup] = one
+    return outcomes
 
 
 @pytest.mark.parametrize("words", RIGHT, ids=" ".join)
@@ -325,7 +378,7 @@ def test_right_files_give_the_same_answer(found: dict[tuple[str, Setup], gate.Ou
 
 @pytest.mark.parametrize(
     ("fault", "variant", "quantization", "backend", "says"),
-    [*FAULTS, *(("position off by one", *words, "positions and the KV cache") for words in LATE)],
+    [*FAULTS, *((LATE_BY_ONE, *words, "positions and the KV cache") for words in LATE)],
 )
 def test_a_planted_fault_is_reported(
     found: dict[tuple[str, Setup], gate.Outcome], fault: str, variant: str, quantization: str, backend: str, says: str
@@ -348,7 +401,7 @@ def test_every_fault_but_one_scale_shows_in_the_answer_alone(
 
 def test_every_kind_of_fault_is_tried() -> None:
     names = {name for variant in (MINI, PHI2) for name in faults.plants(small.model(catalog.variant(variant), 0))}
-    assert {fault for fault, *_ in FAULTS} | {"position off by one"} == names
+    assert {fault for fault, *_ in FAULTS} | {LATE_BY_ONE} == names
 
 
 # --------------------------------------------------------------------------------------------------- processes
@@ -362,34 +415,117 @@ def question(path: str = "") -> child.Question:
     return child.Question(job=job, prompts=PROMPTS)
 
 
-def test_an_engine_that_dies_is_a_reason_and_the_next_question_is_answered(
+DYING = """
+import contextlib, os, signal, sys, threading
+import numpy as np
+from phibench import backends
+from phibench.nouns import Engine
+from phibench.verify import child
+
+def die(job, now):
+    how, _, when = job.artifact.path.partition(" ")
+    if now != when:
+        return
+    print("an unrelated line of a log", file=sys.stderr, flush=True)
+    if how == "SIGABRT":
+        print("GGML_ASSERT(told_to_fail) failed", file=sys.stderr, flush=True)
+    if how == "exit":
+        os._exit(3)
+    if how == "memory":
+        import resource
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+        bytearray(1 << 40)
+    if how == "closed":
+        os.closerange(3, 256)
+    if how in ("hang", "closed"):
+        threading.Event().wait()
+    os.kill(os.getpid(), getattr(signal, how))
+
+class Session:
+    engine = Engine(name="fake", version="1", placement="nowhere")
+    def __init__(self, job):
+        self.job = job
+    def score(self, prompt, then):
+        die(self.job, "prefill")
+        return np.zeros((1 + len(then), 8), np.float32)
+
+class Backend:
+    @staticmethod
+    @contextlib.contextmanager
+    def session(job):
+        die(job, "opening")
+        yield Session(job)
+
+child.backends.load = lambda name: Backend
+child.main(sys.argv[1:])
+"""
+
+
+def said_of(questions: list[child.Question], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[ask.Reply]:
+    (folder / "dying.py").write_text(DYING)
+    can_import(folder, monkeypatch)
+    return list(ask.ask(questions, program=("dying",)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_every_death_has_a_name_and_the_next_question_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "dying.py").write_text(
-        "import os, sys\n"
-        "from phibench.verify import child\n"
-        "def answer(question, path):\n"
-        "    if question.job.artifact.path == 'dies':\n"
-        "        print('the engine says why', file=sys.stderr, flush=True)\n"
-        "        os.abort()\n"
-        "    return child.Answer(reason='refused ' + question.job.artifact.path)\n"
-        "child._answer = answer\n"
-        "child.main(sys.argv[1:])\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    replies = list(ask.ask([question("a"), question("dies"), question("b")], program="dying"))
-    assert [reply.reason.split(":")[0] for reply in replies] == [
-        "refused a",
-        "the process was ended by SIGABRT",
-        "refused b",
-    ]
-    assert "the engine says why" in replies[1].reason
+    opening, answering = "while it opened the model", "while it answered"
+    deaths = {
+        "SIGSEGV opening": ("signal", "died of SIGSEGV (a segmentation fault)", opening),
+        "SIGSEGV prefill": ("signal", "died of SIGSEGV (a segmentation fault)", answering),
+        "SIGILL prefill": ("signal", "died of SIGILL (an instruction that this processor does not have)", answering),
+        "SIGBUS opening": ("signal", "died of SIGBUS (a bus error)", opening),
+        "SIGABRT prefill": ("signal", "SIGABRT (it gave up): GGML_ASSERT(told_to_fail) failed", answering),
+        "SIGKILL opening": ("signal", "was killed from outside (SIGKILL)", opening),
+        "exit prefill": ("exit", "left with exit code 3", answering),
+        "closed prefill": ("closed", "closed its output and gave no answer", answering),
+        "memory prefill": ("out_of_memory", "the process ran out of memory", ""),
+    }
+    asked = [question(path) for path in [word for death in deaths for word in (death, "")]]
+    replies = said_of(asked, tmp_path, monkeypatch)
+    assert len(replies) == len(asked)
+    for (death, (kind, says, doing)), reply, after in zip(deaths.items(), replies[::2], replies[1::2], strict=True):
+        assert (reply.kind, reply.engine) == (kind, None), death
+        assert says in reply.reason, death
+        assert doing in reply.reason, death
+        assert not doing or "phibench doctor tests this engine" in reply.reason
+        assert "unrelated" not in reply.reason
+        assert after.engine is not None, death
+        assert after.logits[0].shape == (1 + small.STEPS, 8)
 
 
 def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(60)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert "no answer within" in next(ask.ask([question()], program="hanging", timeout_s=0.5)).reason
+    can_import(tmp_path, monkeypatch)
+    monkeypatch.setenv("PHIBENCH_SILENCE", "0.5s")
+    (reply,) = ask.ask([question()], program=("hanging",))
+    assert reply.kind == "hang"
+    assert "gave no sign of life for 500 ms and was killed, while its process started" in reply.reason
+    assert "PHIBENCH_SILENCE=1h waits longer" in reply.reason
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_a_reference_that_dies_is_a_failed_row_and_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = tmp_path / "starts"
+    (tmp_path / "dying_reference.py").write_text(
+        "import os, signal, sys\n"
+        f"open({str(starts)!r}, 'a').write('.')\n"
+        "sys.stdin.readline()\n"
+        "os.kill(os.getpid(), signal.SIGILL)\n"
+    )
+    can_import(tmp_path, monkeypatch)
+    monkeypatch.setattr(meant, "PROGRAM", "dying_reference")
+    model = small.model(catalog.variant(PHI2), 0)
+    with Reference() as reference:
+        for _ in range(3):
+            with pytest.raises(DiedError, match=r"the reference, torch .* died of SIGILL .*nothing to compare") as died:
+                reference.logits(model.shape, {}, None, PROMPTS)
+            assert (died.value.end.kind, died.value.exit_code) == ("signal", 1)
+    assert starts.read_text() == ".."
 
 
 @pytest.fixture
@@ -399,7 +535,7 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[su
     (tmp_path / "waiting.py").write_text(
         "import os, pathlib, sys, time\n"
         "from phibench.verify import child\n"
-        "def answer(question, path):\n"
+        "def answer(question, place, show):\n"
         f"    pathlib.Path({str(number)!r} + '.part').write_text(str(os.getpid()))\n"
         f"    os.replace({str(number)!r} + '.part', {str(number)!r})\n"
         "    time.sleep(60)\n"
@@ -410,9 +546,9 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[su
         "import signal, sys, msgspec\n"
         "from phibench.verify import ask, child\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "next(ask.ask([msgspec.json.decode(sys.argv[1], type=child.Question)], program='waiting'))\n"
+        "next(ask.ask([msgspec.json.decode(sys.argv[1], type=child.Question)], program=('waiting',)))\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    can_import(tmp_path, monkeypatch)
     words = [sys.executable, str(tmp_path / "asks.py"), msgspec.json.encode(question()).decode()]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
@@ -449,20 +585,58 @@ def test_neither_command_nor_child_outlives_ctrl_c_or_a_kill(
     assert time.monotonic() - began < 4, "the child was waited for"
 
 
-@pytest.mark.usefixtures("_engines")
-def test_a_file_that_the_engine_refuses_is_a_failed_row(tmp_path: Path) -> None:
-    def cut(fmt: str, model: small.Model, quantization: str, folder: Path) -> Path:
-        path = gate.written(fmt, model, quantization, folder)
-        path.write_bytes(path.read_bytes()[:-4096])
-        return path
-
+def test_a_file_that_the_engine_refuses_is_a_failed_row(
+    reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cutting.py").write_text(
+        "import os, sys\n"
+        "from phibench.verify import child\n"
+        "write = child.write\n"
+        "def cut(setup, model, folder):\n"
+        "    path = write(setup, model, folder)\n"
+        "    os.truncate(path, path.stat().st_size - 4096)\n"
+        "    return path\n"
+        "child.write = cut\n"
+        "child.main(sys.argv[1:])\n"
+    )
+    can_import(tmp_path, monkeypatch)
     wanted = gate.trials([setup(PHI2, name, "llama_cpp") for name in ("Q8_0", "F16")], 0)
-    found = list(gate.outcomes([trial._replace(write=cut) for trial in wanted]))
-    assert [one.verdict for one in found] == ["failed", "failed"]
+    found = list(gate.outcomes(wanted, reference, program=("cutting",)))
+    assert [(one.verdict, one.kind) for one in found] == [("failed", None)] * 2
     assert "llama.cpp cannot open phi-2-Q8_0.gguf" in found[0].reason
 
 
 # ------------------------------------------------------------------------------------------------------ command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_a_death_is_a_row_of_the_command_and_what_was_answered_stays(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dying.py").write_text(
+        "import os, signal, sys\n"
+        "from phibench.verify import child\n"
+        "def answer(question, place, show):\n"
+        "    show('preparing')\n"
+        "    if question.job.setup.quantization == 'F16':\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return child.Answer(reason='refused')\n"
+        "child._answer = answer\n"
+        "child.main(sys.argv[1:])\n"
+    )
+    can_import(tmp_path, monkeypatch)
+    monkeypatch.setattr(ask, "PROGRAM", ("dying",))
+    monkeypatch.setattr(backends.load("torch"), "installed", lambda: "1")
+    monkeypatch.setattr(backends.load("llama_cpp"), "installed", lambda: "1.2")
+    monkeypatch.setattr(backends.load("llama_cpp"), "devices", lambda: ("cpu",))
+    done = phibench("verify", "phi-2", "-b", "llama_cpp", "-q", "Q8_0,F16,Q4_0", "-o", "json")
+    assert done.code == 1
+    rows = json.loads(done.out)
+    assert [(row["verdict"], row["kind"]) for row in rows] == [("failed", None), ("failed", "signal"), ("failed", None)]
+    assert rows[1]["reason"] == (
+        "llama-cpp-python 1.2 died of SIGSEGV (a segmentation fault), while writing the small model; "
+        "phibench doctor tests this engine; -b takes another one"
+    )
 
 
 @pytest.mark.usefixtures("_engines")
@@ -532,15 +706,14 @@ def test_what_cannot_be_verified_is_one_line(phibench: Phibench, words: list[str
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, _engines: None) -> dict[str, Path]:
-    """One model in several formats, and one of them spoiled."""
+    """One model in several formats, and two of them spoiled."""
     folder = tmp_path_factory.mktemp("files")
-    model = small.model(catalog.variant(PHI2), 0)
-    kinds = {"torch": "fp32", "onnx": "int4", "gguf": "Q8_0"}
-    found = {fmt: gate.written(fmt, model, quantization, folder) for fmt, quantization in kinds.items()}
-    wrong = faults.wider_rotary(model)
-    spoiled = folder / "spoiled"
-    spoiled.mkdir()
-    return found | {"wrong": gate.written("gguf", wrong, "Q8_0", spoiled)}
+    return {
+        "torch": written("fp32", "torch", folder),
+        "onnx": written("int4", "onnxruntime", folder),
+        "gguf": written("Q8_0", "llama_cpp", folder),
+        "wrong": written("Q8_0", "llama_cpp", tmp_path_factory.mktemp("spoiled"), "wider_rotary"),
+    }
 
 
 def test_files_of_one_model_agree_whatever_their_format(phibench: Phibench, files: dict[str, Path]) -> None:
@@ -571,7 +744,7 @@ def test_files_of_two_models_are_refused(phibench: Phibench, files: dict[str, Pa
     model = small.model(catalog.variant(PHI2), 0)
     shape = msgspec.structs.replace(model.shape, layers=2)
     model = model._replace(variant=msgspec.structs.replace(model.variant, shape=shape))
-    other = gate.written("gguf", model, "Q8_0", tmp_path)
+    other = torch_files.write(model, "fp32", tmp_path)
     done = phibench("verify", "-m", str(files["gguf"]), "-m", str(other))
     assert done.code == 2
     assert "not the same model: layers 3 and 2" in done.err

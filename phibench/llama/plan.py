@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phibench import processes
 from phibench.errors import FAILED, PhibenchError
 from phibench.llama import log, memory
 from phibench.nouns import Workload
@@ -45,22 +46,21 @@ def planned(plan: Plan, workload: Workload, options: dict[str, str]) -> dict[str
         with path.open("wb") as stream:
             stream.write(plan_gguf.header(plan))
             stream.truncate(plan.file_bytes)
-        command = [sys.executable, "-m", __name__, str(path)]
-        child = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True, check=False)
-    if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {last}", FAILED)
+        command = [sys.executable, "-P", "-m", __name__, str(path)]
+        child = subprocess.run(command, input=json.dumps(ask).encode(), capture_output=True, check=False)
+    if child.returncode or not child.stdout:
+        end = processes.end(child.returncode, child.stderr.decode("utf-8", "replace"))
+        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: its process {end}", FAILED)
+    said = json.loads(child.stdout)
+    if "reason" in said:
+        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {said['reason']}", FAILED)
     repack = options["repack"]
-    copies = memory.copied_bytes(plan, repack=repack)
-    return {
-        "weights": memory.mapped_bytes(plan, repack=repack),
-        **({"copies": copies} if copies else {}),
-        **json.loads(child.stdout),
-    }
+    copies, mapped = memory.copied_bytes(plan, repack=repack), memory.mapped_bytes(plan, repack=repack)
+    return {"weights": mapped, **({"copies": copies} if copies else {}), **said}
 
 
 def main(path: str) -> None:
-    """Print {use: bytes}; the parameters of the context come as JSON on stdin."""
+    """Print {use: bytes}, or {"reason": why not}; the parameters of the context come as JSON on stdin."""
     import llama_cpp.llama_cpp as api
 
     log.listen(api)
@@ -72,7 +72,8 @@ def main(path: str) -> None:
     for name, value in json.load(sys.stdin).items():
         setattr(context, name, value)
     if not model or not api.llama_init_from_model(model, context):
-        sys.exit(log.last_error())
+        print(json.dumps({"reason": log.last_error()}))
+        return
     said = log.by_use(log.text())
     print(json.dumps({"kv": log.kv_bytes(log.text()), "compute": said["compute"], "logits": said["logits"]}))
 

@@ -1,5 +1,6 @@
 """Synthetic weights: the bytes of a plan, without a download. One module per format that is written to disk.
 
+Another process writes them, the only one that loads an engine's quantizer: it may crash, and no two engines meet.
 torch models are filled in the memory of the process that runs them (``torch_models``), so nothing is written here.
 """
 
@@ -11,6 +12,7 @@ from types import ModuleType
 
 from phibench.catalog.plan import Plan, plan
 from phibench.nouns import Artifact, Variant
+from phibench.synth import cache, writing
 
 Progress = Callable[[int, int], None]  # done bytes, total bytes
 
@@ -18,14 +20,18 @@ Progress = Callable[[int, int], None]  # done bytes, total bytes
 def ensure(
     variant: Variant, quantization: str, fmt: str, layers: int | None = None, progress: Progress | None = None
 ) -> Artifact:
-    """The synthetic files of a setup, from the cache or written now.
+    """The synthetic files of a setup, from the cache or written now by a process of its own.
 
-    Raises PhibenchError (exit 1) when a package is missing or disk or cache limit are too small.
+    Raises PhibenchError (exit 1) when a package is missing, disk or cache limit are too small, or that process died
+    (DiedError).
     """
-    if writer := _writer(fmt):
-        found: Artifact = writer.ensure(variant, quantization, layers, progress)
-        return found
-    return artifact(plan(variant, quantization, layers, fmt), path="")
+    writer = _writer(fmt)
+    if writer is None:
+        return artifact(plan(variant, quantization, layers, fmt), path="")
+    if path := writer.cached(variant, quantization, layers):
+        cache.touch(path)
+        return artifact(plan(variant, quantization, layers, fmt), str(path))
+    return writing.ask(writing.Order(variant=variant, quantization=quantization, format=fmt, layers=layers), progress)
 
 
 def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | None = None) -> int:

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from phibench import processes
 from phibench.catalog import ggml, layout, plan_gguf
 from phibench.catalog.plan_gguf import FileType, Mix, TypeTable
 from phibench.errors import FAILED, PhibenchError
@@ -65,12 +66,26 @@ def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str,
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "twin.gguf"
         write_twin(shape, path)
-        command = [sys.executable, "-m", "phibench.synth.types", str(path)]
+        command = [sys.executable, "-P", "-m", "phibench.synth.types", str(path)]
         child = subprocess.run(command, input=msgspec.json.encode(quantizations), capture_output=True, check=False)
-    if child.returncode:
-        last = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise PhibenchError(f"llama.cpp's quantizer failed on {plan_gguf.mix_key(shape)}: {last}", FAILED)
-    answers: dict[str, dict[str, str]] = json.loads(child.stdout)
+    if child.returncode or not child.stdout:
+        end = processes.end(child.returncode, child.stderr.decode("utf-8", "replace"))
+        raise PhibenchError(f"llama.cpp's quantizer {end}, when asked about {plan_gguf.mix_key(shape)}", FAILED)
+    said = json.loads(child.stdout)
+    if "reason" in said:
+        raise PhibenchError(said["reason"], FAILED)
+    return _complete(shape, said)
+
+
+def ask_here(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str, str]]:
+    """The same from this process, for one that may die: a child that opens llama.cpp anyway."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "twin.gguf"
+        write_twin(shape, path)
+        return _complete(shape, dry_runs(path, quantizations))
+
+
+def _complete(shape: Shape, answers: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     expected = {name for name, _ in layout.weight_shapes(shape, shape.layers)}
     for name, found in answers.items():
         if found.keys() != expected or not set(found.values()) <= ggml.TYPES.keys():
@@ -107,15 +122,19 @@ def dry_runs(path: Path, wanted: dict[str, FileType]) -> dict[str, dict[str, str
     entries = (library.llama_model_imatrix_data * 2)()
     entries[0].name, entries[0].data, entries[0].size = b"any", one, 1
     found = {}
-    for name, file_type in wanted.items():
-        params = library.llama_model_quantize_default_params()
-        params.ftype, params.dry_run, params.nthread = file_type.ftype, True, 1
-        if file_type.imatrix:
-            params.imatrix = entries
-        lines.clear()
-        if library.llama_model_quantize(str(path).encode(), b"unused", params):
-            raise PhibenchError(f"llama.cpp's quantizer on {name}: {''.join(lines).strip().splitlines()[-1]}", FAILED)
-        found[name] = {tensor: (new or old).upper() for tensor, old, new in LOG_LINE.findall("".join(lines))}
+    try:
+        for name, file_type in wanted.items():
+            params = library.llama_model_quantize_default_params()
+            params.ftype, params.dry_run, params.nthread = file_type.ftype, True, 1
+            if file_type.imatrix:
+                params.imatrix = entries
+            lines.clear()
+            if library.llama_model_quantize(str(path).encode(), b"unused", params):
+                last = "".join(lines).strip().splitlines()[-1]
+                raise PhibenchError(f"llama.cpp's quantizer on {name}: {last}", FAILED)
+            found[name] = {tensor: (new or old).upper() for tensor, old, new in LOG_LINE.findall("".join(lines))}
+    finally:
+        library.llama_log_set(library.llama_log_callback(), ctypes.c_void_p(0))  # ours ends with this function
     return found
 
 
@@ -170,7 +189,11 @@ def _nested(value: dict[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> None:
     if arguments:  # the child of ask()
         wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, FileType])
-        json.dump(dry_runs(Path(arguments[0]), wanted), sys.stdout)
+        try:
+            said: dict[str, Any] = {**dry_runs(Path(arguments[0]), wanted)}
+        except PhibenchError as error:
+            said = {"reason": str(error)}
+        json.dump(said, sys.stdout)
         return
     from phibench import catalog
 

@@ -1,8 +1,8 @@
 """Planted faults: how the gate proves that it would catch one. For its tests and benchmarks/verify_thresholds.py.
 
-A fault of the model goes into the file, which is written from another model than the one that is meant; a damaged
-scale goes into the bytes of a file; a lost position goes into the session: ``python -m phibench.verify.faults``
-answers as ``child`` does, but its first step comes one position too late.
+A fault of the model goes into the file, which is written from another model than the one that is meant. The others go
+into the process that answers: ``python -m phibench.verify.faults damaged FOLDER`` does what ``child`` does, but doubles
+a scale in the bytes of each file that it has written, and with ``late`` its first step comes one position too late.
 """
 
 # ruff: noqa: SLF001  a fault is planted where a session would have it: inside
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from phibench.nouns import Setup
 from phibench.verify import child
-from phibench.verify.gate import Write, written
+from phibench.verify.ask import Program
 from phibench.verify.small import Model
 
 _GATE_UP = "model.layers.1.mlp.gate_up_proj.weight"
@@ -95,34 +96,24 @@ _IN_MODEL: dict[str, tuple[Callable[[Model], Model], Callable[[Model], bool]]] =
 
 
 class Plant(NamedTuple):
-    """A fault: how files are written with it, what program answers, in which (format, quantization) it makes sense."""
+    """A fault: what it makes of the model, what program answers, in which (format, quantization) it makes sense."""
 
-    write: Write = written
-    program: str = child.__name__
+    change: Callable[[Model], Model] | None = None
+    program: Program = ()
     fits: Callable[[str, str], bool] = lambda _format, _quantization: True
 
 
 def plants(model: Model) -> dict[str, Plant]:
     """Every fault that makes sense in a model of this kind."""
-    found = {name: Plant(write=_of(change)) for name, (change, fits) in _IN_MODEL.items() if fits(model)}
-    found["scale of one block doubled"] = Plant(write=_damaged, fits=has_scales)
-    found["position off by one"] = Plant(program=__name__)
+    found = {name: Plant(change=change) for name, (change, fits) in _IN_MODEL.items() if fits(model)}
+    found["scale of one block doubled"] = Plant(program=(__name__, "damaged"), fits=has_scales)
+    found["position off by one"] = Plant(program=(__name__, "late"))
     return found
 
 
-def _of(change: Callable[[Model], Model]) -> Write:
-    return lambda fmt, model, quantization, folder: written(fmt, change(model), quantization, folder)
-
-
-def _damaged(fmt: str, model: Model, quantization: str, folder: Path) -> Path:
-    path = written(fmt, model, quantization, folder)
-    damaged_scale(fmt, path)
-    return path
-
-
-def damaged_scale(fmt: str, path: Path) -> str:
-    """Double the scale of one block in a written file; returns the name of the tensor."""
-    return _damaged_gguf(path) if fmt == "gguf" else _damaged_onnx(path)
+def damaged_scale(path: Path) -> str:
+    """Double the scale of one block in a written file or folder; returns the name of the tensor."""
+    return _damaged_onnx(path) if path.is_dir() else _damaged_gguf(path)
 
 
 def has_scales(fmt: str, quantization: str) -> bool:
@@ -160,13 +151,29 @@ def _damaged_onnx(path: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answer with sessions that lose a position between prompt and first step."""
+    """Answer with damaged files, or with sessions that lose a position between prompt and first step."""
+    fault, *words = arguments
+    {"damaged": _damage_files, "late": _lose_a_position}[fault]()
+    child.main(words)
+
+
+def _damage_files() -> None:
+    write = child.write
+
+    def damaging(setup: Setup, model: Model, folder: Path) -> Path:
+        path = write(setup, model, folder)
+        damaged_scale(path)
+        return path
+
+    child.write = damaging
+
+
+def _lose_a_position() -> None:
     from phibench.backends import llama_cpp, onnxruntime, torch
 
     llama_cpp._Session._decode_ids = _late_llama(llama_cpp._Session._decode_ids)  # type: ignore[method-assign]
     onnxruntime._Session.score = _late_onnx(onnxruntime._Session.score)  # type: ignore[method-assign]
     torch._Session.score = _late_torch(torch._Session.score)  # type: ignore[method-assign]
-    child.main(arguments)
 
 
 def _late_llama(decode: Callable[..., None]) -> Callable[..., None]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from phibench import backends, catalog
 from phibench.catalog import plan as plans
 from phibench.catalog.hf import Factors
 from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Artifact, Engine, Job, Noun, Setup, Variant
+from phibench.nouns import Artifact, Engine, Job, Kind, Noun, Setup, Variant
 from phibench.probe import limits as machine
-from phibench.verify import ask, child, judge, reference, small, stored
+from phibench.processes import DiedError
+from phibench.verify import ask, child, judge, small, stored
+from phibench.verify.meant import Reference
 from phibench.verify.small import Model, Prompt
 
 VARIANTS = ("phi-4-mini-instruct", "phi-2")  # grouped heads, partial rotary, LongRoPE, tied; biases, parallel block
@@ -29,11 +30,15 @@ _REFERENCE = "torch"
 
 
 class Outcome(Noun, frozen=True, kw_only=True):
-    """What was found of one setup. ``weights_error``: the worst block's, relative; None without a source to compare."""
+    """What was found of one setup. ``weights_error``: the worst block's, relative; None without a source to compare.
+
+    ``kind``: how the process of one that failed died; None where nothing died.
+    """
 
     setup: Setup
     verdict: Literal["same", "differs", "failed", "not installed", "no files"]
     reason: str = ""
+    kind: Kind | None = None
     distance: judge.Distance | None = None
     limit: judge.Limit | None = None
     weights_error: float | None = None
@@ -41,22 +46,18 @@ class Outcome(Noun, frozen=True, kw_only=True):
 
 
 Tell = Callable[[Outcome], None]
-Write = Callable[[str, Model, str, Path], Path]  # format, model, quantization, folder
-
-
-def written(fmt: str, model: Model, quantization: str, folder: Path) -> Path:
-    """The file or folder of a model in ``folder``."""
-    path: Path = _format(fmt).write(model, quantization, folder)
-    return path
 
 
 class Trial(NamedTuple):
-    """A small model, what it is asked, and the setup that shall answer; ``write`` may plant a fault (``faults``)."""
+    """A small model, what it is asked, and the setup that shall answer.
+
+    ``change``: what is written instead of the model that is meant, so that a fault can be planted (``faults``).
+    """
 
     model: Model
     prompts: tuple[Prompt, ...]
     setup: Setup
-    write: Write = written
+    change: Callable[[Model], Model] | None = None
 
     @property
     def format(self) -> str:
@@ -132,9 +133,10 @@ def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
     if backends.load(_REFERENCE).installed() is None:
         raise PhibenchError("the reference is torch in float32, which is not installed: pip install 'phibench[torch]'")
     found = {}
-    for outcome in outcomes(trials(wanted, seed)):
-        tell(outcome)
-        found[outcome.setup] = outcome
+    with Reference() as reference:
+        for outcome in outcomes(trials(wanted, seed), reference):
+            tell(outcome)
+            found[outcome.setup] = outcome
     return [found[setup] for setup in wanted]
 
 
@@ -145,58 +147,76 @@ def trials(wanted: Sequence[Setup], seed: int) -> list[Trial]:
     return [Trial(models[setup.variant], prompts, setup) for setup in wanted]
 
 
-def outcomes(wanted: Sequence[Trial], *, program: str = child.__name__) -> Iterator[Outcome]:
+def outcomes(wanted: Sequence[Trial], reference: Reference, *, program: ask.Program = ()) -> Iterator[Outcome]:
     """Outcomes, backend by backend; ``program`` may plant a fault into sessions (``faults``)."""
-    for trial, path, reply in answers(wanted, program=program):
+    for trial, reply in answers(wanted, program=program):
         if reply.engine is None:
-            yield Outcome(setup=trial.setup, verdict="failed", reason=reply.reason)
+            yield Outcome(setup=trial.setup, verdict="failed", reason=reply.reason, kind=reply.kind)
             continue
-        allowed = judge.limit(trial.model.shape.architecture, trial.format, trial.setup.quantization)
-        checked, distance = measure(trial, path, reply, allowed.weights)
-        original = small.ORIGINAL_CONTEXT if trial.model.rope else None
-        reasons = [_of_weights(checked), judge.objection(distance, allowed, trial.prompts, original)]
-        why = "; ".join(filter(None, reasons))
-        yield Outcome(
-            setup=trial.setup, verdict="differs" if why else "same", reason=why,
-            distance=distance, limit=allowed, weights_error=checked.error,
-        )  # fmt: skip
+        try:
+            yield _judged(trial, reply, reference)
+        except DiedError as died:
+            yield Outcome(setup=trial.setup, verdict="failed", reason=str(died), kind=died.end.kind)
 
 
-def answers(wanted: Sequence[Trial], *, program: str = child.__name__) -> Iterator[tuple[Trial, Path, ask.Reply]]:
-    """What the engines answer, backend by backend, and the file of each, which lasts until the backend's last one."""
+def _judged(trial: Trial, reply: ask.Reply, reference: Reference) -> Outcome:
+    allowed = judge.limit(trial.model.shape.architecture, trial.format, trial.setup.quantization)
+    checked, distance = measure(trial, reply, allowed.weights, reference)
+    original = small.ORIGINAL_CONTEXT if trial.model.rope else None
+    reasons = [_of_weights(checked), judge.objection(distance, allowed, trial.prompts, original)]
+    why = "; ".join(filter(None, reasons))
+    return Outcome(
+        setup=trial.setup, verdict="differs" if why else "same", reason=why,
+        distance=distance, limit=allowed, weights_error=checked.error,
+    )  # fmt: skip
+
+
+def answers(wanted: Sequence[Trial], *, program: ask.Program = ()) -> Iterator[tuple[Trial, ask.Reply]]:
+    """What the engines answer, backend by backend, each in a process of its own that writes and reads its files."""
     threads = min(THREADS, machine.limits().threads)
-    for backend in dict.fromkeys(trial.setup.backend for trial in wanted):
-        of_it = [trial for trial in wanted if trial.setup.backend == backend]
-        with tempfile.TemporaryDirectory(prefix="phibench-verify-") as folder:
-            paths = [_write(trial, Path(folder) / str(number)) for number, trial in enumerate(of_it)]
-            questions = [_question(trial, path, threads) for trial, path in zip(of_it, paths, strict=True)]
-            yield from zip(of_it, paths, ask.ask(questions, program=program), strict=True)
+    with tempfile.TemporaryDirectory(prefix="phibench-verify-") as folder:
+        sources = _sources(wanted, Path(folder))
+        for backend in dict.fromkeys(trial.setup.backend for trial in wanted):
+            mine = [(trial, source) for trial, source in zip(wanted, sources, strict=True)
+                    if trial.setup.backend == backend]  # fmt: skip
+            questions = [_question(trial, source, threads) for trial, source in mine]
+            yield from zip((trial for trial, _ in mine), ask.ask(questions, program=program), strict=True)
 
 
-def measure(trial: Trial, path: Path, reply: ask.Reply, weights_limit: float) -> tuple[stored.Check, judge.Distance]:
-    """How far the file's weights are from the source, and the answer from the reference on those weights."""
-    model, kind = trial.model, _format(trial.format)
-    checked = stored.check(model, kind.stored(model, trial.setup.quantization, path), weights_limit)
+def measure(
+    trial: Trial, reply: ask.Reply, weights_limit: float, reference: Reference
+) -> tuple[stored.Check, judge.Distance]:
+    """How far the file's weights are from the source, and the answer from the reference on those weights.
+
+    Raises DiedError when the reference died.
+    """
+    model = trial.model
+    checked = stored.check(model, reply.stored, weights_limit)
     assert reply.engine is not None
     meant = reference.logits(model.shape, checked.weights, _factors(model, reply.engine), trial.prompts)
     return checked, judge.distance(meant, reply.logits)
 
 
-def _write(trial: Trial, folder: Path) -> Path:
-    folder.mkdir()
-    return trial.write(trial.format, trial.model, trial.setup.quantization, folder)
+def _sources(wanted: Sequence[Trial], folder: Path) -> list[child.Source]:
+    """What is to be written for each trial. Those of one model, unchanged, share its weights."""
+    import numpy as np
+
+    found, known = [], dict[int, child.Source]()
+    for number, trial in enumerate(wanted):
+        key = -number - 1 if trial.change else id(trial.model)
+        if key not in known:
+            model = trial.change(trial.model) if trial.change else trial.model
+            path = folder / f"{number}.npz"
+            np.savez(path, **model.weights)  # type: ignore[arg-type]
+            known[key] = child.Source(variant=model.variant, rope=model.rope, weights=str(path))
+        found.append(known[key])
+    return found
 
 
-def _format(name: str) -> Any:
-    """The module that writes and reads the small models of a format."""
-    return importlib.import_module(f"{__package__}.{name}")
-
-
-def _question(trial: Trial, path: Path, threads: int) -> child.Question:
-    parts = path.iterdir() if path.is_dir() else (path,)
-    artifact = Artifact(path=str(path), bytes=sum(part.stat().st_size for part in parts), weights="real")
-    job = Job(setup=trial.setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=threads)
-    return child.Question(job=job, prompts=trial.prompts)
+def _question(trial: Trial, source: child.Source, threads: int) -> child.Question:
+    unwritten = Artifact(path="", bytes=0, weights="real")
+    job = Job(setup=trial.setup, suite=ask.SUITE, workloads=(), artifact=unwritten, threads=threads)
+    return child.Question(job=job, prompts=trial.prompts, source=source)
 
 
 def _factors(model: Model, engine: Engine) -> Factors | None:

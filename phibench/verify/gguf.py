@@ -27,10 +27,10 @@ _LAYER = {
 
 
 def write(model: Model, quantization: str, folder: Path) -> Path:
-    """The model as a GGUF file in ``folder``."""
+    """The model as a GGUF file in ``folder``. Loads llama.cpp, so only a child process does it."""
     import numpy as np
 
-    shape, mix = model.shape, _mixes(model.shape)[quantization]
+    shape, mix = model.shape, _mix(model.shape, quantization)
     tensors = [ggml.tensor(name, dims, mix[name]) for name, dims in layout.weight_shapes(shape, shape.layers)]
     keys = {
         "general.architecture": shape.architecture,
@@ -77,6 +77,7 @@ def hf_names(shape: Shape, name: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _mixes(shape: Shape) -> dict[str, dict[str, str]]:
-    """Quantization -> tensor -> type, asked from llama.cpp's quantizer: its choice depends on the number of layers."""
-    return types.ask(shape, plan_gguf.types().quantizations)
+def _mix(shape: Shape, quantization: str) -> dict[str, str]:
+    """Tensor -> type, asked from llama.cpp's quantizer: its choice depends on the number of layers."""
+    kinds = plan_gguf.types().quantizations
+    return types.ask_here(shape, {quantization: kinds[quantization]})[quantization]

@@ -161,7 +161,7 @@ def _outcome(
 ) -> Outcome:
     against = best.path.name
     if reply.engine is None:
-        return Outcome(setup=setup, verdict="failed", reason=reply.reason, against=against)
+        return Outcome(setup=setup, verdict="failed", reason=reply.reason, kind=reply.kind, against=against)
     distance = judge.distance(meant.logits, reply.logits)
     allowed = limit(best, one)
     why = judge.objection(distance, allowed, prompts, None)

@@ -1,18 +1,26 @@
 """What a model should answer: transformers' own model in float32, the whole sequence in one pass.
 
 One pass and no cache: so a backend that loses a position between prompt and first step has nobody to agree with.
+
+``python -m phibench.verify.reference`` answers for the command, in a process that loads torch and no other engine: a
+task is a line of JSON on stdin, and an empty line on stdout says that its logits are written. See ``meant``.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from phibench import processes
 from phibench.catalog import hf
 from phibench.catalog.hf import Factors
-from phibench.nouns import Shape
+from phibench.nouns import Noun, Shape
 from phibench.verify.small import Prompt
 
 if TYPE_CHECKING:
@@ -20,6 +28,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from phibench.verify.small import Weights
+
+
+class Task(Noun, frozen=True, kw_only=True):
+    """``weights``: the .npz with the model's, by name; ``answer``: the .npz that shall hold the logits."""
+
+    shape: Shape
+    rope: Factors | None
+    prompts: tuple[Prompt, ...]
+    weights: str
+    answer: str
 
 
 def logits(
@@ -69,3 +87,23 @@ def _model(shape: Shape, rope: Factors | None) -> Any:
         config, kind = kinds[shape.architecture]
         made = kind._from_config(config(**told), dtype=torch.float32, attn_implementation="eager")  # noqa: SLF001
     return made.eval()
+
+
+def main() -> None:
+    import numpy as np
+
+    private, board = processes.private_output(), processes.Board()
+    import torch  # noqa: F401  while the first answers are made
+    import transformers  # noqa: F401
+
+    for line in sys.stdin.buffer:
+        board.show("prefill")
+        task = msgspec.json.decode(line, type=Task)
+        with np.load(task.weights) as stored:
+            weights = {name: stored[name] for name in stored.files}
+        np.savez(task.answer, *logits(task.shape, weights, task.rope, task.prompts))
+        os.write(private, b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -35,6 +35,7 @@ def _row(one: Outcome) -> dict[str, Any]:
         "weights_error_limit": limit.weights if limit else None,
         "verdict": one.verdict,
         "reason": one.reason or None,
+        "kind": one.kind,
     }
 
 

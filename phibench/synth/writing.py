@@ -1,0 +1,85 @@
+"""Have synthetic files written by a process of its own, and hear how far it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+
+import msgspec
+
+from phibench import files, processes
+from phibench.errors import PhibenchError
+from phibench.nouns import Artifact, Noun, Variant
+from phibench.synth import cache
+
+PROGRAM = "phibench.synth.child"
+SILENCE_S = 600.0  # a disk may take minutes to take what was written (fsync)
+_ENGINES = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}  # whose quantizer makes the bytes of a format
+_NEXT = "phibench doctor tests this engine; -m FILE measures files of your own"
+
+
+class Order(Noun, frozen=True, kw_only=True):
+    """What is to be written: one line on the writer's stdin."""
+
+    variant: Variant
+    quantization: str
+    format: str
+    layers: int | None = None
+
+
+class Wrote(Noun, frozen=True, kw_only=True, tag="wrote", tag_field="status"):
+    done: int
+    total: int
+
+
+class Made(Noun, frozen=True, kw_only=True, tag="made", tag_field="status"):
+    artifact: Artifact
+
+
+class Refused(Noun, frozen=True, kw_only=True, tag="refused", tag_field="status"):
+    """A PhibenchError of the writer."""
+
+    reason: str
+    exit_code: int
+
+
+Event = Wrote | Made | Refused
+_EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def ask(order: Order, progress: Callable[[int, int], None] | None) -> Artifact:
+    """What the writer made. Nothing half-written stays, however it ended and whatever interrupted us.
+
+    Raises PhibenchError: the writer's own, or DiedError.
+    """
+    child = processes.Child(PROGRAM)
+    try:
+        with child:
+            return _heard(order, child, progress)
+    except BaseException:
+        cache.sweep()
+        raise
+
+
+def _heard(order: Order, child: processes.Child, progress: Callable[[int, int], None] | None) -> Artifact:
+    child.tell(msgspec.json.encode(order))
+    for line in child.lines(processes.silence_s(SILENCE_S)):
+        event = _EVENT.decode(line)
+        if isinstance(event, Made):
+            return event.artifact
+        if isinstance(event, Refused):
+            raise PhibenchError(event.reason, event.exit_code)
+        if progress:
+            progress(event.done, event.total)
+    raise _died(order, child)
+
+
+def _died(order: Order, child: processes.Child) -> processes.DiedError:
+    package = _ENGINES[order.format]
+    try:
+        engine = f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:  # another build of it, under a name of its own
+        engine = package
+    end = child.end()
+    end = msgspec.structs.replace(end, said=files.scrub(end.said))
+    return processes.DiedError(f"{engine} {end}, while writing synthetic weights; {_NEXT}", end, child.phase, engine)
