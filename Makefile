@@ -46,6 +46,7 @@ $(VENV)/run: $(VENV)/core
 	@$(if $(filter run,$(MAKECMDGOALS)),$(eval REST := --after)$(BIN)/phibench quickstart --before)
 	$(begin)
 	@$(BIN)/python scripts/build_engine.py
+	@echo "Installing the dashboard ..."
 	@$(PIP) -q -e '.[llama-cpp,dashboard]'
 	@mv $(UNFINISHED) $@
 

@@ -63,8 +63,11 @@ def plan(env: dict[str, str]) -> tuple[list[str], dict[str, str], str]:
 def follow(command: list[str], env: dict[str, str], log: Path, out: IO[str]) -> int:
     """Run it with its words in ``log`` and one line of progress on ``out``. Returns the exit code, 130 for Ctrl-C."""
     started = time.monotonic()
-    with log.open("wb") as file, Line(out) as line:
-        child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with (
+        log.open("wb", buffering=0) as file,
+        Line(out) as line,
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child,
+    ):
         done = total = 0
         try:
             for text in _lines(child, tick_s=1.0):
