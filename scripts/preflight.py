@@ -20,9 +20,9 @@ from compiler import cmake_args_here, compiler_remedy, has_compiler, succeeds
 
 MIN_PYTHON = (3, 11)
 MB = 10**6
-# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 580, 1890 and 1985 MB (of 2^20), rounded up; the
-# tests take the CPU build of torch, a CUDA build is some 5 GB more.
-VENV_BYTES = {"core": 110 * MB, "run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
+# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 115, 580, 1890 and 1985 MB (of 2^20), rounded up;
+# the tests take the CPU build of torch, a CUDA build is some 5 GB more.
+VENV_BYTES = {"core": 130 * MB, "run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
 PACKED = 0.5  # what pip downloads and keeps for every byte that it installs; seen: 0.35 to 0.42
 BUILD_BYTES = 500 * MB  # llama-cpp-python: archive 77, unpacked 217, wheel 24 MB, the objects, and other wheels
 # The smallest Phi file (531 MB, phi-1 Q2_K_S) beside the 1 GiB that quickstart leaves free. Phi-4-mini Q4_K_M, which
