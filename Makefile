@@ -5,7 +5,6 @@
 #   LLAMA_CPP_WHEEL=path-or-url make run    a ready wheel of llama-cpp-python instead of compiling it
 
 PYTHON ?= python3
-comma := ,
 ALL := llama-cpp,onnxruntime,torch,dashboard
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,29 +26,45 @@ help:
 
 # A marker beside .venv says that pip is at work. Found at the start, it says that pip was cut off, and .venv is
 # made anew (from pip's cache). At the end it becomes the stamp, as old as the start: an edit meanwhile counts.
-define install
+define begin
 	@command -v $(PYTHON) >/dev/null || { echo "phibench: no $(PYTHON) here; install Python 3.11 or newer" >&2; exit 2; }
 	@$(PYTHON) scripts/preflight.py $(@F)
 	@if [ -e $(UNFINISHED) ] || [ ! -x $(BIN)/python ]; then \
 		touch $(UNFINISHED) && $(PYTHON) -m venv --clear $(VENV); fi
 	@touch $(UNFINISHED)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(LLAMA_CPP_WHEEL) -e '.[$(1)]'
-	@mv $(UNFINISHED) $@
 endef
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-$(VENV)/run: pyproject.toml constraints.txt
-	$(call install,llama-cpp$(comma)dashboard)
+# phibench without an engine: all that the first advice needs, and no compiler. A marker that is newer than the stamp
+# is of a pip that was cut off later.
+$(VENV)/core: pyproject.toml constraints.txt $(wildcard $(UNFINISHED))
+	$(begin)
+	@echo "Setting up $(VENV) ..."
+	@$(PIP) -q -e .
+	@mv $(UNFINISHED) $@
+
+$(VENV)/run: $(VENV)/core
+	@$(if $(filter run,$(MAKECMDGOALS)),$(eval REST := --after)$(BIN)/phibench quickstart --before)
+	$(begin)
+	@$(BIN)/python scripts/build_engine.py
+	@echo "Installing the dashboard ..."
+	@$(PIP) -q -e '.[llama-cpp,dashboard]'
+	@mv $(UNFINISHED) $@
 
 $(VENV)/test: $(VENV)/run
-	$(call install,$(ALL)$(comma)test)
+	$(begin)
+	$(PIP) -e '.[$(ALL),test]'
+	@mv $(UNFINISHED) $@
 
 $(VENV)/lint: $(VENV)/test
-	$(call install,$(ALL)$(comma)dev)
+	$(begin)
+	$(PIP) -e '.[$(ALL),dev]'
+	@mv $(UNFINISHED) $@
 
 setup: $(VENV)/run
 
 run: $(VENV)/run
-	@$(BIN)/phibench quickstart || [ $$? = 3 ]  # 3: no Phi is fast enough here, which is an answer too
+	@$(BIN)/phibench quickstart $(REST) || [ $$? = 3 ]  # 3: no Phi is fast enough here, which is an answer too
 
 dashboard: $(VENV)/run
 	@$(BIN)/phibench dashboard

@@ -29,10 +29,12 @@ def text(
     top: int | None,
     output: str,
     width: int | None = None,
+    *,
+    hints: bool = True,
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
-    A table has colour where a width is given.
+    A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     """
     if output == "json":
         document = advise.to_json(machine, goal, context, verdicts, top)
@@ -42,7 +44,7 @@ def text(
         return tables.text(found, output, name="phibench_recommend")
     rows, everywhere = _shortened(advise.table_rows(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*_reasons(rows), advise.LEGEND, *advise.hints(verdicts)]
+    notes = [*_reasons(rows), advise.LEGEND, *(advise.hints(verdicts) if hints else ())]
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from phibench import units
-from phibench.nouns import Cache, Device, Installed, Machine, Processor, Source
+from phibench.nouns import Cache, Device, Installed, Machine, Processor, Source, instructions
 
 Lines = list[tuple[str, str]]
 UNKNOWN = "not known"
@@ -34,6 +34,7 @@ def short(machine: Machine) -> Lines:
     return [
         ("CPU", processor.name if processor else machine.name),
         ("Usable cpus", f"{cores}; threads used: {limits.threads}"),
+        *([("For prefill", ", ".join(p.for_prefill))] if (p := machine.processor) and p.for_prefill else []),
         ("Memory", f"{units.gib(limits.memory_bytes)} usable of {units.gib(machine.memory_bytes)}"),
         ("Free now", units.gib(limits.free_bytes)),
         *((f"Device {d.kind}", d.name) for d in machine.devices if d.kind != "cpu"),
@@ -62,7 +63,7 @@ def groups(machine: Machine) -> list[tuple[str, Lines]]:
         ("Speed: measured here | data sheet", [line for d in (machine.devices) for line in _speeds(d)]),
         ("GPUs", [line for d in gpus for line in _device(d)] or [("none", "no GPU or no driver for one")]),
         ("NPUs", [line for d in npus for line in _device(d)] or [("none", "no NPU that the system shows")]),
-        ("Engines", [(b.backend, _installed(b)) for b in machine.backends]),
+        ("Engines", [line for b in machine.backends for line in _engine(b, machine)]),
         ("Energy", [(s.name, _source(s)) for s in machine.energy]
                    or [("none", "no counter that a program can read")]),
         ("Storage and power", list(_rest(machine))),
@@ -81,6 +82,7 @@ def _processor(machine: Machine) -> Iterator[tuple[str, str]]:
     yield "cores", f"{machine.physical_cores} physical{kinds}, {machine.logical_cores} logical{sockets}"
     if p.instruction_sets:
         yield "instruction sets", " ".join(p.instruction_sets)
+        yield "for prefill", ", ".join(p.for_prefill) or "none that speeds it up"
     if p.caches:
         yield "caches", ", ".join(map(_cache, p.caches))
     settings = [
@@ -148,6 +150,21 @@ def _device(device: Device) -> Iterator[tuple[str, str]]:
     if device.facts:
         yield "", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in device.facts.items())
     yield from (("", note) for note in device.notes)
+
+
+def _engine(found: Installed, machine: Machine) -> Iterator[tuple[str, str]]:
+    yield found.backend, _installed(found)
+    has = machine.processor.instruction_sets if machine.processor else ()
+    if found.backend == "llama_cpp" and found.features and has:
+        yield "", _compiled(found.features, has)
+
+
+def _compiled(features: tuple[str, ...], has: tuple[str, ...]) -> str:
+    """How a build of llama.cpp suits the processor: one for an older processor is the reason of a slow figure."""
+    built = ", ".join(one.name for one in instructions.compiled(features)) or "none of them"
+    owned = ", ".join(one.name for one in instructions.had(has)) or "none of them"
+    left = ", ".join(one.name for one in instructions.unused(has, features))
+    return f"compiled for {built}; the processor has {owned}; left unused: {left or 'nothing'}"
 
 
 def _installed(found: Installed) -> str:

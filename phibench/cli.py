@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -56,13 +56,15 @@ def cli() -> None:
 
 @cli.command()
 @click.option("-b", "--backend", help="Compare backends (comma list), or all that are installed  [default: llama_cpp]")
+@click.option("--before", "part", flag_value="before", help="Only the first advice, which needs no engine.")
+@click.option("--after", "part", flag_value="after", help="Without the first advice, where it was printed already.")
 @_results
-def quickstart(backend: str | None, results: str | None) -> None:
-    """Measure a Phi here, say which fits, what is next."""
+def quickstart(backend: str | None, part: Literal["before", "after"] | None, results: str | None) -> None:
+    """Say which Phi should fit here, measure one, say what that changed and what is next."""
     from phibench import files
     from phibench import quickstart as first
 
-    sys.exit(first.quickstart(files.results_dir(results), backend))
+    sys.exit(first.quickstart(files.results_dir(results), backend, part))
 
 
 @cli.command()

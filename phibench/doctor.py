@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from phibench import trust, units
-from phibench.nouns import Installed, Machine, Noun, Processor
+from phibench.nouns import Installed, Machine, Noun, Processor, instructions
 
 Conditions = dict[str, str]
 
@@ -33,9 +33,6 @@ _SMALLEST_BYTES = 2 << 30  # phi-1 in Q4_K_M with its cache and buffers needs 1.
 _DISK_BYTES_S = 200e6  # a spinning disk: Phi-4-mini's 2.5 GB take more than 12 s to open
 _DISK_FREE_BYTES = 5 << 30
 _REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-# Instruction set of the processor (Linux's name) -> what ggml calls the build that uses it
-_KERNELS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_vnni": "AVX512_VNNI", "avx_vnni": "AVX_VNNI",
-            "amx_int8": "AMX_INT8", "asimddp": "DOTPROD", "i8mm": "MATMUL_INT8", "sve": "SVE"}  # fmt: skip
 
 
 def findings(machine: Machine, conditions: Conditions) -> tuple[Finding, ...]:
@@ -84,13 +81,11 @@ def leaves_instructions_unused(machine: Machine, _: Conditions) -> Iterator[Find
     engine = _engine(machine, "llama_cpp")
     if engine is None or not engine.features:
         return
-    has = _processor(machine).instruction_sets
-    unused = [kernel for flag, kernel in _KERNELS.items() if flag in has and kernel not in engine.features]
+    unused = instructions.unused(_processor(machine).instruction_sets, engine.features)
     if unused:
         yield _slow(
-            f"llama.cpp was built without {', '.join(unused)}",
-            f"the processor has {', '.join(f for f, k in _KERNELS.items() if k in unused)}; "
-            f"the build says {' '.join(engine.features)}",
+            f"llama.cpp was built without {', '.join(one.name for one in unused)}",
+            f"the processor has {', '.join(one.linux for one in unused)}; the build says {' '.join(engine.features)}",
             _REBUILD,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import platform
 import re
@@ -41,14 +42,14 @@ class _Slow(Noun, frozen=True, kw_only=True):
 
 
 def here(
-    *, bandwidth: bool = True, full: bool = False, disk_too: bool = False, anew: bool = False,
-    tell: Tell = lambda _: None,
+    *, bandwidth: bool = True, full: bool = False, disk_too: bool = False, matrix_too: bool = False,
+    anew: bool = False, tell: Tell = lambda _: None,
 ) -> Machine:  # fmt: skip
     """This machine; limits, free memory and settings are read now, slow figures come from the cache where it has them.
 
-    ``bandwidth=False`` measures nothing. ``full`` asks the installed backends too and measures the rest: matrix rate,
-    disk (``disk_too``: only that), GPUs. ``anew`` measures even what the cache has. ``tell`` hears what is being
-    measured. A damaged or unwritable cache only costs time.
+    ``bandwidth=False`` measures no bandwidth. ``full`` asks the installed backends too and measures the rest: matrix
+    rate, disk, GPUs; ``disk_too`` and ``matrix_too`` measure one of them without that. ``anew`` measures even what the
+    cache has. ``tell`` hears what is being measured. A damaged or unwritable cache only costs time.
     """
     installed, providers = engines.ask() if full else ((), ())
     quick = msgspec.structs.replace(probe.machine(bandwidth_s=None, providers=providers), backends=installed)
@@ -58,8 +59,10 @@ def here(
     slow = _with_bandwidth(quick, old, anew, tell) if bandwidth else old
     if full and bandwidth:
         slow = _with_rates(quick, slow, anew, tell)
-    elif disk_too:
+    if disk_too and not full:
         slow = msgspec.structs.replace(slow, storage=_storage(slow.storage, anew, tell))
+    if matrix_too and not full:
+        slow = msgspec.structs.replace(slow, matrix=_matrix(quick, slow.matrix, anew, tell))
     if slow != old:
         measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
         _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
@@ -80,18 +83,22 @@ def _with_bandwidth(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Sl
 
 def _with_rates(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
     """Only what is missing; what cannot be measured is tried again the next time."""
-    matrix, storage, gpus = old.matrix, old.storage, old.gpus
-    if anew or not matrix:
-        tell("matrix rate")
-        found = matrix_rates(machine.limits.threads)
-        matrix = matrix if isinstance(found, str) else found
-    storage = _storage(storage, anew, tell)
+    gpus, matrix, storage = old.gpus, _matrix(machine, old.matrix, anew, tell), _storage(old.storage, anew, tell)
     others = [d for d in machine.devices if d.kind.partition(":")[0] not in ("cpu", "npu")]
     for device in (d for d in others if anew or d.kind not in gpus):
         tell(device.name)
         gpus = {**gpus, device.kind: torch_rates.measured(device)}
     gpus = {kind: device for kind, device in gpus.items() if device.basis == "probed"}
     return msgspec.structs.replace(old, matrix=matrix, storage=storage, gpus=gpus)
+
+
+def _matrix(machine: Machine, known: dict[str, Rate], anew: bool, tell: Tell) -> dict[str, Rate]:
+    """Where torch has come since, its bfloat16 is missing."""
+    if known and not anew and ("bfloat16" in known or importlib.util.find_spec("torch") is None):
+        return known
+    tell("matrix rate")
+    found = matrix_rates(machine.limits.threads)
+    return known if isinstance(found, str) else {**known, **found}
 
 
 def _storage(known: Storage | None, anew: bool, tell: Tell) -> Storage:

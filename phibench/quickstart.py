@@ -1,4 +1,4 @@
-"""One command for a newcomer: the machine, a measured Phi, a recommendation, and what to type next."""
+"""One command for a newcomer: the machine, first advice, a measured Phi, what that changed, and what to type next."""
 
 from __future__ import annotations
 
@@ -6,54 +6,134 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from phibench import advise, answer, backends, card, catalog, files, inventory, render, request, run, suites, units
+from phibench import (
+    advise,
+    answer,
+    backends,
+    card,
+    catalog,
+    files,
+    inventory,
+    render,
+    request,
+    rules,
+    run,
+    suites,
+    units,
+)
 from phibench.catalog import plan as plans
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
-from phibench.nouns import Machine, Setup, Suite, Verdict
+from phibench.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
 from phibench.synth import cache
 
 WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 GOAL = "chat"
+Part = Literal["before", "after"]
 _TOP = 3  # variants shown
 DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
 
 
-def quickstart(folder: Path, backend: str | None = None) -> int:
+def quickstart(folder: Path, backend: str | None = None, part: Part | None = None) -> int:
     """``backend``: the usual one, others (a comma list), or all that are installed, which then take turns.
 
-    Returns the exit code: 0, or 1 when a measurement failed, or 3 when no Phi fits.
+    ``part``: only what is said ``before`` anything is measured, which needs no engine; or only what comes ``after``
+    that. Returns the exit code: 0, or 1 when a measurement failed, or 3 when no Phi fits. Raises PhibenchError (exit 1)
+    where no engine is installed.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    machine = inventory.here()
-    _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
-    suite = suites.load("quick")
-    tasks: tuple[run.Task, ...]
-    if backend is None:
-        task, note = choose(suite, machine)
-        tasks, notes = (task,), [note] if note else []
-    else:
-        tasks, suite, notes = compare(suite, machine, backend)
-    if notes:
-        print("\n".join(notes), end="\n\n")
+    wanted, absent = _engines(backend)
+    machine, goal = inventory.here(matrix_too=True), catalog.goal(GOAL)
+    before = advise.advise(machine, goal, files.read_runs(folder)[0])
+    if part != "after":
+        _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
+        _show(_title(before), _advice(machine, goal, before, width, hints=part is None))
+    if part == "before":
+        return 0
+    if not wanted:
+        raise PhibenchError(f"nothing was measured: {'; '.join(absent)}", FAILED)
+    tasks, suite, notes = _planned(machine, wanted)
+    if told := [*absent, *notes]:
+        print("\n".join(told), end="\n\n")
+    done, path = measure(tasks, suite, machine, folder)
+    measured = any(isinstance(result, Measured) for result in done.results)
+    code = FAILED if absent and backend != request.ALL else run.exit_code((done,))
+    if measured:
+        _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
+    for line in failures(done):
+        print(f"{line}; the run is in {path}", file=sys.stderr)
+    if not measured:
+        print("Nothing was measured, so the advice from the probe stands.\n")
+        if part == "after":
+            _show(_title(before), _advice(machine, goal, before, width))
+        return code
+    verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
+    setups = [task.setup for task in tasks]
+    _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
+    told_too = "".join(_of_the_measured(setup, verdicts) for setup in setups)
+    _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, verdicts, width) + told_too)
+    print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], _program())}")
+    return code or (0 if advise.fits(verdicts) else NOTHING_FITS)
+
+
+def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
     names = ", ".join(str(task.setup) for task in tasks)
     turns = f" in {suite.launches} turns" if len(tasks) > 1 else ""
     print(f"Measuring {names}{turns} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
-    done, path = request.execute(tasks, suite, machine, folder)
+    done = request.execute(tasks, suite, machine, folder)
     print()
-    _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
-    if run.exit_code((done,)):
-        print(f"The measurement failed; the run is in {path}", file=sys.stderr)
-        return FAILED
-    goal = catalog.goal(GOAL)
-    verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
-    advice = answer.text(machine, goal, goal.context, verdicts, _TOP, "table", width)
-    told = "".join(_of_the_measured(task.setup, verdicts) for task in tasks)
-    _show(f"What fits for the goal '{GOAL}'", advice + told)
-    print(f"Run file: {path}\n\nNext:\n{next_commands(tasks[0].setup, _program())}")
-    return 0 if advise.fits(verdicts) else NOTHING_FITS
+    return done
+
+
+# ---------------------------------------------------------------------------------------------- what is said
+
+
+def failures(done: Run) -> list[str]:
+    """One line for everything that failed in the same way: which setup, which tests, how."""
+    found: dict[tuple[Setup, str], list[str]] = {}
+    for result in done.results:
+        if isinstance(result, Failed):
+            found.setdefault((result.setup, result.reason), []).append(str(result.workload))
+    return [
+        f"The measurement of {setup} failed ({', '.join(dict.fromkeys(tests))}): {reason}"
+        for (setup, reason), tests in found.items()
+    ]
+
+
+_CHANGED = {"decode_tps": "decode tok/s", "prefill_tps": "prefill tok/s", "ttft_s": "TTFT"}
+
+
+def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[Verdict]) -> list[str]:
+    """The pick, the variants whose answer is another now, and what was expected of each setup beside what it is."""
+    old, new = before[0], after[0]
+    same = old.setup == new.setup
+    lines = [f"  {'The pick':<16} {'still ' if same else f'{old.setup} -> '}{new.setup}"]
+    answers = {v.setup.variant: v.verdict for v in advise.shown(before, len(before))}
+    for verdict in advise.shown(after, len(after)):
+        was = answers[verdict.setup.variant]
+        if was != verdict.verdict:
+            lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.verdict}")
+    for setup in setups:
+        one, other = (next(v for v in verdicts if v.setup == setup).estimates for verdicts in (before, after))
+        lines.append(f"  {setup}")
+        for metric, label in _CHANGED.items():
+            expected, found = (rules.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
+            lines.append(f"    {label:<14} {expected} -> {found}")
+    return lines
+
+
+def _title(verdicts: Sequence[Verdict]) -> str:
+    bases = {e.basis for v in advise.shown(verdicts, _TOP) if (e := v.estimates.get("decode_tps"))}
+    if bases & {"measured", "calibrated"}:
+        return f"What fits for the goal '{GOAL}', by what was measured here before"
+    return f"What should fit for the goal '{GOAL}': NOT YET MEASURED, from what the probe knows"
+
+
+def _advice(machine: Machine, goal: Goal, verdicts: Sequence[Verdict], width: int | None, *, hints: bool = True) -> str:
+    return answer.text(machine, goal, goal.context, verdicts, _TOP, "table", width, hints=hints)
 
 
 def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
@@ -63,6 +143,33 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
     verdict = next(v for v in verdicts if v.setup == setup)
     why = "; ".join(verdict.objections or verdict.unknowns)
     return f"\nThe one just measured, {setup}: {verdict.verdict}{', ' if why else ''}{why}"
+
+
+# ---------------------------------------------------------------------------------------- what is measured
+
+
+def _engines(backend: str | None) -> tuple[str, list[str]]:
+    """The backends asked for that are installed (a comma list, ``all``, or ""), and a line for each that is not.
+
+    Raises PhibenchError for an unknown name, and for a backend that runs no Phi.
+    """
+    everything = (backend or "").lower() == request.ALL
+    names = backends.names() if everything else units.names(backend or WANTED.backend, "--backend")
+    modules = [module for module in map(backends.load, names) if module.RECOMMENDABLE or not everything]
+    if other := next((module.NAME for module in modules if not module.RECOMMENDABLE), None):
+        raise PhibenchError(f"{other} runs no Phi, so there is nothing to recommend; leave it out of -b")
+    present = [module.NAME for module in modules if module.installed() is not None]
+    lines = [f"{m.NAME} is not installed: pip install 'phibench[{m.EXTRA}]'" for m in modules if m.NAME not in present]
+    return request.ALL if everything and present else ",".join(present), [] if everything and present else lines
+
+
+def _planned(machine: Machine, wanted: str) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
+    """What is run of the suite ``quick``, and notes on what is not."""
+    suite = suites.load("quick")
+    if wanted != WANTED.backend:
+        return compare(suite, machine, wanted)
+    task, note = choose(suite, machine)
+    return (task,), suite, [note] if note else []
 
 
 def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
@@ -93,8 +200,6 @@ def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Tas
     tasks = []
     for name in flags["backend"].split(","):
         module = backends.load(name)
-        if not module.RECOMMENDABLE:
-            raise PhibenchError(f"{name} runs no Phi, so there is nothing to recommend; leave it out of -b")
         setup = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
         task = run.prepare((setup,), suite, machine)[0]
         if why := _obstacle(task):

@@ -1,7 +1,10 @@
 """Before anything is downloaded: can this machine install phibench? One line per problem, with its remedy.
 
-`make` calls it as ``python3 scripts/preflight.py run|test|lint``. It runs on every Python from 3.6 on, so that an
+`make` calls it as ``python3 scripts/preflight.py core|run|test|lint``. It runs on every Python from 3.6 on, so that an
 old one can say that it is too old. Exit code 2 when something is missing.
+
+``preflight.py cmake-args`` prints what CMAKE_ARGS must be for llama.cpp to work here: the user's own, and before them
+what repairs a compiler that breaks AMX, where the processor has it.
 """
 
 import glob
@@ -13,11 +16,13 @@ import tempfile
 from collections import defaultdict
 from typing import Callable, Dict, List, Optional, Tuple
 
+from compiler import cmake_args_here, compiler_remedy, has_compiler, succeeds
+
 MIN_PYTHON = (3, 11)
 MB = 10**6
-# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 580, 1890 and 1985 MB (of 2^20), rounded up; the
-# tests take the CPU build of torch, a CUDA build is some 5 GB more.
-VENV_BYTES = {"run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
+# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 115, 580, 1890 and 1985 MB (of 2^20), rounded up;
+# the tests take the CPU build of torch, a CUDA build is some 5 GB more.
+VENV_BYTES = {"core": 130 * MB, "run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
 PACKED = 0.5  # what pip downloads and keeps for every byte that it installs; seen: 0.35 to 0.42
 BUILD_BYTES = 500 * MB  # llama-cpp-python: archive 77, unpacked 217, wheel 24 MB, the objects, and other wheels
 # The smallest Phi file (531 MB, phi-1 Q2_K_S) beside the 1 GiB that quickstart leaves free. Phi-4-mini Q4_K_M, which
@@ -30,7 +35,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def main(target: str) -> int:
     found = python_problems(target)
     if not found:  # an old Python cannot judge the rest
-        compiler, compiles = compiler_problems(target)
+        compiler, compiles = ([], False) if target == "core" else compiler_problems(target)
         found = compiler + disk_problems(disk_needs(target, compiles))
     for line in found:
         print("phibench: " + line, file=sys.stderr)
@@ -91,31 +96,6 @@ def compiler_problems(target: str) -> Tuple[List[str], bool]:
     return [line.format(compiler_remedy(), pin, WHEEL_INDEX, target)], True
 
 
-def has_compiler() -> bool:
-    if os.name == "nt":
-        return True  # Visual Studio's compiler is not on the PATH; CMake finds it, or pip says that it did not
-    names = [os.environ["CXX"].split()[0]] if os.environ.get("CXX", "").strip() else ["c++", "g++", "clang++"]
-    if not any(map(shutil.which, names)):
-        return False
-    # macOS has a c++ that only asks to install the real one
-    return sys.platform != "darwin" or succeeds(["xcode-select", "-p"])
-
-
-def compiler_remedy() -> str:
-    if sys.platform == "darwin":
-        return "type: xcode-select --install"
-    for tool, command in (
-        ("apt-get", "sudo apt install build-essential"),
-        ("dnf", "sudo dnf install gcc-c++"),
-        ("pacman", "sudo pacman -S base-devel"),
-        ("zypper", "sudo zypper install gcc-c++"),
-        ("apk", "sudo apk add build-base linux-headers"),
-    ):
-        if shutil.which(tool):
-            return "type: " + command
-    return "install one (Debian, Ubuntu: sudo apt install build-essential; Fedora: sudo dnf install gcc-c++)"
-
-
 def pinned(package: str) -> str:
     """``name==version`` as constraints.txt has it."""
     with open(os.path.join(ROOT, "constraints.txt"), encoding="utf-8") as lines:
@@ -133,13 +113,6 @@ def wheel_offered(pin: str) -> bool:
     """Whether an index that pip knows has it ready for this machine."""
     ask = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--only-binary=:all:"]
     return succeeds([*ask, "--ignore-installed", pin])
-
-
-def succeeds(command: List[str]) -> bool:
-    try:
-        return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
-    except OSError:
-        return False
 
 
 # ------------------------------------------------------------------------------------------------ disk
@@ -194,6 +167,12 @@ def megabytes(count: int) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["run"], ["test"], ["lint"]):
-        sys.exit("usage: preflight.py run|test|lint")
-    sys.exit(main(sys.argv[1]))
+    if sys.argv[1:] == ["cmake-args"]:
+        args, doubt = cmake_args_here()
+        if doubt:
+            print("phibench: " + doubt, file=sys.stderr)
+        print(args)
+    elif sys.argv[1:] in (["core"], ["run"], ["test"], ["lint"]):
+        sys.exit(main(sys.argv[1]))
+    else:
+        sys.exit("usage: preflight.py core|run|test|lint|cmake-args")

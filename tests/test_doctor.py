@@ -69,7 +69,7 @@ CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
     (sick(power="battery"), {}, "slow", "running on battery", "plug it in"),
     (slow_memory(), {}, "slow", "single channel", "18 GB/s"),
     (slow_memory(because="dot; too low: busy"), {}, "slow", "single channel", "--anew"),
-    (engine(features=("AVX2",)), {}, "slow", "built without AVX512, AVX512_VNNI", "--no-binary"),
+    (engine(features=("AVX2",)), {}, "slow", "built without AVX-512, AVX-512 VNNI", "--no-binary"),
     (sick(limits=NARROW), {}, "note", "may not use all of the machine", "cgroup limits cpus to 1"),
     (HEALTHY, {"throttled_periods": "7"}, "slow", "quota has stopped", "nr_throttled 7"),
     (with_device(), {}, "wrong", "no engine here can use RTX 4090", "GGML_CUDA"),
@@ -210,6 +210,35 @@ def test_card_of_a_described_machine() -> None:
         "cgroup limits cpus to 1.5",
     ]
     assert ("Device cuda:0", "RTX 4060") in lines
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize(
+    ("flags", "features", "says"),
+    [
+        (("avx2", "avx512f", "amx_int8", "amx_bf16"), ("SSE3", "AVX2"),
+         "compiled for AVX2; the processor has AVX2, AVX-512, AMX int8, AMX bf16; left unused: AVX-512, AMX int8"),
+        (("avx2", "f16c"), ("AVX2", "F16C"), "compiled for AVX2; the processor has AVX2; left unused: nothing"),
+        (("asimd", "asimddp", "i8mm", "sme"), ("NEON", "DOTPROD", "MATMUL_INT8"),
+         "compiled for NEON dotprod, i8mm; the processor has NEON dotprod, i8mm, SME; left unused: nothing"),
+        (("avx2",), ("SSE3",), "compiled for none of them; the processor has AVX2; left unused: AVX2"),
+    ],
+)  # fmt: skip
+def test_card_says_for_which_processor_llama_cpp_was_compiled(
+    flags: tuple[str, ...], features: tuple[str, ...], says: str, width: int
+) -> None:
+    place = msgspec.structs.replace(engine(features=features), processor=Processor(instruction_sets=flags))
+    text = card.text(place, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert says in " ".join(text.split())
+    left = says.rpartition("left unused: ")[2]
+    titles = [f.title for f in doctor.findings(place, {}) if "built without" in f.title]
+    assert titles == ([] if left == "nothing" else [f"llama.cpp was built without {left}"])  # one table for both
+
+
+def test_card_does_not_guess_for_which_processor_llama_cpp_was_compiled() -> None:
+    for place in (engine(features=()), msgspec.structs.replace(HEALTHY, processor=None)):
+        assert "compiled for" not in card.text(place, 120)
 
 
 def test_card_says_why_there_is_no_bandwidth() -> None:

@@ -200,10 +200,17 @@ def normal(name: str) -> str:
 STAND_IN = """#!/bin/sh
 # Instead of Python: makes a .venv without downloads, and notes what was asked of it.
 case "$*" in
+*"preflight.py run"*) test ! -e no-compiler ;;
 *preflight*) ;;
-"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >>log ;;
+"-m venv"*)
+    rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp phibench .venv/bin/phibench; echo venv >>log ;;
 "-m pip"*) echo pip >>log; test ! -e cut-off ;;
+*build_engine*) echo engine >>log; test ! -e cut-off-engine ;;
 esac
+"""
+PHIBENCH = """#!/bin/sh
+echo "$*" >>log
+exit $(cat exit-code)
 """
 
 
@@ -214,46 +221,90 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
         os.utime(tmp_path / name, (1e9, 1e9))
-    (tmp_path / "python").write_text(STAND_IN)
-    (tmp_path / "python").chmod(0o755)
+    for name, text in (("python", STAND_IN), ("phibench", PHIBENCH)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "exit-code").write_text("0")
     return tmp_path
 
 
-def make_setup(checkout: Path) -> tuple[int, list[str]]:
-    """Exit code of `make setup`, and what it did: "venv", "pip"."""
+def make(checkout: Path, *words: str) -> tuple[int, list[str]]:
+    """Exit code of `make setup` or another target, and what it did: "venv", "pip", "engine", phibench's arguments."""
     log = checkout / "log"
     log.write_text("")
-    command = ["make", "setup", f"PYTHON={checkout / 'python'}"]
+    command = ["make", *(words or ("setup",)), f"PYTHON={checkout / 'python'}"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
     done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, timeout=60, check=False)
-    return done.returncode, log.read_text().split()
+    return done.returncode, log.read_text().splitlines()
+
+
+CORE, ENGINE = ["venv", "pip"], ["engine", "pip"]
+BEFORE, AFTER = "quickstart --before", "quickstart --after"
 
 
 def test_setup_is_done_once(checkout: Path) -> None:
-    assert make_setup(checkout) == (0, ["venv", "pip"])
-    assert make_setup(checkout) == (0, [])
+    assert make(checkout) == (0, [*CORE, *ENGINE])
+    assert make(checkout) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_setup_follows_what_it_depends_on(checkout: Path, name: str) -> None:
-    make_setup(checkout)
+    make(checkout)
     os.utime(checkout / name, (4e9, 4e9))
-    assert make_setup(checkout) == (0, ["pip"])
+    assert make(checkout) == (0, ["pip", *ENGINE])
 
 
-def test_a_setup_that_was_cut_off_is_never_believed_complete(checkout: Path) -> None:
+@pytest.mark.parametrize(("how", "begun"), [("cut-off", CORE), ("cut-off-engine", [*CORE, "engine"])])
+def test_a_setup_that_was_cut_off_is_never_believed_complete(checkout: Path, how: str, begun: list[str]) -> None:
+    (checkout / how).touch()
+    code, did = make(checkout)
+    assert (code != 0, did) == (True, begun)
+    (checkout / how).unlink()
+    assert make(checkout) == (0, [*CORE, *ENGINE])
+    assert make(checkout) == (0, [])
+
+
+def test_a_setup_for_tests_that_was_cut_off_is_not_believed_by_run(checkout: Path) -> None:
+    make(checkout)
     (checkout / "cut-off").touch()
-    code, did = make_setup(checkout)
-    assert (code != 0, did) == (True, ["venv", "pip"])
+    assert make(checkout, ".venv/test") == (2, ["pip"])
     (checkout / "cut-off").unlink()
-    assert make_setup(checkout) == (0, ["venv", "pip"])
-    assert make_setup(checkout) == (0, [])
+    assert make(checkout, "run") == (0, [*CORE, BEFORE, *ENGINE, AFTER])
 
 
 def test_a_venv_made_by_hand_is_kept(checkout: Path) -> None:
     (checkout / ".venv" / "bin").mkdir(parents=True)
     shutil.copy(checkout / "python", checkout / ".venv" / "bin" / "python")
-    assert make_setup(checkout) == (0, ["pip"])
+    assert make(checkout) == (0, ["pip", *ENGINE])
+
+
+def test_the_first_advice_comes_before_the_engine_and_only_then(checkout: Path) -> None:
+    assert make(checkout, "run") == (0, [*CORE, BEFORE, *ENGINE, AFTER])
+    assert make(checkout, "run") == (0, ["quickstart"])
+
+
+def test_whoever_only_sets_up_is_not_advised(checkout: Path) -> None:
+    assert make(checkout, "setup") == (0, [*CORE, *ENGINE])
+    assert make(checkout, "run") == (0, ["quickstart"])
+
+
+def test_without_a_compiler_the_first_advice_comes_all_the_same(checkout: Path) -> None:
+    (checkout / "no-compiler").touch()
+    assert make(checkout, "run") == (2, [*CORE, BEFORE])
+    (checkout / "no-compiler").unlink()
+    assert make(checkout, "run") == (0, [BEFORE, *ENGINE, AFTER])  # nothing is set up twice
+
+
+@pytest.mark.parametrize(("code", "told"), [(3, 0), (1, 2)])
+def test_nothing_fits_is_an_answer_and_a_failed_measurement_is_not(checkout: Path, code: int, told: int) -> None:
+    make(checkout, "setup")
+    (checkout / "exit-code").write_text(str(code))
+    assert make(checkout, "run") == (told, ["quickstart"])
+
+
+def test_a_dry_run_of_make_does_nothing(checkout: Path) -> None:
+    assert make(checkout, "-n", "run") == (0, [])
+    assert not (checkout / ".venv").exists()
 
 
 def test_no_python_at_all_is_one_line(checkout: Path) -> None:

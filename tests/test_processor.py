@@ -9,6 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trees import DOCKER_V1, GIB, HYBRID, arm, plant, v2, x86
+from trees_instructions import (
+    ALDER_LAKE,
+    APPLE_M1,
+    APPLE_M4,
+    GRAVITON_3,
+    INTEL_MAC,
+    PI_4,
+    RISC_V,
+    SAPPHIRE_RAPIDS,
+    ZEN_3,
+    ZEN_4,
+)
 from trees_machine import (
     APU,
     BIG_LITTLE,
@@ -26,7 +38,7 @@ from trees_machine import (
 )
 
 from phibench import probe
-from phibench.nouns import Cache
+from phibench.nouns import Cache, Processor
 from phibench.probe import cpu, host, limits, windows
 from phibench.probe.processor import processor, turbo
 
@@ -56,6 +68,57 @@ def test_big_and_little_cores(tmp_path: Path) -> None:
     found = processor(plant(tmp_path, BIG_LITTLE))
     assert (found.performance_cores, found.efficiency_cores) == (4, 4)
     assert found.instruction_sets == ("asimd", "asimddp", "i8mm")
+
+
+AVX_512 = ("AVX-512", "AVX-512 VNNI", "AVX-512 BF16")
+
+
+@pytest.mark.parametrize(
+    ("tree", "names"),
+    [
+        (ZEN_3, ("AVX2",)),
+        (ZEN_4, ("AVX2", *AVX_512)),
+        (ALDER_LAKE, ("AVX2", "AVX-VNNI")),
+        (SAPPHIRE_RAPIDS, ("AVX2", "AVX-VNNI", *AVX_512, "AMX int8", "AMX bf16")),
+        (GRAVITON_3, ("NEON dotprod", "i8mm", "SVE")),
+        (PI_4, ()),
+        (RISC_V, ()),
+        ({}, ()),
+    ],
+)
+def test_what_matters_for_prefill_is_told_apart(tmp_path: Path, tree: dict[str, str], names: tuple[str, ...]) -> None:
+    assert processor(plant(tmp_path, tree)).for_prefill == names
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        (APPLE_M1, ("NEON dotprod",)),
+        (APPLE_M4, ("NEON dotprod", "i8mm", "SME")),
+        (INTEL_MAC, ("AVX2", "AVX-512", "AVX-512 VNNI")),
+        ({}, ()),
+    ],
+)
+def test_macos_tells_it_in_its_own_words(told: dict[str, object], names: tuple[str, ...]) -> None:
+    flags = cpu.macos_flags(
+        lambda name: text if isinstance(text := told.get(name), str) else "",
+        lambda name: number if isinstance(number := told.get(name), int) else None,
+    )
+    assert Processor(instruction_sets=tuple(flags)).for_prefill == names
+
+
+@pytest.mark.parametrize(
+    ("present", "names"),
+    [
+        ({10, 13, 40}, ("AVX2",)),
+        ({40, 41}, ("AVX2", "AVX-512")),  # Windows has no word for VNNI and AMX
+        ({19, 43, 46, 66, 67, 70}, ("NEON dotprod", "i8mm", "SVE", "SME")),
+        (set(), ()),
+    ],
+)
+def test_windows_tells_it_by_numbers(present: set[int], names: tuple[str, ...]) -> None:
+    flags = tuple(windows.parse_features(present.__contains__))
+    assert Processor(instruction_sets=flags).for_prefill == names
 
 
 def test_compact_cores_are_told_by_their_clock(tmp_path: Path) -> None:

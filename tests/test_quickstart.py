@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
+import fakes
+import msgspec
 import pytest
+from conftest import Phibench
 from test_run import machine
 
-from phibench import quickstart, request, run, stats, suites
-from phibench.errors import NOTHING_FITS, PhibenchError
+from phibench import advise, backends, catalog, files, inventory, quickstart, request, run, stats, suites
+from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
+from phibench.nouns import Failed, Machine, Run, Setup, Suite
 from phibench.synth import cache
 
 GIB = 1 << 30
@@ -93,11 +99,6 @@ def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
     assert raised.value.exit_code == NOTHING_FITS
 
 
-def test_a_backend_that_runs_no_phi_is_refused_before_anything_starts() -> None:
-    with pytest.raises(PhibenchError, match="null runs no Phi"):
-        quickstart.compare(suites.load("quick"), machine(), "llama_cpp, null")
-
-
 def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
     suite, small = suites.load("latency"), machine(free_bytes=GIB)
     tasks = run.prepare((quickstart.WANTED,), suite, small)
@@ -112,3 +113,175 @@ def test_the_next_commands_are_three_that_exist() -> None:
     lines = quickstart.next_commands(quickstart.WANTED).splitlines()
     assert len(lines) == 3
     assert all(line.split()[:1] == ["phibench"] and line.split()[1] in cli.commands for line in lines)
+
+
+# ------------------------------------------------------------------------------------ advice, measure, advice
+
+PROBED = msgspec.structs.replace(
+    fakes.machine(),
+    devices=(
+        msgspec.structs.replace(
+            fakes.machine().devices[0], read_bytes_s=40e9, basis="probed", matrix_flops_s={"float32": 120e9}
+        ),
+    ),
+)
+DIED = "llama.cpp 0.3.36 died of SIGSEGV (a segmentation fault) in prefill"
+FIRST = "What should fit for the goal 'chat': NOT YET MEASURED"
+CHANGED = "What the measurement changed"
+LAST = "What fits for the goal 'chat'\n"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "here", lambda **_: PROBED)
+
+
+@pytest.fixture
+def engines(here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``engines(dead=("torch",))``: every other engine measures 10 tok/s, at once."""
+
+    def install(*, dead: Sequence[str] = (), absent: Sequence[str] = ()) -> None:
+        for name in ("llama_cpp", "onnxruntime", "torch"):
+            module = backends.load(name)
+            monkeypatch.setattr(module, "installed", lambda gone=name in absent: None if gone else "1.0")
+            monkeypatch.setattr(module, "devices", lambda: ("cpu",))
+
+        def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
+            results = [
+                fakes.failed(w, DIED, task.setup) if task.setup.backend in dead
+                else fakes.measured(w, (0.1,) * 3, task.setup)
+                for task in tasks for w in suite.workloads()
+            ]  # fmt: skip
+            done = msgspec.structs.replace(
+                fakes.run(*results, metrics=suite.metrics, name=suite.name), machine=machine, suite=suite
+            )
+            path = files.run_path(folder, done)
+            files.write_json(path, done)
+            return done, path
+
+        monkeypatch.setattr(quickstart, "measure", measure)
+
+    return install
+
+
+def test_advice_comes_first_and_again_with_what_changed(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines()
+    done = phibench("quickstart")
+    assert done.code == 0, done.err
+    places = [done.out.index(text) for text in (FIRST, "\nMeasured\n", CHANGED, LAST, "\nNext:\n")]
+    assert places == sorted(places)
+    changed = done.out[places[2] : places[3]]
+    assert str(quickstart.WANTED) in changed
+    assert "-> 10\n" in changed  # measured, so without brackets
+    assert done.out.count(FIRST) == 1
+    assert done.err == ""
+
+
+def test_both_parts_together_say_what_the_whole_says(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines()
+    before, after = phibench("quickstart", "--before"), phibench("quickstart", "--after")
+    assert (before.code, after.code) == (0, 0)
+    assert FIRST in before.out
+    assert "Measured" not in before.out
+    assert FIRST not in after.out
+    assert "This machine" not in after.out
+    assert all(title in after.out for title in ("Measured\n", CHANGED, LAST))
+
+
+def test_the_first_advice_needs_no_engine_and_does_not_ask_for_one(
+    engines: Callable[..., None], phibench: Phibench
+) -> None:
+    engines(absent=("llama_cpp", "onnxruntime", "torch"))
+    done = phibench("quickstart", "--before")
+    assert (done.code, done.err) == (0, "")
+    assert FIRST in done.out
+    assert "is not installed" not in done.out  # make is about to do that
+
+
+@pytest.mark.parametrize("words", [(), ("-b", "all")])
+def test_without_an_engine_there_is_advice_and_what_to_install(
+    engines: Callable[..., None], phibench: Phibench, words: tuple[str, ...]
+) -> None:
+    engines(absent=("llama_cpp", "onnxruntime", "torch"))
+    done = phibench("quickstart", *words)
+    assert done.code == FAILED
+    assert FIRST in done.out
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        "phibench: nothing was measured: llama_cpp is not installed: pip install 'phibench[llama-cpp]'"
+    )
+
+
+def test_a_dead_engine_is_one_line_and_the_advice_stands(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines(dead=("llama_cpp",))
+    done = phibench("quickstart")
+    assert done.code == FAILED
+    assert FIRST in done.out
+    assert "the advice from the probe stands" in done.out
+    assert CHANGED not in done.out
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"The measurement of {quickstart.WANTED} failed (pp512, tg32): {DIED}; the run is in ")
+    after = phibench("quickstart", "--after")
+    assert (after.code, FIRST in after.out) == (FAILED, True)  # it was printed before the compiler ran: long ago
+
+
+def test_one_dead_engine_leaves_the_others(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines(dead=("onnxruntime",))
+    done = phibench("quickstart", "-b", "all")
+    assert done.code == FAILED
+    assert all(title in done.out for title in (FIRST, "\nMeasured\n", CHANGED, LAST, "\nNext:\n"))
+    changed = done.out.split(CHANGED)[1].split(LAST)[0]
+    assert {"llama_cpp/cpu", "torch/cpu"} <= {line.partition("@")[2] for line in changed.splitlines()}
+    (line,) = done.err.splitlines()
+    assert "@onnxruntime/cpu failed" in line
+    assert DIED in line
+
+
+def test_a_missing_engine_that_was_asked_for_is_a_failure_and_of_all_it_is_a_note(
+    engines: Callable[..., None], phibench: Phibench
+) -> None:
+    engines(absent=("torch",))
+    for words, code in (("llama_cpp,torch", FAILED), ("all", 0)):
+        done = phibench("quickstart", "-b", words)
+        assert done.code == code, done.err
+        assert "pip install 'phibench[torch]'" in done.out
+        assert LAST in done.out
+
+
+@pytest.mark.parametrize(("name", "why"), [("lama_cpp", "did you mean 'llama_cpp'"), ("null", "null runs no Phi")])
+def test_a_wrong_backend_is_refused_at_once(here: None, phibench: Phibench, name: str, why: str) -> None:
+    done = phibench("quickstart", "-b", name)
+    assert (done.code, done.out) == (2, "")
+    assert why in done.err
+
+
+def test_an_earlier_measurement_is_not_called_unmeasured(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines()
+    phibench("quickstart")
+    again = phibench("quickstart")
+    assert FIRST not in again.out
+    assert "by what was measured here before" in again.out
+    assert "still phi-" in again.out.split(CHANGED)[1]
+
+
+def test_changes_tell_the_pick_the_answers_and_the_figures() -> None:
+    goal = catalog.goal("chat")
+    before = advise.advise(PROBED, goal, ())
+    slow = fakes.run(*(fakes.measured(fakes.workload(*w), (2.0,) * 3, quickstart.WANTED) for w in ((512, 0), (0, 32))))
+    after = advise.advise(PROBED, goal, (msgspec.structs.replace(slow, machine=PROBED),))
+    lines = quickstart.changes([quickstart.WANTED], before, after)
+    assert lines[0].startswith("  The pick")
+    assert any(" yes -> no" in line or " unknown -> no" in line for line in lines)
+    assert any(line.split()[:2] == ["decode", "tok/s"] and line.endswith("-> 0.5") for line in lines)
+    assert quickstart.changes([], before, before) == [f"  The pick         still {before[0].setup}"]
+
+
+def test_failures_that_are_alike_are_one_line() -> None:
+    other = Setup(variant="phi-4-mini-instruct", quantization="int4", backend="onnxruntime")
+    works = [fakes.workload(512, 0), fakes.workload(0, 32)]
+    found: list[Failed] = [
+        fakes.failed(w, DIED, setup, n) for n in range(8) for setup in (fakes.SETUP, other) for w in works
+    ]
+    assert quickstart.failures(fakes.run(*found)) == [
+        f"The measurement of {setup} failed (pp512, tg32): {DIED}" for setup in (fakes.SETUP, other)
+    ]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from phibench.nouns.base import AtLeastOne, Count, Kind, Noun, Rate
+from phibench.nouns.instructions import had
 
 
 class Device(Noun, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class Processor(Noun, frozen=True, kw_only=True):
     sockets: AtLeastOne | None = None
     performance_cores: AtLeastOne | None = None  # physical; with efficiency_cores: all
     efficiency_cores: Count | None = None
-    instruction_sets: tuple[str, ...] = ()
+    instruction_sets: tuple[str, ...] = ()  # Linux's names, whatever the system
     caches: tuple[Cache, ...] = ()
     numa_nodes: AtLeastOne | None = None
     governor: str | None = None
@@ -64,6 +65,11 @@ class Processor(Noun, frozen=True, kw_only=True):
     hypervisor: str | None = None  # KVM, WSL2, ...
     container: str | None = None  # docker, podman, ...
     emulated: str | None = None  # "x86_64 Python on an arm64 machine"
+
+    @property
+    def for_prefill(self) -> tuple[str, ...]:
+        """Names of the instruction sets that decide how fast a prompt is read: ``AVX2``, ``AMX int8``, ``i8mm``."""
+        return tuple(one.name for one in had(self.instruction_sets))
 
 
 class Storage(Noun, frozen=True, kw_only=True):

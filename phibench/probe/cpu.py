@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from phibench.nouns import Noun
@@ -20,6 +21,12 @@ _INFO_CHARS = 1 << 16  # the kernel makes /proc/cpuinfo as it is read: the first
 _NAME_KEYS = ("model name", "Model Name", "cpu model", "cpu", "uarch")
 # Instruction sets that inference engines have kernels for (ggml-cpu, oneDNN, MLAS): x86, then ARM.
 _ISA = re.compile(r"sse4_2|avx\w*|amx_\w+|fma|f16c|asimd\w*|fphp|i8mm|bf16|sve\w*|sme\d*")
+
+# hw.optional.arm.FEAT_* (Apple, "Determining Instruction Set Characteristics"); no Apple processor has SVE.
+_APPLE = {"DotProd": "asimddp", "I8MM": "i8mm", "BF16": "bf16", "FP16": "asimdhp", "SME": "sme", "SME2": "sme2"}
+# Words of machdep.cpu.features and leaf7_features (xnu, osfmk/i386/cpuid.c). No Mac has AVX-VNNI or AMX of Intel.
+_INTEL_MAC = {"SSE4.2": "sse4_2", "AVX1.0": "avx", "FMA": "fma", "F16C": "f16c", "AVX2": "avx2", "AVX512F": "avx512f",
+              "AVX512BW": "avx512bw", "AVX512VNNI": "avx512_vnni"}  # fmt: skip
 
 
 class Cpu(Noun, frozen=True, kw_only=True):
@@ -63,14 +70,23 @@ def name(root: Path = ROOT) -> str:
 
 
 def flags(root: Path = ROOT) -> str:
-    """Instruction sets that inference engines ask for, in the order in which the system lists them."""
+    """Instruction sets that inference engines ask for, in Linux's names and the order of the system."""
     info = tree.text(root / "proc/cpuinfo", _INFO_CHARS)
     words = (_value(info, "flags") or _value(info, "Features")).split()
-    if not words and root == ROOT and sys.platform == "darwin":
-        features = ("DotProd", "I8MM", "BF16", "FP16", "SME", "SME2")
-        words = [f.lower() for f in features if sysctl.number(f"hw.optional.arm.FEAT_{f}") == 1]
-        return " ".join(words)
+    if not words and root == ROOT:
+        words = [*macos_flags(), *windows.features()]
     return " ".join(filter(_ISA.fullmatch, words))
+
+
+def macos_flags(
+    text: Callable[[str], str] = sysctl.text, number: Callable[[str], int | None] = sysctl.number
+) -> list[str]:
+    """What sysctl tells, in Linux's names: Apple's processors one by one, Intel's in lists."""
+    arm = [linux for feature, linux in _APPLE.items() if number(f"hw.optional.arm.FEAT_{feature}") == 1]
+    if arm or number("hw.optional.arm64") == 1:
+        return ["asimd", *arm]
+    told = f"{text('machdep.cpu.features')} {text('machdep.cpu.leaf7_features')}".split()
+    return [linux for name, linux in _INTEL_MAC.items() if name in told]
 
 
 def _value(info: str, key: str) -> str:

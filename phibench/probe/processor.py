@@ -30,7 +30,7 @@ def processor(root: Path = cpu.ROOT) -> Processor:
         sockets=_sockets(root, cpus),
         performance_cores=_performance(root, cpus),
         efficiency_cores=cpu.cores(root, cpus) - (_performance(root, cpus) or 0) or None,
-        instruction_sets=tuple(filter(_MATTERS.fullmatch, _flags(root))),
+        instruction_sets=tuple(filter(_MATTERS.fullmatch, cpu.flags(root).split())),
         caches=caches(root, cpus),
         numa_nodes=_numa(root),
         governor=_setting(root, f"{_CPUS}/cpu0/cpufreq/scaling_governor"),
@@ -82,15 +82,6 @@ def _vendor(root: Path) -> str:
     if not text and root == cpu.ROOT and sys.platform == "darwin":
         return "Apple" if sysctl.number("hw.optional.arm64") == 1 else "GenuineIntel"
     return {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(text, text)
-
-
-def _flags(root: Path) -> list[str]:
-    """Linux's names; those of macOS and Windows are translated to them."""
-    words = cpu.flags(root).split()
-    if not words and root == cpu.ROOT and sys.platform == "win32":
-        return list(windows.features())
-    translated = {"dotprod": "asimddp", "fp16": "asimdhp"}
-    return [translated.get(word, word) for word in words]
 
 
 def _sockets(root: Path, cpus: frozenset[int]) -> int | None:

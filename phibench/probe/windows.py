@@ -6,7 +6,7 @@ import ctypes
 import struct
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from phibench.nouns import Cache
@@ -29,9 +29,14 @@ def cores() -> dict[int, int]:
 
 
 def features() -> Iterator[str]:
+    """Windows does not tell of AVX-VNNI, AVX-512 VNNI, AVX-512 BF16 and AMX: they are missing here, not there."""
     kernel = _kernel()
     if kernel:
-        yield from (name for number, name in _FEATURES.items() if kernel.IsProcessorFeaturePresent(number))
+        yield from parse_features(lambda number: bool(kernel.IsProcessorFeaturePresent(number)))
+
+
+def parse_features(present: Callable[[int], bool]) -> Iterator[str]:
+    return (name for number, name in _FEATURES.items() if present(number))
 
 
 def emulated() -> str | None:

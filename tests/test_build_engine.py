@@ -1,0 +1,172 @@
+"""scripts/build_engine.py: what it asks of pip, how it says how far that is, and what it says when pip fails."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+NINJA = "print('Building wheel'); print('  [1/345] Building CXX object'); print('  [345/345] Linking')"
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    for name in ("LLAMA_CPP_WHEEL", "CMAKE_ARGS", "CXXFLAGS"):
+        monkeypatch.delenv(name, raising=False)
+    return importlib.import_module("build_engine")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+# --------------------------------------------------------------------------------------------------- pip
+
+
+def test_pip_builds_the_pinned_version_and_may_take_what_it_has_built(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "cmake_args_here", lambda: ("", ""))
+    command, env, doubt = build.plan({"PATH": "x"})
+    assert command[-1].startswith("llama-cpp-python==")
+    assert "--no-cache-dir" not in command
+    assert (env["CMAKE_ARGS"], doubt) == ("", "")
+
+
+def test_with_flags_pip_must_not_take_a_wheel_that_it_built_with_others(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "cmake_args_here", lambda: ("-DCMAKE_CXX_FLAGS=-fno-dse", "a doubt"))
+    command, env, doubt = build.plan({"PATH": "x", "CXXFLAGS": "-O1"})
+    assert "--no-cache-dir" in command
+    assert env == {"PATH": "x", "CXXFLAGS": "-O1", "CMAKE_ARGS": "-DCMAKE_CXX_FLAGS=-fno-dse"}
+    assert doubt == "a doubt"
+
+
+def test_a_wheel_that_is_given_is_what_pip_installs(build: ModuleType) -> None:
+    command, env, _ = build.plan({"LLAMA_CPP_WHEEL": "mine.whl"})
+    assert command[-1] == "mine.whl"
+    assert "CMAKE_ARGS" not in env
+
+
+# ---------------------------------------------------------------------------------------------- progress
+
+
+@pytest.mark.parametrize(
+    ("line", "step"),
+    [
+        ("  [12/345] Building CXX object a.cpp.o\n", (12, 345)),
+        ("  [ 12%] Building CXX object a.cpp.o\n", (12, 100)),
+        ("  [100%] Built target llama\n", (100, 100)),
+        ("  -- [12/345] is not at its beginning\n", None),
+        ("[notice] pip\n", None),
+        ("", None),
+    ],
+)
+def test_steps_of_ninja_and_of_make(build: ModuleType, line: str, step: tuple[int, int] | None) -> None:
+    assert build.step(line) == step
+
+
+def test_the_line_says_which_of_how_many_and_how_long(build: ModuleType) -> None:
+    assert build.progress(0, 0, 5) == "llama.cpp: fetching and preparing, 0 min 05 s"
+    assert build.progress(12, 345, 200) == "llama.cpp: compiling, 12 of 345 files, 3 min 20 s"
+    assert build.progress(12, 100, 200) == "llama.cpp: compiling, 12%, 3 min 20 s"
+
+
+def test_a_terminal_has_one_line_and_a_file_has_one_now_and_then(build: ModuleType) -> None:
+    terminal, file, now = Terminal(), io.StringIO(), [0.0]
+    for out in (terminal, file):
+        with build.Line(out, lambda: now[0]) as line:
+            for second in range(61):
+                now[0] = float(second)
+                line.show(f"at {second}")
+            line.end("done")
+    assert terminal.getvalue().count("\n") == 1
+    assert terminal.getvalue().endswith("\x1b[Kdone\n")
+    assert file.getvalue().splitlines() == ["at 0", "at 30", "at 60", "done"]
+    assert "\x1b" not in file.getvalue()
+
+
+def test_all_that_pip_says_is_in_the_log(build: ModuleType, tmp_path: Path) -> None:
+    log, out = tmp_path / "log", Terminal()
+    assert build.follow([sys.executable, "-c", NINJA], dict(os.environ), log, out) == 0
+    assert log.read_text().splitlines() == ["Building wheel", "  [1/345] Building CXX object", "  [345/345] Linking"]
+    assert "345 of 345 files" in out.getvalue()
+    assert "llama.cpp is installed, " in out.getvalue().splitlines()[-1]
+
+
+def test_a_silent_pip_still_shows_that_time_goes_on(build: ModuleType, tmp_path: Path) -> None:
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        lines = build._lines(child, tick_s=0.001)
+        assert next(lines) is None
+        child.stdin.close()
+        assert all(line is None for line in lines)  # and it ends with the child
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no make")
+def test_ctrl_c_ends_pip_too(tmp_path: Path) -> None:
+    pip = "import os, time; print(os.getpid(), flush=True); print('  [1/9] x', flush=True); time.sleep(60)"
+    code = f"import sys, pathlib; sys.path.insert(0, {str(SCRIPTS)!r}); import build_engine; sys.exit("
+    code += f"build_engine.follow([sys.executable, '-c', {pip!r}], None, pathlib.Path('log'), sys.stdout))"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    log = tmp_path / "log"
+    while child.poll() is None and not (log.exists() and b"[1/9]" in log.read_bytes()):
+        pass
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.wait(timeout=30) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text().split()[0]), 0)
+
+
+# ----------------------------------------------------------------------------------------------- failure
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("c++: fatal error: Killed signal terminated program cc1plus", "CMAKE_BUILD_PARALLEL_LEVEL=1 make run"),
+        ("fatal error: error writing to /tmp/a.s: No space left on device", "TMPDIR"),
+        ("CMake Error: No CMAKE_CXX_COMPILER could be found.", "no compiler: "),
+        ("ERROR: No matching distribution found for llama-cpp-python==0.3.36", "PIP_INDEX_URL"),
+        ("error: something that nobody has foreseen", "PIP_EXTRA_INDEX_URL=https://"),
+    ],
+)
+def test_a_failure_ends_with_one_line_and_a_remedy(build: ModuleType, tmp_path: Path, said: str, remedy: str) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(f"line {n}\n" for n in range(100)) + f"{said}\n")
+    *shown, last = build.failure(1, log).splitlines()
+    assert [shown[-1].strip(), len(shown)] == [said, build.LAST_LINES]
+    assert last.startswith("phibench: llama.cpp could not be installed (pip: exit 1; ")
+    assert str(log) in last
+    assert remedy in last
+
+
+def test_a_real_pip_that_finds_nothing(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", tmp_path / "v"], check=True
+    )
+    python = tmp_path / "v" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")} | {
+        "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": "", "PIP_FORCE_REINSTALL": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [python, SCRIPTS / "build_engine.py"], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "llama.cpp is not installed" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("phibench: llama.cpp could not be installed (pip: exit 1; ")
