@@ -21,4 +21,4 @@ def test_a_worker_that_is_killed_is_named_and_takes_nothing_with_it(backend: str
     small = ("--backends", backend, "--times", "3", "--layers", "1", "--prompt", "128", "--new", "32")
     done = subprocess.run([sys.executable, str(PROOF), *small], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("3 of 3 kills named, nothing lost or left"), done.stdout
+    assert done.stdout.startswith("3 of 3 kills named with nothing lost or left"), done.stdout

@@ -2,12 +2,12 @@
 
     python benchmarks/proofs/kills.py [--times 50] [--seed N] [--backends llama_cpp,onnxruntime]
 
-``phibench run`` is started on a slice of Phi-1, and its worker is killed once: ``--times`` for every engine, the moments
-spread evenly over opening, prefill and decode (each phase is cut into equal parts, a random moment in each). Where the
-phases begin is read from the byte that the worker shows to its parent; how long they last, from a run that nobody
-disturbs. A kill holds when the run ends by itself with exit code 1, its file can be read, the killed test is a failure
-of kind "signal" with signal and phase, the other test is measured, what was stored before is still there, and no
-process is left. Linux only. The seed is printed; the same seed aims at the same moments.
+``phibench run`` is started on a slice of Phi-1, and its worker is killed once: ``--times`` for every engine, the
+moments spread evenly over opening, prefill and decode (each phase is cut into equal parts, a random moment in each).
+Where the phases begin is read from the byte that the worker shows to its parent; how long they last, from a run that
+nobody disturbs. A kill holds when the run ends by itself with exit code 1, its file can be read, the killed test is a
+failure of kind "signal" with signal and phase, the other test is measured, what was stored before is still there, and
+no process is left. Linux only. The seed is printed; the same seed aims at the same moments.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main() -> int:
     if not Path("/proc/self/environ").exists():
         print(f"not shown: this system has no /proc ({asked})")
         return 77
-    print(f"seed {args.seed}", file=sys.stderr)
+    note(f"seed {args.seed}")
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder, "kills.toml")
         suite.write_text(SUITE.format(prompt=args.prompt, new=args.new), encoding="utf-8")
@@ -91,9 +91,13 @@ def main() -> int:
     held = {name: [kill for kill in all_ if not kill.wrong] for name, all_ in found.items()}
     parts = [f"{name} {len(held[name])} ({phases(found[name])})" for name in names]
     every = sum(map(len, found.values()))
-    print(f"{sum(map(len, held.values()))} of {every} kills named, nothing lost or left: {', '.join(parts)}; "
+    print(f"{sum(map(len, held.values()))} of {every} kills named with nothing lost or left: {', '.join(parts)}; "
           f"seed {args.seed} ({asked})")  # fmt: skip
     return 0 if held == found and every == args.times * len(names) else 1
+
+
+def note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def aims(times: int, rng: random.Random) -> list[Aim]:
@@ -113,7 +117,7 @@ def phases(found: list[Kill]) -> str:
 def kills(backend: str, words: list[str], wanted: list[Aim]) -> list[Kill]:
     """All kills of one engine; those that fall short are shown at once."""
     usual = undisturbed(backend, words)
-    print(f"{backend}: {', '.join(f'{phase} {usual[phase]:.2f} s' for phase in AIMS)}", file=sys.stderr, flush=True)
+    note(f"{backend}: {', '.join(f'{phase} {usual[phase]:.2f} s' for phase in AIMS)}")
     found = []
     for number, aim in enumerate(wanted, 1):
         kill = None
@@ -124,7 +128,7 @@ def kills(backend: str, words: list[str], wanted: list[Aim]) -> list[Kill]:
         kill = kill or Kill(aim, "", (f"the phase was over before the moment came, {MISSES} times",))
         found.append(kill)
         told = f"in {kill.phase}" + "".join(f"; WRONG: {line}" for line in kill.wrong)
-        print(f"{backend} {number}/{len(wanted)} aimed at {aim.phase} {aim.share:.2f}, {told}", file=sys.stderr, flush=True)
+        note(f"{backend} {number}/{len(wanted)} aimed at {aim.phase} {aim.share:.2f}, {told}")
     return found
 
 
