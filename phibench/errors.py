@@ -18,6 +18,14 @@ class PhibenchError(Exception):
         self.exit_code = exit_code
 
 
+class OutOfMemoryError(PhibenchError):
+    """An engine said that it got no memory."""
+
+
+class WrongNumbersError(PhibenchError):
+    """An engine computed what cannot be right."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelled one most likely means, or None."""
     import difflib

@@ -1,135 +1,123 @@
 """A worker process and its lines: results as they come, and a reason for every one that does not.
 
-After a failure the next workload gets a fresh worker.
+After a failure the next workload gets a fresh worker. After two deaths of one kind in one phase the rest of a setup is
+not tried: what kills an engine twice kills it again, and each try costs minutes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import IO
 
 import msgspec
 
-from phibench import files, units
-from phibench.nouns import Event, Failed, Job, Measured, Opened, Progress, Result
+from phibench import backends, files, processes, worker
+from phibench.nouns import Event, Failed, Job, Measured, Progress, Result, Workload
 from phibench.probe import conditions
+from phibench.processes import Child, End
 from phibench.worker import now, shared
 
+MOST_DEATHS = 2  # of one setup, of one kind in one phase
 _EVENT = msgspec.json.Decoder(Event)
+_WHAT_NEXT = {
+    "signal": "phibench doctor tests this engine; -b takes another one",
+    "hang": "PHIBENCH_SILENCE=1h waits longer, if it is only slow; phibench doctor tests this engine",
+    "out_of_memory": "take a coarser -q, a smaller variant, a shorter test, or free memory",
+    "exit": "phibench doctor tests this engine; -b takes another one",
+    "closed": "phibench doctor tests this engine; -b takes another one",
+    "wrong_numbers": "figures of wrong answers mean nothing; phibench doctor tests this engine",
+}
+_DOING = {"starting": "while its process started", "opening": "while it opened the model", "preparing": "preparing {}",
+          "prefill": "in prefill of {}", "decode": "in decode of {}", "finishing": "after {}"}  # fmt: skip
+
+Deaths = Counter[tuple[str, str, str]]  # (kind, signal, phase) -> how often, of one setup
 
 
-def results(job: Job, tell: Callable[[Event], None]) -> Iterator[Result]:
-    """Results of one job, a fresh worker after every failure."""
-    owed = list(job.workloads)
+def results(job: Job, tell: Callable[[Event], None], deaths: Deaths | None = None) -> Iterator[Result]:
+    """Results of one job, a fresh worker after every failure. ``deaths``: of this setup so far, counted on."""
+    owed, deaths = list(job.workloads), Counter() if deaths is None else deaths
     while owed:
-        current, opened, failed = owed[0], False, None
-        turn = owed[:1] if job.suite.fresh else owed[:]  # what this worker is to measure
-        worker = _Worker(msgspec.structs.replace(job, workloads=tuple(turn)))
-        try:
-            for event in worker.events(job.suite.timeout_s):
-                tell(event)
-                opened = opened or isinstance(event, Opened)
-                if isinstance(event, Progress):
-                    current = event.workload
-                if isinstance(event, Measured | Failed):
-                    turn.remove(event.workload)
-                    owed.remove(event.workload)
-                    current = turn[0] if turn else current
-                if isinstance(event, Measured):
-                    yield event
-                if isinstance(event, Failed):
-                    failed = msgspec.structs.replace(event, reason=files.scrub(event.reason))
-                    yield failed
-        finally:
-            worker.close()
-        if turn and not failed:
-            owed.remove(current)
-            failed = Failed(setup=job.setup, workload=current, reason=files.scrub(worker.reason()), at=now(),
-                            artifact=shared(job.artifact), threads=job.threads)  # fmt: skip
-            yield failed
-        if failed and not opened:  # what cannot be opened once cannot be opened again
+        if last := _hopeless(deaths):
+            yield from (_untried(job, workload, last) for workload in owed)
+            return
+        failed = None
+        for event in _one_worker(job, owed[:1] if job.suite.fresh else owed):
+            tell(event)
+            if isinstance(event, Measured | Failed):
+                owed.remove(event.workload)
+                yield event
+            failed = event if isinstance(event, Failed) else None
+        if failed and failed.kind:
+            deaths[failed.kind, failed.signal, failed.phase] += 1
+        elif failed and failed.phase in ("starting", "opening"):  # what an engine refuses to open it refuses again
             for workload in owed:
                 yield msgspec.structs.replace(failed, workload=workload)
             return
 
 
-class _Worker:
-    """The worker process and its lines."""
-
-    def __init__(self, job: Job) -> None:
-        self._oom_kills = conditions.oom_kills()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
-        detached = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if os.name == "nt"
-            else {"start_new_session": True}  # Ctrl-C is for the parent, which keeps the results
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "phibench.worker"],  # -P: no module from the current folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            **detached,
-        )
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(msgspec.json.encode(job) + b"\n")
-            self._process.stdin.flush()
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
-        self._hung: float | None = None
-        self._tail = ""  # last line of stderr, known after close()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
-
-    def events(self, timeout_s: float) -> Iterator[Event]:
-        """Events until the worker ends; it is killed when none comes for ``timeout_s``."""
-        while True:
+def _one_worker(job: Job, workloads: list[Workload]) -> Iterator[Event]:
+    """Events of one worker, until it has measured all, or with a failure at the end."""
+    left, failed = list(workloads), False
+    current = left[0]
+    with Child(worker.__name__, oom_kills=conditions.oom_kills) as child:
+        child.tell(msgspec.json.encode(msgspec.structs.replace(job, workloads=tuple(left))))
+        for line in child.lines(processes.silence_s(job.suite.timeout_s)):
             try:
-                line = self._lines.get(timeout=timeout_s)
-            except queue.Empty:
-                self._hung = timeout_s
-                return
-            if line is None:
-                self._process.wait()
-                return
-            yield _EVENT.decode(line)
+                event = _EVENT.decode(line)
+            except msgspec.DecodeError:
+                continue  # no line of ours: an engine has written to a descriptor that it does not own
+            current = event.workload if isinstance(event, Progress) else current
+            if isinstance(event, Measured | Failed):
+                left.remove(event.workload)
+                failed = isinstance(event, Failed)
+                current = left[0] if left else current
+            yield _placed(job, event, child.phase) if isinstance(event, Failed) else event
+        if left and not failed:
+            yield _dead(job, current, child.end(), child.phase)
 
-    def reason(self) -> str:
-        """Why there is no result, in words: a timeout, a signal's name, or the last line of stderr."""
-        if self._hung is not None:
-            return f"no sign of life for {units.duration(self._hung)}; killed"
-        code, last = self._process.returncode, self._tail
-        if code >= 0:
-            return f"the worker left with code {code}" + (f": {last}" if last else "")
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        if name != "SIGKILL":  # what an engine says before it aborts is the reason
-            return f"the worker was ended by {name}" + (f": {last}" if last else "")
-        if (conditions.oom_kills() or 0) > (self._oom_kills or 0):
-            return "the system ran out of memory and ended the worker (SIGKILL)"
-        return "the worker was ended by SIGKILL, from outside"
 
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError, AttributeError):
-                pipe.close()  # type: ignore[union-attr]
-        size = self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, size - 4096))
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        self._tail = lines[-1].strip()[:300] if lines else ""
-        self._errors.close()
+def _placed(job: Job, failed: Failed, phase: str) -> Failed:
+    """A failure that the worker told itself, with what it was doing."""
+    reason = failed.reason
+    if failed.kind:
+        reason = f"{_engine(job)} {_doing(phase, failed.workload)}: {reason}; {_WHAT_NEXT[failed.kind]}"
+    return msgspec.structs.replace(failed, reason=files.scrub(reason), phase=phase, engine=_engine(job))
+
+
+def _dead(job: Job, workload: Workload, end: End, phase: str) -> Failed:
+    doing, options = _doing(phase, workload), "&".join(f"{key}={value}" for key, value in job.setup.options)
+    reason = f"{_engine(job)}{f' with {options}' if options else ''} {_told(end, doing)}; {_WHAT_NEXT[end.kind]}"
+    return Failed(
+        setup=job.setup, workload=workload, reason=files.scrub(reason), kind=end.kind, phase=phase, signal=end.signal,
+        engine=_engine(job), artifact=shared(job.artifact), threads=job.threads, at=now(),
+    )  # fmt: skip
+
+
+def _told(end: End, doing: str) -> str:
+    """``died of SIGSEGV (a segmentation fault) in prefill of pp512: what it said``."""
+    plain = msgspec.structs.replace(end, said="")
+    return f"{plain} {doing}" + (f": {end.said}" if end.said else "")
+
+
+def _doing(phase: str, workload: Workload) -> str:
+    return _DOING[phase].format(workload)
+
+
+def _engine(job: Job) -> str:
+    name = job.setup.backend
+    version = backends.load(name).installed()
+    return f"{name} {version}" if version else name
+
+
+def _hopeless(deaths: Deaths) -> tuple[str, str, str] | None:
+    return next((death for death, count in deaths.items() if count >= MOST_DEATHS), None)
+
+
+def _untried(job: Job, workload: Workload, death: tuple[str, str, str]) -> Failed:
+    kind, signal, phase = death
+    what = signal or kind.replace("_", " ")
+    reason = f"not tried: {_engine(job)} has ended {MOST_DEATHS} times by {what} in the same phase ({phase}); "
+    return Failed(
+        setup=job.setup, workload=workload, reason=reason + _WHAT_NEXT[kind], kind=kind, phase=phase, signal=signal,  # type: ignore[arg-type]
+        engine=_engine(job), artifact=shared(job.artifact), threads=job.threads, at=now(),
+    )  # fmt: skip

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phibench.errors import FAILED, WrongNumbersError
 from phibench.meters import UNWATCHED, Watch
 from phibench.nouns import Noun, Sample, Suite, Warmup, Window, Workload
 
 if TYPE_CHECKING:
     from phibench.backends import Session
 
+Show = Callable[[str], None]  # of processes.PHASES: what is being done
 Report = Callable[[str, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows
+Take = Callable[[Workload], Sample]  # one repetition
 _TENTHS = 10
 _SIGN_S = 10.0  # of life, at least this often, between tests
 
@@ -27,29 +30,48 @@ class Taken(Noun, frozen=True, kw_only=True):
     windows: tuple[Window, ...] = ()
 
 
-def measure(session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch = UNWATCHED) -> Taken:
-    """Warm up, then repeat: single tests, or windows that are filled with them, between two rests."""
-    warm = _warm_up(session, workload, suite.warmup, lambda n: report("warm-up", n, suite.warmup.max_windows))
+def measure(
+    session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch = UNWATCHED,
+    show: Show = lambda _: None,
+) -> Taken:  # fmt: skip
+    """Warm up, then repeat: single tests, or windows that are filled with them, between two rests.
+
+    Raises WrongNumbersError when the last logits cannot be an answer.
+    """
+
+    def take(work: Workload) -> Sample:
+        return once(session, work, show=show)
+
+    warm = _warm_up(take, workload, suite.warmup, lambda n: report("warm-up", n, suite.warmup.max_windows))
+    samples: list[Sample] = []
+    windows: tuple[Window, ...] = ()
     if suite.window_s:
-        samples, windows = _windows(session, workload, suite, report, watch)
-        return Taken(samples=samples, warmup_s=warm, windows=windows)
-    singles = []
-    for repetition in range(suite.repetitions):
-        report("measuring", repetition, suite.repetitions)
-        singles.append(once(session, workload))
-    report("measuring", suite.repetitions, suite.repetitions)
-    return Taken(samples=tuple(singles), warmup_s=warm)
+        windows = _windows(take, workload, suite, report, watch, samples)
+    else:
+        for repetition in range(suite.repetitions):
+            report("measuring", repetition, suite.repetitions)
+            samples.append(take(workload))
+        report("measuring", suite.repetitions, suite.repetitions)
+    if wrong := session.unsound():
+        raise WrongNumbersError(wrong, FAILED)
+    show("finishing")
+    return Taken(samples=tuple(samples), warmup_s=warm, windows=windows)
 
 
-def once(session: Session, workload: Workload, clock: Callable[[], float] = time.perf_counter) -> Sample:
-    """One repetition, the preparation not timed."""
+def once(
+    session: Session, workload: Workload, clock: Callable[[], float] = time.perf_counter, show: Show = lambda _: None
+) -> Sample:
+    """One repetition, the preparation not timed. ``show`` costs a store into memory, once before each part."""
+    show("preparing")
     session.begin(workload)
     arrivals = []
     before = session.sampling_s
+    show("prefill" if workload.prompt_tokens else "decode")
     start = clock()
     if workload.prompt_tokens:
         session.prefill(workload.prompt_tokens)
         arrivals.append(clock() - start)
+        show("decode" if workload.new_tokens > 1 else "prefill")
     while len(arrivals) < workload.new_tokens:
         session.step()
         arrivals.append(clock() - start)
@@ -59,10 +81,9 @@ def once(session: Session, workload: Workload, clock: Callable[[], float] = time
 
 
 def _windows(
-    session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch
-) -> tuple[tuple[Sample, ...], tuple[Window, ...]]:
-    """Each window is filled with tests until its time has passed; none is cut."""
-    samples: list[Sample] = []
+    take: Take, workload: Workload, suite: Suite, report: Report, watch: Watch, samples: list[Sample]
+) -> tuple[Window, ...]:
+    """Each window is filled with tests until its time has passed; none is cut. Their samples go into ``samples``."""
     least_s = 0.0 if suite.short else watch.least_s
     length_s, rest_s = max(suite.window_s, least_s), max(suite.idle_s, least_s)
     windows = [_rest(rest_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
@@ -77,13 +98,13 @@ def _windows(
                 report("measuring", told := done, _TENTHS)
                 said = time.perf_counter()
             at, gauges = time.perf_counter() - began, watch.gauges()
-            samples.append(msgspec.structs.replace(once(session, workload), start_s=at, gauges=gauges))
+            samples.append(msgspec.structs.replace(take(workload), start_s=at, gauges=gauges))
         seconds = time.perf_counter() - start
         windows.append(Window(kind="work", seconds=seconds, tests=len(samples) - tests, energy=watch.end()))
     report("measuring", _TENTHS, _TENTHS)
     if suite.idle_s:
         windows.append(_rest(rest_s, watch, lambda: report("resting", 1, 2)))
-    return tuple(samples), tuple(windows)
+    return tuple(windows)
 
 
 def _rest(seconds: float, watch: Watch, report: Callable[[], None]) -> Window:
@@ -96,7 +117,7 @@ def _rest(seconds: float, watch: Watch, report: Callable[[], None]) -> Window:
     return Window(kind="idle", seconds=passed, energy=watch.end())
 
 
-def _warm_up(session: Session, workload: Workload, rule: Warmup, report: Callable[[int], None]) -> tuple[float, ...]:
+def _warm_up(take: Take, workload: Workload, rule: Warmup, report: Callable[[int], None]) -> tuple[float, ...]:
     """Until the last ``windows`` repetitions agree within ``tolerance``, or a cap is reached."""
     took: list[float] = []
     if rule.max_prompt_tokens is not None:
@@ -104,7 +125,7 @@ def _warm_up(session: Session, workload: Workload, rule: Warmup, report: Callabl
         workload = msgspec.structs.replace(workload, prompt_tokens=shorter, room=workload.context)
     while len(took) < rule.max_windows and sum(took) < rule.max_s and not _steady(took, rule):
         report(len(took))
-        took.append(once(session, workload).arrivals_s[-1])
+        took.append(take(workload).arrivals_s[-1])
     return tuple(took)
 
 

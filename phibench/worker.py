@@ -1,4 +1,4 @@
-"""The measured process: one job in on stdin, one line out for each event.
+"""The measured process: one job in on stdin, one line out for each event, and one byte that says what it is doing.
 
 C libraries print on file descriptor 1 past ``sys.stdout``: so the worker keeps a private copy of it for its
 lines, and points 1 at stderr. When the parent dies, stdin closes and the worker leaves.
@@ -10,7 +10,6 @@ import contextlib
 import functools
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,41 +18,44 @@ from pathlib import Path
 import msgspec
 
 from phibench import backends, meters
-from phibench.errors import PhibenchError
+from phibench.errors import OutOfMemoryError, PhibenchError, WrongNumbersError
 from phibench.measure import measure, once
-from phibench.nouns import Artifact, Event, Failed, Job, Measured, Opened, PageCache, Progress, Workload
+from phibench.nouns import Artifact, Event, Failed, Job, Kind, Measured, Opened, PageCache, Progress, Workload
 from phibench.probe import gpu_use, pages, process
 from phibench.probe.others import Others
+from phibench.processes import Board, leave_with_parent, private_output
 
 Send = Callable[[Event], None]
 
 
 def main() -> int:
-    private = os.dup(1)
-    os.dup2(2, 1)
+    private, board = private_output(), Board()
     line = sys.stdin.buffer.readline()
     job = msgspec.json.decode(line, type=Job)
     leave_with_parent()
     _prefer_as_victim()
-    with os.fdopen(private, "wb", buffering=0) as out:
-        return work(job, lambda event: _write(out.fileno(), msgspec.json.encode(event) + b"\n"))
+    return work(job, lambda event: _write(private, msgspec.json.encode(event) + b"\n"), board.show)
 
 
-def work(job: Job, send: Send) -> int:
-    """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one."""
+def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> int:
+    """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one.
+
+    ``show`` hears what is being done: one of ``processes.PHASES``.
+    """
     current = job.workloads[0]
     others = Others()
     try:
         before = gpu_use.use(job.setup.device)
         cache = _page_cache(job)
         with meters.watching(job) as watch, contextlib.ExitStack() as opened:
+            show("opening")
             began = time.perf_counter()
             session = opened.enter_context(backends.load(job.setup.backend).session(job))
             load_s = time.perf_counter() - began
             send(Opened(engine=session.engine, load_s=load_s))
             for current in job.workloads:
                 others.begin()
-                taken = measure(session, current, job.suite, _reporter(current, send), watch)
+                taken = measure(session, current, job.suite, _reporter(current, send), watch, show)
                 first_s = time.perf_counter() - began  # until the first token, where a suite asks for nothing else
                 busy = others.share()
                 seen = watch.finish(functools.partial(once, session, current))
@@ -78,19 +80,19 @@ def work(job: Job, send: Send) -> int:
                     )
                 )
     except (PhibenchError, MemoryError) as error:
-        reason = str(error) or "the process ran out of memory"
-        send(
-            Failed(
-                setup=job.setup,
-                workload=current,
-                reason=reason,
-                artifact=shared(job.artifact),
-                at=now(),
-                threads=job.threads,
-            )
-        )
+        send(_failed(job, current, error))
         return 1
     return 0
+
+
+def _failed(job: Job, workload: Workload, error: Exception) -> Failed:
+    """What the engine or a rule said no to, in its words; ``launch`` adds what was done then."""
+    kind: Kind | None = "out_of_memory" if isinstance(error, MemoryError | OutOfMemoryError) else None
+    kind = "wrong_numbers" if isinstance(error, WrongNumbersError) else kind
+    return Failed(
+        setup=job.setup, workload=workload, reason=str(error) or "the process ran out of memory", kind=kind,
+        artifact=shared(job.artifact), at=now(), threads=job.threads,
+    )  # fmt: skip
 
 
 def _page_cache(job: Job) -> PageCache | None:
@@ -128,18 +130,6 @@ def now() -> str:
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-def leave_with_parent() -> None:
-    """Of a process whose stdin is a pipe that the parent holds: it closes when the parent is gone, however it went."""
-
-    def wait() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while os.read(0, 4096):
-                pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _prefer_as_victim() -> None:

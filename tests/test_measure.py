@@ -34,6 +34,9 @@ class Scripted:
         self.time += 2
         self.sampling_s += 0.5
 
+    def unsound(self) -> str | None:
+        return None
+
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         raise NotImplementedError
 
@@ -52,11 +55,25 @@ def test_arrivals_start_when_the_work_is_handed_over(prompt: int, new: int, arri
     assert sample.sampling_s == 0.5 * len(arrivals)
 
 
+def test_what_is_done_is_shown_before_it_is_done() -> None:
+    session = Scripted()
+    shown: list[tuple[str, float]] = []
+    measure.once(
+        session,
+        Workload(prompt_tokens=100, new_tokens=3),
+        session.clock,
+        lambda what: shown.append((what, session.time)),
+    )
+    assert [what for what, _ in shown] == ["preparing", "prefill", "decode"]
+    assert [at for _, at in shown] == sorted(at for _, at in shown)
+    assert shown[1][1] < shown[2][1]  # the prompt was computed between them
+
+
 def run(monkeypatch: pytest.MonkeyPatch, took: Callable[[int], float], rule: Warmup, repetitions: int = 5) -> int:
     """Warm-up repetitions that a session needs whose n-th repetition takes ``took(n)`` seconds."""
     session = Scripted()
     monkeypatch.setattr(session, "step", lambda: setattr(session, "time", session.time + took(session.begun)))
-    monkeypatch.setattr(measure.once, "__defaults__", (session.clock,))
+    monkeypatch.setattr(measure.once, "__defaults__", (session.clock, lambda _: None))
     suite = Suite(name="s", question="?", metrics=(), new_tokens=(1,), repetitions=repetitions, warmup=rule)
     taken = measure.measure(session, suite.workloads()[0], suite, lambda *_: None)
     assert len(taken.samples) == repetitions
@@ -115,7 +132,7 @@ def windows(
             session.time += seconds
 
     monkeypatch.setattr(measure, "time", Clock)
-    monkeypatch.setattr(measure.once, "__defaults__", (session.clock,))
+    monkeypatch.setattr(measure.once, "__defaults__", (session.clock, lambda _: None))
     return measure.measure(session, suite.workloads()[0], suite, report, Watch(energy=meter)), meter
 
 

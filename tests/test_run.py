@@ -84,18 +84,14 @@ def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench,
     ("how", "says"),
     [
         ("error", "fails as it was told"),
-        ("bug", "ZeroDivisionError"),
-        ("exit", "left with code 3: the null backend leaves"),
-        ("segv", "SIGSEGV"),
-        ("kill", "SIGKILL"),
-        ("oom", "ran out of memory"),
-        ("hang", "no sign of life"),
+        ("bug", "left with exit code 1 preparing pp16: ZeroDivisionError"),
+        ("int", "died of SIGINT"),
     ],
 )
 def test_a_dying_worker_costs_one_test_and_the_suite_goes_on(
     phibench: Phibench, tmp_path: Path, how: str, says: str
 ) -> None:
-    body = "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 1\ntimeout_s = 5\n[warmup]\nmax_windows = 0\n"
+    body = "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
     options = ("--backend-option", f"fail={how}", "--backend-option", "at=2")
     done = phibench("run", suite_file(tmp_path, body), *NULL, *options)
     rows = json.loads(done.out)
@@ -106,7 +102,8 @@ def test_a_dying_worker_costs_one_test_and_the_suite_goes_on(
 
 
 def test_a_backend_that_cannot_open_fails_every_test_once(phibench: Phibench, tmp_path: Path) -> None:
-    done = phibench("run", suite_file(tmp_path), *NULL, "--backend-option", "fail=open")
+    options = ("--backend-option", "fail=error", "--backend-option", "during=open")
+    done = phibench("run", suite_file(tmp_path), *NULL, *options)
     rows = json.loads(done.out)
     assert [r["status"] for r in rows] == ["failed"] * 3
     assert all("fails as it was told" in r["reason"] for r in rows)

@@ -46,6 +46,10 @@ class Session(Protocol):
     def step(self) -> None:
         """One more token of every sequence."""
 
+    def unsound(self) -> str | None:
+        """Why the logits of the last step cannot be an answer (not finite); None where they can, or where the engine
+        keeps them to itself. Untimed."""
+
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         """Logits, shape (1 + len(then), vocab): after ``prompt`` in one prefill, then after each token of ``then``.
 
@@ -66,6 +70,7 @@ class Backend(Protocol):
     RECOMMENDABLE: bool
     QUANTIZATION: str  # the usual one: what is measured when none is asked for
     DEFAULTS: dict[str, str]  # every option and its default
+    SAFE: tuple[dict[str, str], ...]  # options to fall back to, in order, where an engine fails its self-test
     LEGAL: dict[str, tuple[str, ...] | range]  # the values that an option may have
 
     def devices(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ LEGAL: dict[str, tuple[str, ...] | range] = {
     "flash_attn": ("auto", "on", "off"),
     "type_k": tuple(memory.KV_TYPES),
     "type_v": tuple(memory.KV_TYPES),
+    "repack": ("on", "off"),
 }
 DEFAULTS = {
     "threads": "",  # physical cores that the process may use
@@ -52,7 +53,9 @@ DEFAULTS = {
     "flash_attn": "auto",
     "type_k": "f16",
     "type_v": "f16",
+    "repack": "on",  # weights in layouts of the kernels (CPU_REPACK, AMX, KleidiAI), where this build has them
 }
+SAFE: tuple[dict[str, str], ...] = ({"repack": "off"}, {"repack": "off", "flash_attn": "off"})
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 _ALL_LAYERS = 999
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
@@ -140,6 +143,7 @@ class _Session:
         on_cpu = self._job.setup.device == "cpu"
         layers = self._options["n_gpu_layers"] or ("0" if on_cpu else str(_ALL_LAYERS))
         params.n_gpu_layers = int(layers)
+        params.use_extra_bufts = self._options["repack"] == "on"
         if on_cpu:  # an empty device list, or a GPU build would still compute large batches on the GPU
             self._no_devices = (ctypes.c_void_p * 1)(None)
             params.devices = ctypes.cast(self._no_devices, ctypes.c_void_p)
@@ -207,6 +211,13 @@ class _Session:
         else:
             self._decode_array(self._tokens, 1)
             self._choose()
+
+    def unsound(self) -> str | None:
+        import numpy as np
+
+        if not self._context or np.isfinite(self._logits()).all():
+            return None
+        return "the logits are not finite numbers"
 
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""

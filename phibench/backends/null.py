@@ -1,7 +1,7 @@
 """No model at all: measures the harness itself, and lets tests kill a worker in every way there is.
 
-Options: ``token_us`` (busy time of a token), ``fail`` (how to die; ``open``: before there is a
-session), ``at`` = the repetition (warm-up included) in which it happens.
+Options: ``token_us`` (busy time of a token), ``fail`` (how to die), ``during`` what, and ``at`` = in which repetition
+that does it (warm-up included).
 
 A cliff to be found: token ``pause_at`` of the sequence takes ``pause_ms`` more; from token ``step_at`` on every token
 takes ``step_percent`` more. ``noise_percent`` is the deviation of a decoded token's time, drawn from ``seed``.
@@ -40,7 +40,8 @@ QUANTIZATION = "Q4_K_M"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "token_us": range(10**9),
-    "fail": ("open", "error", "bug", "exit", "segv", "kill", "int", "hang", "oom"),
+    "fail": ("error", "bug", "exit", "segv", "ill", "bus", "abort", "kill", "int", "hang", "wrong", "oom", "closed"),
+    "during": ("open", "begin", "prefill", "decode"),
     "at": range(1, 10**6),
     "pause_at": range(1 << 40),
     "pause_ms": range(10**6),
@@ -50,9 +51,10 @@ LEGAL: dict[str, tuple[str, ...] | range] = {
     "seed": range(1 << 32),
 }
 DEFAULTS = {
-    "threads": "", "token_us": "0", "fail": "", "at": "1", "pause_at": "0", "pause_ms": "0",
+    "threads": "", "token_us": "0", "fail": "", "during": "begin", "at": "1", "pause_at": "0", "pause_ms": "0",
     "step_at": "0", "step_percent": "0", "noise_percent": "0", "seed": "0",
 }  # fmt: skip
+SAFE: tuple[dict[str, str], ...] = ()
 
 
 def devices() -> tuple[str, ...]:
@@ -85,9 +87,10 @@ def recomputed_at(shape: Shape) -> int | None:
 
 @contextmanager
 def session(job: Job) -> Iterator[_NullSession]:
-    if ("fail", "open") in job.setup.options:
-        _die("error")
-    yield _NullSession({**DEFAULTS, **dict(job.setup.options)})
+    options = {**DEFAULTS, **dict(job.setup.options)}
+    if options["during"] == "open" and options["fail"]:
+        _die(options["fail"])
+    yield _NullSession(options)
 
 
 class _NullSession:
@@ -95,23 +98,38 @@ class _NullSession:
         self.sampling_s = 0.0
         self.engine = Engine(name=NAME, version=__version__, placement="nowhere: no model runs")
         self._token_s = float(options["token_us"]) * 1e-6
-        self._fail, self._at = options["fail"], int(options["at"])
-        self._begun, self._batch = 0, 1
-        self._planted = {key: int(options[key]) for key in DEFAULTS if key not in ("threads", "fail")}
+        self._fail, self._during, self._at = options["fail"], options["during"], int(options["at"])
+        self._batch = 1
+        self._did = dict.fromkeys(LEGAL["during"], 0)  # repetitions
+        self._stepped = False
+        self._wrong = ""
+        self._planted = {key: int(options[key]) for key in DEFAULTS if key not in ("threads", "fail", "during")}
         self._random = random.Random(self._planted["seed"])  # noqa: S311  noise, not secrets
         self._tokens = 0  # in the KV cache, if there were one
 
     def begin(self, workload: Workload) -> None:
         self._tokens, self._batch = workload.depth, workload.batch
-        self._begun += 1
-        if self._fail and self._begun == self._at:
+        self._stepped = False
+        self._maybe_die("begin")
+
+    def _maybe_die(self, now: str) -> None:
+        self._did[now] += 1
+        if not self._fail or self._during != now or self._at != self._did[now]:
+            return
+        if self._fail == "wrong":
+            self._wrong = "the logits are not finite numbers, as the null backend was told"
+        else:
             _die(self._fail)
 
     def prefill(self, tokens: int) -> None:
+        self._maybe_die("prefill")
         self._tokens += tokens
         _busy(tokens * self._batch * self._token_s)
 
     def step(self) -> None:
+        if not self._stepped:
+            self._maybe_die("decode")
+        self._stepped = True
         self._tokens += 1
         _busy(self._step_s(self._tokens))
 
@@ -122,6 +140,9 @@ class _NullSession:
         noise = self._random.gauss(0, planted["noise_percent"])
         pause = planted["pause_ms"] * 1e-3 if token == planted["pause_at"] else 0.0
         return pause + max(0.0, self._token_s * (1 + slower / 100) * (1 + noise / 100))
+
+    def unsound(self) -> str | None:
+        return self._wrong or None
 
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         del prompt, then
@@ -140,10 +161,25 @@ def _die(how: str) -> None:
     if how == "bug":
         raise ZeroDivisionError("the null backend has a bug as it was told to")
     if how == "exit":
-        print("the null backend leaves", file=sys.stderr, flush=True)
+        print("an unrelated line of a log", file=sys.stderr, flush=True)
         os._exit(3)
     if how == "oom":
-        raise MemoryError
-    if how == "hang":
+        _ask_for_too_much()
+    if how == "closed":
+        os.closerange(3, 256)  # the worker's own copy of stdout among them
+    if how in ("hang", "closed"):
         threading.Event().wait()
-    os.kill(os.getpid(), {"segv": signal.SIGSEGV, "kill": signal.SIGKILL, "int": signal.SIGINT}[how])
+    if how == "abort":
+        print("GGML_ASSERT(told_to_fail) failed", file=sys.stderr, flush=True)
+    signals = {"segv": "SIGSEGV", "ill": "SIGILL", "bus": "SIGBUS", "abort": "SIGABRT", "kill": "SIGKILL"}
+    os.kill(os.getpid(), getattr(signal, signals.get(how, "SIGINT")))
+
+
+def _ask_for_too_much() -> None:
+    """For more than a limit of this process allows: nothing of the machine is taken."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 28, hard))
+    bytearray(1 << 45)

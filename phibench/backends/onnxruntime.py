@@ -44,11 +44,21 @@ QUANTIZATION = "int4"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "chunk_size": range(1, 1 << 20),
+    "graph_optimization": ("all", "extended", "basic", "off"),
+    "prepacking": ("on", "off"),
 }
 DEFAULTS = {
     "threads": "",  # physical cores that the process may use
     "chunk_size": "",  # tokens of a prompt computed at once: all, or what the package says
+    "graph_optimization": "all",
+    "prepacking": "on",  # weights in layouts of the kernels, made when the model is opened
 }
+SAFE: tuple[dict[str, str], ...] = (
+    {"graph_optimization": "basic"},
+    {"graph_optimization": "off", "prepacking": "off"},
+)
+_LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
+           "off": "ORT_DISABLE_ALL"}  # fmt: skip
 _NUMBERED = ("cuda", "xpu")  # kinds whose device texts carry a number
 _ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializePhi3RopeThreshold
 _FILL = 512  # tokens of the depth computed at once
@@ -80,7 +90,14 @@ def need(
     if again is not None and reached >= again:
         whole = max(whole, again)
     return memory.need(
-        plan, shape, context=context, reached=reached, prompt=whole, batch=batch, random=used is not None
+        plan,
+        shape,
+        context=context,
+        reached=reached,
+        prompt=whole,
+        batch=batch,
+        random=used is not None,
+        prepacking=options.get("prepacking") != "off",
     )
 
 
@@ -140,7 +157,11 @@ class _Session:
         if kind not in KINDS:
             raise PhibenchError(f"onnxruntime has no device '{kind}'; there are: {', '.join(KINDS)}")
         config = self._og.Config(self._job.artifact.path)
-        threads = {"intra_op_num_threads": self._job.threads, "inter_op_num_threads": 1}
+        threads: dict[str, int | str] = {"intra_op_num_threads": self._job.threads, "inter_op_num_threads": 1}
+        if (level := self._options["graph_optimization"]) != DEFAULTS["graph_optimization"]:
+            threads["graph_optimization_level"] = _LEVELS[level]
+        if self._options["prepacking"] == "off":
+            threads["session.disable_prepacking"] = "1"
         room = {"context_length": self._config.context + 1}  # for the token that is chosen last
         config.overlay(json.dumps({"model": {**room, "decoder": {"session_options": threads}}}))
         config.clear_providers()
@@ -224,6 +245,10 @@ class _Session:
             self._append(self._draw(1))
         self._choose()
 
+    def unsound(self) -> str | None:
+        """The engine chooses inside its step; asked for its logits, it would compute one token more."""
+        return None
+
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""
         self.begin(Workload(prompt_tokens=len(prompt), new_tokens=len(then) + 1))
@@ -289,6 +314,8 @@ class _Session:
                 "batch_size": str(self._batch),
                 "chunk_size": str(self._chunk),  # 0: the whole prompt at once
                 "past_present_share_buffer": "on" if self._shares else "off",
+                "graph_optimization": self._options["graph_optimization"],
+                "prepacking": self._options["prepacking"],
             },
             details={
                 "device_type": self._model.device_type,

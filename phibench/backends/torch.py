@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from phibench import catalog
 from phibench.catalog import hf
 from phibench.catalog.plan_torch import FLOAT_BYTES, dtype_of
-from phibench.errors import FAILED, PhibenchError
+from phibench.errors import FAILED, OutOfMemoryError, PhibenchError
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 from phibench.units import gb
 
@@ -41,11 +41,15 @@ PACKAGE = "torch"
 EXTRA = "torch"
 RECOMMENDABLE = True
 QUANTIZATION = "bf16"
-LEGAL: dict[str, tuple[str, ...] | range] = {"threads": range(1, 4097), "onednn_decode": ("off", "on")}
+LEGAL: dict[str, tuple[str, ...] | range] = {
+    "threads": range(1, 4097), "onednn": ("on", "off"), "onednn_decode": ("off", "on"),
+}  # fmt: skip
 DEFAULTS = {
     "threads": "",  # physical cores that the process may use
+    "onednn": "on",  # off: of nothing
     "onednn_decode": "off",  # its product of a matrix with one vector reads memory at half speed (docs/torch.md)
 }
+SAFE: tuple[dict[str, str], ...] = ({"onednn": "off"},)
 _NAMES = {"rocm": "cuda"}  # what torch calls them
 _TELLING = ("Intel(R) MKL-DNN", "OpenMP", "CPU capability", "CUDA Runtime", "HIP Runtime")  # of torch's build
 _RUNTIME_BYTES = 370 << 20  # Python, torch and transformers, imported; 100 MiB of it are pages of libraries
@@ -144,7 +148,7 @@ def _out_of_memory() -> Iterator[None]:
     except RuntimeError as error:
         text = str(error).splitlines()[0]
         if "not enough memory" in text or "out of memory" in text:
-            raise PhibenchError(f"torch ran out of memory ({text}): a coarser -q needs less", FAILED) from None
+            raise OutOfMemoryError(f"torch ran out of memory ({text})", FAILED) from None
         raise
 
 
@@ -163,6 +167,8 @@ class _Session:
         torch.set_num_threads(job.threads)
         with contextlib.suppress(RuntimeError):  # it can be set once, before the first parallel work; told in options
             torch.set_num_interop_threads(1)
+        if self._options["onednn"] == "off" and torch.backends.mkldnn.is_available():
+            torch.backends.mkldnn.set_flags(_enabled=False)
         path = Path(job.artifact.path) if job.artifact.path else None
         self._model = build.empty(_config(job, path), job.setup.quantization, self._device.type)
         if path is None or job.artifact.weights == "synthetic":
@@ -173,6 +179,7 @@ class _Session:
         self._vocab = self._model.config.vocab_size
         self._random = torch.Generator().manual_seed(0)
         self._tokens = self._ids(1, 1)
+        self._last: Any = None  # logits of the last step
         self.sampling_s = 0.0
         self._check_placement()
 
@@ -190,6 +197,11 @@ class _Session:
 
     def step(self) -> None:
         self._choose(self._loop.feed(self._tokens))
+
+    def unsound(self) -> str | None:
+        if self._last is None or bool(self._torch.isfinite(self._last).all()):
+            return None
+        return "the logits are not finite numbers"
 
     def score(self, prompt: Sequence[int], then: Sequence[int]) -> NDArray[np.float32]:
         """Logits after the prompt and after each token of ``then``; see the promise in ``backends``."""
@@ -212,6 +224,7 @@ class _Session:
     def _choose(self, logits: Any) -> None:
         """Wait for the logits, then greedy choice where they are; the ids come to the host."""
         self._wait()
+        self._last = logits
         start = time.perf_counter()
         self._tokens.copy_(logits.float().argmax(1, keepdim=True))  # in 16 bits it takes four times as long
         self.sampling_s += time.perf_counter() - start
@@ -225,6 +238,7 @@ class _Session:
             placement=f"all {sum(count for count, _ in placed.values())} tensors on {', '.join(placed)}",
             evidence=self._evidence(),
             options={
+                "onednn": self._options["onednn"],
                 "onednn_decode": self._options["onednn_decode"],
                 "num_threads": str(torch.get_num_threads()),
                 "interop_threads": str(torch.get_num_interop_threads()),

@@ -31,14 +31,15 @@ def shares(plan: Plan) -> bool:
 
 
 def need(
-    plan: Plan, shape: Shape, *, context: int, reached: int, prompt: int, batch: int = 1, random: bool = False
-) -> Need:
+    plan: Plan, shape: Shape, *, context: int, reached: int, prompt: int, batch: int = 1, random: bool = False,
+    prepacking: bool = True,
+) -> Need:  # fmt: skip
     """Of ``batch`` sequences: room for ``context`` tokens of each, of which ``reached`` are ever there and ``prompt``
     are computed at once, at most. ``random``: the tokens are those of a test, spread over the whole vocabulary; of a
     text's embedding no page counts, since it touches few and the system can drop them."""
     tokens = context + 1 if shares(plan) else reached + 1
     kv = kv_bytes_per_token(plan, shape) * tokens * batch
-    weights = weights_of(plan, reached * batch if random else 0)
+    weights = weights_of(plan, reached * batch if random else 0, prepacking)
     return Need(
         weights_bytes=weights.copies + weights.in_place,
         kv_bytes=round(kv if shares(plan) else 2 * kv),
@@ -76,8 +77,8 @@ class Weights(NamedTuple):
     passing: int  # more copies while the model is opened
 
 
-def weights_of(plan: Plan, tokens: int) -> Weights:
-    """``tokens``: how many random ones are looked up in the embedding.
+def weights_of(plan: Plan, tokens: int, prepacking: bool = True) -> Weights:
+    """``tokens``: how many random ones are looked up in the embedding. Without ``prepacking`` matrices stay mapped.
 
     The tables of LongRoPE are constants in the branches of an If: two copies stay, two more exist while it is opened.
     An embedding that is the head too is reshaped for the lookup: one more copy, of a quantized one without its scales;
@@ -92,6 +93,8 @@ def weights_of(plan: Plan, tokens: int) -> Weights:
             passing += 2 * tensor.bytes
         elif tensor.name == plan.embedding and not plan.tied:
             in_place += _touched(tensor.bytes, tokens)
+        elif len(tensor.shape) > 1 and not prepacking:
+            in_place += tensor.bytes
         elif len(tensor.shape) > 1:
             copies += round(tensor.bytes * _PACKED.get(plan.quantization, 1.0))
             copies += round(math.prod(tensor.shape) * _BYTES[tensor.type]) if both else 0

@@ -60,23 +60,25 @@ def check(shape: Shape, options: dict[str, str]) -> None:
         )
 
 
-def copied_bytes(plan: Plan, machine: str | None = None) -> int:
+def copied_bytes(plan: Plan, machine: str | None = None, repack: str = "on") -> int:
     """Bytes of the tensors of which a CPU's kernels want a copy in a layout of their own (CPU_REPACK).
 
     ``machine``: as of platform.machine(); None: this one. Their pages in the mapped file are not needed any more.
     """
-    types = _types(machine)
+    types = _types(machine, repack)
     return sum(t.bytes for t in plan.tensors if _is_copied(t, types) and (plan.tied or t.name != plan.embedding))
 
 
-def mapped_bytes(plan: Plan, machine: str | None = None) -> int:
+def mapped_bytes(plan: Plan, machine: str | None = None, repack: str = "on") -> int:
     """Bytes of the file that stay mapped: from the first tensor that is used in place to the last."""
-    types = _types(machine)
+    types = _types(machine, repack)
     in_place = [n for n, t in enumerate(plan.tensors) if t.name == plan.embedding or not _is_copied(t, types)]
     return sum(tensor.bytes for tensor in plan.tensors[in_place[0] : in_place[-1] + 1])
 
 
-def _types(machine: str | None) -> set[str]:
+def _types(machine: str | None, repack: str) -> set[str]:
+    if repack == "off":
+        return set()
     arm = (machine or platform.machine()).lower().startswith(("arm", "aarch64"))
     return _COPIED["arm" if arm else "x86"]
 
@@ -97,13 +99,15 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], batch:
     weights = plan.weights_bytes - looked_up
     kv = round(kv_bytes_per_token(shape, options) * padded(context) * batch * plan.layers / plan.of_layers)
     compute = written_bytes(shape, options, batch, used) + batch * shape.vocab * 4
-    opening, running = plan.weights_bytes, mapped_bytes(plan) + kv + compute
+    repack = options["repack"]
+    copies, mapped = copied_bytes(plan, repack=repack), mapped_bytes(plan, repack=repack)
+    opening, running = plan.weights_bytes, mapped + kv + compute
     return Need(
         weights_bytes=weights,
         kv_bytes=kv,
         compute_bytes=compute,
         runtime_bytes=_RUNTIME_BYTES + shape.vocab * _TOKEN_BYTES,
-        reclaimable_bytes=max(0, copied_bytes(plan) + max(opening, running) - weights - kv - compute),
+        reclaimable_bytes=max(0, copies + max(opening, running) - weights - kv - compute),
         because=f"weights, KV cache of {padded(context) * batch} tokens",
     )
 

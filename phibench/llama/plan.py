@@ -50,8 +50,13 @@ def planned(plan: Plan, workload: Workload, options: dict[str, str]) -> dict[str
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {last}", FAILED)
-    copies = memory.copied_bytes(plan)
-    return {"weights": memory.mapped_bytes(plan), **({"copies": copies} if copies else {}), **json.loads(child.stdout)}
+    repack = options["repack"]
+    copies = memory.copied_bytes(plan, repack=repack)
+    return {
+        "weights": memory.mapped_bytes(plan, repack=repack),
+        **({"copies": copies} if copies else {}),
+        **json.loads(child.stdout),
+    }
 
 
 def main(path: str) -> None:

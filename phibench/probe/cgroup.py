@@ -114,3 +114,11 @@ def swap(group: Path) -> int | None:
 def throttled(group: Path) -> int | None:
     """Periods in which the quota stopped the group, since it was made."""
     return tree.counters(group / "cpu.stat").get("nr_throttled")
+
+
+def oom_kills(group: Path) -> int | None:
+    """Processes of the group that were ended because it, or the machine, had no memory left."""
+    for file in ("memory.events", "memory.oom_control"):
+        if (count := tree.counters(group / file).get("oom_kill")) is not None:
+            return count
+    return None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phibench import units
-from phibench.probe import cgroup, cpu, gauges, power, tree
+from phibench.probe import cgroup, cpu, gauges, power
 from phibench.probe.limits import limits
 
 LOOK_S = 5.0  # no look takes longer; a suite may ask for a shorter one
@@ -89,8 +89,12 @@ def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = Fals
 
 
 def oom_kills(root: Path = cpu.ROOT) -> int | None:
-    """Processes that the kernel has ended for want of memory since boot; None where it does not count."""
-    return tree.counters(root / "proc/vmstat").get("oom_kill")
+    """Processes of our control group that the kernel has ended for want of memory; None where it does not count them.
+
+    Version 2 ``memory.events``, version 1 ``memory.oom_control``, of the innermost group that counts.
+    """
+    counts = (cgroup.oom_kills(group) for group in cgroup.groups(root))
+    return next((count for count in counts if count is not None), None)
 
 
 def delta(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:

@@ -16,8 +16,8 @@ import msgspec
 from phibench import backends, files
 from phibench.errors import PhibenchError
 from phibench.nouns import Engine, Job, Noun
+from phibench.processes import leave_with_parent
 from phibench.verify.small import Prompt
-from phibench.worker import leave_with_parent
 
 QUESTIONS = "questions.json"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[np.float32]]
     Drawn = Iterator[tuple[str, NDArray[np.float64]]]
+
+
+class Random(Protocol):
+    """What of a numpy.random.Generator the small models are drawn with."""
+
+    def standard_normal(self, size: tuple[int, ...] | int, /) -> NDArray[np.float64]: ...
+    def uniform(self, low: float, high: float, size: int, /) -> NDArray[np.float64]: ...
+    def choice(self, options: tuple[float, float], size: int, /) -> NDArray[np.float64]: ...
 
 LAYERS = 3
 HEADS, HEAD_DIM, FFN = 4, 64, 512  # rows of 256 and 512: K-quants need blocks of 256
@@ -79,9 +87,12 @@ class Stored(NamedTuple):
 
 def model(variant: Variant, seed: int) -> Model:
     """The small model of a variant."""
+    import numpy as np
+
     small = shrunk(variant)
     assert small.shape is not None
-    return Model(small, weights(small.shape, seed), factors(small.shape, seed))
+    drawn = weights(small.shape, np.random.default_rng((seed, 3)))
+    return Model(small, drawn, factors(small.shape, np.random.default_rng((seed, 5))))
 
 
 def shrunk(variant: Variant) -> Variant:
@@ -116,26 +127,25 @@ def prompts(vocab: int, seed: int, lengths: Sequence[int] = LENGTHS) -> tuple[Pr
     return tuple(Prompt(tokens=ids(length), then=ids(STEPS)) for length in lengths)
 
 
-def factors(shape: Shape, seed: int) -> Factors | None:
+def factors(shape: Shape, rng: Random) -> Factors | None:
     """LongRoPE factors, short and long, none like another; None where the shape has none."""
     import numpy as np
 
     if not shape.longrope:
         return None
-    rng = np.random.default_rng((seed, 5))
     short = rng.uniform(1.0, 1.5, shape.rope_dims // 2)
     long = short * rng.uniform(1.5, shape.context / ORIGINAL_CONTEXT, len(short))
     return tuple(np.asarray(short, np.float32).tolist()), tuple(np.asarray(long, np.float32).tolist())
 
 
-def weights(shape: Shape, seed: int) -> Weights:
+def weights(shape: Shape, rng: Random) -> Weights:
     """Every weight by its name in Hugging Face's files, float32."""
     import numpy as np
 
-    return {name: draw.astype(np.float32) for name, draw in _drawn(shape, np.random.default_rng((seed, 3)))}
+    return {name: draw.astype(np.float32) for name, draw in _drawn(shape, rng)}
 
 
-def _drawn(shape: Shape, rng: np.random.Generator) -> Drawn:
+def _drawn(shape: Shape, rng: Random) -> Drawn:
     phi2 = shape.architecture == "phi2"
     stream = _LOGITS / math.sqrt(shape.hidden) if shape.tied else 1.0  # standard deviation of an embedding
     yield "model.embed_tokens.weight", rng.standard_normal((shape.vocab, shape.hidden)) * stream
@@ -153,7 +163,7 @@ def _drawn(shape: Shape, rng: np.random.Generator) -> Drawn:
         yield "lm_head.weight", _matrix(rng, shape.vocab, shape.hidden, _LOGITS)
 
 
-def _sequential(shape: Shape, rng: np.random.Generator, stream: float) -> Drawn:
+def _sequential(shape: Shape, rng: Random, stream: float) -> Drawn:
     """Phi-3: attention, then a gated feed-forward net, each behind its norm."""
     import numpy as np
 
@@ -167,7 +177,7 @@ def _sequential(shape: Shape, rng: np.random.Generator, stream: float) -> Drawn:
     yield "mlp.down_proj.weight", _matrix(rng, shape.hidden, shape.ffn, stream)
 
 
-def _parallel(shape: Shape, rng: np.random.Generator, stream: float) -> Drawn:
+def _parallel(shape: Shape, rng: Random, stream: float) -> Drawn:
     """Phi-2: attention and feed-forward net behind one norm, all with biases."""
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     yield "input_layernorm.weight", _norm(shape, rng)
@@ -184,10 +194,10 @@ def _parallel(shape: Shape, rng: np.random.Generator, stream: float) -> Drawn:
         yield f"{name}.bias", rng.standard_normal(rows) * 0.3 * gain
 
 
-def _matrix(rng: np.random.Generator, rows: int, columns: int, gain: float) -> NDArray[np.float64]:
+def _matrix(rng: Random, rows: int, columns: int, gain: float) -> NDArray[np.float64]:
     """From an input of variance 1 it makes an output with standard deviation ``gain``."""
     return rng.standard_normal((rows, columns)) * (gain / math.sqrt(columns))
 
 
-def _norm(shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+def _norm(shape: Shape, rng: Random) -> NDArray[np.float64]:
     return rng.uniform(0.4, 1.6, shape.hidden)
