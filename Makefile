@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
 
-.PHONY: help setup run dashboard test lint types answers build clean
+.PHONY: help setup run dashboard test lint proof proof-gpu gpu-proof-deps types answers build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make dashboard  look at the results in the browser"
 	@echo "make test       all tests, with coverage"
 	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make proof      what is too long for CI, hours in all; make proof-NAME one of docs/proofs.md"
 	@echo "make types      ask llama.cpp again which tensor gets which type"
 	@echo "make answers    compute again what the self-test's tiny models should answer"
 	@echo "make build      source archive and wheel into dist/"
@@ -77,6 +78,18 @@ lint: $(VENV)/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+proof: $(VENV)/test
+	@$(BIN)/python benchmarks/proof.py
+
+proof-%: $(VENV)/test
+	@$(BIN)/python benchmarks/proof.py $*
+
+proof-gpu:  # needs no .venv: it runs on a bare machine
+	@bash benchmarks/gpu_proof.sh
+
+gpu-proof-deps: $(VENV)/run
+	@$(BIN)/python benchmarks/gpu_deps.py
 
 types: $(VENV)/run
 	$(BIN)/python -m phibench.synth.types

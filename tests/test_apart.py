@@ -48,12 +48,12 @@ atexit.register(at_exit)
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Of every command here: one cache, so that the machine is probed once, and the notes."""
     folder = tmp_path_factory.mktemp("apart")
     (folder / "sitecustomize.py").write_text(NOTES)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    yield os.environ | {
+    return os.environ | {
         "PYTHONPATH": path,
         "PHIBENCH_CACHE": str(folder / "cache"),
         "PHIBENCH_RESULTS": str(folder / "results"),
