@@ -68,6 +68,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{module} is not installed"))
 
 
+class Later:
+    """A module that is imported when something of it is asked for: a test file is read by every process."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
+
+
 # ------------------------------------------------------------------------------------------------- the parent
 
 
@@ -78,12 +88,12 @@ class _Children:
         self._config = config
         self._alive: dict[tuple[str, ...], processes.Child] = {}
         self._started = 0
-        self._last: set[str] = set()
+        self._last: dict[tuple[tuple[str, ...], Path], str] = {}
         self._guard = _Guard(())
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """The last test of each file and engine: after it fixtures of its module are put away."""
-        self._last = set({(item.path, engines_of(item)): item.nodeid for item in session.items}.values())
+        """The last test of each engine and file: after it fixtures of its module are put away."""
+        self._last = {(engines_of(item), item.path): item.nodeid for item in session.items}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -111,11 +121,12 @@ class _Children:
             for child in self._alive.values():
                 _dismiss(child)
 
-    def _reports(self, item: pytest.Item, engines: tuple[str, ...]) -> Generator[pytest.TestReport]:
-        child = self._alive.get(engines) or self._start(engines, item.path.parent)
+    def _reports(self, item: pytest.Item, engines: tuple[str, ...]) -> Generator[pytest.TestReport, None, None]:
+        child = self._alive.get(engines) or self._start(engines)
         done, phase = False, "call"
         try:
-            child.tell(json.dumps([item.nodeid, str(item.path), item.nodeid in self._last]).encode())
+            last = self._last[engines, item.path] == item.nodeid
+            child.tell(json.dumps([item.nodeid, last]).encode())
             for found in map(json.loads, child.lines(self._config.getoption("--engine-limit"))):
                 if found == "ready":
                     continue
@@ -133,8 +144,8 @@ class _Children:
         if not done:
             yield _died(item, f"the engine {' and '.join(engines)} {end}, in {item.nodeid}", said, phase)
 
-    def _start(self, engines: tuple[str, ...], tests: Path) -> processes.Child:
-        """It collects the same tests under the same settings, in a folder for temporary files of its own."""
+    def _start(self, engines: tuple[str, ...]) -> processes.Child:
+        """It collects the files of its tests under our settings; its temporary files are in a folder of its own."""
         self._started += 1
         config, name = self._config, "+".join(engines)
         folder = config._tmp_path_factory.getbasetemp() / f"{name}-{self._started}"  # type: ignore[attr-defined]
@@ -146,7 +157,7 @@ class _Children:
             *(f"-p{name}" for name in config.getoption("plugins") if name != "no:terminal"),
             *(f"-pno:{name}" for name in ("cacheprovider", "xdist", "pytest_cov")),
             "-o", f"faulthandler_timeout={0.9 * limit_s}",  # where it hangs
-            str(tests),
+            *sorted({str(path) for of, path in self._last if of == engines}),
         ]  # fmt: skip
         before = os.environ.get("PYTHONPATH")
         with pytest.MonkeyPatch.context() as patch:
@@ -184,14 +195,12 @@ def _dismiss(child: processes.Child) -> None:
 
 
 class _Served:
-    """A session of pytest that collects a file when it is asked for a test of it, and runs one test per request."""
+    """A session of pytest that runs one of its tests per request."""
 
     def __init__(self, config: pytest.Config, engines: Sequence[str], requests: int, answers: int) -> None:
         self._config = config
         self._answers = answers
         self._requests: queue.Queue[list[Any] | None] = queue.Queue()
-        self._path = ""
-        self._items: dict[str, pytest.Item] = {}
         self._guard = _Guard(engines)
         threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
 
@@ -209,27 +218,17 @@ class _Served:
             line = line[os.write(self._answers, line) :]
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection(self) -> bool:
-        return True
-
-    @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = {item.nodeid: item for item in session.items}
         self._answer("ready")
         while (request := self._requests.get()) is not None:
-            self._run(session, *request)
+            item, last = items[request[0]], request[1]
+            others = (other for other in session.items if other.path == item.path and other is not item)
+            following = None if last else next(others, None)  # any of the same module: its fixtures stay
+            session._setupstate.teardown_exact(item)  # of another module, whose last test went elsewhere
+            self._config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self._answer("done")
         return True
-
-    def _run(self, session: pytest.Session, nodeid: str, path: str, last: bool) -> None:
-        if path != self._path:
-            session._setupstate.teardown_exact(None)
-            self._items = {item.nodeid: item for item in session.perform_collect([path])}
-            self._path = path
-            self._answer("ready")
-        item = self._items[nodeid]
-        others = (other for other in self._items.values() if other is not item)
-        following = None if last else next(others, None)  # any of the same module: its fixtures stay
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
