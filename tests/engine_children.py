@@ -75,6 +75,8 @@ class Later:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "pytest" in name:  # pytest looks at everything in a test file
+            raise AttributeError(name)
         return getattr(importlib.import_module(self._name), name)
 
 
