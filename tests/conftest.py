@@ -15,6 +15,8 @@ import pytest
 from phibench import cli
 from phibench.probe import conditions
 
+pytest_plugins = ["engine_children"]
+
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -158,9 +158,8 @@ def test_a_suite_that_makes_no_sense_is_one_line(
     assert said in done.err
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_load_takes_turns_of_a_cold_and_a_warm_file(phibench: Phibench, tmp_path: Path) -> None:
-    pytest.importorskip("llama_cpp")
     done = phibench("run", "load", "-m", "phi-1", "--layers", "1", "-b", "llama_cpp", "--launches", "2", "-o", "json")
     (row,) = json.loads(done.out)
     if row["reason"] and "page cache" in row["reason"]:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny
+from engine_children import ENGINES
 
 from phibench import backends, catalog, files, measure, synth
 from phibench.catalog import hf
@@ -48,7 +49,7 @@ def job(backend: backends.Backend, file: Artifact | None = None, device: str = "
     return Job(setup=setup, suite=suite, workloads=GRID, artifact=file or artifact(backend), threads=1)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.engine(name) if name in ENGINES else ()) for name in NAMES])
 def backend(request: pytest.FixtureRequest) -> backends.Backend:
     found = backends.load(request.param)
     if found.installed() is None:
@@ -125,7 +126,7 @@ def llama() -> backends.Backend:
     return backends.require("llama_cpp")
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) -> None:
     with llama.session(job(llama, n_ubatch="64", type_k="q8_0")) as session:
         measure.once(session, GRID[0])
@@ -139,7 +140,7 @@ def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) ->
     assert engine.details["system_info"]
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backends.Backend) -> None:
     workload = GRID[3]
     with llama.session(job(llama)) as session:
@@ -150,7 +151,7 @@ def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backen
             assert last + 1 == workload.depth + workload.prompt_tokens + workload.new_tokens - 1
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_llama_cpp_has_filled_the_depth_before_the_clock_starts(
     llama: backends.Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +165,7 @@ def test_llama_cpp_has_filled_the_depth_before_the_clock_starts(
     assert done == ["llama_decode", "llama_synchronize"]
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.Backend) -> None:
     if "cuda:0" in llama.devices():
         pytest.skip("this build has CUDA")
@@ -175,7 +176,7 @@ def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.B
         pass
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_a_file_that_llama_cpp_refuses_is_one_clear_error(llama: backends.Backend, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))

@@ -278,7 +278,6 @@ def prepared(
     return task
 
 
-@pytest.mark.llama
 def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
     free = 4 * fakes.GIB
     task = prepared("phi-4-mini-instruct", free)
@@ -292,14 +291,12 @@ def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
     assert prepared("phi-4-mini-instruct", 20 * fakes.GIB).refused == ()
 
 
-@pytest.mark.llama
 def test_where_no_weights_fit_no_depth_is_to_blame() -> None:
     task = prepared("phi-4", fakes.GIB)
     assert task.objection is not None
     assert "this process may use 1 GiB" in task.objection
 
 
-@pytest.mark.llama
 def test_a_depth_beyond_the_variants_context_costs_its_test_alone() -> None:
     task = prepared("phi-4", 64 * fakes.GIB)
     ((workload, why),) = task.refused

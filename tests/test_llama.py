@@ -47,7 +47,7 @@ def answers(session: Any, prompts: Sequence[Sequence[int]], then: Sequence[Seque
     return found
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-3.5-moe-instruct"])
 @pytest.mark.parametrize("n_batch", ["2048", "5"])  # a batch ends inside a sequence: no sequence may be forgotten
 def test_each_of_several_sequences_answers_as_it_would_alone(llama: backends.Backend, name: str, n_batch: str) -> None:
@@ -61,7 +61,7 @@ def test_each_of_several_sequences_answers_as_it_would_alone(llama: backends.Bac
     assert np.abs(together[0] - together[1]).max() > 0.2 * scale  # different ones
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("depth", [0, 16])
 def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: backends.Backend, depth: int) -> None:
     workload = Workload(prompt_tokens=8, new_tokens=3, batch=4, depth=depth)
@@ -80,7 +80,7 @@ def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: bac
     assert len(set(tokens)) > 1  # of different prompts
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_every_sequence_goes_on_with_its_own_choice(llama: backends.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[list[int]]] = []
     best: dict[int, int] = {}
@@ -102,7 +102,7 @@ def test_every_sequence_goes_on_with_its_own_choice(llama: backends.Backend, mon
             assert asked[-1] == chosen
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_more_sequences_than_llama_cpp_knows_are_one_clear_error(llama: backends.Backend) -> None:
     with (
         llama.session(job()) as session,
@@ -111,7 +111,7 @@ def test_more_sequences_than_llama_cpp_knows_are_one_clear_error(llama: backends
         session.begin(Workload(prompt_tokens=1, new_tokens=1, batch=300))
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_the_buffers_of_a_session_are_told_by_use(llama: backends.Backend) -> None:
     with llama.session(job()) as session:
         session.begin(Workload(prompt_tokens=8, new_tokens=3, batch=2))
@@ -144,7 +144,7 @@ def test_buffers_of_host_and_device_are_told_apart() -> None:
     }
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-2", "phi-3.5-moe-instruct"])
 def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: backends.Backend, name: str) -> None:
     variant, workload = tiny.tiny(name), Workload(prompt_tokens=100, new_tokens=30, batch=3, room=300)
@@ -158,7 +158,7 @@ def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: backends.Backe
     assert told["weights"] == pytest.approx(made["weights"], abs=20_000)  # padding between tensors
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4", "phi-4-mini-instruct"])
 def test_a_plan_of_the_true_size_is_asked_without_weights(llama: backends.Backend, name: str) -> None:
     shape, plan = catalog.variant(name).shape, plans.plan(catalog.variant(name), "Q4_K_M")
@@ -171,14 +171,14 @@ def test_a_plan_of_the_true_size_is_asked_without_weights(llama: backends.Backen
     assert told["weights"] + told["copies"] + told["kv"] <= need.peak_bytes
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: backends.Backend) -> None:
     plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
     with pytest.raises(PhibenchError, match=r"does not tell its plan for .*n_seq_max must be <= 256"):
         planned(plan, Workload(prompt_tokens=1, new_tokens=1, batch=300), llama.DEFAULTS)
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("quantization", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q4_0"])
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-3.5-moe-instruct"])  # tied, not tied, experts
 def test_the_copied_types_are_those_of_the_engine(llama: backends.Backend, name: str, quantization: str) -> None:
@@ -200,7 +200,7 @@ def test_arm_copies_what_x86_uses_in_place() -> None:
 WIDE = {"hidden": 1536, "heads": 24, "head_dim": 64, "vocab": 32768}
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("name", "widths"),
@@ -244,7 +244,7 @@ def test_a_type_of_the_cache_that_llama_cpp_refuses_is_refused_before(kind: str)
         llama_cpp.need(plan, narrow, 512, {"type_k": kind})
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("kind", memory.KV_TYPES)
 def test_every_type_of_the_cache_is_counted_as_the_engine_makes_it(llama: backends.Backend, kind: str) -> None:
     variant = tiny.tiny("phi-4-mini-instruct")

@@ -33,10 +33,10 @@ HERE = Path(__file__).parent
 QUANTIZATIONS = tuple(plan_onnx.QUANTIZATIONS)
 FACTS = {"kv_type": "fp32", "kv_buffer": "shared", "logits": "all", "exporter": "phibench"}
 DENSE = [v.id for v in catalog.variants() if plans.can_plan(v, "onnx")]
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime_genai")),
-    reason="onnx or onnxruntime-genai is not installed",
-)
+pytestmark = [
+    pytest.mark.engine("onnxruntime"),
+    pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="onnx is not installed"),
+]
 with_builder = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx_ir", "torch", "transformers", "safetensors")),
     reason="the builder needs onnx-ir, torch and transformers",

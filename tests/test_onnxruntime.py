@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -25,6 +26,10 @@ from phibench.errors import PhibenchError
 from phibench.genai import buffers, placement, providers
 from phibench.nouns import Artifact, Job, Setup, Suite, Workload
 
+pytestmark = [
+    pytest.mark.engine("onnxruntime"),
+    pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="onnx is not installed"),
+]
 SUITE = Suite(name="test", question="?", metrics=())
 CPU, CUDA, OPENVINO = "CPUExecutionProvider", "CUDAExecutionProvider", "OpenVINOExecutionProvider"
 
@@ -41,8 +46,6 @@ def phi_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(factory: pytest.TempPathFactory, name: str) -> Path:
-    pytest.importorskip("onnxruntime_genai")
-    pytest.importorskip("onnx")
     from phibench.synth import onnx
 
     folder = factory.mktemp(name) / "int4"
@@ -177,7 +180,6 @@ def test_depth_is_kept_between_repetitions(package: Path) -> None:
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A context beyond the token at which onnxruntime-genai computes all keys anew, with LongRoPE's other factors."""
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     shape = msgspec.structs.replace(shape_of("phi-4-mini-instruct"), context=8192, original_context=4096)
@@ -216,7 +218,6 @@ def test_a_sequence_alone_is_computed_anew_whole_and_several_never(batch: int, c
 @pytest.mark.parametrize("quantization", ["int4-acc0", "int8", "fp16", "fp32"])
 @pytest.mark.parametrize("name", ["phi-2", "phi-4"])
 def test_every_quantization_runs(name: str, quantization: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     onnx.write(plans.plan(narrow(name), quantization, None, "onnx"), tmp_path / "any")
@@ -230,7 +231,6 @@ def test_every_quantization_runs(name: str, quantization: str, tmp_path: Path) -
 
 def test_a_graph_that_takes_no_prompt_behind_a_filled_cache_says_so(tmp_path: Path) -> None:
     """What the builder exports in fp16 for cpus: its mask fits a first prompt, or one token."""
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
@@ -250,7 +250,6 @@ def test_a_graph_that_takes_no_prompt_behind_a_filled_cache_says_so(tmp_path: Pa
 )
 def test_each_sequence_of_a_batch_gets_what_it_gets_alone(name: str, quantization: str, tmp_path: Path) -> None:
     """Prompts of 61 tokens, all different, and answers beyond the switch of the factors at 65."""
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     onnx.write(plans.plan(narrow(name), quantization, None, "onnx"), tmp_path / "any")
@@ -276,7 +275,6 @@ def test_each_sequence_of_a_batch_gets_what_it_gets_alone(name: str, quantizatio
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-2"])
 @pytest.mark.parametrize("depth", [0, 20])
 def test_steps_of_a_batch_go_on_from_its_depth(name: str, depth: int, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     onnx.write(plans.plan(narrow(name), "int4", None, "onnx"), tmp_path / "any")
@@ -577,7 +575,6 @@ def test_buffers_are_what_the_engine_shows(package: Path) -> None:
 
 
 def test_buffers_of_a_cache_that_grows(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
@@ -620,7 +617,6 @@ with onnxruntime.session(job) as session:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_grows_in_a_real_process_as_it_says(tmp_path: Path) -> None:
     """By 100,000 tokens of room, by sequences, and by tokens of prompt: what a small model's own size does not hide."""
-    pytest.importorskip("onnxruntime_genai")
     from phibench.synth import onnx
 
     shape = msgspec.structs.replace(shape_of("phi-4"), vocab=32_064, context=200_000)

@@ -166,9 +166,8 @@ def test_a_shape_nobody_asked_for_is_not_guessed(change: dict[str, int], why: st
         plans.plan(msgspec.structs.replace(known, shape=shape), "Q4_K_M")
 
 
-@pytest.mark.llama
+@pytest.mark.engine("llama_cpp")
 def test_types_are_those_of_the_installed_llama_cpp() -> None:
-    pytest.importorskip("llama_cpp")
     from phibench.synth import types
 
     shapes = [v.shape for v in PLANNABLE if v.shape]

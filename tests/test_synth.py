@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import os
 import signal
@@ -22,10 +21,7 @@ from phibench.catalog import plan_gguf
 from phibench.errors import PhibenchError
 from phibench.synth import cache, engine, fill, gguf
 
-pytestmark = [
-    pytest.mark.llama,
-    pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed"),
-]
+pytestmark = pytest.mark.engine("llama_cpp")
 MIXES = ("F16", "Q5_K_M", "Q4_0", "IQ3_M", "Q2_K")
 # phi-2 has no fallbacks and no ties, the others one trait each: tied, wide groups, experts, ragged experts
 LOADED = [(name, "Q4_K_M") for name in NAMES] + [("phi-4", "BF16"), ("phi-4-mini-instruct", "IQ3_XXS")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import tiny
+from engine_children import Later
 
 from phibench import backends, measure
 from phibench.backends import torch as backend
@@ -21,8 +23,11 @@ from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup, Suite, Variant, Workload
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+pytestmark = [
+    pytest.mark.engine("torch"),
+    pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed"),
+]
+torch: Any = Later("torch")
 
 NAMES = ("phi-4-mini-instruct", "phi-4", "phi-2")
 QUANTIZATIONS = ("fp32", "bf16", "fp16", "int8", "int4")
@@ -501,9 +506,9 @@ class _Cuda:
     """A torch that has a GPU, as far as choosing a device goes. Not run on hardware."""
 
     __version__ = "2.13.0+cu130"
-    device = staticmethod(torch.device)
 
     def __init__(self, hip: str | None) -> None:
+        self.device = torch.device
         self.version = type("version", (), {"hip": hip})
         self.cuda = type("cuda", (), {"is_available": staticmethod(lambda: True), "device_count": lambda: 2})
 
@@ -576,7 +581,9 @@ def test_without_torch_or_transformers_there_is_no_backend(monkeypatch: pytest.M
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
-    assert backend.installed() == torch.__version__
+    import torch as loaded
+
+    assert backend.installed() == loaded.__version__
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert backend.installed() is None
     with pytest.raises(PhibenchError, match=r"pip install 'phibench\[torch\]'"):
