@@ -71,7 +71,7 @@ dashboard: $(VENV)/run
 	@$(BIN)/phibench dashboard
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

@@ -22,7 +22,9 @@ from phibench import (
     request,
     rules,
     run,
+    selftest,
     suites,
+    trust,
     units,
 )
 from phibench.catalog import plan as plans
@@ -55,21 +57,24 @@ def quickstart(folder: Path, backend: str | None = None, part: Part | None = Non
         return 0
     if not wanted:
         raise PhibenchError(f"nothing was measured: {'; '.join(absent)}", FAILED)
-    tasks, suite, notes = _planned(machine, wanted)
-    if told := [*absent, *notes]:
-        print("\n".join(told), end="\n\n")
-    done, path = measure(tasks, suite, machine, folder)
-    measured = any(isinstance(result, Measured) for result in done.results)
-    code = FAILED if absent and backend != request.ALL else run.exit_code((done,))
-    if measured:
-        _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
-    for line in failures(done):
-        print(f"{line}; the run is in {path}", file=sys.stderr)
+    machine, wanted, dead = _trusted(machine, wanted)
+    measured = False
+    if wanted:
+        tasks, suite, notes = _planned(machine, wanted)
+        if told := [*absent, *notes]:
+            print("\n".join(told), end="\n\n")
+        done, path = measure(tasks, suite, machine, folder)
+        measured = any(isinstance(result, Measured) for result in done.results)
+        if measured:
+            _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
+        for line in failures(done):
+            print(f"{line}; the run is in {path}", file=sys.stderr)
     if not measured:
         print("Nothing was measured, so the advice from the probe stands.\n")
         if part == "after":
             _show(_title(before), _advice(machine, goal, before, width))
-        return code
+        return FAILED
+    code = FAILED if dead or (absent and backend != request.ALL) else run.exit_code((done,))
     verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
     setups = [task.setup for task in tasks]
     _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
@@ -117,7 +122,9 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
         if was != verdict.verdict:
             lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.verdict}")
     for setup in setups:
-        one, other = (next(v for v in verdicts if v.setup == setup).estimates for verdicts in (before, after))
+        plain = msgspec.structs.replace(setup, options=())  # the safe ones of an engine were not known before
+        one = next(v for v in before if msgspec.structs.replace(v.setup, options=()) == plain).estimates
+        other = next(v for v in after if v.setup == setup).estimates
         lines.append(f"  {setup}")
         for metric, label in _CHANGED.items():
             expected, found = (rules.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
@@ -163,6 +170,17 @@ def _engines(backend: str | None) -> tuple[str, list[str]]:
     return request.ALL if everything and present else ",".join(present), [] if everything and present else lines
 
 
+def _trusted(machine: Machine, wanted: str) -> tuple[Machine, str, list[str]]:
+    """The machine with what self-tests say of these backends, those that can be used, and why others cannot."""
+    everything = [name for name in backends.names() if backends.load(name).RECOMMENDABLE]
+    names = everything if wanted == request.ALL else wanted.split(",")
+    machine = selftest.tested(machine, [(name, WANTED.device) for name in names], lambda line: print(line, flush=True))
+    setups = {name: msgspec.structs.replace(WANTED, backend=name) for name in names}
+    dead = [why for setup in setups.values() if (why := trust.objection(setup, machine))]
+    alive = [name for name, setup in setups.items() if not trust.objection(setup, machine)]
+    return machine, wanted if not dead else ",".join(alive), dead
+
+
 def _planned(machine: Machine, wanted: str) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
     """What is run of the suite ``quick``, and notes on what is not."""
     suite = suites.load("quick")
@@ -177,12 +195,12 @@ def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
 
     Raises PhibenchError (exit 3) when none does.
     """
-    task = run.prepare((WANTED,), suite, machine)[0]
+    task = run.prepare((trust.with_options(WANTED, machine),), suite, machine)[0]
     why = _obstacle(task)
     if why is None:
         return task, ""
     assert task.plan is not None
-    for setup in smaller_setups(task.plan.weights_bytes):
+    for setup in (trust.with_options(one, machine) for one in smaller_setups(task.plan.weights_bytes)):
         smaller = run.prepare((setup,), suite, machine)[0]
         if _obstacle(smaller) is None:
             return smaller, f"{WANTED}: {why}.\nTaking the largest that fits instead: {setup}"
@@ -200,7 +218,8 @@ def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Tas
     tasks = []
     for name in flags["backend"].split(","):
         module = backends.load(name)
-        setup = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
+        usual = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
+        setup = trust.with_options(usual, machine)
         task = run.prepare((setup,), suite, machine)[0]
         if why := _obstacle(task):
             notes.append(f"{setup} is left out: {why}")

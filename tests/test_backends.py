@@ -49,7 +49,9 @@ def job(backend: backends.Backend, file: Artifact | None = None, device: str = "
     return Job(setup=setup, suite=suite, workloads=GRID, artifact=file or artifact(backend), threads=1)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.engine(name) if name in ENGINES else ()) for name in NAMES])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.engine(name) if name in ENGINES else ()) for name in NAMES]
+)
 def backend(request: pytest.FixtureRequest) -> backends.Backend:
     found = backends.load(request.param)
     if found.installed() is None:

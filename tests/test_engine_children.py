@@ -161,10 +161,12 @@ def test_a_dead_a_hanging_and_a_leaving_engine_are_one_failure_each(folder: Path
     assert "last words" in said
     assert "the engine fake left with exit code 3, in test_fake.py::test_that_leaves" in said
     assert "the engine fake gave no sign of life for 6 s and was killed, in test_fake.py::test_that_hangs" in said
-    assert 'in test_that_hangs' in said.partition("what the child wrote last")[2]  # the line that hung
+    assert "in test_that_hangs" in said.partition("what the child wrote last")[2]  # the line that hung
     assert "fake is opened in pytest's own process: mark the test with @pytest.mark.engine('fake')" in said
     assert "fake is opened in the process of other" in said
-    own, *children = (number(folder, name) for name in ("own", "one", "two", "dies", "after", "hangs", "last-1", "last-2"))
+    own, *children = (
+        number(folder, name) for name in ("own", "one", "two", "dies", "after", "hangs", "last-1", "last-2")
+    )
     one, two, dies, after, hangs, *last = children
     assert one == two == dies
     assert last[0] == last[1]
