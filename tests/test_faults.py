@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import Phibench
 from test_run import NULL, only_run, suite_file
+from test_selftest import needs_engines, plant
 
-from phibench import files
-from phibench.nouns import Failed, Measured
+from phibench import backends, files, inventory
+from phibench.nouns import Failed, Measured, SelfTest
 
 SUITE = "prompt_tokens = [8]\npairs = [[4, 4], [4, 2]]\nnew_tokens = [4]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
 PHASES = {"open": "opening", "prefill": "prefill", "decode": "decode"}
@@ -67,3 +69,88 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
     if during == "open":
         assert [result.reason.startswith("not tried: ") for result in bad] == [False, False, True, True]
     assert not [p for p in psutil.Process().children(recursive=True) if "phibench.worker" in p.cmdline()]
+
+
+# ------------------------------------------------------------------------- a fault in a real engine, every command
+
+PLANTED = {  # fault -> what doctor, recommend and quickstart say of the engine, and what a question of verify ends with
+    "opening SIGILL": ("died of SIGILL", "died of SIGILL"),
+    "opening exit": ("left with exit code 3", "left with exit code 3"),
+    "prefill SIGSEGV": ("died of SIGSEGV", "died of SIGSEGV"),
+    "prefill SIGBUS": ("died of SIGBUS", "died of SIGBUS"),
+    "prefill hang": ("gave no sign of life", "gave no sign of life"),
+    "decode SIGABRT": ("GGML_ASSERT(planted) failed", "GGML_ASSERT(planted) failed"),
+    "decode closed": ("closed its output", "closed its output"),
+    "decode wrong": ("gives wrong numbers", "KL "),
+}
+
+
+@pytest.fixture(scope="module")
+def machine_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slow figures of this machine, so that each test need not measure them."""
+    folder = tmp_path_factory.mktemp("probed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHIBENCH_CACHE", str(folder))
+        inventory.here(full=True)
+    return folder / "machine.json"
+
+
+@pytest.fixture
+def probed(machine_json: Path) -> None:
+    """And the other engines are known to be sound."""
+    files.cache_dir().mkdir(parents=True)
+    shutil.copy(machine_json, files.cache_dir())
+    for name in ("onnxruntime", "torch"):
+        build = backends.build(backends.load(name)) or ""
+        inventory.remember(
+            SelfTest(backend=name, device="cpu", build=build, processor=inventory.processor(), usable=True)
+        )
+
+
+@needs_engines
+@pytest.mark.usefixtures("probed")
+@pytest.mark.parametrize("fault", PLANTED)
+def test_no_command_dies_of_an_engine(phibench: Phibench, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    plant(monkeypatch, f"llama_cpp {fault}")
+    monkeypatch.setenv("PHIBENCH_SILENCE", "5s")
+    says, verified = PLANTED[fault]
+    doctor = phibench("doctor", "-o", "json")
+    assert doctor.code == 0, doctor.err
+    (found,) = [one for one in json.loads(doctor.out) if one["title"] == "llama_cpp is not usable here"]
+    assert (found["severity"], says in found["evidence"]) == ("wrong", True)
+
+    advice = phibench("recommend", "-o", "json", "--top", "all")
+    assert advice.code in (0, 3), advice.err  # other engines may be too slow here
+    objections = {c["backend"]: c["objections"] for c in json.loads(advice.out)["candidates"]}
+    assert any(says in line and line.startswith("llama_cpp is not usable here") for line in objections["llama_cpp"])
+    assert not any("not usable" in line for line in objections["torch"])
+
+    first = phibench("quickstart")
+    assert first.code == 1
+    assert "What should fit for the goal 'chat'" in first.out
+    assert "so the advice from the probe stands" in first.out
+    assert sum(says in line for line in (first.out + first.err).splitlines() if line.startswith("llama_cpp is")) == 1
+
+    answer = phibench("verify", "phi-2", "-b", "llama_cpp", "-q", "q8_0", "-o", "json")
+    assert answer.code == 1
+    (row,) = json.loads(answer.out)
+    assert (row["verdict"], verified in row["reason"]) == ("differs" if "wrong" in fault else "failed", True)
+    for done in (doctor, advice, first, answer):
+        assert "Traceback" not in done.err
+        assert "unrelated" not in done.out + done.err
+
+
+@needs_engines
+@pytest.mark.usefixtures("probed")
+def test_want_of_memory_is_no_fault_of_an_engine(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "llama_cpp prefill oom")
+    monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "600MB")
+    assert "llama_cpp is not usable" not in phibench("doctor", "-o", "json").out
+    assert "llama_cpp is not usable" not in phibench("recommend", "-o", "json", "--top", "all").out
+    first = phibench("quickstart")
+    assert first.code == 1
+    assert "What should fit for the goal 'chat'" in first.out
+    assert "the process ran out of memory" in first.err
+    answer = phibench("verify", "phi-2", "-b", "llama_cpp", "-q", "q8_0", "-o", "json")
+    assert answer.code == 1
+    assert "out of memory" in json.loads(answer.out)[0]["reason"]
