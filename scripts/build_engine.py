@@ -23,6 +23,7 @@ from preflight import WHEEL_INDEX, pinned
 ROOT = Path(__file__).resolve().parent.parent
 LOG = Path(sys.prefix) / "llama-cpp-python.log"
 LAST_LINES = 15  # of the log that are shown when it failed
+LEAVE_S = 10.0  # that pip may take to clean up after Ctrl-C
 EVERY_S = 30.0  # a line, where no line can be rewritten
 # Ninja says [12/345], make says [ 12%]
 _STEP = re.compile(r"\s*\[\s*(\d+)(/(\d+)|%)\]")
@@ -86,7 +87,7 @@ def follow(command: list[str], env: dict[str, str], log: Path, out: IO[str]) -> 
 def _leave(child: subprocess.Popen[bytes]) -> None:
     """The terminal has told pip, too, which cleans up."""
     try:
-        child.wait(timeout=10)
+        child.wait(timeout=LEAVE_S)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

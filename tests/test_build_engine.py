@@ -116,9 +116,11 @@ def test_a_silent_pip_still_shows_that_time_goes_on(build: ModuleType, tmp_path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no make")
-def test_ctrl_c_ends_pip_too(tmp_path: Path) -> None:
-    pip = "import os, time; print(os.getpid(), flush=True); print('  [1/9] x', flush=True); time.sleep(60)"
-    code = f"import sys, pathlib; sys.path.insert(0, {str(SCRIPTS)!r}); import build_engine; sys.exit("
+@pytest.mark.parametrize("deaf", ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "])
+def test_ctrl_c_ends_pip_too(tmp_path: Path, deaf: str) -> None:
+    pip = f"{deaf}import os, time; print(os.getpid(), flush=True); print('  [1/9] x', flush=True); time.sleep(60)"
+    code = f"import sys, pathlib; sys.path.insert(0, {str(SCRIPTS)!r}); import build_engine; "
+    code += "build_engine.LEAVE_S = 0.1; sys.exit("
     code += f"build_engine.follow([sys.executable, '-c', {pip!r}], None, pathlib.Path('log'), sys.stdout))"
     child = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
