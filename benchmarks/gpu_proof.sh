@@ -64,7 +64,7 @@ step() {
 }
 
 step site 60 "$deps"
-step build 360 "$deps"
+step build 420 "$deps"
 step llama_cpp 90
 step prediction 30
 step memory 60
