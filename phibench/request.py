@@ -156,12 +156,11 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
     machine = inventory.here(bandwidth=flags["dry_run"], disk_too=any(suite.page_cache for suite in asked))
     setups = setups_from(flags, machine)
-    setups, machine = (setups, machine) if flags["dry_run"] else selftest.ready(setups, machine, _note)
-    planned = [
-        (suite, run.prepare(setups, suite, machine, layers=flags["layers"], real=real, real_plan=real_plan,
-                            force=flags["force"]))
-        for suite in asked
-    ]  # fmt: skip
+    given = {"layers": flags["layers"], "real": real, "real_plan": real_plan, "force": flags["force"]}
+    planned = _planned(setups, asked, machine, given)  # what makes no sense is refused before an engine is tested
+    if not flags["dry_run"]:
+        setups, machine = selftest.ready(setups, machine, _note)
+        planned = _planned(setups, asked, machine, given)
     folder = files.results_dir(flags["results"])
     if flags["dry_run"]:
         seen = files.read_runs(folder)[0]
@@ -183,6 +182,12 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         runs.append(done)
     emit(render.FORMATS[flags["output"]](render.rows(runs), width))
     return run.exit_code(runs)
+
+
+def _planned(
+    setups: Sequence[Setup], asked: Sequence[Suite], machine: Machine, given: dict[str, Any]
+) -> list[tuple[Suite, tuple[run.Task, ...]]]:
+    return [(suite, run.prepare(setups, suite, machine, **given)) for suite in asked]
 
 
 def _note(line: str) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from phibench import card, doctor, files, inventory, probe, units
 from phibench.errors import PhibenchError
-from phibench.nouns import Cache, Device, Installed, Limits, Machine, Processor, Source, Storage
+from phibench.nouns import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
 from phibench.probe.memory import Bandwidth
 
 LLAMA = Installed(backend="llama_cpp", package="llama-cpp-python", version="0.3.36", devices=("cpu",),
@@ -61,6 +61,11 @@ def engine(**changes: Any) -> Machine:
 
 NARROW = Limits(cpus=1.0, threads=1, memory_bytes=4 * GIB, free_bytes=3 * GIB, notes=("cgroup limits cpus to 1",))
 NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
+DEAD = SelfTest(
+    backend="llama_cpp", device="cpu", build="1", processor="x", usable=False, kind="signal",
+    reason="llama_cpp 1 died of SIGSEGV",
+)  # fmt: skip
+HEALED = msgspec.structs.replace(DEAD, usable=True, options={"repack": "off"})
 CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
     (processor(energy_preference="power"), {}, "slow", "power saver on", "'power'"),
     (processor(platform_profile="low-power"), {}, "slow", "power saver on", "low-power"),
@@ -84,6 +89,8 @@ CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
      "wrong", "no engine is installed", "pip install it"),
     (engine(notes=("2 packages overwrite each other (a, b): pip uninstall -y a b",)), {},
      "wrong", "installed more than once", "pip uninstall"),
+    (sick(selftests=(DEAD,)), {}, "wrong", "llama_cpp is not usable here", "died of SIGSEGV"),
+    (sick(selftests=(HEALED,)), {}, "slow", "fails here with its usual options", "repack=off is used instead"),
     (engine(notes=("broken: it cannot be imported (exit 1)",)), {}, "wrong", "does not start", "exit 1"),
     (processor(emulated="x86_64 Python on an arm64 processor"), {}, "wrong", "emulator", "arm64"),
     (processor(hypervisor="KVM"), {}, "note", "virtual machine", "KVM"),

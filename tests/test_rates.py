@@ -88,7 +88,7 @@ def test_a_disk_as_fast_as_memory_was_memory(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
-    [(["-c"], "ended with"), (["--threads", "0", "--type", "float64"], "ended with 2")],
+    [(["-c"], "left with exit code"), (["--threads", "0", "--type", "float64"], "left with exit code 2")],
 )
 def test_a_child_that_fails_is_a_reason(arguments: list[str], why: str) -> None:
     found = child.ask("phibench.probe.matrix", arguments, dict[str, float], 60)
@@ -134,6 +134,8 @@ def test_a_measured_gpu_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> N
 
 # ------------------------------------------------------------------------------------------------ inventory
 
+MATRIX = {"float32": 2e11, "bfloat16": 4e11}
+
 
 class Slow:
     """Counts how often each slow thing is measured."""
@@ -144,7 +146,7 @@ class Slow:
         quick = msgspec.structs.replace(quick, devices=(*quick.devices, *gpus))
         monkeypatch.setattr(probe, "machine", lambda **_: quick)
         monkeypatch.setattr(probe, "bandwidth", lambda *_: self("memory", Bandwidth(read_bytes_s=40e9, because="dot")))
-        monkeypatch.setattr(inventory, "matrix_rates", lambda _: self("matrix", {"float32": 2e11}))
+        monkeypatch.setattr(inventory, "matrix_rates", lambda _: self("matrix", MATRIX))
         monkeypatch.setattr(disk, "storage", lambda _: self("disk", Storage(read_bytes_s=1e9, because="direct")))
         monkeypatch.setattr(
             torch_rates,
@@ -166,7 +168,7 @@ def test_everything_slow_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert slow.calls == ["memory", "matrix", "disk", "cuda:0"]
     assert first.devices == second.devices
     cpu, gpu = second.devices
-    assert cpu.matrix_flops_s == {"float32": 2e11}
+    assert cpu.matrix_flops_s == MATRIX
     assert (gpu.read_bytes_s, gpu.spec_read_bytes_s, gpu.basis) == (9e11, 1008e9, "probed")
     assert second.storage is not None
     assert second.storage.read_bytes_s == 1e9
@@ -181,7 +183,7 @@ def test_a_recommendation_waits_for_the_bandwidth_only(monkeypatch: pytest.Monke
     assert inventory.here().devices[0].matrix_flops_s == {}
     assert slow.calls == ["memory"]
     inventory.here(full=True)
-    assert inventory.here(bandwidth=False).devices[0].matrix_flops_s == {"float32": 2e11}  # what is known is used
+    assert inventory.here(bandwidth=False).devices[0].matrix_flops_s == MATRIX  # what is known is used
 
 
 def test_a_quick_look_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

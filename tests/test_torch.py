@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import re
@@ -281,6 +282,7 @@ def test_room_is_made_for_all_sequences_and_written(tmp_path: Path) -> None:
     """Linux counts a page once it is written: a cache that nobody touched would not show in a peak."""
     workload = Workload(prompt_tokens=4, new_tokens=3, batch=2, room=16384)
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
+        gc.collect()  # what tests before have left would go meanwhile
         before = _resident_bytes()
         session.begin(workload)
         cache = session._loop.cache
