@@ -23,12 +23,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from phibench import backends, catalog, measure, stats
+from phibench import backends, catalog, measure, stats, synth
 from phibench.inventory import here
 from phibench.nouns import Job, Setup, Suite, Workload
-from phibench.synth import gguf
 
-TESTS = {"pp512": Workload(prompt_tokens=512, new_tokens=0), "tg64": Workload(prompt_tokens=0, new_tokens=64)}
+TESTS = {
+    "pp128": Workload(prompt_tokens=128, new_tokens=0), "pp512": Workload(prompt_tokens=512, new_tokens=0),
+    "tg32": Workload(prompt_tokens=0, new_tokens=32), "tg64": Workload(prompt_tokens=0, new_tokens=64),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
         setup=Setup(variant=variant.id, quantization=args.quant, backend="llama_cpp", options=(("flash_attn", "on"),)),
         suite=suite,
         workloads=tuple(TESTS.values()),
-        artifact=gguf.ensure(variant, args.quant, args.layers),
+        artifact=synth.ensure(variant, args.quant, "gguf", args.layers),
         threads=here(bandwidth=False).limits.threads,
     )
     found: dict[str, list[list[list[float]]]] = {}

@@ -64,8 +64,8 @@ def loaded(words: str, environment: dict[str, str], folder: Path, *, code: int =
     folder.mkdir()
     command = [sys.executable, "-m", "phibench", *words.split()]
     process = subprocess.Popen(
-        command, env=environment | {"LOADED": str(folder)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        cwd=folder.parent,
+        command, env=environment | {"LOADED": str(folder)}, cwd=folder.parent,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     _, said = process.communicate(timeout=300)
     assert process.returncode == code, said

@@ -60,7 +60,7 @@ SAFE: tuple[dict[str, str], ...] = ({"repack": "off"}, {"repack": "off", "flash_
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 _ALL_LAYERS = 999
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
-_BUFFERS = {"cpu": ("CPU",), "cuda": ("CUDA",), "rocm": ("ROCm", "HIP"), "vulkan": ("Vulkan",),
+_BUFFERS = {"cpu": log.HOST, "cuda": ("CUDA",), "rocm": ("ROCm", "HIP"), "vulkan": ("Vulkan",),
             "metal": ("Metal", "MTL"), "xpu": ("SYCL",)}  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 KINDS = {"model": "weights", "KV": "kv", "compute": "compute", "output": "logits"}  # the engine's word -> ours
 COPIES = ("REPACK", "AMX", "KLEIDIAI")  # in the names of buffers that hold weights in a layout of their own
+HOST = ("CPU", "AMX")  # how names of buffers in the host's memory begin
 _MIB = 1 << 20
 _LINE = re.compile(rf"(\S+)\s+({'|'.join(KINDS)}) buffer size =\s*([\d.]+) MiB")
 
@@ -64,8 +65,8 @@ def kv_bytes(log: str) -> int:
 
 
 def _use(use: str, buffer: str) -> str:
-    """``CPU_Mapped``, ``CUDA_Host`` and ``CPU_REPACK`` are memory of the host; ``CUDA0`` is a device's."""
-    return use if buffer.startswith("CPU") or buffer.endswith("_Host") else f"{use} {buffer}"
+    """``CPU_Mapped``, ``CPU_REPACK``, ``AMX`` and ``CUDA_Host`` are memory of the host; ``CUDA0`` is a device's."""
+    return use if buffer.startswith(HOST) or buffer.endswith("_Host") else f"{use} {buffer}"
 
 
 def placement(log: str) -> str:
