@@ -40,7 +40,7 @@ def at_exit():
             for line in maps:
                 look(line.partition("/")[2])
 
-note(" ".join(sys.orig_argv[1:]))
+note(" ".join(sys.orig_argv[1:]).replace("\\n", " "))
 sys.addaudithook(heard)
 atexit.register(at_exit)
 """
@@ -83,7 +83,7 @@ def loaded(words: str, environment: dict[str, str], folder: Path, *, code: int =
         ("cache", 0, set()),
         ("recommend", 0, set()),
         ("run quick -m phi-1 --layers 1 -b all --dry-run", 0, set()),
-        ("run quick -m phi-1 --layers 1 -b all -p 8 -n 2 -r 1", 0, INSTALLED),
+        ("run quick -m phi-1 --layers 1 -b all -p 8 -n 2 -r 1 --launches 1", 0, INSTALLED),
         ("run memory -m phi-1 --layers 1 -b llama_cpp --quick -p 8", 0, INSTALLED & {"llama_cpp"}),
         ("results", 0, set()),
         ("report", 0, set()),

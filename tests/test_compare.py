@@ -202,7 +202,7 @@ def test_the_first_token_is_compared_where_no_rate_of_prefill_is(phibench: Phibe
 
 
 def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
-    phibench: Phibench, tmp_path: Path
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def peaks(found: Sequence[Run], gib: float) -> list[Run]:
         def with_peak(run: Run) -> Run:
@@ -223,6 +223,7 @@ def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
     assert done.out.count("Peak memory") == 1
     assert "larger 10% (10..10%)" in done.out
     tiny = two_folders(tmp_path / "tiny", peaks(runs(a), 2.0), peaks(runs(b), 2.01))
+    monkeypatch.setenv("COLUMNS", "120")  # a narrow terminal gets shorter words
     assert "no difference seen (could be up to 0.50%)" in phibench("compare", *tiny).out
 
 

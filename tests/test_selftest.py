@@ -31,7 +31,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def plant(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """Into every child of this test."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLANTED), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("PHIBENCH_PLANTED", fault)
+    monkeypatch.setenv("PLANTED_FAULT", fault)
     monkeypatch.setenv("PHIBENCH_SILENCE", "90s")  # to import torch on a busy machine
 
 

@@ -1,6 +1,6 @@
 """A fault planted into a real engine's session, in every process of a command: PYTHONPATH leads here.
 
-``PHIBENCH_PLANTED="llama_cpp prefill SIGSEGV"``: what, when, how; a fourth word names the option that heals it. Python
+``PLANTED_FAULT="llama_cpp prefill SIGSEGV"``: what, when, how; a fourth word names the option that heals it. Python
 runs a module of this name at its start, before anything of phibench.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-_BACKEND, _WHEN, _HOW, _HEALED, *_ = (*os.environ.get("PHIBENCH_PLANTED", "").split(), "", "", "", "")
+_BACKEND, _WHEN, _HOW, _HEALED, *_ = (*os.environ.get("PLANTED_FAULT", "").split(), "", "", "", "")
 
 
 def _fail(session: Any, given: Any) -> Any:
