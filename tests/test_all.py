@@ -56,7 +56,7 @@ def test_ctrl_c_between_and_within_suites_loses_nothing_that_was_saved(
     process = spawn(*ALL)
     wait_for(lambda: any(run.results for run in known(tmp_path) if run.suite.name == "throughput"))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     kept = [result for run in runs(tmp_path) for result in run.results]
     done = phibench(*ALL, "--resume")

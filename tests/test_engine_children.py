@@ -184,7 +184,7 @@ def test_no_child_outlives_ctrl_c_or_a_kill(folder: Path, name: str) -> None:
     try:
         until((folder / "hangs.pid").exists)
         process.send_signal(getattr(signal, name))
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()

@@ -579,7 +579,7 @@ def test_neither_command_nor_child_outlives_ctrl_c_or_a_kill(
     command, number = asking
     began = time.monotonic()
     command.send_signal(getattr(signal, name))
-    _, said = command.communicate(timeout=20)
+    _, said = command.communicate(timeout=120)
     assert (said.strip().splitlines() or [""])[-1] == ("KeyboardInterrupt" if name == "SIGINT" else "")
     until(lambda: gone(number))
     assert time.monotonic() - began < 4, "the child was waited for"
