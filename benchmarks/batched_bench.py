@@ -14,18 +14,16 @@ other tg - 1 steps: so phibench is asked for one token more. Choosing tokens is 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
 import itertools
 import json
 import statistics
 import subprocess
 import sys
-import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import llama_tools
 
 from phibench import catalog, units
 from phibench.backends import llama_cpp
@@ -44,52 +42,7 @@ windows = 1
 max_windows = 1
 max_prompt_tokens = 16
 """
-FOLDERS = ("common", ".", "include", "ggml/include", "vendor")
-SOURCES = ("common/*.cpp", "common/parsers/*.cpp", "common/jinja/*.cpp", "vendor/cpp-httplib/*.cpp",
-           "tools/batched-bench/*.cpp")  # fmt: skip
 Speeds = dict[tuple[str, int, str], list[float]]  # (tool, batch, prefill or decode) -> tokens per second
-
-
-def sources(work: Path) -> Path:
-    """llama.cpp inside the archive of the installed llama-cpp-python."""
-    version = importlib.metadata.version(llama_cpp.PACKAGE)
-    folder = work / f"llama_cpp_python-{version}" / "vendor" / "llama.cpp"
-    if not folder.exists():
-        wanted = [f"{llama_cpp.PACKAGE}=={version}", "--no-deps", "--no-binary", llama_cpp.PACKAGE, "-d", str(work)]
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", *wanted], check=True)
-        with tarfile.open(next(work.glob("llama_cpp_python-*.tar.gz"))) as archive:
-            archive.extractall(work, filter="data")
-    return folder
-
-
-def compiled(work: Path) -> Path:
-    """llama-batched-bench: its own files and llama.cpp's ``common``, linked to the libraries of the package."""
-    tool = work / "llama-batched-bench"
-    if tool.exists():
-        return tool
-    folder = sources(work)
-    spec = importlib.util.find_spec("llama_cpp")
-    assert spec is not None
-    assert spec.origin is not None
-    libraries = Path(spec.origin).parent / "lib"
-    about = work / "build-info.cpp"
-    text = (folder / "common" / "build-info.cpp.in").read_text(encoding="utf-8")
-    about.write_text(text.replace("@LLAMA_BUILD_NUMBER@", "0"), encoding="utf-8")
-    flags = ["-std=c++17", "-O1", *(f"-I{folder / name}" for name in FOLDERS)]
-
-    def compile_one(source: Path) -> str:
-        target = work / f"{source.parent.name}-{source.stem}.o"
-        if not target.exists():
-            part = target.with_suffix(".part")
-            subprocess.run(["g++", *flags, "-c", str(source), "-o", str(part)], check=True)
-            part.rename(target)
-        return str(target)
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, [about, *(one for text in SOURCES for one in folder.glob(text))]))
-    links = [f"-L{libraries}", "-lllama", "-lggml", "-lggml-base", "-lpthread", f"-Wl,-rpath,{libraries}"]
-    subprocess.run(["g++", *objects, "-o", str(tool), *links], check=True)
-    return tool
 
 
 def theirs(tool: Path, file: Path, batch: int, pair: tuple[int, int], threads: int) -> dict[str, float]:
@@ -133,7 +86,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    tool = compiled(given.work)
+    tool = llama_tools.compiled(given.work, "llama-batched-bench")
     file = Path(gguf.ensure(catalog.variant("phi-4-mini-instruct"), llama_cpp.QUANTIZATION, given.layers).path)
     batches, (prompt, new) = units.counts(given.batches), (int(count) for count in given.pair.split(","))
     threads = given.threads or limits.limits().threads

@@ -1,6 +1,8 @@
 """phibench against llama-bench on the same file: interleaved pairs, per-pair ratios, bootstrap interval.
 
-    python benchmarks/fidelity.py --llama-bench PATH [--sessions 3] [--pairs 5] [--json FILE]
+    python benchmarks/fidelity.py WORK [--tests pp128,pp512,tg32] [--sessions 3] [--pairs 8] [--json FILE]
+
+llama-bench is compiled into WORK once (benchmarks/llama_tools.py) and linked to the libraries that phibench loads.
 
 Both keep the model open in a process of their own and take turns, test by test: llama-bench is given the same test
 many times over (``-p 512,512,...``), says when each one starts, and is then stopped (SIGSTOP, during its ``--delay``,
@@ -23,6 +25,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import llama_tools
+
 from phibench import backends, catalog, measure, stats, synth
 from phibench.inventory import here
 from phibench.nouns import Job, Setup, Suite, Workload
@@ -35,15 +39,16 @@ TESTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama-bench", required=True, type=Path)
+    parser.add_argument("work", type=Path, metavar="WORK")
     parser.add_argument("--sessions", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=5, help="of each session")
-    parser.add_argument("--tests", default=",".join(TESTS))
+    parser.add_argument("--pairs", type=int, default=8, help="of each session")
+    parser.add_argument("--tests", default="pp128,pp512,tg32", help=f"of {', '.join(TESTS)}")
     parser.add_argument("--variant", default="phi-4-mini-instruct")
     parser.add_argument("--quant", default="Q4_K_M")
     parser.add_argument("--layers", type=int, help="a slice, to try this script")
     parser.add_argument("--json", type=Path, help="write every pair here")
     args = parser.parse_args()
+    binary = llama_tools.compiled(args.work, "llama-bench")
     variant = catalog.variant(args.variant)
     suite = Suite(name="fidelity", question="Do we report what llama-bench reports?", metrics=())
     job = Job(
@@ -60,7 +65,7 @@ def main() -> None:
         seen = found.setdefault(name, [])
         seen.append([])
         with backends.require("llama_cpp").session(job) as session:
-            for pair in pairs(session, TESTS[name], job, args.llama_bench, args.pairs):
+            for pair in pairs(session, TESTS[name], job, binary, args.pairs):
                 seen[-1].append([*pair])
                 print(f"{name} {pair[0]:.3f} {pair[1]:.3f} {pair[0] / pair[1]:.4f}", file=sys.stderr, flush=True)
                 if args.json:

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -48,18 +49,20 @@ atexit.register(at_exit)
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of every command here: one cache, so that the machine is probed once, and the notes."""
+    """Of every command here: the notes, and one cache with the machine's slow figures in it, so none measures them."""
     folder = tmp_path_factory.mktemp("apart")
     (folder / "sitecustomize.py").write_text(NOTES)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    return os.environ | {
+    found = os.environ | {
         "PYTHONPATH": path,
         "PHIBENCH_CACHE": str(folder / "cache"),
         "PHIBENCH_RESULTS": str(folder / "results"),
     }
+    loaded("probe", found, folder / "probe")
+    return found
 
 
-def loaded(words: str, environment: dict[str, str], folder: Path, *, code: int = 0) -> dict[str, set[str]]:
+def loaded(words: str, environment: dict[str, str], folder: Path, codes: Sequence[int] = (0,)) -> dict[str, set[str]]:
     """Command line of every process that ``phibench WORDS`` started -> engines that it loaded; "" is the command."""
     folder.mkdir()
     command = [sys.executable, "-m", "phibench", *words.split()]
@@ -68,7 +71,7 @@ def loaded(words: str, environment: dict[str, str], folder: Path, *, code: int =
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     _, said = process.communicate(timeout=300)
-    assert process.returncode == code, said
+    assert process.returncode in codes, said
     found = {}
     for file in folder.iterdir():
         line, *engines = file.read_text().splitlines()
@@ -77,27 +80,28 @@ def loaded(words: str, environment: dict[str, str], folder: Path, *, code: int =
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "engines"),
+    ("words", "engines"),
     [
-        ("models", 0, set()),
-        ("cache", 0, set()),
-        ("recommend", 0, set()),
-        ("run quick -m phi-1 --layers 1 -b all --dry-run", 0, set()),
-        ("run quick -m phi-1 --layers 1 -b all -p 8 -n 2 -r 1 --launches 1", 0, INSTALLED),
-        ("run memory -m phi-1 --layers 1 -b llama_cpp --quick -p 8", 0, INSTALLED & {"llama_cpp"}),
-        ("results", 0, set()),
-        ("report", 0, set()),
-        ("verify phi-2 -q Q8_0,int8", 0, INSTALLED),
-        ("doctor", 0, INSTALLED),
-        ("probe", 0, INSTALLED),
-        ("quickstart --before", 0, set()),
+        ("models", set()),
+        ("cache", set()),
+        ("recommend", set()),
+        ("run quick -m phi-1 --layers 1 -b all --dry-run", set()),
+        ("run quick -m phi-1 --layers 1 -b all -p 8 -n 2 -r 1 --launches 1", INSTALLED),
+        ("run memory -m phi-1 --layers 1 -b llama_cpp --quick -p 8", INSTALLED & {"llama_cpp"}),
+        ("results", set()),
+        ("report", set()),
+        ("verify phi-2 -q Q8_0,int8", INSTALLED),
+        ("doctor", INSTALLED),
+        ("probe", INSTALLED),
+        ("quickstart --before", set()),
     ],
     ids=lambda value: value.partition(" -")[0] if isinstance(value, str) else "",
 )
 def test_each_engine_is_alone_in_a_process(
-    environment: dict[str, str], tmp_path: Path, words: str, code: int, engines: set[str] | None
+    environment: dict[str, str], tmp_path: Path, words: str, engines: set[str]
 ) -> None:
-    found = loaded(words, environment, tmp_path / "loaded", code=code)
+    codes = (0, 3) if words == "recommend" else (0,)  # 3: no Phi is fast enough here
+    found = loaded(words, environment, tmp_path / "loaded", codes)
     assert found[""] == set(), f"the command's own process loaded {found['']}"
     shared = {line: of_it for line, of_it in found.items() if len(of_it) > 1}
     assert not shared, "engines share a process"

@@ -56,6 +56,9 @@ def test_that_fails():
 def test_skipped():
     pass
 
+def test_that_skips_itself():
+    pytest.skip("not here")
+
 def test_that_dies():
     here("dies")
     print("last words", file=sys.stderr)
@@ -125,7 +128,7 @@ def number(folder: Path, name: str) -> int:
     return int((folder / f"{name}.pid").read_text() or 0)
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
+def until(what: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen in time"
@@ -158,6 +161,7 @@ def test_a_dead_a_hanging_and_a_leaving_engine_are_one_failure_each(folder: Path
         "test_beside_another_engine": "FAILED",
     }, said
     assert re.search(r"^the engine fake died of SIGSEGV .*, in test_fake\.py::test_that_dies$", said, re.MULTILINE)
+    assert re.search(r"^SKIPPED \[1\] test_fake\.py:\d+: not here$", said, re.MULTILINE)
     assert "last words" in said
     assert "the engine fake left with exit code 3, in test_fake.py::test_that_leaves" in said
     assert "the engine fake gave no sign of life for 6 s and was killed, in test_fake.py::test_that_hangs" in said
