@@ -144,7 +144,7 @@ def test_no_command_dies_of_an_engine(phibench: Phibench, monkeypatch: pytest.Mo
 @needs_engines
 @pytest.mark.usefixtures("probed")
 def test_want_of_memory_is_no_fault_of_an_engine(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch, "llama_cpp prefill oom")
+    plant(monkeypatch, "llama_cpp opening oom")
     monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "600MB")
     assert "llama_cpp is not usable" not in phibench("doctor", "-o", "json").out
     assert "llama_cpp is not usable" not in phibench("recommend", "-o", "json", "--top", "all").out

@@ -118,9 +118,7 @@ def test_the_interval_is_what_the_test_does_not_refuse(pairs: list[tuple[float, 
         return
     point = math.isclose(low, high)
     for end, outwards in ((low, 1 - 1e-6), (high, 1 + 1e-6)):
-        assert stats.paired_p(first, [b * end / outwards for b in second]) >= alpha * (1 - 1e-9) or math.isclose(
-            low, high
-        )
+        assert stats.paired_p(first, [b * end / outwards for b in second]) >= alpha * (1 - 1e-9) or point
         assert stats.paired_p(first, [b * end * outwards for b in second]) < alpha
 
 
@@ -141,9 +139,8 @@ def test_the_interval_knows_no_units_and_turns_with_its_sides(
 def test_the_interval_of_many_pairs_matches_the_random_signs(pairs: list[tuple[float, float]]) -> None:
     first, second = _apart(pairs)
     low, high = stats.paired_interval(first, second)
-    point = math.isclose(low, high)
     for end, outwards in ((low, 1 - 1e-6), (high, 1 + 1e-6)):
-        assert stats.paired_p(first, [b * end / outwards for b in second]) >= stats.ALPHA or low == high
+        assert stats.paired_p(first, [b * end / outwards for b in second]) >= stats.ALPHA or math.isclose(low, high)
         assert stats.paired_p(first, [b * end * outwards for b in second]) < stats.ALPHA
 
 
