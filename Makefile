@@ -46,7 +46,7 @@ $(VENV)/core: pyproject.toml constraints.txt $(wildcard $(UNFINISHED))
 	@mv $(UNFINISHED) $@
 
 # llama.cpp is compiled again where .venv came to a machine, or from a time, without what repairs the compiler here.
-REPAIR := $(if $(filter-out help clean proof-gpu,$(MAKECMDGOALS)),$(if $(wildcard $(VENV)/run),$\
+REPAIR := $(if $(filter-out help clean proof-gpu,$(MAKECMDGOALS)),$(if $(wildcard $(VENV)/run),\
 	$(shell $(BIN)/python scripts/preflight.py repair)))
 
 $(VENV)/run: $(VENV)/core $(REPAIR)

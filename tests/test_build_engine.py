@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -96,7 +97,10 @@ if deaf:
 ninja = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])  # deaf, too, where pip is
 print(os.getpid(), ninja.pid, flush=True)
 print("  [1/9] x", flush=True)
-time.sleep(600)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    open("tidy", "w").close()
 """
 
 
@@ -108,7 +112,9 @@ def test_an_interrupted_set_up_ends_pip_and_all_that_it_has_started(
 ) -> None:
     (tmp_path / "pip.py").write_text(NINJA_AND_PIP)
     command = [sys.executable, "pip.py", *deaf]
-    code = f"import sys, os, pathlib; sys.path.insert(0, {str(SCRIPTS)!r}); import build_engine; "
+    code = f"import sys, os, pathlib, signal; sys.path.insert(0, {str(SCRIPTS)!r}); import build_engine; "
+    # nohup and a shell's & have them ignored
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     code += "build_engine.LEAVE_S = 0.5; build_engine.engine = lambda env, out: "
     code += f"build_engine.follow({command!r}, os.environ, pathlib.Path('log'), sys.stdout); "
     code += "sys.exit(build_engine.main())"
@@ -120,9 +126,15 @@ def test_an_interrupted_set_up_ends_pip_and_all_that_it_has_started(
             assert time.monotonic() < until
             time.sleep(0.02)
         child.send_signal(number)
-        assert child.wait(timeout=120) == 130
-    for pid in log.read_text().splitlines()[0].split():
-        assert not runs(int(pid))
+        pids = [int(word) for word in log.read_text().splitlines()[0].split()]
+        try:
+            assert child.wait(timeout=60) == 130
+            assert not [pid for pid in pids if runs(pid)]
+            assert (tmp_path / "tidy").exists() is not bool(deaf)  # who listens has time to clean up
+        finally:
+            for pid in [child.pid, *filter(runs, pids)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def runs(pid: int) -> bool:

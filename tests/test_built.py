@@ -93,6 +93,7 @@ def test_a_failed_compilation_keeps_nothing(machine: Machine, capsys: pytest.Cap
 
 def test_a_wheel_of_an_index_was_not_compiled_here_and_is_not_kept_as_if(machine: Machine) -> None:
     (machine.folder / "index").touch()
+    (machine.venv / "log").write_text("Building wheel for llama-cpp-python, the last time")
     assert machine.set_up()[2] == COMPILED
     assert not machine.kept()
     assert machine.note()["wheel"] == WHEEL
