@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
 
-.PHONY: help setup run dashboard test lint proof proof-gpu gpu-proof-deps types answers build clean
+.PHONY: help repair setup run dashboard test lint proof proof-gpu gpu-proof-deps types answers build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,7 +26,8 @@ help:
 	@echo "make clean      remove .venv and what the tools left"
 
 # A marker beside .venv says that pip is at work. Found at the start, it says that pip was cut off, and .venv is
-# made anew (from pip's cache). At the end it becomes the stamp, as old as the start: an edit meanwhile counts.
+# made anew, from pip's cache and, on a processor with AMX, from the wheel that scripts/build_engine.py keeps: only what
+# was being compiled, or was compiled with CMAKE_ARGS of yours, is compiled again. At the end it becomes the stamp, as old as the start: an edit meanwhile counts.
 define begin
 	@command -v $(PYTHON) >/dev/null || { echo "phibench: no $(PYTHON) here; install Python 3.11 or newer" >&2; exit 2; }
 	@$(PYTHON) scripts/preflight.py $(@F)
@@ -44,7 +45,11 @@ $(VENV)/core: pyproject.toml constraints.txt $(wildcard $(UNFINISHED))
 	@$(PIP) -q -e .
 	@mv $(UNFINISHED) $@
 
-$(VENV)/run: $(VENV)/core
+# llama.cpp is compiled again where .venv came to a machine, or from a time, without what repairs the compiler here.
+REPAIR := $(if $(filter-out help clean proof-gpu,$(MAKECMDGOALS)),$(if $(wildcard $(VENV)/run),\
+	$(shell $(BIN)/python scripts/preflight.py repair)))
+
+$(VENV)/run: $(VENV)/core $(REPAIR)
 	@$(if $(filter run,$(MAKECMDGOALS)),$(eval REST := --after)$(BIN)/phibench quickstart --before)
 	$(begin)
 	@$(BIN)/python scripts/build_engine.py

@@ -1,30 +1,42 @@
 """Installs llama.cpp with pip and says how far it is: compiling takes minutes.
 
 `make` calls it as ``.venv/bin/python scripts/build_engine.py``; with a wheel in LLAMA_CPP_WHEEL nothing is compiled.
-Needs the standard library alone. Exit code 1 when pip failed, 130 when it was interrupted.
+On a processor with AMX the wheel is kept in phibench's cache, so that a set-up that was cut off, or another checkout,
+takes it from there. Needs the standard library alone. Exit code 1 when pip failed, 130 when it was interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Self
 
+# With PYTHONSAFEPATH=1 or -P, Python does not look beside the script
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import built
 from compiler import cmake_args_here, compiler_remedy
 from preflight import WHEEL_INDEX, pinned
 
 ROOT = Path(__file__).resolve().parent.parent
-LOG = Path(sys.prefix) / "llama-cpp-python.log"
+VENV = Path(sys.prefix)
+LOG = VENV / "llama-cpp-python.log"
 LAST_LINES = 15  # of the log that are shown when it failed
+REASON_LINES = 50  # of the log, at its end, that may say why
 LEAVE_S = 10.0  # that pip may take to clean up after Ctrl-C
 EVERY_S = 30.0  # a line, where no line can be rewritten
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+CONSTRAINTS = ["-c", str(ROOT / "constraints.txt")]
 # Ninja says [12/345], make says [ 12%]
 _STEP = re.compile(r"\s*\[\s*(\d+)(/(\d+)|%)\]")
 # What the log may say about why it failed, and what to do then; the first that is found
@@ -39,58 +51,156 @@ REMEDIES = (
 
 
 def main() -> int:
-    command, env, doubt = plan(dict(os.environ))
+    for name in ("SIGTERM", "SIGHUP"):  # pip has a group of its own, which would outlive this one
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _interrupted)
+    try:
+        return engine(os.environ, sys.stdout)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def engine(env: Mapping[str, str], out: IO[str]) -> int:
+    """Installs what is missing, and once more what would crash on this machine. Returns 0, 1, or 130 for Ctrl-C."""
+    pin, ready, again = pinned("llama-cpp-python"), env.get("LLAMA_CPP_WHEEL", ""), ""
+    LOG.write_bytes(b"")
+    had = built.installed(str(VENV), pin)
+    if ready or (had and not (again := built.why_again(str(VENV), pin, env))):
+        code = follow(install(ready or pin), env, LOG, out)
+        if code == 0 and ready and not had:
+            built.write_note(str(VENV), env, "", wheel=ready)
+        return told(code)
+    args, doubt = cmake_args_here()
+    where = built.folder(pin, env, args)
+    if again:
+        does = "a wheel that was compiled with them is installed" if built.kept(where, pin) else "it is compiled again"
+        print(f"phibench: {again}; {does}", file=out, flush=True)
     if doubt:
         print(f"phibench: {doubt}", file=sys.stderr)
-    code = follow(command, env, LOG, sys.stdout)
-    if code not in (0, 130):
-        print(failure(code, LOG), file=sys.stderr)
-        return 1
-    return code
+    asked = {**env, "CMAKE_ARGS": args}
+    if where and _writable(where):
+        code, ready = from_kept(pin, Path(where), asked, out)
+    else:  # pip takes a wheel that it has built before, with whatever flags that was
+        fresh = ["--no-cache-dir"] if args else []
+        code = follow(install(pin, *fresh, *(["--no-deps", "--force-reinstall"] if again else [])), asked, LOG, out)
+    if code == 0:
+        built.write_note(str(VENV), env, args, ready)
+    elif again and code != 130:
+        told(code)
+        print("phibench: the llama.cpp that is here stays; the self-test finds what of it works", file=sys.stderr)
+        return 0
+    return told(code)
 
 
-def plan(env: dict[str, str]) -> tuple[list[str], dict[str, str], str]:
-    """pip's command line and environment, and what could not be repaired of the compiler, or ""."""
-    pip = [sys.executable, "-m", "pip", "install", "-v", "--disable-pip-version-check", "--no-input"]
-    pip += ["-c", str(ROOT / "constraints.txt")]
-    if wheel := env.get("LLAMA_CPP_WHEEL"):
-        return [*pip, wheel], env, ""
-    args, doubt = cmake_args_here()
-    # pip takes a wheel that it has built before, with whatever flags that was
-    fresh = ["--no-cache-dir"] if args else []
-    return [*pip, *fresh, pinned("llama-cpp-python")], {**env, "CMAKE_ARGS": args}, doubt
+def install(what: str, *options: str) -> list[str]:
+    return [*PIP, "install", "-v", *CONSTRAINTS, *options, what]
 
 
-def follow(command: list[str], env: dict[str, str], log: Path, out: IO[str]) -> int:
-    """Run it with its words in ``log`` and one line of progress on ``out``. Returns the exit code, 130 for Ctrl-C."""
+def _writable(folder: str) -> bool:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def from_kept(pin: str, where: Path, env: Mapping[str, str], out: IO[str]) -> tuple[int, str]:
+    """The wheel that is kept in ``where``, or that is compiled and kept there, installed: pip's exit code, and "".
+
+    Where an index had it ready, nothing was compiled, nothing is kept, and its name comes instead of "". What else
+    it needs is in phibench's own requirements.
+    """
+    local = ["--no-deps", "--no-index", "--force-reinstall"]
+    if kept := built.kept(str(where), pin):
+        return follow(install(kept, *local), env, LOG, out, "installing"), ""
+    # Beside where it is kept, so that it gets there whole or not at all
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=where) as making:
+        make = [*PIP, "wheel", "-v", *CONSTRAINTS, "--no-deps", "--no-cache-dir", "-w", making, pin]
+        if code := follow(make, env, LOG, out, done="compiled"):
+            return code, ""
+        (wheel,) = Path(making).glob("*.whl")
+        ready = wheel.name
+        if b"Building wheel for llama-cpp-python" in LOG.read_bytes():
+            wheel, ready = wheel.replace(where / wheel.name), ""
+        return follow(install(str(wheel), *local), env, LOG, out, "installing"), ready
+
+
+def told(code: int) -> int:
+    """main's exit code; says what is to be said of pip's."""
+    if code in (0, 130):
+        return code
+    print(failure(code, LOG), file=sys.stderr)
+    return 1
+
+
+def follow(
+    command: list[str],
+    env: Mapping[str, str],
+    log: Path,
+    out: IO[str],
+    begins: str = "fetching and preparing",
+    done: str = "installed",
+) -> int:
+    """Run it with its words behind those in ``log`` and one line of progress on ``out``.
+
+    Returns the exit code, 130 for Ctrl-C, after which nothing of it runs any more.
+    """
     started = time.monotonic()
     with (
-        log.open("wb", buffering=0) as file,
+        log.open("ab", buffering=0) as file,
         Line(out) as line,
-        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child,
-    ):
-        done = total = 0
+        subprocess.Popen(
+            command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            process_group=0 if os.name != "nt" else None,
+        ) as child,
+    ):  # fmt: skip
+        files = total = 0
         try:
             for text in _lines(child, tick_s=1.0):
                 if text is not None:
                     file.write(text)
-                    done, total = step(text.decode("utf-8", "replace")) or (done, total)
-                line.show(progress(done, total, time.monotonic() - started))
+                    files, total = step(text.decode("utf-8", "replace")) or (files, total)
+                line.show(progress(files, total, time.monotonic() - started, begins))
             code = child.wait()
-        except KeyboardInterrupt:
+        except BaseException as error:
             _leave(child)
-            return 130
-        line.end(f"llama.cpp is {'installed' if code == 0 else 'not installed'}, {minutes(time.monotonic() - started)}")
+            if isinstance(error, KeyboardInterrupt):
+                return 130
+            raise
+        line.end(f"llama.cpp is {'' if code == 0 else 'not '}{done}, {minutes(time.monotonic() - started)}")
     return code
 
 
 def _leave(child: subprocess.Popen[bytes]) -> None:
-    """The terminal has told pip, too, which cleans up."""
+    """Ends pip, ninja and the compilers; they may clean up before."""
     try:
-        child.wait(timeout=LEAVE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
+        _tell(child, signal.SIGINT)  # ninja keeps its compilers in groups of their own, and passes this on
+        until = time.monotonic() + LEAVE_S
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(LEAVE_S)
+            until = min(until, time.monotonic() + LEAVE_S / 5)  # the dead, too, count where nobody collects them
+        while _tell(child, 0) and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:  # a second Ctrl-C, too
+        _tell(child, getattr(signal, "SIGKILL", signal.SIGTERM))
         child.wait()
+
+
+def _tell(child: subprocess.Popen[bytes], number: int) -> bool:
+    """A signal to its group; whether there is anybody left."""
+    if os.name == "nt":
+        if number:
+            child.kill()
+        return child.poll() is None
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal the dead
+        os.killpg(child.pid, number)
+        return True
+    return False
 
 
 def _lines(child: subprocess.Popen[bytes], tick_s: float) -> Iterator[bytes | None]:
@@ -121,9 +231,9 @@ def step(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[3] or 100)) if found else None
 
 
-def progress(done: int, total: int, seconds: float) -> str:
+def progress(done: int, total: int, seconds: float, begins: str = "fetching and preparing") -> str:
     if not total:
-        return f"llama.cpp: fetching and preparing, {minutes(seconds)}"
+        return f"llama.cpp: {begins}, {minutes(seconds)}"
     unit = "%" if total == 100 else f" of {total} files"
     return f"llama.cpp: compiling, {done}{unit}, {minutes(seconds)}"
 
@@ -169,7 +279,7 @@ class Line:
 def failure(code: int, log: Path) -> str:
     """The end of the log, and one line: what failed, where the whole log is, what to do."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    text = "\n".join(lines)
+    text = "\n".join(lines[-REASON_LINES:])
     remedy = next(remedy for words, remedy in REMEDIES if re.search(words, text))
     last = "\n".join(f"  {line[:200]}" for line in lines[-LAST_LINES:])
     return f"{last}\nphibench: llama.cpp could not be installed (pip: exit {code}; all of it is in {log}); {remedy}"

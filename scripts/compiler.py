@@ -103,8 +103,11 @@ def assembly(compiler: List[str], flags: List[str], **values: int) -> Optional[b
         options = ["-O3", "-mamx-tile", "-g0", "-fno-lto", "-S", "tiles.cpp", "-o", "tiles.s"]
         if not succeeds(compiler + flags + options, cwd=folder):
             return None
-        with open(os.path.join(folder, "tiles.s"), "rb") as made:
-            text = made.read()
+        try:
+            with open(os.path.join(folder, "tiles.s"), "rb") as made:
+                text = made.read()
+        except OSError:
+            return None
     return text if b"ldtilecfg" in text else None
 
 

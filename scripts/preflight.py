@@ -3,11 +3,11 @@
 `make` calls it as ``python3 scripts/preflight.py core|run|test|lint``. It runs on every Python from 3.6 on, so that an
 old one can say that it is too old. Exit code 2 when something is missing.
 
+``preflight.py repair`` prints "repair" where the llama.cpp in .venv must be compiled again on this machine.
 ``preflight.py cmake-args`` prints what CMAKE_ARGS must be for llama.cpp to work here: the user's own, and before them
 what repairs a compiler that breaks AMX, where the processor has it.
 """
 
-import glob
 import os
 import shutil
 import subprocess
@@ -16,7 +16,11 @@ import tempfile
 from collections import defaultdict
 from typing import Callable, Dict, List, Optional, Tuple
 
-from compiler import cmake_args_here, compiler_remedy, has_compiler, succeeds
+# With PYTHONSAFEPATH=1 or -P, Python does not look beside the script
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import built
+from compiler import amx_here, cmake_args_here, compiler_remedy, has_compiler, succeeds
 
 MIN_PYTHON = (3, 11)
 MB = 10**6
@@ -30,6 +34,7 @@ BUILD_BYTES = 500 * MB  # llama-cpp-python: archive 77, unpacked 217, wheel 24 M
 MODEL_BYTES = 1650 * MB
 WHEEL_INDEX = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
 
 
 def main(target: str) -> int:
@@ -84,12 +89,12 @@ def compiler_problems(target: str) -> Tuple[List[str], bool]:
             return [], False
         return ["LLAMA_CPP_WHEEL={}: there is no such file".format(wheel)], False
     pin = pinned("llama-cpp-python")
-    stem = pin.replace("-", "_").replace("==", "-")
-    if glob.glob(os.path.join(ROOT, ".venv", "lib", "python*", "site-packages", stem + ".dist-info")):
+    if built.installed(VENV, pin) and not built.why_again(VENV, pin, os.environ):
         return [], False
-    if has_compiler():
-        return [], True  # unless pip built it before and has kept the wheel
-    if wheel_kept(stem) or wheel_offered(pin):
+    if has_compiler():  # pip, too, may have built it before and kept the wheel
+        where = built.folder(pin, os.environ, cmake_args_here()[0]) if amx_here() else None
+        return [], built.kept(where, pin) is None
+    if wheel_kept(built.stem(pin)) or wheel_offered(pin):
         return [], False
     line = "llama.cpp must be compiled, and there is no C++ compiler; {}; or take a ready wheel, if there is one of {}"
     line += " for this machine: PIP_EXTRA_INDEX_URL={} make {}"
@@ -121,9 +126,8 @@ def wheel_offered(pin: str) -> bool:
 def disk_needs(target: str, compiles: bool) -> List[Tuple[str, str, int]]:
     """(what, folder, bytes) of everything that the installation has still to write."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    venv = os.path.join(ROOT, ".venv")
-    missing = max(0, VENV_BYTES[target] - folder_bytes(venv))
-    needs = [(".venv", venv, missing), ("pip's cache", os.environ.get("PIP_CACHE_DIR") or cache, int(missing * PACKED))]
+    missing = max(0, VENV_BYTES[target] - folder_bytes(VENV))
+    needs = [(".venv", VENV, missing), ("pip's cache", os.environ.get("PIP_CACHE_DIR") or cache, int(missing * PACKED))]
     if compiles:
         needs.append(("compiling llama.cpp", tempfile.gettempdir(), BUILD_BYTES))
     if target == "run":
@@ -172,7 +176,9 @@ if __name__ == "__main__":
         if doubt:
             print("phibench: " + doubt, file=sys.stderr)
         print(args)
+    elif sys.argv[1:] == ["repair"]:
+        print("repair" if built.why_again(VENV, pinned("llama-cpp-python"), os.environ) else "")
     elif sys.argv[1:] in (["core"], ["run"], ["test"], ["lint"]):
         sys.exit(main(sys.argv[1]))
     else:
-        sys.exit("usage: preflight.py core|run|test|lint|cmake-args")
+        sys.exit("usage: preflight.py core|run|test|lint|repair|cmake-args")

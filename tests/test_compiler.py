@@ -66,6 +66,7 @@ def test_a_real_compiler_is_judged_and_can_be_repaired(compiler: ModuleType, nam
         ("sed 's/rows.i. = [0-9]*//; s/_tile_loadconfig/ldtilecfg/' tiles.cpp >tiles.s", False),  # drops only the rows
         ("cp tiles.cpp tiles.s", None),  # not an instruction of AMX in it
         ("exit 1", None),
+        ("exit 0", None),  # and has made nothing
     ],
 )
 def test_the_check_looks_for_the_values(compiler: ModuleType, tmp_path: Path, body: str, keeps: bool | None) -> None:

@@ -200,6 +200,7 @@ def normal(name: str) -> str:
 STAND_IN = """#!/bin/sh
 # Instead of Python: makes a .venv without downloads, and notes what was asked of it.
 case "$*" in
+*"preflight.py repair"*) cat repair 2>/dev/null ;;
 *"preflight.py run"*) test ! -e no-compiler ;;
 *preflight*) ;;
 "-m venv"*)
@@ -281,6 +282,17 @@ def test_a_venv_made_by_hand_is_kept(checkout: Path) -> None:
 def test_the_first_advice_comes_before_the_engine_and_only_then(checkout: Path) -> None:
     assert make(checkout, "run") == (0, [*CORE, BEFORE, *ENGINE, AFTER])
     assert make(checkout, "run") == (0, ["quickstart"])
+
+
+@pytest.mark.parametrize(
+    ("target", "did"), [("run", [BEFORE, *ENGINE, AFTER]), ("setup", ENGINE), ("dashboard", [*ENGINE, "dashboard"])]
+)
+def test_an_engine_that_this_machine_would_crash_is_compiled_again(checkout: Path, target: str, did: list[str]) -> None:
+    make(checkout)
+    (checkout / "repair").write_text("repair\n")
+    assert make(checkout, target) == (0, did)
+    (checkout / "repair").write_text("\n")
+    assert make(checkout, "setup") == (0, [])
 
 
 def test_whoever_only_sets_up_is_not_advised(checkout: Path) -> None:

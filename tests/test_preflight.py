@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-OLD_PYTHON = ("preflight.py", "compiler.py")
+OLD_PYTHON = ("preflight.py", "compiler.py", "built.py")
 CAN_COMPILE = ("c++", "g++", "clang++")
 
 
@@ -126,6 +126,11 @@ def test_an_installed_llama_cpp_needs_no_compiler(bare: dict[str, str], prefligh
     site = Path(bare["HOME"]) / "checkout" / ".venv" / "lib" / "python3.11" / "site-packages"
     (site / f"{stem}.dist-info").mkdir(parents=True)
     assert run(bare).returncode == 0
+
+
+@posix
+def test_it_finds_its_parts_where_python_does_not_look_beside_a_script(bare: dict[str, str]) -> None:
+    assert run({**bare, "PYTHONSAFEPATH": "1"}, "core").stderr == ""
 
 
 def test_too_little_disk_says_where_how_much_and_what_to_do(preflight: ModuleType, tmp_path: Path) -> None:
