@@ -131,7 +131,9 @@ def test_all_three_in_one_table_and_a_package_by_its_folder(
         assert row["evidence"]
         assert row["wins"] == []
     (package,) = (tmp_path / "cache" / "onnx").glob("phi-1-*")
-    done = phibench("run", "quick", "-m", str(package), "-p", "16", "-n", "4", "-r", "1", "-o", "json")
+    done = phibench(
+        "run", "quick", "-m", str(package), "-p", "16", "-n", "4", "-r", "1", "--launches", "1", "-o", "json"
+    )
     assert done.code == 0, done.err
     row = json.loads(done.out)[0]
     assert (row["setup"], row["layers"], row["weights"]) == ("phi-1:int4@onnxruntime/cpu", 1, "synthetic")
