@@ -73,7 +73,7 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
 
 # ------------------------------------------------------------------------- a fault in a real engine, every command
 
-PLANTED = {  # one of each kind -> what doctor, recommend and quickstart say of the engine, and how a question of verify ends
+PLANTED = {  # one of each kind -> what doctor, recommend and quickstart say of the engine, and how verify ends
     "opening exit": ("left with exit code 3", "left with exit code 3"),
     "prefill SIGSEGV": ("died of SIGSEGV", "died of SIGSEGV"),
     "prefill hang": ("gave no sign of life", "gave no sign of life"),
