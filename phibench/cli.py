@@ -98,7 +98,7 @@ def doctor(out: str | None, output: str) -> None:
     from phibench.probe import conditions
 
     machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
-    machine = selftest.tested(machine, [(engine.backend, "cpu") for engine in machine.backends], _note)
+    machine = selftest.anew(machine, _note)
     _note("looking at the machine, 2 s")
     now = conditions.look(busy_s=min(2.0, conditions.LOOK_S), gpu=True)
     if output == "json":
