@@ -151,7 +151,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @_results
 @click.option("--resume", is_flag=True, help="Go on with the newest run of the same suite.")
 @click.option("--dry-run", is_flag=True, help="Time, disk and memory of every setup; nothing starts.")
-@click.option("--force", is_flag=True, help="Run even what does not fit into memory.")
+@click.option("--force", is_flag=True, help="Run even what does not fit into memory or fails its self-test.")
 @click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
 @_output(*_OUTPUTS)
 def run(**flags: Any) -> None:

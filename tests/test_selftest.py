@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import Phibench
 
-from phibench import advise, backends, catalog, doctor, engines, files, inventory, run, selftest, trust
+from phibench import advise, backends, catalog, doctor, engines, files, inventory, launch, run, selftest, suites, trust
 from phibench.catalog import ggml, plan_gguf
 from phibench.nouns import Device, Installed, Machine, SelfTest, Setup
 from phibench.selftest import answers, child, weights
@@ -173,7 +174,7 @@ def test_a_missing_package_is_no_fault_and_a_broken_one_is(
     def fail(_: str) -> None:
         raise error("no engine")
 
-    monkeypatch.setattr(child.importlib, "import_module", fail)
+    monkeypatch.setattr(importlib, "import_module", fail)
     said = child._imports("gguf")
     assert (bool(said.missing), bool(said.broken)) == (usable, not usable)
 
@@ -184,7 +185,7 @@ def test_what_cannot_be_tested_is_told_used_and_not_remembered(
     phibench: Phibench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plant(monkeypatch, "llama_cpp importing SIGKILL")
-    monkeypatch.setattr(run.launched, "results", lambda job, *_: [fakes.measured(job.workloads[0], setup=job.setup)])
+    monkeypatch.setattr(launch, "results", lambda job, *_: [fakes.measured(job.workloads[0], setup=job.setup)])
     done = phibench("run", "quick", "-m", "phi-1", "--layers", "1", "-p", "8", "-n", "0", "-o", "json")
     assert done.code == 0, done.err
     line = next(line for line in done.err.splitlines() if "could not be tested" in line)
@@ -369,6 +370,57 @@ def test_setups_get_the_safe_options_but_for_what_they_ask_themselves() -> None:
     asked = msgspec.structs.replace(SETUP, options=(("repack", "on"), ("threads", "1")))
     assert trust.with_options(asked, here) == asked
     assert trust.with_options(SETUP, machine()) == SETUP
+
+
+def test_force_runs_what_is_not_usable_here_and_says_so(phibench: Phibench, tmp_path: Path) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    suite, dead = suites.load("quick"), machine(known(**DEAD))
+    (refused,), (forced,) = (run.prepare((SETUP,), suite, dead, force=force) for force in (False, True))
+    assert refused.objection
+    assert refused.objection.endswith("; --force runs it all the same")
+    assert forced.objection is None
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftest, "examine", lambda *_: known(**DEAD))
+        selftest.ready((SETUP,), dead, lines.append, force=True)
+        assert lines[-1] == "llama_cpp runs all the same: --force"
+        lines.clear()
+        selftest.ready((SETUP,), dead, lines.append)
+        assert not [line for line in lines if "--force" in line]
+    assert run._trust(dead, (forced,))["selftest_llama_cpp_cpu"].endswith("; run all the same (--force)")
+    assert "--force" not in run._trust(dead, (refused,))["selftest_llama_cpp_cpu"]
+
+
+def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    monkeypatch.setattr(launch, "results", lambda job, *_: [fakes.measured(w, setup=job.setup) for w in job.workloads])
+    monkeypatch.setattr(run, "_write", lambda *_: fakes.measured(fakes.workload(1, 0)).artifact)
+    here, suite = machine(known(), known(backend="torch"), known(device="cuda:0")), suites.load("quick")
+    (task,) = run.prepare((SETUP,), suite, here)
+    done, path = run.run((task,), suite, here, tmp_path, software={}, tell=lambda *_: None)
+    assert done.machine.selftests == (known(),)
+    assert {k: v for k, v in done.conditions.items() if k.startswith("selftest")} == {
+        "selftest_llama_cpp_cpu": "passed"
+    }
+    then = {**done.conditions, "before_anything": "then"}
+    old = msgspec.structs.replace(done, results=done.results[:1], conditions=then)
+    healed = machine(known(**HEALED))
+    again, _ = run.run((task,), suite, healed, tmp_path, software={}, tell=lambda *_: None, begun=(old, path))
+    assert len(again.results) == len(done.results)
+    assert again.conditions["selftest_llama_cpp_cpu"] == trust.sentence(known(**HEALED))  # as it is now
+    assert again.conditions["before_anything"] == "then"
+
+
+@needs_engines
+def test_verify_takes_the_safe_options(phibench: Phibench) -> None:
+    inventory.remember(known(**HEALED))
+    done = phibench("verify", "phi-2", "-b", "llama_cpp", "-q", "q8_0", "-o", "json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)
+    assert row["setup"] == "phi-2:Q8_0@llama_cpp/cpu?repack=off"
+    assert trust.sentence(known(**HEALED)) in done.err.splitlines()
 
 
 def test_advice_knows_what_cannot_be_used_here_and_with_which_options() -> None:

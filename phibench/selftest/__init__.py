@@ -41,14 +41,20 @@ class _Attempt(NamedTuple):
     import_s: float = 0.0
 
 
-def ready(setups: Sequence[Setup], machine: Machine, tell: Tell) -> tuple[tuple[Setup, ...], Machine]:
+def ready(
+    setups: Sequence[Setup], machine: Machine, tell: Tell, *, force: bool = False
+) -> tuple[tuple[Setup, ...], Machine]:
     """The setups as they can be used here, and the machine with what was found of their engines.
 
     An engine that failed with its usual options gets its safe ones, but for what a setup itself asks for. One that
-    is not usable at all keeps its setups: ``trust.objection`` says why they cannot run. ``tell`` hears what a person
-    should know.
+    is not usable at all keeps its setups: ``trust.objection`` says why they cannot run, unless by ``force``. ``tell``
+    hears what a person should know.
     """
-    machine = tested(machine, dict.fromkeys((setup.backend, setup.device) for setup in setups), tell)
+    places = dict.fromkeys((setup.backend, setup.device) for setup in setups)
+    machine = tested(machine, places, tell)
+    for known in machine.selftests:
+        if force and not known.usable and (known.backend, known.device) in places:
+            tell(f"{trust.place(known)} runs all the same: --force")
     return tuple(trust.with_options(setup, machine) for setup in setups), machine
 
 
