@@ -20,7 +20,7 @@ from conftest import Phibench
 
 from phibench import advise, backends, catalog, doctor, engines, files, inventory, launch, run, selftest, suites, trust
 from phibench.catalog import ggml, plan_gguf
-from phibench.nouns import Device, Installed, Machine, SelfTest, Setup
+from phibench.nouns import Device, Installed, Machine, Measured, SelfTest, Setup
 from phibench.selftest import answers, child, weights
 
 PLANTED = Path(__file__).parent / "planted"
@@ -109,6 +109,27 @@ def test_a_sound_engine_passes_with_its_usual_options(name: str) -> None:
     assert 0 < found.kl_max < child.KL_MAX
     assert found.placement
     assert found.build == backends.build(backends.load(name))
+
+
+def buffers(placement: str) -> set[tuple[str, str]]:
+    """(what, name of the buffer) of all that is in one: llama.cpp's own names, without sizes."""
+    found = {(what, name) for what, name, _ in (part.split(" ", 2) for part in placement.split("; ")[1:])}
+    assert found
+    return found
+
+
+@needs_engines
+def test_the_tiny_file_lies_in_every_buffer_that_a_true_model_lies_in(phibench: Phibench, tmp_path: Path) -> None:
+    found = examined("llama_cpp")
+    inventory.remember(found)
+    words = ("-m", "phi-4-mini-instruct", "-q", "Q4_K_M", "-b", "llama_cpp", "--layers", "2", "-p", "64", "-n", "0")
+    done = phibench("run", "quick", *words, "-r", "1", "--launches", "1", "-o", "json")
+    assert done.code == 0, done.err
+    (stored,) = files.read_runs(tmp_path / "results")[0]
+    true = [result for result in stored.results if isinstance(result, Measured)]
+    assert true
+    for result in true:
+        assert buffers(result.engine.placement) <= buffers(found.placement)
 
 
 @posix
