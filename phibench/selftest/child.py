@@ -35,7 +35,7 @@ _IMPORTS = {
     "onnx": ("onnxruntime_genai", "onnxruntime.capi._pybind_state", "onnx"),
     "torch": ("phibench.torch_models.build", "transformers.models.phi3.modeling_phi3", "safetensors.numpy"),
 }
-# How far the answer may be from float32 on the same weights, in nat. Seen at most: 0.0055 (GGUF), 0.019 (ONNX), 0.016
+# How far the answer may be from float32 on the same weights, in nat. Seen at most: 0.0080 (GGUF), 0.024 (ONNX), 0.016
 # (torch). Of the matrices of the GGUF file, the least important one leads to 0.22 where it gives zeros, and to 0.089
 # where every eighth row has the wrong sign (docs/selftest.md).
 KL_MEAN, KL_MAX = 0.03, 0.06
