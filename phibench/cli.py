@@ -98,7 +98,7 @@ def doctor(out: str | None, output: str) -> None:
     from phibench.probe import conditions
 
     machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
-    machine = selftest.tested(machine, [(engine.backend, "cpu") for engine in machine.backends], _note)
+    machine = selftest.anew(machine, _note)
     _note("looking at the machine, 2 s")
     now = conditions.look(busy_s=min(2.0, conditions.LOOK_S), gpu=True)
     if output == "json":
@@ -151,7 +151,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @_results
 @click.option("--resume", is_flag=True, help="Go on with the newest run of the same suite.")
 @click.option("--dry-run", is_flag=True, help="Time, disk and memory of every setup; nothing starts.")
-@click.option("--force", is_flag=True, help="Run even what does not fit into memory.")
+@click.option("--force", is_flag=True, help="Run even what does not fit into memory or fails its self-test.")
 @click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
 @_output(*_OUTPUTS)
 def run(**flags: Any) -> None:

@@ -157,13 +157,16 @@ def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 def engines_pass_their_selftest(machine: Machine, _: Conditions) -> Iterator[Finding]:
     for one in machine.selftests:
-        where = one.backend if one.device == "cpu" else f"{one.backend} on {one.device}"
+        where = trust.place(one)
         again = f"install another build or version of {one.backend}, and see whether it passes: phibench doctor"
         if not one.usable:
             yield Finding(severity="wrong", title=f"{where} is not usable here", evidence=one.reason, remedy=again)
         elif one.options:
             yield _slow(f"{where} fails here with its usual options", one.reason,
                         f"{trust.options(one)} is used instead; {again}")  # fmt: skip
+        elif one.untested:
+            yield Finding(severity="note", title=f"{where} could not be tested", evidence=one.untested,
+                          remedy="it is used untested; phibench doctor tries again")  # fmt: skip
 
 
 def is_translated(machine: Machine, _: Conditions) -> Iterator[Finding]:

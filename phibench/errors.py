@@ -22,6 +22,10 @@ class OutOfMemoryError(PhibenchError):
     """An engine said that it got no memory."""
 
 
+class UnavailableError(PhibenchError):
+    """What an engine needs is not here, a package, a device, or a kernel for that device: no fault of the engine."""
+
+
 class WrongNumbersError(PhibenchError):
     """An engine computed what cannot be right."""
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import platform
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from phibench import __version__, backends, engines, files, probe
+from phibench import __version__, backends, engines, files, probe, trust
 from phibench.errors import PhibenchError
 from phibench.nouns import Device, Machine, Noun, Rate, SelfTest, Storage
 from phibench.probe import cpu, disk, torch_rates
@@ -66,7 +67,7 @@ def here(
     if slow != old:
         measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
         _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
-    return msgspec.structs.replace(_filled(quick, slow), selftests=selftests())
+    return msgspec.structs.replace(_filled(quick, slow), selftests=selftests(quick.devices))
 
 
 def _with_bandwidth(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
@@ -158,28 +159,30 @@ def _write(path: Path, known: dict[str, _Slow]) -> None:
 _MOST_SELFTESTS = 64  # of builds that are gone, too
 
 
-def processor() -> str:
-    """What decides which kernels an engine takes: name and instruction sets."""
-    return f"{cpu.name()}; {cpu.flags()}"
+def processor(device: str = "cpu", devices: Iterable[Device] = ()) -> str:
+    """What decides which kernels an engine takes: name and instruction sets; of a GPU, name and driver of all, too."""
+    gpus = [f"; {one.name}, {one.driver}" for one in devices if one.kind.partition(":")[0] not in ("cpu", "npu")]
+    return f"{cpu.name()}; {cpu.flags()}{''.join(gpus) if device != 'cpu' else ''}"
 
 
-def selftests() -> tuple[SelfTest, ...]:
-    """What is remembered of the engines as they are installed here now, on this processor."""
+def selftests(devices: Sequence[Device] = ()) -> tuple[SelfTest, ...]:
+    """What is remembered of the engines as they are installed here now, on these devices, by the test as it is now."""
     known = _remembered()
     if not known:
         return ()
-    here, builds = processor(), {name: backends.build(backends.load(name)) for name in {one.backend for one in known}}
-    return tuple(one for one in known if one.processor == here and one.build == builds[one.backend])
+    here = {device: processor(device, devices) for device in {one.device for one in known}}
+    builds = {name: backends.build(backends.load(name)) for name in {one.backend for one in known}}
+    return tuple(one for one in known if one.processor == here[one.device] and one.build == builds[one.backend])
 
 
-def remember(found: SelfTest) -> None:
-    """A read-only cache only costs time: the next command tests again."""
+def remember(found: SelfTest) -> SelfTest:
+    """As it is remembered; a read-only cache only costs time: the next command tests again."""
+    found = msgspec.structs.replace(found, test=trust.VERSION)
     same = (found.backend, found.device, found.build, found.processor)
     others = [one for one in _remembered() if (one.backend, one.device, one.build, one.processor) != same]
-    try:
+    with contextlib.suppress(PhibenchError):
         files.write_json(files.cache_dir() / "selftests.json", [*others, found][-_MOST_SELFTESTS:])
-    except PhibenchError:
-        return
+    return found
 
 
 def _remembered() -> list[SelfTest]:
@@ -187,7 +190,12 @@ def _remembered() -> list[SelfTest]:
         found = msgspec.json.decode((files.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-    return [one for one in found if one.backend in backends.names()]
+    return [one for one in found if one.test == trust.VERSION and one.backend in backends.names() and _is_safe(one)]
+
+
+def _is_safe(one: SelfTest) -> bool:
+    """Its options are those that the backend names now."""
+    return one.options in ({}, *backends.load(one.backend).SAFE)
 
 
 # ----------------------------------------------------------------------------------------------- software

@@ -47,41 +47,52 @@ def quickstart(folder: Path, backend: str | None = None, part: Part | None = Non
     where no engine is installed.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    wanted, absent = _engines(backend)
+    everything = (backend or "").lower() == request.ALL
+    names, absent = _engines(backend, everything)
     machine, goal = inventory.here(matrix_too=True), catalog.goal(GOAL)
-    before = advise.advise(machine, goal, files.read_runs(folder)[0])
+    runs = files.read_runs(folder)[0]
+    before = advise.advise(machine, goal, runs)
     if part != "after":
         _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
         _show(_title(before), _advice(machine, goal, before, width, hints=part is None))
     if part == "before":
         return 0
-    if not wanted:
+    if not names:
         raise PhibenchError(f"nothing was measured: {'; '.join(absent)}", FAILED)
-    machine, wanted, dead = _trusted(machine, wanted)
-    measured = False
-    if wanted:
-        tasks, suite, notes = _planned(machine, wanted)
-        if told := [*absent, *notes]:
-            print("\n".join(told), end="\n\n")
-        done, path = measure(tasks, suite, machine, folder)
-        measured = any(isinstance(result, Measured) for result in done.results)
-        if measured:
-            _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
-        for line in failures(done):
-            print(f"{line}; the run is in {path}", file=sys.stderr)
-    if not measured:
-        print("Nothing was measured, so the advice from the probe stands.\n")
-        if part == "after":
-            _show(_title(before), _advice(machine, goal, before, width))
+    machine, alive = _trusted(machine, names)
+    found = _measured(machine, alive, absent, folder, width) if alive else None
+    if found is None:
+        without = "" if alive == names else ", without what is not usable here"
+        print(f"Nothing was measured, so the advice from the probe stands{without}.\n")
+        if part == "after" or without:
+            standing = advise.advise(machine, goal, runs)
+            _show(_title(standing), _advice(machine, goal, standing, width))
         return FAILED
-    code = FAILED if dead or (absent and backend != request.ALL) else run.exit_code((done,))
+    setups, done, path = found
     verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
-    setups = [task.setup for task in tasks]
     _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
     told_too = "".join(_of_the_measured(setup, verdicts) for setup in setups)
     _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, verdicts, width) + told_too)
     print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], _program())}")
-    return code or (0 if advise.fits(verdicts) else NOTHING_FITS)
+    if alive != names or (absent and not everything):
+        return FAILED
+    return run.exit_code((done,)) or (0 if advise.fits(verdicts) else NOTHING_FITS)
+
+
+def _measured(
+    machine: Machine, names: Sequence[str], absent: Sequence[str], folder: Path, width: int | None
+) -> tuple[list[Setup], Run, Path] | None:
+    """What was measured of these backends, shown; a line for all that failed. None where nothing was."""
+    tasks, suite, notes = _planned(machine, names)
+    if told := [*absent, *notes]:
+        print("\n".join(told), end="\n\n")
+    done, path = measure(tasks, suite, machine, folder)
+    some = any(isinstance(result, Measured) for result in done.results)
+    if some:
+        _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
+    for line in failures(done):
+        print(f"{line}; the run is in {path}", file=sys.stderr)
+    return ([task.setup for task in tasks], done, path) if some else None
 
 
 def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
@@ -155,37 +166,32 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
 # ---------------------------------------------------------------------------------------- what is measured
 
 
-def _engines(backend: str | None) -> tuple[str, list[str]]:
-    """The backends asked for that are installed (a comma list, ``all``, or ""), and a line for each that is not.
+def _engines(backend: str | None, everything: bool) -> tuple[tuple[str, ...], list[str]]:
+    """The backends asked for that are installed, and a line for each that is not.
 
     Raises PhibenchError for an unknown name, and for a backend that runs no Phi.
     """
-    everything = (backend or "").lower() == request.ALL
     names = backends.names() if everything else units.names(backend or WANTED.backend, "--backend")
-    modules = [module for module in map(backends.load, names) if module.RECOMMENDABLE or not everything]
-    if other := next((module.NAME for module in modules if not module.RECOMMENDABLE), None):
+    modules = {module.NAME: module for module in map(backends.load, names) if module.RECOMMENDABLE or not everything}
+    if other := next((name for name, module in modules.items() if not module.RECOMMENDABLE), None):
         raise PhibenchError(f"{other} runs no Phi, so there is nothing to recommend; leave it out of -b")
-    present = [module.NAME for module in modules if module.installed() is not None]
-    lines = [f"{m.NAME} is not installed: pip install 'phibench[{m.EXTRA}]'" for m in modules if m.NAME not in present]
-    return request.ALL if everything and present else ",".join(present), [] if everything and present else lines
+    absent = [module for module in modules.values() if module.installed() is None]
+    lines = [f"{module.NAME} is not installed: pip install 'phibench[{module.EXTRA}]'" for module in absent]
+    return tuple(name for name, module in modules.items() if module not in absent), lines
 
 
-def _trusted(machine: Machine, wanted: str) -> tuple[Machine, str, list[str]]:
-    """The machine with what self-tests say of these backends, those that can be used, and why others cannot."""
-    everything = [name for name in backends.names() if backends.load(name).RECOMMENDABLE]
-    names = everything if wanted == request.ALL else wanted.split(",")
+def _trusted(machine: Machine, names: Sequence[str]) -> tuple[Machine, tuple[str, ...]]:
+    """The machine with what self-tests say of these backends, and those that can be used."""
     machine = selftest.tested(machine, [(name, WANTED.device) for name in names], lambda line: print(line, flush=True))
-    setups = {name: msgspec.structs.replace(WANTED, backend=name) for name in names}
-    dead = [why for setup in setups.values() if (why := trust.objection(setup, machine))]
-    alive = [name for name, setup in setups.items() if not trust.objection(setup, machine)]
-    return machine, wanted if not dead else ",".join(alive), dead
+    setups = (msgspec.structs.replace(WANTED, backend=name) for name in names)
+    return machine, tuple(setup.backend for setup in setups if not trust.objection(setup, machine))
 
 
-def _planned(machine: Machine, wanted: str) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
+def _planned(machine: Machine, names: Sequence[str]) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
     """What is run of the suite ``quick``, and notes on what is not."""
     suite = suites.load("quick")
-    if wanted != WANTED.backend:
-        return compare(suite, machine, wanted)
+    if tuple(names) != (WANTED.backend,):
+        return compare(suite, machine, names)
     task, note = choose(suite, machine)
     return (task,), suite, [note] if note else []
 
@@ -207,16 +213,13 @@ def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
     raise PhibenchError(f"{WANTED}: {why}; and no smaller Phi fits either", NOTHING_FITS)
 
 
-def compare(suite: Suite, machine: Machine, backend: str) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
+def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
     """Phi-4-mini on several backends, the suite in turns, and notes on what was left out.
 
     Raises PhibenchError (exit 2 for a backend that is not here, exit 3 when it fits on none).
     """
-    notes: list[str] = []
-    asked = {"backend": backend, "model": WANTED.variant, "device": WANTED.device}
-    flags = request.with_backends(asked, notes.append)
-    tasks = []
-    for name in flags["backend"].split(","):
+    notes, tasks = [], []
+    for name in names:
         module = backends.load(name)
         usual = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
         setup = trust.with_options(usual, machine)

@@ -159,7 +159,7 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     given = {"layers": flags["layers"], "real": real, "real_plan": real_plan, "force": flags["force"]}
     planned = _planned(setups, asked, machine, given)  # what makes no sense is refused before an engine is tested
     if not flags["dry_run"]:
-        setups, machine = selftest.ready(setups, machine, _note)
+        setups, machine = selftest.ready(setups, machine, _note, force=flags["force"])
         planned = _planned(setups, asked, machine, given)
     folder = files.results_dir(flags["results"])
     if flags["dry_run"]:

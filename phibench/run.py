@@ -114,7 +114,8 @@ def prepare(
         size = {w: need.total_bytes for w, need in needs.items()}
         told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
         need, objection = needs[told], None if able else refused[told]
-        objection = trust.objection(setup, machine) or objection
+        if (why := trust.objection(setup, machine)) and not force:
+            objection = f"{why}; --force runs it all the same"
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         tasks.append(
             Task(setup=setup, suite=suite, threads=threads, need=need, needs=tuple(needs.items()), plan=plan,
@@ -173,6 +174,7 @@ def run(
     if watch:
         watch(seconds)
     before = conditions.look(busy_s=seconds, gpu=_gpu(task.setup for task in tasks))
+    machine = _of_places(machine, tasks)
     trusted = _trust(machine, tasks)
     done, path = begun or _start(suite, machine, folder, software)
     earlier = tuple(line for line in done.warnings if line not in _disturbed(done))  # these are told anew
@@ -212,18 +214,29 @@ def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, 
     return None
 
 
+def _of_places(machine: Machine, tasks: Sequence[Task]) -> Machine:
+    """With the self-tests of what is used here alone: a run is made to be shared."""
+    places = {(task.setup.backend, task.setup.device) for task in tasks}
+    own = tuple(one for one in machine.selftests if (one.backend, one.device) in places)
+    return msgspec.structs.replace(machine, selftests=own)
+
+
 def _trust(machine: Machine, tasks: Sequence[Task]) -> dict[str, str]:
-    """A condition for every engine that was tested before it was used: what came of it."""
-    places = dict.fromkeys((task.setup.backend, task.setup.device) for task in tasks)
-    known = [one for one in machine.selftests if (one.backend, one.device) in places]
-    return {f"selftest_{one.backend}_{one.device}": trust.sentence(one) or "passed" for one in known}
+    """A condition for every engine that was tested before it was used, or could not be: what came of it."""
+    forced = {(task.setup.backend, task.setup.device) for task in tasks if task.force}
+    found = {}
+    for one in machine.selftests:
+        against = not one.usable and (one.backend, one.device) in forced
+        said = trust.sentence(one) or "passed"
+        found[f"selftest_{one.backend}_{one.device}"] = f"{said}; run all the same (--force)" if against else said
+    return found
 
 
 def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...], trusted: dict[str, str]) -> Run:
     """The run with the conditions around it, and what they say against it; ``earlier``: before it was resumed."""
     after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
     first = {k: v for k, v in run.conditions.items() if k.startswith(("before_", "selftest_"))}
-    seen = first or {**{f"before_{k}": v for k, v in before.items()}, **trusted}
+    seen = {**(first or {f"before_{k}": v for k, v in before.items()}), **trusted}
     around = conditions.warnings(before, after, opened_bytes=_opened(run))
     doubts = dict.fromkeys((*earlier, *around, *_disturbed(run)))
     return msgspec.structs.replace(

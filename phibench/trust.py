@@ -6,6 +6,10 @@ import msgspec
 
 from phibench.nouns import Machine, SelfTest, Setup
 
+# Of the self-test: raise it with its weights, answers, limits or any backend's safe options. What was remembered of an
+# older one is then no memory.
+VERSION = 1
+
 
 def of(machine: Machine, backend: str, device: str) -> SelfTest | None:
     return next((one for one in machine.selftests if (one.backend, one.device) == (backend, device)), None)
@@ -27,11 +31,18 @@ def objection(setup: Setup, machine: Machine) -> str | None:
 
 def sentence(found: SelfTest) -> str:
     """What a person should know of a test that did not just pass; "" of one that did."""
+    if found.untested:
+        return f"{place(found)} could not be tested: {found.untested}; it is used untested"
     if not found.reason:
         return ""
     if not found.usable:
-        return f"{found.backend} is not usable here: {found.reason}"
+        return f"{place(found)} is not usable here: {found.reason}"
     return f"{found.reason}; with {options(found)} it is right, so that is used here"
+
+
+def place(found: SelfTest) -> str:
+    """``llama_cpp``, ``llama_cpp on cuda:0``."""
+    return found.backend if found.device == "cpu" else f"{found.backend} on {found.device}"
 
 
 def options(found: SelfTest) -> str:

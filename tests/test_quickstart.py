@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +12,22 @@ import pytest
 from conftest import Phibench
 from test_run import machine
 
-from phibench import advise, backends, catalog, files, inventory, quickstart, request, run, stats, suites
+from phibench import (
+    advise,
+    backends,
+    catalog,
+    files,
+    inventory,
+    quickstart,
+    request,
+    run,
+    selftest,
+    stats,
+    suites,
+    trust,
+)
 from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
-from phibench.nouns import Failed, Machine, Run, Setup, Suite
+from phibench.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
 from phibench.synth import cache
 
 GIB = 1 << 30
@@ -79,7 +92,7 @@ def test_old_files_of_the_cache_are_no_obstacle(monkeypatch: pytest.MonkeyPatch)
 
 def test_backends_are_compared_on_the_same_phi_in_turns() -> None:
     suite = suites.load("quick")
-    tasks, changed, notes = quickstart.compare(suite, machine(free_bytes=16 * GIB), "llama_cpp,torch")
+    tasks, changed, notes = quickstart.compare(suite, machine(free_bytes=16 * GIB), ("llama_cpp", "torch"))
     assert [str(task.setup) for task in tasks] == [
         "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu", "phi-4-mini-instruct:bf16@torch/cpu",
     ]  # fmt: skip
@@ -90,12 +103,12 @@ def test_backends_are_compared_on_the_same_phi_in_turns() -> None:
 
 def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
     suite = suites.load("quick")
-    tasks, changed, (note,) = quickstart.compare(suite, machine(free_bytes=6 * GIB), "llama_cpp,torch")
+    tasks, changed, (note,) = quickstart.compare(suite, machine(free_bytes=6 * GIB), ("llama_cpp", "torch"))
     assert [task.setup.backend for task in tasks] == ["llama_cpp"]
     assert changed == suite  # alone there is nobody to take turns with
     assert "phi-4-mini-instruct:bf16@torch/cpu is left out: needs" in note
     with pytest.raises(PhibenchError, match="left out") as raised:
-        quickstart.compare(suite, machine(free_bytes=GIB), "llama_cpp,torch")
+        quickstart.compare(suite, machine(free_bytes=GIB), ("llama_cpp", "torch"))
     assert raised.value.exit_code == NOTHING_FITS
 
 
@@ -138,9 +151,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def engines(here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``engines(dead=("torch",))``: every other engine measures 10 tok/s, at once."""
+    """``engines(dead=("torch",))``: every other engine measures 10 tok/s, at once. ``tests``: what self-tests find."""
 
-    def install(*, dead: Sequence[str] = (), absent: Sequence[str] = ()) -> None:
+    def install(*, dead: Sequence[str] = (), absent: Sequence[str] = (), tests: tuple[SelfTest, ...] = ()) -> None:
         for name in ("llama_cpp", "onnxruntime", "torch"):
             module = backends.load(name)
             monkeypatch.setattr(module, "installed", lambda gone=name in absent: None if gone else "1.0")
@@ -159,9 +172,57 @@ def engines(here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             files.write_json(path, done)
             return done, path
 
+        def tested(here: Machine, places: Iterable[tuple[str, str]], tell: Callable[[str], None]) -> Machine:
+            found = tuple(one for one in tests if (one.backend, one.device) in places)
+            for one in found:
+                tell(trust.sentence(one))
+            return msgspec.structs.replace(here, selftests=found)
+
         monkeypatch.setattr(quickstart, "measure", measure)
+        monkeypatch.setattr(selftest, "tested", tested)
 
     return install
+
+
+HEALED = SelfTest(
+    backend="llama_cpp", device="cpu", build="1", processor="x", usable=True, options={"repack": "off"}, kind="signal",
+    reason="llama_cpp 1.0 died of SIGSEGV",
+)  # fmt: skip
+UNUSABLE = msgspec.structs.replace(HEALED, usable=False, options={})
+
+
+def test_safe_options_are_measured_and_told(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines(tests=(HEALED,))
+    done = phibench("quickstart")
+    assert done.code == 0, done.err
+    assert trust.sentence(HEALED) in done.out
+    changed = done.out.split(CHANGED)[1].split(LAST)[0]
+    assert f"  {quickstart.WANTED}?repack=off\n" in changed
+    assert "-> 10\n" in changed
+
+
+def test_advice_that_stands_is_without_an_engine_that_is_not_usable(
+    engines: Callable[..., None], phibench: Phibench
+) -> None:
+    engines(tests=(UNUSABLE,))
+    done = phibench("quickstart")
+    assert done.code == FAILED
+    said, line, standing = done.out.partition("Nothing was measured, so the advice from the probe stands, without what")
+    assert trust.sentence(UNUSABLE) in said.splitlines()
+    assert line
+    assert FIRST in standing
+    assert ["with llama_cpp/cpu\n" in text for text in (said, standing)] == [True, False]
+
+
+def test_an_engine_that_is_not_usable_leaves_the_others(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines(tests=(UNUSABLE,))
+    done = phibench("quickstart", "-b", "all")
+    assert done.code == FAILED
+    assert trust.sentence(UNUSABLE) in done.out
+    changed = done.out.split(CHANGED)[1].split(LAST)[0]
+    assert "onnxruntime/cpu\n" in changed
+    assert "torch/cpu\n" in changed
+    assert "llama_cpp/cpu\n" not in changed
 
 
 def test_advice_comes_first_and_again_with_what_changed(engines: Callable[..., None], phibench: Phibench) -> None:

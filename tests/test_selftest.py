@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,9 @@ import numpy as np
 import pytest
 from conftest import Phibench
 
-from phibench import advise, backends, catalog, doctor, engines, files, inventory, selftest, trust
+from phibench import advise, backends, catalog, doctor, engines, files, inventory, launch, run, selftest, suites, trust
 from phibench.catalog import ggml, plan_gguf
-from phibench.nouns import Installed, Machine, SelfTest, Setup
+from phibench.nouns import Device, Installed, Machine, Measured, SelfTest, Setup
 from phibench.selftest import answers, child, weights
 
 PLANTED = Path(__file__).parent / "planted"
@@ -36,9 +39,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
 
 
 def examined(name: str) -> SelfTest:
-    found = selftest.examine(backends.load(name), "cpu", inventory.here(bandwidth=False), lambda _: None)
-    assert found is not None
-    return found
+    return selftest.examine(backends.load(name), "cpu", inventory.here(bandwidth=False), lambda _: None)
 
 
 # ------------------------------------------------------------------------------------------------ the tiny models
@@ -110,11 +111,34 @@ def test_a_sound_engine_passes_with_its_usual_options(name: str) -> None:
     assert found.build == backends.build(backends.load(name))
 
 
+def buffers(placement: str) -> set[tuple[str, str]]:
+    """(what, name of the buffer) of all that is in one: llama.cpp's own names, without sizes."""
+    found = {(what, name) for what, name, _ in (part.split(" ", 2) for part in placement.split("; ")[1:])}
+    assert found
+    return found
+
+
+@needs_engines
+def test_the_tiny_file_lies_in_every_buffer_that_a_true_model_lies_in(phibench: Phibench, tmp_path: Path) -> None:
+    found = examined("llama_cpp")
+    inventory.remember(found)
+    words = ("-m", "phi-4-mini-instruct", "-q", "Q4_K_M", "-b", "llama_cpp", "--layers", "2", "-p", "64", "-n", "0")
+    done = phibench("run", "quick", *words, "-r", "1", "--launches", "1", "-o", "json")
+    assert done.code == 0, done.err
+    (stored,) = files.read_runs(tmp_path / "results")[0]
+    true = [result for result in stored.results if isinstance(result, Measured)]
+    assert true
+    for result in true:
+        assert buffers(result.engine.placement) <= buffers(found.placement)
+
+
 @posix
 @needs_engines
 @pytest.mark.parametrize(
     ("fault", "kind", "says"),
     [
+        ("llama_cpp decode says repack=off", None, "with all types it says: planted"),
+        ("onnxruntime opening says prepacking=off", None, "with int4 it says: planted"),
         ("llama_cpp prefill SIGSEGV repack=off", "signal", "died of SIGSEGV (a segmentation fault) in prefill of"),
         ("llama_cpp decode wrong repack=off", "wrong_numbers", "gives wrong numbers"),
         ("onnxruntime opening SIGILL prepacking=off", "signal", "died of SIGILL"),
@@ -132,6 +156,91 @@ def test_the_first_safe_options_that_pass_are_taken(
     assert found.options in backends.load(name).SAFE
     assert found.kind == kind
     assert says in found.reason
+
+
+@posix
+@needs_engines
+def test_a_single_failure_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plant(monkeypatch, "llama_cpp prefill SIGSEGV")
+    monkeypatch.setenv("PLANTED_ONCE", str(tmp_path / "once"))
+    told: list[str] = []
+    here = inventory.here(bandwidth=False)
+    found = selftest.examine(backends.load("llama_cpp"), "cpu", here, told.append)
+    assert (found.usable, found.options, found.kind, found.reason) == (True, {}, None, "")
+    assert found.kl_max
+    assert "SIGSEGV" in told[-1]
+    assert "asked again it is right" in told[-1]
+
+
+@posix
+@needs_engines
+def test_silence_before_the_engine_is_imported_says_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, phibench: Phibench
+) -> None:
+    plant(monkeypatch, "llama_cpp importing hang")
+    monkeypatch.setenv("PHIBENCH_SILENCE", "2s")
+    found = examined("llama_cpp")
+    assert (found.usable, found.options, found.reason) == (True, {}, "")
+    assert "gave no sign of life" in found.untested
+    assert "before the engine was imported" in found.untested
+
+
+@pytest.mark.parametrize(("error", "usable"), [(ModuleNotFoundError, True), (ImportError, False)])
+def test_a_missing_package_is_no_fault_and_a_broken_one_is(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], usable: bool
+) -> None:
+    monkeypatch.setitem(child._IMPORTS, "gguf", ("phibench",))
+    assert not child._imports("gguf").missing
+
+    def fail(_: str) -> None:
+        raise error("no engine")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    said = child._imports("gguf")
+    assert (bool(said.missing), bool(said.broken)) == (usable, not usable)
+
+
+@posix
+@needs_engines
+def test_what_cannot_be_tested_is_told_used_and_not_remembered(
+    phibench: Phibench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plant(monkeypatch, "llama_cpp importing SIGKILL")
+    monkeypatch.setattr(launch, "results", lambda job, *_: [fakes.measured(job.workloads[0], setup=job.setup)])
+    done = phibench("run", "quick", "-m", "phi-1", "--layers", "1", "-p", "8", "-n", "0", "-o", "json")
+    assert done.code == 0, done.err
+    line = next(line for line in done.err.splitlines() if "could not be tested" in line)
+    assert line.startswith("llama_cpp could not be tested: its process was killed from outside (SIGKILL)")
+    assert line.endswith("; it is used untested")
+    (stored,) = files.read_runs(tmp_path / "results")[0]
+    assert stored.conditions["selftest_llama_cpp_cpu"] == line
+    assert inventory.selftests() == ()
+    (note,) = [one for one in doctor.findings(stored.machine, {}) if "could not be tested" in one.title]
+    assert note.severity == "note"
+
+
+def test_a_device_that_is_not_here_is_no_fault_of_the_engine() -> None:
+    if backends.load("torch").installed() is None:
+        pytest.skip("torch is not installed")
+    device = "xpu:7"
+    found = selftest.examine(backends.load("torch"), device, inventory.here(bandwidth=False), lambda _: None)
+    assert found.usable
+    assert f"asked for {device}" in found.untested
+
+
+@posix
+@needs_engines
+def test_a_death_leaves_no_files_and_no_name_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = tmp_path / "for-files"
+    here.mkdir()
+    monkeypatch.setenv("TMPDIR", str(here))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    plant(monkeypatch, "llama_cpp prefill SIGSEGV")
+    monkeypatch.setattr(files, "scrub", lambda text: text.replace("SIGSEGV", "~"))
+    found = examined("llama_cpp")
+    assert not found.usable
+    assert "died of ~ " in found.reason
+    assert list(here.iterdir()) == []
 
 
 @posix
@@ -178,7 +287,10 @@ def test_safe_options_stand_in_every_row_on_the_screen_and_in_the_run(
 def known(**changes: Any) -> SelfTest:
     """What is remembered of llama.cpp as it is installed here."""
     build = backends.build(backends.load("llama_cpp")) or ""
-    plain = SelfTest(backend="llama_cpp", device="cpu", build=build, processor=inventory.processor(), usable=True)
+    plain = SelfTest(
+        backend="llama_cpp", device="cpu", build=build, processor=inventory.processor(), usable=True,
+        test=trust.VERSION,
+    )  # fmt: skip
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -195,6 +307,45 @@ def test_what_is_remembered_is_of_this_build_and_this_processor() -> None:
     inventory.remember(known())
     inventory.remember(known())
     assert inventory.here(bandwidth=False).selftests == (known(),)
+
+
+def remembered() -> list[SelfTest]:
+    return msgspec.json.decode((files.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
+
+
+@pytest.mark.parametrize("changes", [{"test": trust.VERSION - 1}, {"options": {"an_option_of_old": "on"}}])
+def test_what_another_test_found_is_no_memory(changes: dict[str, Any]) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    inventory.remember(known(**HEALED))
+    assert len(inventory.selftests()) == 1
+    files.write_json(files.cache_dir() / "selftests.json", [msgspec.structs.replace(remembered()[0], **changes)])
+    assert inventory.selftests() == ()
+
+
+def test_a_changed_test_has_another_version(tmp_path: Path) -> None:
+    """Where this fails: raise ``trust.VERSION`` and write the digest here."""
+    seen = hashlib.sha256(answers.FILE.read_bytes())
+    seen.update(weights.write_gguf(weights.model(), tmp_path).read_bytes())
+    safe = {name: backends.load(name).SAFE for name in backends.names()}
+    seen.update(repr((child.KL_MEAN, child.KL_MAX, weights.prompt(), sorted(safe.items()))).encode())
+    assert (trust.VERSION, seen.hexdigest()[:16]) == (1, "8ed16f4648bfdfde")
+
+
+CARD = Device(kind="cuda:0", name="RTX 4090", driver="550.54, CUDA 12.4")
+
+
+@pytest.mark.parametrize("other", [{"driver": "570.1, CUDA 12.8"}, {"name": "RTX 5090"}])
+def test_of_a_gpu_its_name_and_driver_are_remembered(other: dict[str, str]) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    cpu, now = fakes.machine().devices[0], msgspec.structs.replace(CARD, **other)
+    on_card = known(device="cuda:0", processor=inventory.processor("cuda:0", (cpu, CARD)))
+    inventory.remember(on_card)
+    inventory.remember(known())
+    assert inventory.selftests((cpu, CARD)) == (on_card, known())
+    assert inventory.selftests((cpu, now)) == (known(),)  # what the processor did is still known
+    assert inventory.selftests((cpu,)) == (known(),)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'[{"backend": 1}]', b"[" * 5000, b"\xff\xfe"])
@@ -242,6 +393,57 @@ def test_setups_get_the_safe_options_but_for_what_they_ask_themselves() -> None:
     assert trust.with_options(SETUP, machine()) == SETUP
 
 
+def test_force_runs_what_is_not_usable_here_and_says_so(phibench: Phibench, tmp_path: Path) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    suite, dead = suites.load("quick"), machine(known(**DEAD))
+    (refused,), (forced,) = (run.prepare((SETUP,), suite, dead, force=force) for force in (False, True))
+    assert refused.objection
+    assert refused.objection.endswith("; --force runs it all the same")
+    assert forced.objection is None
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftest, "examine", lambda *_: known(**DEAD))
+        selftest.ready((SETUP,), dead, lines.append, force=True)
+        assert lines[-1] == "llama_cpp runs all the same: --force"
+        lines.clear()
+        selftest.ready((SETUP,), dead, lines.append)
+        assert not [line for line in lines if "--force" in line]
+    assert run._trust(dead, (forced,))["selftest_llama_cpp_cpu"].endswith("; run all the same (--force)")
+    assert "--force" not in run._trust(dead, (refused,))["selftest_llama_cpp_cpu"]
+
+
+def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    monkeypatch.setattr(launch, "results", lambda job, *_: [fakes.measured(w, setup=job.setup) for w in job.workloads])
+    monkeypatch.setattr(run, "_write", lambda *_: fakes.measured(fakes.workload(1, 0)).artifact)
+    here, suite = machine(known(), known(backend="torch"), known(device="cuda:0")), suites.load("quick")
+    (task,) = run.prepare((SETUP,), suite, here)
+    done, path = run.run((task,), suite, here, tmp_path, software={}, tell=lambda *_: None)
+    assert done.machine.selftests == (known(),)
+    assert {k: v for k, v in done.conditions.items() if k.startswith("selftest")} == {
+        "selftest_llama_cpp_cpu": "passed"
+    }
+    then = {**done.conditions, "before_anything": "then"}
+    old = msgspec.structs.replace(done, results=done.results[:1], conditions=then)
+    healed = machine(known(**HEALED))
+    again, _ = run.run((task,), suite, healed, tmp_path, software={}, tell=lambda *_: None, begun=(old, path))
+    assert len(again.results) == len(done.results)
+    assert again.conditions["selftest_llama_cpp_cpu"] == trust.sentence(known(**HEALED))  # as it is now
+    assert again.conditions["before_anything"] == "then"
+
+
+@needs_engines
+def test_verify_takes_the_safe_options(phibench: Phibench) -> None:
+    inventory.remember(known(**HEALED))
+    done = phibench("verify", "phi-2", "-b", "llama_cpp", "-q", "q8_0", "-o", "json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)
+    assert row["setup"] == "phi-2:Q8_0@llama_cpp/cpu?repack=off"
+    assert trust.sentence(known(**HEALED)) in done.err.splitlines()
+
+
 def test_advice_knows_what_cannot_be_used_here_and_with_which_options() -> None:
     goal = catalog.goal("chat")
     verdicts = advise.advise(machine(known(**DEAD)), goal, ())
@@ -265,6 +467,46 @@ def test_the_doctor_finds_both(monkeypatch: pytest.MonkeyPatch) -> None:
         assert title in one.title
         assert "phibench doctor" in one.remedy
     assert not [f for f in doctor.findings(machine(known()), {}) if "llama_cpp" in f.title]
+
+
+@pytest.mark.parametrize(
+    ("built", "gpus", "devices"),
+    [
+        (("cpu",), ("cuda:0",), ["cpu"]),
+        (("cpu", "cuda:0"), (), ["cpu"]),
+        (("cpu", "cuda:0"), ("cuda:0", "cuda:1", "npu"), ["cpu", "cuda:0", "cuda:1"]),
+        (("cpu", "vulkan:0"), ("rocm:0",), ["cpu", "vulkan:0"]),
+        (("cpu", "mps"), ("metal",), ["cpu", "mps"]),
+    ],
+)
+def test_the_doctor_tests_anew_what_is_known_on_every_device_that_an_engine_can_use(
+    monkeypatch: pytest.MonkeyPatch, built: tuple[str, ...], gpus: tuple[str, ...], devices: list[str]
+) -> None:
+    for name in backends.names():
+        monkeypatch.setattr(backends.load(name), "installed", lambda there=name == "llama_cpp": "1" if there else None)
+    monkeypatch.setattr(backends.load("llama_cpp"), "devices", lambda: built)
+    asked = []
+
+    def examine(backend: backends.Backend, device: str, *_: object) -> SelfTest:
+        asked.append(device)
+        return known(device=device)
+
+    monkeypatch.setattr(selftest, "examine", examine)
+    cards = tuple(Device(kind=kind, name="a card") for kind in gpus)
+    here = msgspec.structs.replace(machine(known(**DEAD)), devices=(*fakes.machine().devices, *cards))
+    found = selftest.anew(here, lambda _: None)
+    assert asked == devices
+    assert [(one.device, one.usable) for one in found.selftests] == [(device, True) for device in devices]
+
+
+def test_the_command_doctor_tests_what_passed_before(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backends.load("llama_cpp").installed() is None:
+        pytest.skip("llama_cpp is not installed")
+    inventory.remember(known())
+    monkeypatch.setattr(inventory, "here", lambda **_: machine(*inventory.selftests()))
+    monkeypatch.setattr(selftest, "examine", lambda backend, *_: known(backend=backend.NAME, **DEAD))
+    found = json.loads(phibench("doctor", "-o", "json").out)
+    assert "llama_cpp is not usable here" in [one["title"] for one in found]
 
 
 def test_engines_that_are_asked_and_tested_have_the_same_names() -> None:

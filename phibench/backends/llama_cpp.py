@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phibench.errors import PhibenchError
+from phibench.errors import PhibenchError, UnavailableError
 from phibench.llama import batches, log, memory
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
@@ -311,10 +311,10 @@ class _Session:
         """A silent fallback is never a measurement of the device that was asked for."""
         wanted = self._job.setup.device.split(":")[0]
         if wanted not in _BUFFERS:
-            raise PhibenchError(f"llama.cpp has no device '{wanted}'; there are: {', '.join(_BUFFERS)}")
+            raise UnavailableError(f"llama.cpp has no device '{wanted}'; there are: {', '.join(_BUFFERS)}")
         names = [name for name, _ in log.buffers(log.text(), "model")]
         if self._options["n_gpu_layers"] != "0" and not any(n.startswith(_BUFFERS[wanted]) for n in names):
-            raise PhibenchError(
+            raise UnavailableError(
                 f"fallback: asked for {self._job.setup.device}, but llama.cpp put the model on "
                 f"{', '.join(names) or 'nothing'}; this build has no such device: reinstall llama-cpp-python for it",
                 1,

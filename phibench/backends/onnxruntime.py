@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phibench.errors import FAILED, PhibenchError
+from phibench.errors import FAILED, PhibenchError, UnavailableError
 from phibench.genai import buffers, memory, providers
 from phibench.genai.config import read_config
 from phibench.genai.placement import evidence, fallback, nodes, placement
@@ -156,7 +156,7 @@ class _Session:
         """The package's own configuration with threads and device as asked for."""
         kind, _, index = self._job.setup.device.partition(":")
         if kind not in KINDS:
-            raise PhibenchError(f"onnxruntime has no device '{kind}'; there are: {', '.join(KINDS)}")
+            raise UnavailableError(f"onnxruntime has no device '{kind}'; there are: {', '.join(KINDS)}")
         config = self._og.Config(self._job.artifact.path)
         threads: dict[str, int | str] = {"intra_op_num_threads": self._job.threads, "inter_op_num_threads": 1}
         if (level := self._options["graph_optimization"]) != DEFAULTS["graph_optimization"]:
@@ -169,10 +169,10 @@ class _Session:
         if kind != "cpu":
             found = providers.provider(kind)
             if found is None:
-                raise PhibenchError(f"fallback: onnxruntime as it is installed here cannot use {kind}", FAILED)
+                raise UnavailableError(f"fallback: onnxruntime as it is installed here cannot use {kind}", FAILED)
             provider, library = found
             if index not in ("", "0") and not provider.pick:
-                raise PhibenchError(f"onnxruntime cannot choose among devices of {provider.full}: ask for {kind}:0")
+                raise UnavailableError(f"onnxruntime cannot choose among devices of {provider.full}: ask for {kind}:0")
             providers.register(provider, library)
             config.append_provider(provider.name)
             for key, value in provider.options:
@@ -339,7 +339,7 @@ class _Session:
         kind = self._job.setup.device.partition(":")[0]
         found = providers.provider(kind) if kind != "cpu" else None
         if found and (why := fallback(self._nodes, found[0].full)):
-            raise PhibenchError(f"fallback: asked for {self._job.setup.device}, but {why}", FAILED)
+            raise UnavailableError(f"fallback: asked for {self._job.setup.device}, but {why}", FAILED)
 
     def close(self) -> None:
         self._generator = None

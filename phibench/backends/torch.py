@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from phibench import catalog
 from phibench.catalog import hf
 from phibench.catalog.plan_torch import FLOAT_BYTES, dtype_of
-from phibench.errors import FAILED, OutOfMemoryError, PhibenchError
+from phibench.errors import FAILED, OutOfMemoryError, PhibenchError, UnavailableError
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 from phibench.units import gb
 
@@ -298,7 +298,7 @@ class _Session:
         """A model that lies elsewhere, in part or whole, is never a measurement of the device that was asked for."""
         elsewhere = {d for d in self._placed() if self._torch.device(d) != self._device}
         if elsewhere:
-            raise PhibenchError(
+            raise UnavailableError(
                 f"fallback: asked for {self._job.setup.device}, but tensors of the model are on {', '.join(elsewhere)}",
                 FAILED,
             )
@@ -326,23 +326,25 @@ def _config(job: Job, path: Path | None) -> dict[str, Any]:
 
 
 def _device(torch: Any, text: str) -> Any:
-    """torch's device for a setup's; PhibenchError "fallback: ..." when this build or machine has none."""
+    """torch's device for a setup's; UnavailableError "fallback: ..." when this build or machine has none."""
     kind, _, index = text.partition(":")
     if kind not in KINDS:
-        raise PhibenchError(f"torch has no device '{kind}'; there are: {', '.join(KINDS)}")
+        raise UnavailableError(f"torch has no device '{kind}'; there are: {', '.join(KINDS)}")
     if kind == "cpu":
         return torch.device("cpu")
     name = _NAMES.get(kind, kind)
     if name == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
-        raise PhibenchError("PYTORCH_ENABLE_MPS_FALLBACK=1 lets torch compute on the cpu unseen: unset it for mps")
+        raise UnavailableError("PYTORCH_ENABLE_MPS_FALLBACK=1 lets torch compute on the cpu unseen: unset it for mps")
     available = getattr(torch, name).is_available() if name != "mps" else torch.backends.mps.is_available()
     right_build = bool(getattr(torch.version, "hip", None)) == (kind == "rocm") if name == "cuda" else True
     if not (available and right_build):
-        raise PhibenchError(
+        raise UnavailableError(
             f"fallback: asked for {text}, but torch {torch.__version__} finds no such device; "
             "is it there, and is this the build of torch for it?",
             FAILED,
         )
     if int(index or 0) >= (count := getattr(torch, name).device_count()):
-        raise PhibenchError(f"fallback: asked for {text}, but torch finds {count} such devices, counted from 0", FAILED)
+        raise UnavailableError(
+            f"fallback: asked for {text}, but torch finds {count} such devices, counted from 0", FAILED
+        )
     return torch.device(name, int(index or 0))

@@ -106,22 +106,25 @@ class SelfTest(Noun, frozen=True, kw_only=True):
     """What one build of an engine did with a tiny model on this processor, before it was trusted with a real one.
 
     ``options``: those without which it fails here, none where the usual ones are well. ``usable`` False: no set of
-    options passed. ``kind`` and ``reason``: how it failed with the usual options, None and "" where it did not.
+    options passed. ``reason``: how it failed with the usual options, "" where it did not; ``kind``: how its process
+    died then, None where the engine itself said no. ``untested``: why nothing can be said; it is used as it is.
     """
 
     backend: str
     device: str
     build: str  # version and a digest of its libraries
-    processor: str
+    processor: str  # name and instruction sets; of a GPU its name and driver, too
     usable: bool
     options: dict[str, str] = {}
     kind: Kind | None = None
     reason: str = ""
+    untested: str = ""
     placement: str = ""  # where the weights were, as the engine names it
     kl_max: float | None = None  # nat: farthest from the right answer
     seconds: float = 0.0  # of the attempt that passed, without starting the process and importing the engine
     import_s: float = 0.0
     at: str = ""
+    test: int = 0  # version of the test that this was found with
 
 
 class Limits(Noun, frozen=True, kw_only=True):

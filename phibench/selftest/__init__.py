@@ -8,48 +8,80 @@ engine and the processor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 
-from phibench import backends, inventory, processes, trust
+from phibench import backends, files, inventory, processes, trust
 from phibench.backends import Backend
 from phibench.nouns import Artifact, Job, Kind, Machine, SelfTest, Setup
 from phibench.probe import conditions
 from phibench.processes import Child
 from phibench.selftest import child, weights
+from phibench.selftest.child import Outcome
 
-SILENCE_S = 60.0  # of a tiny model that takes a second; importing an engine on a slow disk takes longer
-_DOING = {"opening": "when it opened", "prefill": "in prefill of", "decode": "in decode of"}
+SILENCE_S = 60.0  # of a tiny model that takes a second
+_DOING = {"starting": "when it prepared a tiny model", "opening": "when it opened a tiny model",
+          "prefill": "in prefill of a tiny model", "decode": "in decode of a tiny model"}  # fmt: skip
 Tell = Callable[[str], None]
 
 
 class _Attempt(NamedTuple):
-    """``refused``: nothing can be said, and why; ``kind`` None then, and where it passed."""
+    """``kind`` of one that failed: how its process died, None where the engine itself said no."""
 
-    kind: Kind | None = None
+    outcome: Outcome
     reason: str = ""
-    refused: str = ""
+    kind: Kind | None = None
     placement: str = ""
-    kl_max: float = 0.0
+    kl_max: float | None = None
     seconds: float = 0.0
     import_s: float = 0.0
 
 
-def ready(setups: Sequence[Setup], machine: Machine, tell: Tell) -> tuple[tuple[Setup, ...], Machine]:
+def ready(
+    setups: Sequence[Setup], machine: Machine, tell: Tell, *, force: bool = False
+) -> tuple[tuple[Setup, ...], Machine]:
     """The setups as they can be used here, and the machine with what was found of their engines.
 
     An engine that failed with its usual options gets its safe ones, but for what a setup itself asks for. One that
-    is not usable at all keeps its setups: ``trust.objection`` says why they cannot run. ``tell`` hears what a person
-    should know.
+    is not usable at all keeps its setups: ``trust.objection`` says why they cannot run, unless by ``force``. ``tell``
+    hears what a person should know.
     """
-    machine = tested(machine, dict.fromkeys((setup.backend, setup.device) for setup in setups), tell)
+    places = dict.fromkeys((setup.backend, setup.device) for setup in setups)
+    machine = tested(machine, places, tell)
+    for known in machine.selftests:
+        if force and not known.usable and (known.backend, known.device) in places:
+            tell(f"{trust.place(known)} runs all the same: --force")
     return tuple(trust.with_options(setup, machine) for setup in setups), machine
 
 
-def tested(machine: Machine, places: Sequence[tuple[str, str]] | dict[tuple[str, str], None], tell: Tell) -> Machine:
+def anew(machine: Machine, tell: Tell) -> Machine:
+    """The machine with every installed engine tested now, on the cpu and on each GPU that it can use here."""
+    places = [
+        (name, device)
+        for name in backends.names() if backends.load(name).installed() is not None
+        for device in _devices(backends.load(name), machine)
+    ]  # fmt: skip
+    others = tuple(one for one in machine.selftests if (one.backend, one.device) not in places)
+    return tested(msgspec.structs.replace(machine, selftests=others), places, tell)
+
+
+def _devices(backend: Backend, machine: Machine) -> Iterator[str]:
+    """What this build can use of what is here, as a setup names it: Apple's and Vulkan's have names of their own."""
+    gpus = [one.kind for one in machine.devices if one.kind.partition(":")[0] not in ("cpu", "npu")]
+    for built in backend.devices():
+        kind = built.partition(":")[0]
+        own = [gpu for gpu in gpus if gpu.partition(":")[0] == kind]
+        if own:
+            yield from own
+        elif kind == "cpu" or (kind == "vulkan" and gpus) or (kind in ("mps", "coreml") and "metal" in gpus):
+            yield built
+
+
+def tested(machine: Machine, places: Iterable[tuple[str, str]], tell: Tell) -> Machine:
     """The machine with what is known of these (backend, device), tested now where it is not.
 
     What was found not usable is tried again: the reason may be gone.
@@ -60,78 +92,102 @@ def tested(machine: Machine, places: Sequence[tuple[str, str]] | dict[tuple[str,
             continue
         known = trust.of(machine, name, device)
         if known is None or not known.usable:
-            found = examine(backend, device, machine, tell)
-            if found:
-                inventory.remember(found)
-                kept = tuple(one for one in machine.selftests if (one.backend, one.device) != (name, device))
-                machine, known = msgspec.structs.replace(machine, selftests=(*kept, found)), found
-        if known and known.reason:
-            tell(trust.sentence(known))
+            known = examine(backend, device, machine, tell)
+            if not known.untested:
+                known = inventory.remember(known)
+            kept = tuple(one for one in machine.selftests if (one.backend, one.device) != (name, device))
+            machine = msgspec.structs.replace(machine, selftests=(*kept, known))
+        if said := trust.sentence(known):
+            tell(said)
     return machine
 
 
-def examine(backend: Backend, device: str, machine: Machine, tell: Tell) -> SelfTest | None:
-    """Try the usual options, then the safe ones; None where nothing can be said of the engine.
+def examine(backend: Backend, device: str, machine: Machine, tell: Tell) -> SelfTest:
+    """Try the usual options, then the safe ones; before these are believed, the usual ones once more.
 
-    Nothing can be said where a package is missing, a device is not here, or somebody else killed the process.
+    ``untested`` where nothing can be said: a package is missing, the device is not here, or something else than the
+    engine ended its process.
     """
-    build, name = backends.build(backend), backend.NAME
-    tell(f"testing {name} {backend.installed()} on a tiny model, once for this build and processor")
-    first: _Attempt | None = None
-    for options in ({}, *backend.SAFE):
-        attempt = _attempt(backend, device, options, machine.limits.threads)
-        if attempt.refused:
-            if first is None:
-                return None
+    found = SelfTest(
+        backend=backend.NAME, device=device, build=backends.build(backend) or "", usable=True,
+        processor=inventory.processor(device, machine.devices), at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )  # fmt: skip
+    tell(f"testing {trust.place(found)} on a tiny model")
+
+    def attempt(options: dict[str, str]) -> _Attempt:
+        return _attempt(backend, device, options, machine.limits.threads)
+
+    first = attempt({})
+    if first.outcome == "refused":
+        return msgspec.structs.replace(found, untested=files.scrub(first.reason))
+    if first.outcome == "passed":
+        return _passed(found, first)
+    reason = files.scrub(first.reason)
+    failed = msgspec.structs.replace(found, kind=first.kind, reason=reason)
+    for options in backend.SAFE:
+        safe = attempt(options)
+        if safe.outcome != "passed":
             continue
-        first = first or attempt
-        if attempt.kind is None:
-            return _found(name, device, build, options, first, attempt)
-    assert first is not None
-    return _found(name, device, build, {}, first, None)
+        again = attempt({})
+        if again.outcome == "passed":
+            tell(f"{reason}; asked again it is right, so nothing is changed")
+            return _passed(found, again)
+        return _passed(msgspec.structs.replace(failed, options=options), safe)
+    return msgspec.structs.replace(failed, usable=False)
 
 
-def _found(
-    name: str, device: str, build: str | None, options: dict[str, str], first: _Attempt, passed: _Attempt | None
-) -> SelfTest:
-    best = passed or _Attempt()
-    return SelfTest(
-        backend=name, device=device, build=build or "", processor=inventory.processor(), usable=passed is not None,
-        options=options, kind=first.kind, reason=first.reason, placement=best.placement,
-        kl_max=best.kl_max if passed else None, seconds=round(best.seconds, 3), import_s=round(best.import_s, 3),
-        at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+def _passed(found: SelfTest, one: _Attempt) -> SelfTest:
+    return msgspec.structs.replace(
+        found, placement=one.placement, kl_max=one.kl_max, seconds=round(one.seconds, 3),
+        import_s=round(one.import_s, 3),
     )  # fmt: skip
 
 
 def _attempt(backend: Backend, device: str, options: dict[str, str], threads: int) -> _Attempt:
+    """The folder is ours: a child that dies removes nothing."""
     setup = Setup(
         variant=weights.VARIANT, quantization=backend.QUANTIZATION, backend=backend.NAME, device=device,
         options=tuple(sorted(options.items())),
     )  # fmt: skip
-    nothing = Artifact(path="", bytes=0, weights="real")
-    job = Job(setup=setup, suite=child.SUITE, workloads=(), artifact=nothing, threads=threads)
+    with tempfile.TemporaryDirectory(prefix="phibench-selftest-", ignore_cleanup_errors=True) as folder:
+        place = Artifact(path=folder, bytes=0, weights="real")
+        job = Job(setup=setup, suite=child.SUITE, workloads=(), artifact=place, threads=threads)
+        return _asked(f"{backend.NAME} {backend.installed()}", job)
+
+
+def _asked(engine: str, job: Job) -> _Attempt:
+    imported: child.Imported | None = None
     answers: list[child.Answer] = []
     with Child(child.__name__, oom_kills=conditions.oom_kills) as process:
-        process.tell(msgspec.json.encode(child.Question(job=job)))
+        process.tell(msgspec.json.encode(job))
         for line in process.lines(processes.silence_s(SILENCE_S)):
+            if imported is None:
+                imported = msgspec.json.decode(line, type=child.Imported)
+                if imported.missing:
+                    return _Attempt("refused", imported.missing)
+                if imported.broken:
+                    return _Attempt("failed", f"{engine} {imported.broken}")
+                continue
             answers.append(msgspec.json.decode(line, type=child.Answer))
             if answers[-1].last:
-                return _told(backend, answers)
+                return _told(engine, imported, answers)
         end, phase = process.end(), process.phase
     if end.signal == "SIGKILL" or end.kind == "out_of_memory":
-        return _Attempt(refused=f"its self-test {end}")
-    doing = f"{_DOING.get(phase, 'when it started with')} a tiny model"
+        return _Attempt("refused", f"its process {end}")
+    if end.kind == "hang" and imported is None:
+        return _Attempt("refused", f"its process {end}, before the engine was imported")
+    doing = _DOING[phase] if imported else "when it was imported"
     plain, said = msgspec.structs.replace(end, said=""), f": {end.said}" if end.said else ""
-    return _Attempt(kind=end.kind, reason=f"{backend.NAME} {backend.installed()} {plain} {doing}{said}")
+    return _Attempt("failed", f"{engine} {plain} {doing}{said}", end.kind)
 
 
-def _told(backend: Backend, answers: Sequence[child.Answer]) -> _Attempt:
-    last = answers[-1]
-    reason = f"{backend.NAME} {backend.installed()} gives wrong numbers: {last.reason}" if last.kind else ""
-    if last.kind == "out_of_memory":
-        return _Attempt(refused=f"{backend.NAME} has no memory for a tiny model: {last.reason}")
+def _told(engine: str, imported: child.Imported, answers: Sequence[child.Answer]) -> _Attempt:
+    last, passed = answers[-1], [one for one in answers if one.outcome == "passed"]
+    if last.outcome == "failed":
+        return _Attempt("failed", f"{engine} {last.reason}", last.kind)
+    if last.outcome == "refused" or not passed:
+        return _Attempt("refused", last.reason)
     return _Attempt(
-        kind=last.kind, reason=reason, refused=last.refused, placement=last.placement,
-        kl_max=max(one.kl_max or 0.0 for one in answers), seconds=sum(one.seconds for one in answers),
-        import_s=sum(one.import_s for one in answers),
+        "passed", placement=passed[-1].placement, kl_max=max(one.kl_max or 0.0 for one in passed),
+        seconds=sum(one.seconds for one in answers), import_s=imported.seconds,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """The tiny models that an engine must answer before it is trusted, with the same bytes on every machine.
 
 GGUF: one file with every tensor type of the catalog. Its blocks are random bits, so no quantizer of the engine has a
-part in it: every bit pattern is a valid block, once the scales of the block are set to a sensible number.
+part in it: every bit pattern is a valid block, once the scales of the block are set to a sensible number. When any byte
+changes, ``make answers`` writes what is right anew, and ``trust.VERSION`` is raised.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-VERSION = 1  # raise it when any byte changes; ``make answers`` then writes what is right anew
 VARIANT = "phi-4-mini-instruct"  # grouped heads, partial rotary, LongRoPE, gate and up in one
 LAYERS = 6  # four matrices each: room for every type
 PROMPT, STEPS = 96, 7  # tokens: more than the 64 from which engines take their kernels for batches

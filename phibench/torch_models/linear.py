@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from phibench.catalog.plan_torch import GROUP
-from phibench.errors import FAILED, PhibenchError
+from phibench.errors import FAILED, UnavailableError
 
 _ROWS = 32  # from here on, int8 weights are turned into bf16 once per call: its matrix product is faster
 _INNER_TILES = 8  # of CUDA's int4 layout
@@ -56,7 +56,7 @@ class Int4Linear(nn.Module):
     def __init__(self, rows: int, columns: int, bias: nn.Parameter | None, kind: str) -> None:
         super().__init__()
         if kind not in ("cpu", "cuda"):
-            raise PhibenchError(f"phibench knows no int4 kernel of torch for {kind}; use int8 or bf16", FAILED)
+            raise UnavailableError(f"phibench knows no int4 kernel of torch for {kind}; use int8 or bf16", FAILED)
         self._size, self._on_cpu = (rows, columns), kind == "cpu"
         shape: tuple[int, ...] = (rows, columns // 2)
         if not self._on_cpu:

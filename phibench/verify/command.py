@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phibench import catalog, units
+from phibench import catalog, inventory, trust, units
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Setup
 from phibench.verify import gate, real, report
@@ -26,15 +26,24 @@ def verify(
         if variant or backend or quant:
             raise PhibenchError("files are what they are: with -m leave out VARIANT, -b and -q")
         paths = [Path(name).expanduser() for name in models]
-        outcomes, told = real.compare(paths, seed, device.lower(), _tell, _begin)
+        outcomes, told = real.compare(paths, seed, device.lower(), _tell, _begin, _trusted)
         caption = f"{told}. {_CAPTION}"
     else:
         variants = [catalog.variant(variant).id] if variant else list(gate.VARIANTS)
         wanted, absent = gate.setups(variants, _names(backend, "-b"), _names(quant, "-q"), device.lower())
-        outcomes = [*gate.gate(wanted, seed, _tell), *absent]
+        outcomes = [*gate.gate(_trusted(wanted), seed, _tell), *absent]
         caption = f"Small seeded models (seed {seed}) against torch float32 on their dequantized weights. {_CAPTION}"
     emit(report.text(outcomes, output, width, caption))
     return FAILED if any(one.verdict in ("differs", "failed") for one in outcomes) else 0
+
+
+def _trusted(wanted: Sequence[Setup]) -> list[Setup]:
+    """With the options without which an engine fails here, as far as that is known, which is told."""
+    machine = inventory.here(bandwidth=False)
+    for place in dict.fromkeys((setup.backend, setup.device) for setup in wanted):
+        if (known := trust.of(machine, *place)) and (said := trust.sentence(known)):
+            print(said, file=sys.stderr, flush=True)
+    return [trust.with_options(setup, machine) for setup in wanted]
 
 
 def _tell(one: Outcome) -> None:

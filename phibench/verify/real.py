@@ -41,9 +41,16 @@ class File(NamedTuple):
 
 
 def compare(
-    paths: Sequence[Path], seed: int, device: str, tell: Tell, begin: Callable[[Setup], None]
+    paths: Sequence[Path],
+    seed: int,
+    device: str,
+    tell: Tell,
+    begin: Callable[[Setup], None],
+    trusted: Callable[[Sequence[Setup]], Sequence[Setup]],
 ) -> tuple[list[Outcome], str]:
     """Outcomes against the most precise file, and what was compared in words; ``begin`` hears who is asked.
+
+    ``trusted`` gives setups the options without which their engines fail here.
 
     Raises PhibenchError: exit 2 for what is no model or not the same one, exit 1 when the reference gives no answer.
     """
@@ -53,7 +60,7 @@ def compare(
     _check_same(found)
     found.sort(key=lambda one: (-_bits(one), one.format != "torch"))
     prompts = prompts_for(found, seed)
-    best, *others = [(one, _setup(one, device)) for one in found]
+    best, *others = zip(found, trusted([_setup(one, device) for one in found]), strict=True)
     begin(best[1])
     meant = _reply(*best, prompts)
     if meant.engine is None:

@@ -1,7 +1,8 @@
 """A fault planted into a real engine's session, in every process of a command: PYTHONPATH leads here.
 
-``PLANTED_FAULT="llama_cpp prefill SIGSEGV"``: what, when, how; a fourth word names the option that heals it. Python
-runs a module of this name at its start, before anything of phibench.
+``PLANTED_FAULT="llama_cpp prefill SIGSEGV"``: what, when, how; a fourth word names the option that heals it.
+``PLANTED_ONCE``: a file that is made by the first process that fails, the last one that does. Python runs a module of
+this name at its start, before anything of phibench.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from types import ModuleType
 from typing import Any
 
 _BACKEND, _WHEN, _HOW, _HEALED, *_ = (*os.environ.get("PLANTED_FAULT", "").split(), "", "", "", "")
+_ONCE = os.environ.get("PLANTED_ONCE", "")
 
 
 def _fail(session: Any, given: Any) -> Any:
     """Die as told, or give back what is wrong."""
+    if _HOW == "says":
+        from phibench.errors import PhibenchError
+
+        raise PhibenchError("planted")
     if _HOW == "wrong":
         return -given if given is not None else None
     if _HOW == "exit":
@@ -52,13 +58,20 @@ def _wrap(kind: Any, name: str, fails: Callable[..., bool]) -> None:
 
 
 def _is_healed(session: Any, given: Sequence[Any]) -> bool:
-    """``repack=off`` in the options of the job."""
+    """``repack=off`` in the options of the job, or it was not the first."""
+    if _ONCE:
+        try:
+            os.close(os.open(_ONCE, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return True
     job = getattr(session, "_job", None) or next((one for one in given if hasattr(one, "setup")), None)
     return bool(_HEALED and job is not None and tuple(_HEALED.split("=")) in job.setup.options)
 
 
 def _plant(module: ModuleType) -> None:
     kind = module.__dict__["_Session"]
+    if _WHEN == "importing":
+        _fail(None, None)
     if _WHEN == "opening":
         _wrap(kind, "__init__", lambda *_: True)
     if _WHEN == "prefill":
