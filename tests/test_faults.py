@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -16,8 +17,8 @@ from conftest import Phibench
 from test_run import NULL, only_run, suite_file
 from test_selftest import needs_engines, plant
 
-from phibench import backends, files, inventory
-from phibench.nouns import Failed, Measured, SelfTest
+from phibench import backends, files, inventory, launch
+from phibench.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload
 from phibench.probe import conditions
 
 SUITE = "prompt_tokens = [8]\npairs = [[4, 4], [4, 2]]\nnew_tokens = [4]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
@@ -74,6 +75,35 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
         assert {(result.kind, result.signal, result.phase) for result in bad[2:]} == {(None, "", "")}
         assert "2 times while it opened the model; " in bad[2].reason
     assert not [p for p in psutil.Process().children(recursive=True) if "phibench.worker" in p.cmdline()]
+
+
+def test_deaths_are_counted_by_kind_and_phase_through_all_suites_of_a_command(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = "prompt_tokens = [8]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setattr("phibench.suites.MISSION", tuple(suite_file(folder, one) for folder in folders))
+    done = phibench("run", "all", *NULL, "--backend-option", "fail=bus", "--backend-option", "during=open")
+    assert done.code == 1, done.err
+    found = [result for run in files.read_runs(tmp_path)[0] for result in run.results]
+    assert [(result.kind, result.signal) for result in found if isinstance(result, Failed)] == [
+        ("signal", "SIGBUS"), ("signal", "SIGBUS"), (None, "")
+    ]  # fmt: skip
+    assert "has died of a signal 2 times while it opened the model; " in done.out
+
+
+def test_another_signal_in_the_same_phase_is_the_second_death() -> None:
+    options = (("during", "open"), ("fail", "segv"))
+    setup = Setup(variant="phi-2", quantization="none", backend="null", device="cpu", options=options)
+    suite = Suite(name="small", question="?", metrics=())
+    tests = tuple(Workload(prompt_tokens=count, new_tokens=0) for count in (1, 2, 3))
+    nothing = Artifact(path="", bytes=0, weights="synthetic")
+    job = Job(setup=setup, suite=suite, workloads=tests, artifact=nothing, threads=1)
+    before: launch.Deaths = Counter({("signal", "opening"): 1, ("signal", "prefill"): 1})  # of SIGBUS, it may be
+    kinds = [result.kind for result in launch.results(job, lambda _: None, before) if isinstance(result, Failed)]
+    assert kinds == ["signal", None, None]
 
 
 # ------------------------------------------------------------------------- a fault in a real engine, every command

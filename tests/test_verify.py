@@ -459,6 +459,7 @@ class Backend:
         yield Session(job)
 
 child.backends.load = lambda name: Backend
+os.write(1, b"\\nan engine writes where it should not\\n7\\n")
 child.main(sys.argv[1:])
 """
 

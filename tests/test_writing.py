@@ -38,7 +38,8 @@ def writer(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "PROGRAM", "another_writer")
 
 
-DIE_AT = """
+DIE_AT = r"""
+os.write(1, b'an engine writes where it should not\n"\xff"\n')
 from phibench.synth import child, gguf
 def dying(wanted, path, progress):
     path.with_name(f".{{path.name}}.0.part").write_bytes(bytes(1000))
@@ -99,11 +100,23 @@ def test_a_writer_that_dies_has_a_name_and_leaves_nothing(
         synth.ensure(PHI4, "Q4_0", "gguf", 1, lambda done, _: told.append(done))
     assert told == [1000]
     assert says in str(died.value)
-    assert "while writing synthetic weights; phibench doctor" in str(died.value)
+    assert " preparing synthetic weights" in str(died.value)
     assert "unrelated" not in str(died.value)
     assert (died.value.end.kind, died.value.phase, died.value.exit_code) == (kind, "preparing", 1)
     assert died.value.engine.startswith("llama-cpp-python")
     assert kept() == []
+
+
+@POSIX
+@pytest.mark.parametrize(("counts", "kind"), [((1, 2), "out_of_memory"), ((1, 1), "signal"), ((None, None), "signal")])
+def test_a_writer_that_is_killed_for_memory_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int | None, ...], kind: str
+) -> None:
+    writer(DIE_AT.format(how="os.kill(os.getpid(), signal.SIGKILL)"), tmp_path, monkeypatch)
+    count = iter(counts)
+    with pytest.raises(DiedError) as died:
+        synth.ensure(PHI4, "Q4_0", "gguf", 1, oom_kills=lambda: next(count))
+    assert died.value.end.kind == kind
 
 
 @POSIX
