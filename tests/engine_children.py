@@ -136,6 +136,8 @@ class _Children:
                 if done:
                     break
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=found)
+                if isinstance(report.longrepr, list):  # of a skipped one, a tuple before it was JSON
+                    report.longrepr = tuple(report.longrepr)
                 phase = "teardown" if report.when == "call" else phase
                 yield report
         finally:

@@ -56,6 +56,9 @@ def test_that_fails():
 def test_skipped():
     pass
 
+def test_that_skips_itself():
+    pytest.skip("not here")
+
 def test_that_dies():
     here("dies")
     print("last words", file=sys.stderr)
@@ -157,6 +160,7 @@ def test_a_dead_a_hanging_and_a_leaving_engine_are_one_failure_each(folder: Path
         "test_that_has_no_mark": "FAILED",
         "test_beside_another_engine": "FAILED",
     }, said
+    assert "2 skipped" in said
     assert re.search(r"^the engine fake died of SIGSEGV .*, in test_fake\.py::test_that_dies$", said, re.MULTILINE)
     assert "last words" in said
     assert "the engine fake left with exit code 3, in test_fake.py::test_that_leaves" in said

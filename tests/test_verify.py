@@ -421,6 +421,7 @@ DYING = """
 import contextlib, os, signal, sys, threading
 import numpy as np
 from phibench import backends
+from phibench.errors import OutOfMemoryError
 from phibench.nouns import Engine
 from phibench.verify import child
 
@@ -437,6 +438,8 @@ def die(job, now):
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
         bytearray(1 << 40)
+    if how == "refused":
+        raise OutOfMemoryError("no room for 8 GB")
     if how == "closed":
         os.closerange(3, 256)
     if how in ("hang", "closed"):
@@ -485,6 +488,7 @@ def test_every_death_has_a_name_and_the_next_question_is_answered(
         "exit prefill": ("exit", "left with exit code 3", answering),
         "closed prefill": ("closed", "closed its output and gave no answer", answering),
         "memory prefill": ("out_of_memory", "the process ran out of memory", ""),
+        "refused prefill": ("out_of_memory", "no room for 8 GB", ""),
     }
     asked = [question(path) for path in [word for death in deaths for word in (death, "")]]
     replies = said_of(asked, tmp_path, monkeypatch)
