@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from phibench import files, inventory, processes
+from phibench import ends, files, inventory
 from phibench.errors import FAILED, INTERRUPTED, PhibenchError, unknown
 from phibench.nouns import Noun
 
@@ -80,7 +80,7 @@ def run(path: Path) -> Outcome:
     for line in before if told else (*before, last):
         print(line, file=sys.stderr)
     if not told:
-        return Outcome(name=path.stem, line=f"no figure (the proof {processes.end(done.returncode)})", holds=False)
+        return Outcome(name=path.stem, line=f"no figure (the proof {ends.end(done.returncode)})", holds=False)
     return Outcome(
         name=path.stem, line=files.scrub(last), holds=None if done.returncode == SKIPPED else done.returncode == 0
     )

@@ -15,7 +15,7 @@ import time
 
 import msgspec
 
-from phibench import backends, files, processes
+from phibench import backends, ends, files
 from phibench.nouns import Installed, Noun
 
 _LIMIT_S = 20.0
@@ -97,7 +97,7 @@ def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
             child.communicate()
             answers[name] = f"it gave no answer in {limit_s:.0f} s"
         except (msgspec.DecodeError, IndexError, UnicodeDecodeError):
-            how = processes.end(child.returncode, errors.decode("utf-8", "replace"))
+            how = ends.end(child.returncode, errors.decode("utf-8", "replace"))
             answers[name] = files.scrub(f"it cannot be imported: its process {how}")
     return answers
 

@@ -11,26 +11,20 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from phibench import backends, files, processes, worker
-from phibench.nouns import Event, Failed, Job, Measured, Progress, Result, Workload
+from phibench import backends, ends, files, processes, worker
+from phibench.ends import End
+from phibench.nouns import Event, Failed, Job, Kind, Measured, Progress, Result, Workload
 from phibench.probe import conditions
-from phibench.processes import Child, End
+from phibench.processes import Child
 from phibench.worker import now, shared
 
 MOST_DEATHS = 2  # of one setup, of one kind in one phase
 _EVENT = msgspec.json.Decoder(Event)
-_WHAT_NEXT = {
-    "signal": "phibench doctor tests this engine; -b takes another one",
-    "hang": "PHIBENCH_SILENCE=1h waits longer, if it is only slow; phibench doctor tests this engine",
-    "out_of_memory": "take a coarser -q, a smaller variant, a shorter test, or free memory",
-    "exit": "phibench doctor tests this engine; -b takes another one",
-    "closed": "phibench doctor tests this engine; -b takes another one",
-    "wrong_numbers": "figures of wrong answers mean nothing; phibench doctor tests this engine",
-}
-_DOING = {"starting": "while its process started", "opening": "while it opened the model", "preparing": "preparing {}",
-          "prefill": "in prefill of {}", "decode": "in decode of {}", "finishing": "after {}"}  # fmt: skip
-
-Deaths = Counter[tuple[str, str, str]]  # (kind, signal, phase) -> how often, of one setup
+_HAS: dict[Kind, str] = {
+    "signal": "died of a signal", "hang": "hung", "out_of_memory": "run out of memory", "exit": "left",
+    "closed": "given no answer", "wrong_numbers": "given wrong numbers",
+}  # fmt: skip
+Deaths = Counter[tuple[Kind, str]]  # (kind, phase) -> how often, of one setup
 
 
 def results(job: Job, tell: Callable[[Event], None], deaths: Deaths | None = None) -> Iterator[Result]:
@@ -48,7 +42,7 @@ def results(job: Job, tell: Callable[[Event], None], deaths: Deaths | None = Non
                 yield event
             failed = event if isinstance(event, Failed) else None
         if failed and failed.kind:
-            deaths[failed.kind, failed.signal, failed.phase] += 1
+            deaths[failed.kind, failed.phase] += 1
         elif failed and failed.phase in ("starting", "opening"):  # what an engine refuses to open it refuses again
             for workload in owed:
                 yield msgspec.structs.replace(failed, workload=workload)
@@ -61,11 +55,7 @@ def _one_worker(job: Job, workloads: list[Workload]) -> Iterator[Event]:
     current = left[0]
     with Child(worker.__name__, oom_kills=conditions.oom_kills) as child:
         child.tell(msgspec.json.encode(msgspec.structs.replace(job, workloads=tuple(left))))
-        for line in child.lines(processes.silence_s(job.suite.timeout_s)):
-            try:
-                event = _EVENT.decode(line)
-            except msgspec.DecodeError:
-                continue  # no line of ours: an engine has written to a descriptor that it does not own
+        for event in child.events(_EVENT, processes.silence_s(job.suite.timeout_s)):
             current = event.workload if isinstance(event, Progress) else current
             if isinstance(event, Measured | Failed):
                 left.remove(event.workload)
@@ -80,44 +70,43 @@ def _placed(job: Job, failed: Failed, phase: str) -> Failed:
     """A failure that the worker told itself, with what it was doing."""
     reason = failed.reason
     if failed.kind:
-        reason = f"{_engine(job)} {_doing(phase, failed.workload)}: {reason}; {_WHAT_NEXT[failed.kind]}"
+        reason = f"{_with_options(job)} {_doing(phase, failed.workload)}: {reason}; {ends.NEXT[failed.kind]}"
     return msgspec.structs.replace(failed, reason=files.scrub(reason), phase=phase, engine=_engine(job))
 
 
 def _dead(job: Job, workload: Workload, end: End, phase: str) -> Failed:
-    doing, options = _doing(phase, workload), "&".join(f"{key}={value}" for key, value in job.setup.options)
-    reason = f"{_engine(job)}{f' with {options}' if options else ''} {_told(end, doing)}; {_WHAT_NEXT[end.kind]}"
+    reason = ends.sentence(_with_options(job), end, _doing(phase, workload), ends.NEXT[end.kind])
+    return msgspec.structs.replace(_failed(job, workload, reason), kind=end.kind, phase=phase, signal=end.signal)
+
+
+def _hopeless(deaths: Deaths) -> tuple[Kind, str] | None:
+    return next((death for death, count in deaths.items() if count >= MOST_DEATHS), None)
+
+
+def _untried(job: Job, workload: Workload, death: tuple[Kind, str]) -> Failed:
+    """Nothing ran, so nothing died: the reason alone tells of the deaths before."""
+    kind, phase = death
+    before = f"{_engine(job)} has {_HAS[kind]} {MOST_DEATHS} times {_doing(phase, 'a test')}"
+    return _failed(job, workload, f"not tried: {before}; {ends.NEXT[kind]}")
+
+
+def _failed(job: Job, workload: Workload, reason: str) -> Failed:
     return Failed(
-        setup=job.setup, workload=workload, reason=files.scrub(reason), kind=end.kind, phase=phase, signal=end.signal,
-        engine=_engine(job), artifact=shared(job.artifact), threads=job.threads, at=now(),
+        setup=job.setup, workload=workload, reason=files.scrub(reason), engine=_engine(job),
+        artifact=shared(job.artifact), threads=job.threads, at=now(),
     )  # fmt: skip
 
 
-def _told(end: End, doing: str) -> str:
-    """``died of SIGSEGV (a segmentation fault) in prefill of pp512: what it said``."""
-    plain = msgspec.structs.replace(end, said="")
-    return f"{plain} {doing}" + (f": {end.said}" if end.said else "")
+def _doing(phase: str, what: Workload | str) -> str:
+    return ends.DOING[phase].format(what)
 
 
-def _doing(phase: str, workload: Workload) -> str:
-    return _DOING[phase].format(workload)
+def _with_options(job: Job) -> str:
+    options = "&".join(f"{key}={value}" for key, value in job.setup.options)
+    return f"{_engine(job)} with {options}" if options else _engine(job)
 
 
 def _engine(job: Job) -> str:
     name = job.setup.backend
     version = backends.load(name).installed()
     return f"{name} {version}" if version else name
-
-
-def _hopeless(deaths: Deaths) -> tuple[str, str, str] | None:
-    return next((death for death, count in deaths.items() if count >= MOST_DEATHS), None)
-
-
-def _untried(job: Job, workload: Workload, death: tuple[str, str, str]) -> Failed:
-    kind, signal, phase = death
-    what = signal or kind.replace("_", " ")
-    reason = f"not tried: {_engine(job)} has ended {MOST_DEATHS} times by {what} in the same phase ({phase}); "
-    return Failed(
-        setup=job.setup, workload=workload, reason=reason + _WHAT_NEXT[kind], kind=kind, phase=phase, signal=signal,  # type: ignore[arg-type]
-        engine=_engine(job), artifact=shared(job.artifact), threads=job.threads, at=now(),
-    )  # fmt: skip

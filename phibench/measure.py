@@ -15,7 +15,7 @@ from phibench.nouns import Noun, Sample, Suite, Warmup, Window, Workload
 if TYPE_CHECKING:
     from phibench.backends import Session
 
-Show = Callable[[str], None]  # of processes.PHASES: what is being done
+Show = Callable[[str], None]  # of ends.PHASES: what is being done
 Report = Callable[[str, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows
 Take = Callable[[Workload], Sample]  # one repetition
 _TENTHS = 10

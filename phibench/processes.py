@@ -1,7 +1,7 @@
-"""Child processes: starting one that cannot outlive us, hearing its lines, and giving its end a name.
+"""Child processes: starting one that cannot outlive us, hearing its lines, and telling how it ended.
 
 An engine is native code of others: it may crash, hang, leave or close its output on a processor that its authors did
-not have. So engines are opened in children only, and what a child's end was is told here, in one place.
+not have. So engines are opened in children only, and every child is started, heard and ended here.
 """
 
 from __future__ import annotations
@@ -16,93 +16,29 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self, TypeVar
 
-from phibench import units
+import msgspec
+
+from phibench import ends
+from phibench.ends import PHASES, End
 from phibench.errors import FAILED, PhibenchError
-from phibench.nouns import Kind, Noun
 
-PHASES = ("starting", "opening", "preparing", "prefill", "decode", "finishing")
+START_S = 60.0  # that Python and our modules may take to start on a busy machine, however short silence may be
+LONGEST_S = 7 * 86400.0  # of silence
+_PHASE_FILE = "PHIBENCH_PHASE_FILE"  # set by Child for its child: a descriptor that it has, on Windows a name
 _SAID_BYTES = 8192  # of the end of stderr that is searched for a cause
-_LAST_S = 1.0  # that a child which has closed its output may take to leave
-# The lines that engines and their languages print about their own end. Any other last line of a log may be about
-# something else, and is not quoted.
-_CAUSE = re.compile(
-    r"GGML_ASSERT\(|ggml_abort|Assertion .*failed|^terminate called|^\s*what\(\): |^Fatal Python error"
-    r"|^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit)\b(?:: |$)|[Oo]ut of memory|[Nn]ot enough memory|std::bad_alloc"
-    r"|failed to allocate|[Cc]annot allocate memory"
-)
-_MEMORY = re.compile(
-    r"std::bad_alloc|[Oo]ut of memory|[Nn]ot enough memory|failed to allocate|[Cc]annot allocate memory|^MemoryError"
-)
-_WORDS = {"SIGSEGV": "a segmentation fault", "SIGILL": "an instruction that this processor does not have",
-          "SIGBUS": "a bus error", "SIGABRT": "it gave up", "SIGFPE": "an arithmetic error"}  # fmt: skip
-
-
-class End(Noun, frozen=True, kw_only=True):
-    """How a child process ended that still owed something. ``said``: its own words about the cause, if it had any."""
-
-    kind: Kind
-    signal: str = ""
-    code: int | None = None  # of "exit"
-    silent_s: float | None = None  # of "hang"
-    said: str = ""
-
-    def __str__(self) -> str:
-        """The predicate of a sentence about it: ``died of SIGSEGV (a segmentation fault)``."""
-        return f"{self._what()}: {self.said}" if self.said else self._what()
-
-    def _what(self) -> str:
-        if self.kind == "hang":
-            return f"gave no sign of life for {units.duration(self.silent_s or 0)} and was killed"
-        if self.kind == "out_of_memory":
-            return "ran out of memory" + (f" ({self.signal})" if self.signal else "")
-        if self.kind == "closed":
-            return "closed its output and gave no answer"
-        if self.signal == "SIGKILL":
-            return "was killed from outside (SIGKILL)"
-        if self.signal:
-            return f"died of {self.signal}" + (f" ({_WORDS[self.signal]})" if self.signal in _WORDS else "")
-        return f"left with exit code {self.code}"
-
-
-def end(code: int | None, said: str = "", *, killed_for_memory: bool = False) -> End:
-    """The end of a process by its return code: negative is a signal, None still runs, 0 answered nothing.
-
-    ``said``: the end of its stderr. ``killed_for_memory``: whether its control group's ``oom_kill`` has risen.
-    """
-    cause = _cause(said)
-    if code is None or code == 0:
-        return End(kind="closed", said=cause)
-    name = signal_name(code)
-    if name == "SIGKILL":
-        return End(kind="out_of_memory" if killed_for_memory else "signal", signal=name)
-    kind: Kind = "out_of_memory" if _MEMORY.search(cause) else "signal" if name else "exit"
-    return End(kind=kind, signal=name, code=None if name else code, said=cause)
-
-
-def signal_name(code: int) -> str:
-    """``SIGSEGV`` of -11; of a code that is no signal "". Windows tells crashes as NTSTATUS, large and unsigned."""
-    windows = {0xC0000005: "SIGSEGV", 0xC000001D: "SIGILL", 0xC0000094: "SIGFPE", 0xC0000409: "SIGABRT"}
-    if code & 0xFFFFFFFF in windows and abs(code) > 255:
-        return windows[code & 0xFFFFFFFF]
-    if code >= 0:
-        return ""
-    return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-
-
-def _cause(text: str) -> str:
-    """The last line that names a cause; "" where none does."""
-    found = [line.strip() for line in text.splitlines() if _CAUSE.search(line.strip())]
-    return found[-1][:300] if found else ""
+_LAST_S = 1.0  # that a child which has closed its output may take to leave, and one that has left to be heard
+_LOOK_S = 1.0  # between two looks at a child that says nothing
+T = TypeVar("T")
 
 
 def silence_s(usual_s: float) -> float:
     """How long a child may give no sign of life: ``$PHIBENCH_SILENCE`` (``2s``, ``10m``), else the usual time.
 
-    Raises PhibenchError (exit 2) for what is no duration.
+    Raises PhibenchError (exit 2) for what is no duration, or longer than LONGEST_S.
     """
     text = os.environ.get("PHIBENCH_SILENCE", "")
     if not text:
@@ -111,6 +47,8 @@ def silence_s(usual_s: float) -> float:
     seconds = float(found[1]) * {"m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1) if found else 0.0
     if seconds <= 0:
         raise PhibenchError(f"PHIBENCH_SILENCE={text} is no duration; write 30s or 10m")
+    if seconds > LONGEST_S:
+        raise PhibenchError(f"PHIBENCH_SILENCE={text} is too long; at most {LONGEST_S / 3600:.0f}h")
     return seconds
 
 
@@ -135,26 +73,28 @@ class Child:
         self, module: str, arguments: Sequence[str] = (), *, oom_kills: Callable[[], int | None] = lambda: None
     ) -> None:
         self._oom_kills, self._oom_before = oom_kills, oom_kills()
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
-        self._board: IO[bytes] = tempfile.NamedTemporaryFile(prefix="phibench-", delete=False)  # noqa: SIM115
-        self._board.write(b"\0")
-        self._board.flush()
-        detached = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if os.name == "nt"
-            else {"start_new_session": True}
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],  # -P: no module from the current folder
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
-            env={**os.environ, _BOARD: self._board.name}, **detached,
-        )  # fmt: skip
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._silent_s: float | None = None
         self._closed = False  # its output, while it lived on
         self._end: End | None = None
-        self._phase = PHASES[0]
-        threading.Thread(target=self._read, daemon=True).start()
+        self._phase = ""  # the last one, once it is gone
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        with contextlib.ExitStack() as held:  # given back where it does not start, Ctrl-C included
+            self._stderr: IO[bytes] = held.enter_context(tempfile.TemporaryFile())
+            self._board = held.enter_context(_phase_file())
+            place = str(self._board.fileno())
+            detached: dict[str, Any] = {"start_new_session": True, "pass_fds": [self._board.fileno()]}
+            if os.name == "nt":
+                place = self._board.name
+                detached = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments],  # -P: no module from the current folder
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+                env={**os.environ, _PHASE_FILE: place}, **detached,
+            )  # fmt: skip
+            held.callback(self.process.kill)  # does nothing to one that is gone
+            self._reader.start()
+            self._held = held.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -169,18 +109,41 @@ class Child:
             self.process.stdin.write(line + b"\n")
             self.process.stdin.flush()
 
-    def lines(self, silence_s: float) -> Iterator[bytes]:
-        """Its lines as they come, until it ends or closes its output; it is killed when none comes in time."""
-        while True:
+    def events(self, decoder: msgspec.json.Decoder[T], silence_s: float) -> Iterator[T]:
+        """What its lines say, as ``lines``. One that says nothing is not its own, but of an engine that wrote where it
+        should not: it is passed over."""
+        for line in self.lines(silence_s):
             try:
-                line = self._lines.get(timeout=silence_s)
+                event = decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            yield event
+
+    def lines(self, silence_s: float) -> Iterator[bytes]:
+        """Its lines as they come, until it ends or closes its output; it is killed when none comes in time.
+
+        The time counts from its start on: until it shows a phase it may take START_S.
+        """
+        limit_s, since = max(silence_s, START_S), time.monotonic()
+        while True:
+            if limit_s > silence_s and self.phase != PHASES[0]:
+                limit_s, since = silence_s, time.monotonic()
+            left_s = since + limit_s - time.monotonic()
+            gone = self.process.poll() is not None  # though what it has started may hold its output open
+            try:
+                line = self._lines.get(timeout=_LAST_S if gone else max(0.0, min(left_s, _LOOK_S)))
             except queue.Empty:
-                self._silent_s = silence_s
-                return
+                if gone:
+                    return
+                if left_s <= _LOOK_S:
+                    self._silent_s = limit_s
+                    return
+                continue
             if line is None:
                 self._closed = not self._leaves()
                 return
             yield line
+            since = time.monotonic()
 
     def _leaves(self) -> bool:
         try:
@@ -190,19 +153,26 @@ class Child:
         return True
 
     def _read(self) -> None:
+        """By descriptor: the lock of a buffered reader would keep whoever ends us waiting, too."""
         assert self.process.stdout is not None
-        with contextlib.suppress(ValueError, OSError):  # closed by us
-            for line in self.process.stdout:
-                self._lines.put(line)
+        begun = b""
+        with self.process.stdout as pipe, contextlib.suppress(OSError):
+            while data := os.read(pipe.fileno(), 1 << 16):
+                *whole, begun = (begun + data).split(b"\n")
+                for line in whole:
+                    self._lines.put(line)
+        if begun:
+            self._lines.put(begun)
         self._lines.put(None)
 
     @property
     def phase(self) -> str:
         """What it was doing when it last said so: one of PHASES."""
-        if self._end is None:
-            place = Path(self._board.name).read_bytes()
-            self._phase = PHASES[place[0]] if place and place[0] < len(PHASES) else PHASES[0]
-        return self._phase
+        if self._phase:
+            return self._phase
+        self._board.seek(0)
+        number = self._board.read(1)[0]
+        return PHASES[number] if number < len(PHASES) else PHASES[0]
 
     def end(self) -> End:
         """Why it owes something; it is ended if it still runs."""
@@ -211,21 +181,20 @@ class Child:
         return self._end
 
     def close(self) -> None:
-        """End it, and everything that belonged to it."""
+        """End it, and everything that belonged to it: all of its group."""
         if self._end is not None:
             return
-        if self.process.poll() is None:
-            self.process.kill()
+        if os.name != "nt":
+            with contextlib.suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError, AttributeError):
-                pipe.close()  # type: ignore[union-attr]
-        self._phase = self.phase
-        self._end = self._named()
-        self._stderr.close()
-        self._board.close()
+        assert self.process.stdin is not None
         with contextlib.suppress(OSError):
-            Path(self._board.name).unlink()
+            self.process.stdin.close()
+        self._reader.join(_LAST_S)  # not for ever: what has left its group may still hold the output
+        self._phase, self._end = self.phase, self._named()
+        self._held.close()
 
     def _named(self) -> End:
         if self._silent_s is not None:
@@ -233,15 +202,35 @@ class Child:
         if self._closed:
             return End(kind="closed")
         before, after = self._oom_before, self._oom_kills()
-        killed = before is not None and after is not None and after > before
+        killed = None if before is None or after is None else after > before
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - _SAID_BYTES))
-        return end(self.process.returncode, self._stderr.read().decode("utf-8", "replace"), killed_for_memory=killed)
+        said = self._stderr.read().decode("utf-8", "replace")
+        return ends.end(self.process.returncode, said, killed_for_memory=killed)
+
+
+@contextlib.contextmanager
+def _phase_file() -> Iterator[IO[bytes]]:
+    """One byte. On POSIX it has no name, so that nothing can take it away or leave it behind; on Linux no disk either,
+    whose write-back would stop the next store into the page."""
+    if os.name == "nt":
+        file: IO[bytes] = tempfile.NamedTemporaryFile(prefix="phibench-", buffering=0, delete=False)  # noqa: SIM115
+    else:
+        try:
+            file = os.fdopen(os.memfd_create("phibench-phase"), "w+b", buffering=0)
+        except (AttributeError, OSError):
+            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    try:
+        with file:
+            file.write(b"\0")
+            yield file
+    finally:
+        if os.name == "nt":
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)  # noqa: PTH108
 
 
 # --------------------------------------------------------------------------------------------- the child's side
-
-_BOARD = "PHIBENCH_PHASE_FILE"  # set by Child for its child
 
 
 class Board:
@@ -249,9 +238,12 @@ class Board:
 
     def __init__(self) -> None:
         self._map: mmap.mmap | bytearray = bytearray(1)
-        place = os.environ.pop(_BOARD, "")  # not for children of ours
-        with contextlib.suppress(OSError, ValueError), Path(place).open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 1)
+        place = os.environ.pop(_PHASE_FILE, "")  # not for children of ours
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = int(place) if place.isdecimal() else os.open(place, os.O_RDWR)
+            if os.fstat(descriptor).st_size == 1:  # else the number is of another process, and means nothing here
+                self._map = mmap.mmap(descriptor, 1)
+                os.close(descriptor)
 
     def show(self, phase: str) -> None:
         self._map[0] = _NUMBER[phase]

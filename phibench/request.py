@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from phibench.catalog import plan as plans
 from phibench.catalog.plan import Plan
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Machine, Run, Setup, Suite
+from phibench.processes import silence_s
 from phibench.progress import Show
 
 DEFAULT_BACKEND = "llama_cpp"
@@ -154,6 +156,7 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
     asked = [suites.from_flags({**flags, "suite": name}, one_of_many=everything) for name in names]
     if flags["layers"] is not None and flags["layers"] < 1:
         raise PhibenchError(f"--layers starts at 1, not {flags['layers']}")
+    silence_s(0)  # a wrong PHIBENCH_SILENCE is told before anything starts
     machine = inventory.here(bandwidth=flags["dry_run"], disk_too=any(suite.page_cache for suite in asked))
     setups = setups_from(flags, machine)
     given = {"layers": flags["layers"], "real": real, "real_plan": real_plan, "force": flags["force"]}
@@ -168,11 +171,12 @@ def run_flags(flags: dict[str, Any], emit: Callable[[str], None], width: int | N
         emit(dry_text(rows, flags["output"], width))
         return 0
     runs: list[Run] = []
+    deaths: run.Deaths = defaultdict(Counter)
     for suite, tasks in planned:
         if everything:
             print(f"suite {suite.name}: {suite.question}", file=sys.stderr)
         try:
-            done, path = execute(tasks, suite, machine, folder, resume=flags["resume"])
+            done, path = execute(tasks, suite, machine, folder, resume=flags["resume"], deaths=deaths)
         except run.InterruptedRunError:
             if runs:
                 emit(render.FORMATS[flags["output"]](render.rows(runs), width))
@@ -227,9 +231,10 @@ def _real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Plan]:
 
 
 def execute(
-    tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False
-) -> tuple[Run, Path]:
-    """Run with bars on stderr."""
+    tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False,
+    deaths: run.Deaths | None = None,
+) -> tuple[Run, Path]:  # fmt: skip
+    """Run with bars on stderr. ``deaths``: see :func:`run.run`."""
     software = inventory.software()
     begun = run.resumable(suite, machine, folder, software) if resume else None
     if resume and begun is None:
@@ -240,6 +245,7 @@ def execute(
         return run.run(
             tasks, suite, machine, folder,
             software=software, tell=show.tell, write=show.write, watch=show.watch, begun=begun,
+            deaths=deaths,
         )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from phibench.catalog.plan import Plan
 
 Tell = Callable[[Job, int, Event], None]
+Deaths = defaultdict[Setup, launched.Deaths]
 _NO_FILE = Artifact(path="", bytes=0, weights="synthetic")
 
 
@@ -163,12 +164,14 @@ def run(
     write: Callable[[int, int], None] | None = None,
     watch: Callable[[float], None] | None = None,
     begun: tuple[Run, Path] | None = None,
+    deaths: Deaths | None = None,
 ) -> tuple[Run, Path]:
     """Measure every task, launch by launch (A B A B), saving after every result.
 
     Before the first one the machine is watched for the suite's ``look_s``; ``watch`` hears how long.
-    ``begun``: a run to go on with, from :func:`resumable`. Returns the run and its file. Raises
-    InterruptedRunError (exit 130) on Ctrl-C, PhibenchError (exit 1) when the results cannot be written.
+    ``begun``: a run to go on with, from :func:`resumable`. ``deaths``: of the suites before, counted on. Returns the
+    run and its file. Raises InterruptedRunError (exit 130) on Ctrl-C, PhibenchError (exit 1) when the results cannot
+    be written.
     """
     seconds = min(suite.look_s, conditions.LOOK_S)
     if watch:
@@ -178,7 +181,7 @@ def run(
     trusted = _trust(machine, tasks)
     done, path = begun or _start(suite, machine, folder, software)
     earlier = tuple(line for line in done.warnings if line not in _disturbed(done))  # these are told anew
-    deaths: defaultdict[Setup, launched.Deaths] = defaultdict(Counter)
+    deaths = defaultdict(Counter) if deaths is None else deaths
     try:
         for task, workloads, launch in owed(done, tasks):
             for result in _task(task, workloads, launch, tell, write, deaths[task.setup]):
@@ -352,7 +355,8 @@ def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:
     from phibench import synth
 
     setup, fmt = task.setup, task.plan.format
-    return synth.ensure(catalog.variant(setup.variant), setup.quantization, fmt, task.layers, progress)
+    variant = catalog.variant(setup.variant)
+    return synth.ensure(variant, setup.quantization, fmt, task.layers, progress, conditions.oom_kills)
 
 
 def exit_code(runs: Sequence[Run]) -> int:

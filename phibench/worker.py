@@ -40,7 +40,7 @@ def main() -> int:
 def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> int:
     """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one.
 
-    ``show`` hears what is being done: one of ``processes.PHASES``.
+    ``show`` hears what is being done: one of ``ends.PHASES``.
     """
     current = job.workloads[0]
     others = Others()

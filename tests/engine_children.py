@@ -202,7 +202,7 @@ class _Served:
     """A session of pytest that runs one of its tests per request."""
 
     def __init__(self, config: pytest.Config, engines: Sequence[str], requests: int, answers: int) -> None:
-        self._config = config
+        self._config, self._board = config, processes.Board()
         self._answers = answers
         self._requests: queue.Queue[list[Any] | None] = queue.Queue()
         self._guard = _Guard(engines)
@@ -224,6 +224,7 @@ class _Served:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
+        self._board.show("opening")  # from here on silence is a test's
         self._answer("ready")
         while (request := self._requests.get()) is not None:
             item, last = items[request[0]], request[1]
@@ -245,7 +246,6 @@ class _Served:
 
 def main(words: Sequence[str]) -> int:
     name, path, arguments = json.loads(words[0])
-    processes.Board()  # takes its variable away from the children of tests
     if path is None:
         del os.environ["PYTHONPATH"]
     else:

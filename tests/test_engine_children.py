@@ -160,6 +160,7 @@ def test_a_dead_a_hanging_and_a_leaving_engine_are_one_failure_each(folder: Path
         "test_that_has_no_mark": "FAILED",
         "test_beside_another_engine": "FAILED",
     }, said
+    assert "2 skipped" in said
     assert re.search(r"^the engine fake died of SIGSEGV .*, in test_fake\.py::test_that_dies$", said, re.MULTILINE)
     assert re.search(r"^SKIPPED \[1\] test_fake\.py:\d+: not here$", said, re.MULTILINE)
     assert "last words" in said

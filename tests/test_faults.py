@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from conftest import Phibench
 from test_run import NULL, only_run, suite_file
 from test_selftest import needs_engines, plant
 
-from phibench import backends, files, inventory, selftest
-from phibench.nouns import Failed, Measured, SelfTest
+from phibench import backends, files, inventory, launch, selftest
+from phibench.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload
+from phibench.probe import conditions
 
 SUITE = "prompt_tokens = [8]\npairs = [[4, 4], [4, 2]]\nnew_tokens = [4]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
 PHASES = {"open": "opening", "prefill": "prefill", "decode": "decode"}
+KILLED = f"was killed{' from outside' if conditions.oom_kills() is not None else ''} (SIGKILL)"
 FAULTS = {  # how the fake engine dies: (kind, signal, what the reason must say)
     "segv": ("signal", "SIGSEGV", "died of SIGSEGV (a segmentation fault)"),
-    "ill": ("signal", "SIGILL", "died of SIGILL (an instruction that this processor does not have)"),
+    "ill": ("signal", "SIGILL", "died of SIGILL (an illegal instruction)"),
     "bus": ("signal", "SIGBUS", "died of SIGBUS"),
     "abort": ("signal", "SIGABRT", "GGML_ASSERT(told_to_fail) failed"),
-    "kill": ("signal", "SIGKILL", "was killed from outside (SIGKILL)"),
+    "kill": ("signal", "SIGKILL", KILLED),
     "hang": ("hang", "", "gave no sign of life for 2 s and was killed"),
     "oom": ("out_of_memory", "", "ran out of memory"),
     "exit": ("exit", "", "left with exit code 3"),
@@ -45,7 +48,7 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
 ) -> None:
     if (how, during) == ("wrong", "open"):
         pytest.skip("opening a model computes no numbers")
-    monkeypatch.setenv("PHIBENCH_SILENCE", "2s")
+    monkeypatch.setenv("PHIBENCH_SILENCE", "2s" if how == "hang" else "60s")
     kind, name, says = FAULTS[how]
     phase = "decode" if how == "wrong" else PHASES[during]  # numbers are looked at once a repetition is over
     # in the second repetition of a worker that has such a phase: pp4+tg4; opening is never repeated
@@ -57,7 +60,8 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
     results = files.read_run(only_run(tmp_path)).results
     bad = [result for result in results if isinstance(result, Failed)]
     assert len(rows) == len(results) == 4
-    assert {(result.kind, result.signal, result.phase) for result in bad} == {(kind, name, phase)}
+    tried = [result for result in bad if not result.reason.startswith("not tried: ")]
+    assert {(result.kind, result.signal, result.phase) for result in tried} == {(kind, name, phase)}
     assert says in bad[0].reason
     assert phase in bad[0].reason or "opened the model" in bad[0].reason
     assert bad[0].engine.startswith("null ")
@@ -68,8 +72,38 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
     kept = [result for result in results if isinstance(result, Measured)]
     assert len(kept) == (0 if during == "open" else 3)
     if during == "open":
-        assert [result.reason.startswith("not tried: ") for result in bad] == [False, False, True, True]
+        assert [result in tried for result in bad] == [True, True, False, False]
+        assert {(result.kind, result.signal, result.phase) for result in bad[2:]} == {(None, "", "")}
+        assert "2 times while it opened the model; " in bad[2].reason
     assert not [p for p in psutil.Process().children(recursive=True) if "phibench.worker" in p.cmdline()]
+
+
+def test_deaths_are_counted_by_kind_and_phase_through_all_suites_of_a_command(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = "prompt_tokens = [8]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setattr("phibench.suites.MISSION", tuple(suite_file(folder, one) for folder in folders))
+    done = phibench("run", "all", *NULL, "--backend-option", "fail=bus", "--backend-option", "during=open")
+    assert done.code == 1, done.err
+    found = [result for run in files.read_runs(tmp_path)[0] for result in run.results]
+    told = Counter((result.kind, result.signal) for result in found if isinstance(result, Failed))
+    assert told == {("signal", "SIGBUS"): 2, (None, ""): 1}
+    assert "has died of a signal 2 times while it opened the model; " in done.out
+
+
+def test_another_signal_in_the_same_phase_is_the_second_death() -> None:
+    options = (("during", "open"), ("fail", "segv"))
+    setup = Setup(variant="phi-2", quantization="none", backend="null", device="cpu", options=options)
+    suite = Suite(name="small", question="?", metrics=())
+    tests = tuple(Workload(prompt_tokens=count, new_tokens=0) for count in (1, 2, 3))
+    nothing = Artifact(path="", bytes=0, weights="synthetic")
+    job = Job(setup=setup, suite=suite, workloads=tests, artifact=nothing, threads=1)
+    before: launch.Deaths = Counter({("signal", "opening"): 1, ("signal", "prefill"): 1})  # of SIGBUS, it may be
+    kinds = [result.kind for result in launch.results(job, lambda _: None, before) if isinstance(result, Failed)]
+    assert kinds == ["signal", None, None]
 
 
 # ------------------------------------------------------------------------- a fault in a real engine, every command
@@ -115,7 +149,7 @@ def probed(machine_json: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_command_dies_of_an_engine(phibench: Phibench, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     plant(monkeypatch, f"llama_cpp {fault}")
     if "hang" in fault:
-        monkeypatch.setenv("PHIBENCH_SILENCE", "5s")
+        monkeypatch.setenv("PHIBENCH_SILENCE", "8s")  # some seconds for a slow import, each time
     says, verified = PLANTED[fault]
     doctor = phibench("doctor", "-o", "json")
     assert doctor.code == 0, doctor.err

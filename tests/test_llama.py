@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from phibench.backends import llama_cpp
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.llama import log, memory
+from phibench.llama import plan as llama_plan
 from phibench.llama.plan import planned
 from phibench.nouns import Artifact, Job, Setup, Suite, Workload
 from phibench.synth import gguf
@@ -179,6 +181,28 @@ def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: backends.Backend
     plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
     with pytest.raises(PhibenchError, match=r"does not tell its plan for .*n_seq_max must be <= 256"):
         planned(plan, Workload(prompt_tokens=1, new_tokens=1, batch=300), llama.DEFAULTS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("signal.pause()", "its process gave no sign of life for 1 s and was killed"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", r"its process died of SIGSEGV \(a segmentation fault\)"),
+        ("sys.exit(0)", "its process left and gave no answer"),
+    ],
+)
+def test_a_llama_cpp_that_dies_or_hangs_while_it_plans_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, says: str
+) -> None:
+    code = f"import os, signal, sys\nfrom phibench.processes import Board\nBoard().show('opening')\n{how}\n"
+    (tmp_path / "another_plan.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv("PHIBENCH_SILENCE", "1s")
+    monkeypatch.setattr(llama_plan, "PROGRAM", "another_plan")
+    plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
+    with pytest.raises(PhibenchError, match=f"does not tell its plan for pp1: {says}$"):
+        planned(plan, Workload(prompt_tokens=1, new_tokens=0), llama_cpp.DEFAULTS)
 
 
 @pytest.mark.engine("llama_cpp")

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import tiny
 
 from phibench import catalog
 from phibench.catalog import ggml, plan_gguf
@@ -164,6 +165,16 @@ def test_a_shape_nobody_asked_for_is_not_guessed(change: dict[str, int], why: st
     shape = msgspec.structs.replace(known.shape, **change)
     with pytest.raises(PhibenchError, match=why):
         plans.plan(msgspec.structs.replace(known, shape=shape), "Q4_K_M")
+
+
+def test_a_quantizer_that_hangs_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from phibench.synth import types
+
+    monkeypatch.setattr(types, "_LIMIT_S", 0.001)
+    shape = tiny("phi-4").shape
+    assert shape is not None
+    with pytest.raises(PhibenchError, match="quantizer gave no answer in 1 ms, when asked about"):
+        types.ask(shape, {})
 
 
 @pytest.mark.engine("llama_cpp")

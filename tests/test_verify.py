@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from phibench import backends, catalog
+from phibench import backends, catalog, processes
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup
+from phibench.probe import conditions
 from phibench.processes import DiedError
 from phibench.verify import ask, child, faults, gate, judge, meant, real, report, small, stored
 from phibench.verify import torch as torch_files
@@ -36,6 +37,7 @@ LIMIT = judge.Limit(
     architecture="phi3", format="gguf", quantization="Q8_0", kl_mean=0.01, kl_max=0.1, agreement=0.9, weights=0.1
 )
 PROMPTS = small.prompts(512, 0)
+KILLED = f"was killed{' from outside' if conditions.oom_kills() is not None else ''} (SIGKILL)"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -419,6 +421,7 @@ DYING = """
 import contextlib, os, signal, sys, threading
 import numpy as np
 from phibench import backends
+from phibench.errors import OutOfMemoryError
 from phibench.nouns import Engine
 from phibench.verify import child
 
@@ -435,6 +438,8 @@ def die(job, now):
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
         bytearray(1 << 40)
+    if how == "refused":
+        raise OutOfMemoryError("no room for 8 GB")
     if how == "closed":
         os.closerange(3, 256)
     if how in ("hang", "closed"):
@@ -457,6 +462,7 @@ class Backend:
         yield Session(job)
 
 child.backends.load = lambda name: Backend
+os.write(1, b"\\nan engine writes where it should not\\n7\\n")
 child.main(sys.argv[1:])
 """
 
@@ -471,17 +477,18 @@ def said_of(questions: list[child.Question], folder: Path, monkeypatch: pytest.M
 def test_every_death_has_a_name_and_the_next_question_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opening, answering = "while it opened the model", "while it answered"
+    opening, answering = "while it opened the model", "in prefill of a small model"
     deaths = {
         "SIGSEGV opening": ("signal", "died of SIGSEGV (a segmentation fault)", opening),
         "SIGSEGV prefill": ("signal", "died of SIGSEGV (a segmentation fault)", answering),
-        "SIGILL prefill": ("signal", "died of SIGILL (an instruction that this processor does not have)", answering),
+        "SIGILL prefill": ("signal", "died of SIGILL (an illegal instruction)", answering),
         "SIGBUS opening": ("signal", "died of SIGBUS (a bus error)", opening),
-        "SIGABRT prefill": ("signal", "SIGABRT (it gave up): GGML_ASSERT(told_to_fail) failed", answering),
-        "SIGKILL opening": ("signal", "was killed from outside (SIGKILL)", opening),
+        "SIGABRT prefill": ("signal", "died of SIGABRT (it gave up)", f"{answering}: GGML_ASSERT(told_to_fail) failed"),
+        "SIGKILL opening": ("signal", KILLED, opening),
         "exit prefill": ("exit", "left with exit code 3", answering),
         "closed prefill": ("closed", "closed its output and gave no answer", answering),
         "memory prefill": ("out_of_memory", "the process ran out of memory", ""),
+        "refused prefill": ("out_of_memory", "no room for 8 GB", ""),
     }
     asked = [question(path) for path in [word for death in deaths for word in (death, "")]]
     replies = said_of(asked, tmp_path, monkeypatch)
@@ -500,9 +507,10 @@ def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(60)\n")
     can_import(tmp_path, monkeypatch)
     monkeypatch.setenv("PHIBENCH_SILENCE", "0.5s")
+    monkeypatch.setattr(processes, "START_S", 0.5)
     (reply,) = ask.ask([question()], program=("hanging",))
     assert reply.kind == "hang"
-    assert "gave no sign of life for 500 ms and was killed, while its process started" in reply.reason
+    assert "gave no sign of life for 500 ms and was killed while its process started" in reply.reason
     assert "PHIBENCH_SILENCE=1h waits longer" in reply.reason
 
 
@@ -634,7 +642,7 @@ def test_a_death_is_a_row_of_the_command_and_what_was_answered_stays(
     rows = json.loads(done.out)
     assert [(row["verdict"], row["kind"]) for row in rows] == [("failed", None), ("failed", "signal"), ("failed", None)]
     assert rows[1]["reason"] == (
-        "llama-cpp-python 1.2 died of SIGSEGV (a segmentation fault), while writing the small model; "
+        "llama-cpp-python 1.2 died of SIGSEGV (a segmentation fault) preparing a small model; "
         "phibench doctor tests this engine; -b takes another one"
     )
 

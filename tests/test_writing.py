@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import signal
 import subprocess
@@ -14,9 +15,11 @@ from pathlib import Path
 import pytest
 from tiny import tiny
 
-from phibench import synth
+from phibench import catalog, run, synth
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
+from phibench.nouns import Need, Setup, Suite
+from phibench.probe import conditions
 from phibench.processes import DiedError
 from phibench.synth import cache, writing
 
@@ -38,7 +41,8 @@ def writer(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "PROGRAM", "another_writer")
 
 
-DIE_AT = """
+DIE_AT = r"""
+os.write(1, b'an engine writes where it should not\n"\xff"\n')
 from phibench.synth import child, gguf
 def dying(wanted, path, progress):
     path.with_name(f".{{path.name}}.0.part").write_bytes(bytes(1000))
@@ -99,11 +103,36 @@ def test_a_writer_that_dies_has_a_name_and_leaves_nothing(
         synth.ensure(PHI4, "Q4_0", "gguf", 1, lambda done, _: told.append(done))
     assert told == [1000]
     assert says in str(died.value)
-    assert "while writing synthetic weights; phibench doctor" in str(died.value)
+    assert " preparing synthetic weights" in str(died.value)
     assert "unrelated" not in str(died.value)
     assert (died.value.end.kind, died.value.phase, died.value.exit_code) == (kind, "preparing", 1)
     assert died.value.engine.startswith("llama-cpp-python")
     assert kept() == []
+
+
+@POSIX
+@pytest.mark.parametrize(("counts", "kind"), [((1, 2), "out_of_memory"), ((1, 1), "signal"), ((None, None), "signal")])
+def test_a_writer_that_is_killed_for_memory_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int | None, ...], kind: str
+) -> None:
+    writer(DIE_AT.format(how="os.kill(os.getpid(), signal.SIGKILL)"), tmp_path, monkeypatch)
+    count = iter(counts)
+    with pytest.raises(DiedError) as died:
+        synth.ensure(PHI4, "Q4_0", "gguf", 1, oom_kills=lambda: next(count))
+    assert died.value.end.kind == kind
+
+
+@POSIX
+def test_a_run_counts_the_writers_that_were_killed_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer("os.kill(os.getpid(), signal.SIGKILL)", tmp_path, monkeypatch)
+    monkeypatch.setattr(conditions, "oom_kills", itertools.count().__next__)
+    task = run.Task(
+        setup=Setup(variant="phi-4", quantization="Q4_0", backend="llama_cpp"), threads=1, layers=1,
+        suite=Suite(name="small", question="?", metrics=()), plan=plans.plan(catalog.variant("phi-4"), "Q4_0", 1),
+        need=Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="?"),
+    )  # fmt: skip
+    with pytest.raises(DiedError, match="ran out of memory"):
+        run._write(task, None)
 
 
 @POSIX

@@ -29,8 +29,8 @@ from typing import NamedTuple, TypeVar
 import psutil
 
 from phibench import backends, files
+from phibench.ends import PHASES
 from phibench.nouns import Failed, Measured, Result
-from phibench.processes import PHASES
 
 T = TypeVar("T")
 AIMS = ("opening", "prefill", "decode")
@@ -145,7 +145,8 @@ class Under:
         self.worker = waited(lambda: self._worker() or self.process.poll() is not None)
         self._board: int | None = None
         if isinstance(self.worker, psutil.Process):
-            self._board = os.open(self.worker.environ()["PHIBENCH_PHASE_FILE"], os.O_RDONLY)  # outlives its name
+            number = self.worker.environ()["PHIBENCH_PHASE_FILE"]  # the same for parent and worker
+            self._board = os.open(f"/proc/{self.process.pid}/fd/{number}", os.O_RDONLY)
 
     def _worker(self) -> psutil.Process | None:
         try:

@@ -158,13 +158,13 @@ class _Session:
         if kind not in KINDS:
             raise UnavailableError(f"onnxruntime has no device '{kind}'; there are: {', '.join(KINDS)}")
         config = self._og.Config(self._job.artifact.path)
-        threads: dict[str, int | str] = {"intra_op_num_threads": self._job.threads, "inter_op_num_threads": 1}
+        session: dict[str, int | str] = {"intra_op_num_threads": self._job.threads, "inter_op_num_threads": 1}
         if (level := self._options["graph_optimization"]) != DEFAULTS["graph_optimization"]:
-            threads["graph_optimization_level"] = _LEVELS[level]
+            session["graph_optimization_level"] = _LEVELS[level]
         if self._options["prepacking"] == "off":
-            threads["session.disable_prepacking"] = "1"
+            session["session.disable_prepacking"] = "1"
         room = {"context_length": self._config.context + 1}  # for the token that is chosen last
-        config.overlay(json.dumps({"model": {**room, "decoder": {"session_options": threads}}}))
+        config.overlay(json.dumps({"model": {**room, "decoder": {"session_options": session}}}))
         config.clear_providers()
         if kind != "cpu":
             found = providers.provider(kind)

@@ -188,16 +188,20 @@ class _Session:
         self._loop.make_room(workload.context, workload.batch)
         if not self._loop.keep(workload.depth):
             self._loop.keep(0)
-            self._loop.feed(self._ids(workload.batch, workload.depth))
+            self._feed(self._ids(workload.batch, workload.depth))
             self._wait()
         self._tokens = self._ids(workload.batch, 1)
         self._check_placement()
 
     def prefill(self, tokens: int) -> None:
-        self._choose(self._loop.feed(self._ids(len(self._tokens), tokens)))
+        self._choose(self._feed(self._ids(len(self._tokens), tokens)))
 
     def step(self) -> None:
-        self._choose(self._loop.feed(self._tokens))
+        self._choose(self._feed(self._tokens))
+
+    def _feed(self, tokens: Any) -> Any:
+        self._last = None  # freed before the next ones are made, as if nobody kept them
+        return self._loop.feed(tokens)
 
     def unsound(self) -> str | None:
         if self._last is None or bool(self._torch.isfinite(self._last).all()):

@@ -6,21 +6,35 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from phibench import processes
 from phibench.errors import FAILED, PhibenchError
 from phibench.llama import log, memory
-from phibench.nouns import Workload
+from phibench.nouns import Noun, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plan import Plan
 
+PROGRAM = "phibench.llama.plan"
+SILENCE_S = 60.0  # of what takes half a second
 _FLASH = {"auto": -1, "off": 0, "on": 1}
+
+
+class Answer(Noun, frozen=True, kw_only=True):
+    """Bytes by use, or the reason why there are none."""
+
+    used: dict[str, int] = msgspec.field(default_factory=dict)
+    reason: str = ""
+
+
+_ANSWER = msgspec.json.Decoder(Answer)
 
 
 def planned(plan: Plan, workload: Workload, options: dict[str, str]) -> dict[str, int]:
@@ -46,21 +60,27 @@ def planned(plan: Plan, workload: Workload, options: dict[str, str]) -> dict[str
         with path.open("wb") as stream:
             stream.write(plan_gguf.header(plan))
             stream.truncate(plan.file_bytes)
-        command = [sys.executable, "-P", "-m", __name__, str(path)]
-        child = subprocess.run(command, input=json.dumps(ask).encode(), capture_output=True, check=False)
-    if child.returncode or not child.stdout:
-        end = processes.end(child.returncode, child.stderr.decode("utf-8", "replace"))
-        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: its process {end}", FAILED)
-    said = json.loads(child.stdout)
-    if "reason" in said:
-        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {said['reason']}", FAILED)
+        with processes.Child(PROGRAM, [str(path)]) as child:
+            child.tell(msgspec.json.encode(ask))
+            said = next(child.events(_ANSWER, processes.silence_s(SILENCE_S)), None)
+        why = f"its process {child.end()}" if said is None else said.reason
+    if said is None or why:
+        raise PhibenchError(f"llama.cpp does not tell its plan for {workload}: {why}", FAILED)
     repack = options["repack"]
     copies, mapped = memory.copied_bytes(plan, repack=repack), memory.mapped_bytes(plan, repack=repack)
-    return {"weights": mapped, **({"copies": copies} if copies else {}), **said}
+    return {"weights": mapped, **({"copies": copies} if copies else {}), **said.used}
 
 
 def main(path: str) -> None:
-    """Print {use: bytes}, or {"reason": why not}; the parameters of the context come as JSON on stdin."""
+    """Tell an Answer; the parameters of the context come as one line of JSON on stdin."""
+    private, board = processes.private_output(), processes.Board()
+    ask = json.loads(sys.stdin.buffer.readline())
+    processes.leave_with_parent()
+    board.show("opening")
+    os.write(private, msgspec.json.encode(_answer(path, ask)) + b"\n")
+
+
+def _answer(path: str, ask: dict[str, int]) -> Answer:
     import llama_cpp.llama_cpp as api
 
     log.listen(api)
@@ -69,13 +89,12 @@ def main(path: str) -> None:
     model = api.llama_model_load_from_file(path.encode(), model_params)
     context = api.llama_context_default_params()
     context.offload_kqv = context.op_offload = context.swa_full = False
-    for name, value in json.load(sys.stdin).items():
+    for name, value in ask.items():
         setattr(context, name, value)
     if not model or not api.llama_init_from_model(model, context):
-        print(json.dumps({"reason": log.last_error()}))
-        return
+        return Answer(reason=log.last_error())
     said = log.by_use(log.text())
-    print(json.dumps({"kv": log.kv_bytes(log.text()), "compute": said["compute"], "logits": said["logits"]}))
+    return Answer(used={"kv": log.kv_bytes(log.text()), "compute": said["compute"], "logits": said["logits"]})
 
 
 if __name__ == "__main__":

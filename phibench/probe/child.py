@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from phibench import processes, units
+from phibench import ends, units
 
 T = TypeVar("T")
 _BLAS = ("OPENBLAS", "OMP", "MKL", "BLIS", "VECLIB_MAXIMUM")
@@ -29,6 +29,6 @@ def ask(module: str, arguments: Sequence[object], kind: type[T], limit_s: float,
     except subprocess.TimeoutExpired:
         return f"no answer in {units.duration(limit_s)}"
     except subprocess.CalledProcessError as error:
-        return f"the measuring process {processes.end(error.returncode, error.stderr.decode('utf-8', 'replace'))}"
-    except (OSError, msgspec.DecodeError) as error:
+        return f"the measuring process {ends.end(error.returncode, error.stderr.decode('utf-8', 'replace'))}"
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return str(error)

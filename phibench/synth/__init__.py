@@ -18,10 +18,12 @@ Progress = Callable[[int, int], None]  # done bytes, total bytes
 
 
 def ensure(
-    variant: Variant, quantization: str, fmt: str, layers: int | None = None, progress: Progress | None = None
-) -> Artifact:
+    variant: Variant, quantization: str, fmt: str, layers: int | None = None, progress: Progress | None = None,
+    oom_kills: Callable[[], int | None] = lambda: None,
+) -> Artifact:  # fmt: skip
     """The synthetic files of a setup, from the cache or written now by a process of its own.
 
+    ``oom_kills``: how often this machine has ended a process of our group for want of memory, where it is known.
     Raises PhibenchError (exit 1) when a package is missing, disk or cache limit are too small, or that process died
     (DiedError).
     """
@@ -31,7 +33,8 @@ def ensure(
     if path := writer.cached(variant, quantization, layers):
         cache.touch(path)
         return artifact(plan(variant, quantization, layers, fmt), str(path))
-    return writing.ask(writing.Order(variant=variant, quantization=quantization, format=fmt, layers=layers), progress)
+    order = writing.Order(variant=variant, quantization=quantization, format=fmt, layers=layers)
+    return writing.ask(order, progress, oom_kills)
 
 
 def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | None = None) -> int:

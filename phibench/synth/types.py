@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from phibench import processes
+from phibench import ends, units
 from phibench.catalog import ggml, layout, plan_gguf
 from phibench.catalog.plan_gguf import FileType, Mix, TypeTable
 from phibench.errors import FAILED, PhibenchError
@@ -30,6 +30,7 @@ from phibench.synth import engine
 LLAMA_CPP_COMMIT = "0c1e57098"  # of llama-cpp-python 0.3.36, as its CHANGELOG.md says
 SKIPPED = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4", "MXFP4_MOE"}  # for models trained for them; Phi is none
 ABOUT = "Types that llama.cpp's quantizer gives to each tensor; written by `make types`, compared by a test."
+_LIMIT_S = 600.0  # seconds for all quantizations of a shape, a few on an idle machine
 LOG_LINE = re.compile(r"\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?MiB(?: -> .*?\((\w+)\))?")
 
 
@@ -67,9 +68,16 @@ def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str,
         path = Path(folder) / "twin.gguf"
         write_twin(shape, path)
         command = [sys.executable, "-P", "-m", "phibench.synth.types", str(path)]
-        child = subprocess.run(command, input=msgspec.json.encode(quantizations), capture_output=True, check=False)
+        try:
+            asked = msgspec.json.encode(quantizations)
+            child = subprocess.run(command, input=asked, capture_output=True, check=False, timeout=_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            limit = units.duration(_LIMIT_S)
+            raise PhibenchError(
+                f"llama.cpp's quantizer gave no answer in {limit}, when asked about {plan_gguf.mix_key(shape)}", FAILED
+            ) from None
     if child.returncode or not child.stdout:
-        end = processes.end(child.returncode, child.stderr.decode("utf-8", "replace"))
+        end = ends.end(child.returncode, child.stderr.decode("utf-8", "replace"))
         raise PhibenchError(f"llama.cpp's quantizer {end}, when asked about {plan_gguf.mix_key(shape)}", FAILED)
     said = json.loads(child.stdout)
     if "reason" in said:

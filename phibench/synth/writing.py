@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from phibench import files, processes
+from phibench import ends, files, processes
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Noun, Variant
 from phibench.synth import cache
@@ -15,7 +15,7 @@ from phibench.synth import cache
 PROGRAM = "phibench.synth.child"
 SILENCE_S = 600.0  # a disk may take minutes to take what was written (fsync)
 _ENGINES = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}  # whose quantizer makes the bytes of a format
-_NEXT = "phibench doctor tests this engine; -m FILE measures files of your own"
+_THEN = "phibench doctor tests this engine; -m FILE measures files of your own"
 
 
 class Order(Noun, frozen=True, kw_only=True):
@@ -47,14 +47,13 @@ Event = Wrote | Made | Refused
 _EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-def ask(order: Order, progress: Callable[[int, int], None] | None) -> Artifact:
+def ask(order: Order, progress: Callable[[int, int], None] | None, oom_kills: Callable[[], int | None]) -> Artifact:
     """What the writer made. Nothing half-written stays, however it ended and whatever interrupted us.
 
-    Raises PhibenchError: the writer's own, or DiedError.
+    ``oom_kills``: as of ``processes.Child``. Raises PhibenchError: the writer's own, or DiedError.
     """
-    child = processes.Child(PROGRAM)
     try:
-        with child:
+        with processes.Child(PROGRAM, oom_kills=oom_kills) as child:
             return _heard(order, child, progress)
     except BaseException:
         cache.sweep()
@@ -63,8 +62,7 @@ def ask(order: Order, progress: Callable[[int, int], None] | None) -> Artifact:
 
 def _heard(order: Order, child: processes.Child, progress: Callable[[int, int], None] | None) -> Artifact:
     child.tell(msgspec.json.encode(order))
-    for line in child.lines(processes.silence_s(SILENCE_S)):
-        event = _EVENT.decode(line)
+    for event in child.events(_EVENT, processes.silence_s(SILENCE_S)):
         if isinstance(event, Made):
             return event.artifact
         if isinstance(event, Refused):
@@ -82,4 +80,5 @@ def _died(order: Order, child: processes.Child) -> processes.DiedError:
         engine = package
     end = child.end()
     end = msgspec.structs.replace(end, said=files.scrub(end.said))
-    return processes.DiedError(f"{engine} {end}, while writing synthetic weights; {_NEXT}", end, child.phase, engine)
+    doing = ends.DOING[child.phase].format("synthetic weights")
+    return processes.DiedError(ends.sentence(engine, end, doing, _THEN), end, child.phase, engine)

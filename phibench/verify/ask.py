@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from phibench import backends, files, processes
+from phibench import backends, ends, files, processes
 from phibench.nouns import Engine, Kind, Setup, Suite
 from phibench.probe import conditions
 from phibench.verify import child
@@ -24,9 +24,7 @@ SUITE = Suite(name="verify", question="Is it the same answer?", metrics=())
 SILENCE_S = 600.0  # for one question
 Program = tuple[str, ...]  # a module and its words, before the folder
 PROGRAM: Program = (child.__name__,)
-_DOING = {"starting": "while its process started", "preparing": "while writing the small model",
-          "opening": "while it opened the model", "prefill": "while it answered",
-          "finishing": "while the weights were read back"}  # fmt: skip
+_NUMBER = msgspec.json.Decoder(int)
 
 
 class Reply(NamedTuple):
@@ -57,9 +55,12 @@ def ask(questions: Sequence[Question], *, program: Program = ()) -> Iterator[Rep
             folder, answered = Path(name), 0
             files.write_text(folder / child.QUESTIONS, msgspec.json.encode(left).decode())
             with processes.Child(module, [*words, name], oom_kills=conditions.oom_kills) as process:
-                for number, _ in zip(range(len(left)), process.lines(silence_s), strict=False):
-                    yield _reply(folder / f"{number}.json")
-                    answered = number + 1
+                for number in process.events(_NUMBER, silence_s):
+                    if number == answered:
+                        yield _reply(folder / f"{number}.json")
+                        answered += 1
+                    if answered == len(left):
+                        break
             if answered < len(left):
                 yield _died(left[answered].job.setup, process)
         left = left[answered + 1 :]
@@ -72,9 +73,6 @@ def _reply(path: Path) -> Reply:
 
 def _died(setup: Setup, process: processes.Child) -> Reply:
     backend, end = backends.load(setup.backend), process.end()
-    next_ = "PHIBENCH_SILENCE=1h waits longer, if it is only slow; " if end.kind == "hang" else ""
-    reason = (
-        f"{backend.PACKAGE} {backend.installed() or ''} {end}, {_DOING[process.phase]}; "
-        f"{next_}phibench doctor tests this engine; -b takes another one"
-    )
+    doing = ends.DOING[process.phase].format("a small model")
+    reason = ends.sentence(f"{backend.PACKAGE} {backend.installed() or ''}".strip(), end, doing, ends.NEXT[end.kind])
     return Reply(reason=files.scrub(reason), kind=end.kind)

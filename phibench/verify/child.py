@@ -3,7 +3,7 @@
 What an engine does to it, it does not do to the command, and it meets no other engine.
 
 ``python -m phibench.verify.child FOLDER`` reads FOLDER/questions.json, writes N.npz and N.json there for each, and
-says so with an empty line on stdout. It leaves when its stdin closes, as it does when the parent is gone.
+says so with a line on stdout, the number. It leaves when its stdin closes, as it does when the parent is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from phibench import backends, files, processes
 from phibench.catalog.hf import Factors
-from phibench.errors import PhibenchError
+from phibench.errors import OutOfMemoryError, PhibenchError
 from phibench.nouns import Artifact, Engine, Job, Kind, Noun, Setup, Variant
 from phibench.verify.small import Model, Prompt, Stored
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     for number, question in enumerate(questions):
         answer = _answer(question, folder / str(number), board.show)
         files.write_text(folder / f"{number}.json", msgspec.json.encode(answer).decode())
-        os.write(private, b"\n")
+        os.write(private, b"%d\n" % number)
 
 
 def _answer(question: Question, place: Path, show: Callable[[str], None]) -> Answer:
@@ -97,6 +97,8 @@ def _answer(question: Question, place: Path, show: Callable[[str], None]) -> Ans
         return Answer(engine=engine, scores=len(scores), stored=tuple(_told(one) for one in held))
     except MemoryError:
         return Answer(reason="the process ran out of memory", kind="out_of_memory")
+    except OutOfMemoryError as error:
+        return Answer(reason=str(error), kind="out_of_memory")
     except PhibenchError as error:
         return Answer(reason=str(error))
 

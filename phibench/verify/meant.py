@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from phibench import files, processes
+from phibench import ends, files, processes
 from phibench.catalog.hf import Factors
 from phibench.nouns import Shape
 from phibench.probe import conditions
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "phibench.verify.reference"  # not imported: it is for a process that has torch
 SILENCE_S = 600.0  # for one task
+_THEN = "there is nothing to compare with; phibench doctor tests this engine"
+_DONE = msgspec.json.Decoder(bool)
 _MOST_DEATHS = 2  # what kills it twice kills it again
 
 
@@ -61,7 +63,7 @@ class Reference:
         np.savez(asked, **weights)  # type: ignore[arg-type]
         task = {"shape": shape, "rope": rope, "prompts": prompts, "weights": str(asked), "answer": str(answer)}
         self._child.tell(msgspec.json.encode(task))
-        if next(self._child.lines(self._silence_s), None) is None:
+        if next(self._child.events(_DONE, self._silence_s), None) is None:
             self._deaths, self._last = self._deaths + 1, self._died()
             raise self._last
         with np.load(answer) as stored:
@@ -69,9 +71,7 @@ class Reference:
 
     def _died(self) -> processes.DiedError:
         engine, end = f"torch {importlib.metadata.version('torch')}", self._child.end()
-        doing = "while its process started" if self._child.phase == "starting" else "while it answered"
         end = msgspec.structs.replace(end, said=files.scrub(end.said))
-        return processes.DiedError(
-            f"the reference, {engine} in float32, {end}, {doing}: there is nothing to compare with; "
-            "phibench doctor tests this engine", end, self._child.phase, engine,
-        )  # fmt: skip
+        doing = ends.DOING[self._child.phase].format("a small model")
+        said = ends.sentence(f"the reference, {engine} in float32,", end, doing, _THEN)
+        return processes.DiedError(said, end, self._child.phase, engine)

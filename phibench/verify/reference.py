@@ -102,7 +102,7 @@ def main() -> None:
         with np.load(task.weights) as stored:
             weights = {name: stored[name] for name in stored.files}
         np.savez(task.answer, *logits(task.shape, weights, task.rope, task.prompts))
-        os.write(private, b"\n")
+        os.write(private, b"true\n")
 
 
 if __name__ == "__main__":
