@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from phibench import backends, files, inventory, processes, trust
+from phibench import backends, ends, files, inventory, processes, trust
 from phibench.backends import Backend
 from phibench.nouns import Artifact, Job, Kind, Machine, SelfTest, Setup
 from phibench.probe import conditions
@@ -24,8 +24,8 @@ from phibench.selftest import child, weights
 from phibench.selftest.child import Outcome
 
 SILENCE_S = 60.0  # of a tiny model that takes a second
-_DOING = {"starting": "when it prepared a tiny model", "opening": "when it opened a tiny model",
-          "prefill": "in prefill of a tiny model", "decode": "in decode of a tiny model"}  # fmt: skip
+_DOING = {**ends.DOING, "starting": "when it prepared {}", "opening": "when it opened {}"}
+_EVENT = msgspec.json.Decoder(child.Imported | child.Answer)
 Tell = Callable[[str], None]
 
 
@@ -160,25 +160,26 @@ def _asked(engine: str, job: Job) -> _Attempt:
     answers: list[child.Answer] = []
     with Child(child.__name__, oom_kills=conditions.oom_kills) as process:
         process.tell(msgspec.json.encode(job))
-        for line in process.lines(processes.silence_s(SILENCE_S)):
-            if imported is None:
-                imported = msgspec.json.decode(line, type=child.Imported)
-                if imported.missing:
-                    return _Attempt("refused", imported.missing)
-                if imported.broken:
-                    return _Attempt("failed", f"{engine} {imported.broken}")
-                continue
-            answers.append(msgspec.json.decode(line, type=child.Answer))
-            if answers[-1].last:
+        for event in process.events(_EVENT, processes.silence_s(SILENCE_S)):
+            if isinstance(event, child.Answer):
+                answers.append(event)
+            elif event.missing or event.broken:
+                return (
+                    _Attempt("refused", event.missing)
+                    if event.missing
+                    else _Attempt("failed", f"{engine} {event.broken}")
+                )
+            else:
+                imported = event
+            if imported and answers and answers[-1].last:
                 return _told(engine, imported, answers)
         end, phase = process.end(), process.phase
     if end.signal == "SIGKILL" or end.kind == "out_of_memory":
         return _Attempt("refused", f"its process {end}")
     if end.kind == "hang" and imported is None:
         return _Attempt("refused", f"its process {end}, before the engine was imported")
-    doing = _DOING[phase] if imported else "when it was imported"
-    plain, said = msgspec.structs.replace(end, said=""), f": {end.said}" if end.said else ""
-    return _Attempt("failed", f"{engine} {plain} {doing}{said}", end.kind)
+    doing = _DOING[phase].format("a tiny model") if imported else "when it was imported"
+    return _Attempt("failed", f"{engine} {end.told(doing)}", end.kind)
 
 
 def _told(engine: str, imported: child.Imported, answers: Sequence[child.Answer]) -> _Attempt:

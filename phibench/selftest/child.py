@@ -41,7 +41,7 @@ _IMPORTS = {
 KL_MEAN, KL_MAX = 0.03, 0.06
 
 
-class Imported(Noun, frozen=True, kw_only=True):
+class Imported(Noun, frozen=True, kw_only=True, tag=True):
     """The first line: the engine is imported, and how long that took; or why it is not."""
 
     seconds: float = 0.0
@@ -49,7 +49,7 @@ class Imported(Noun, frozen=True, kw_only=True):
     broken: str = ""
 
 
-class Answer(Noun, frozen=True, kw_only=True):
+class Answer(Noun, frozen=True, kw_only=True, tag=True):
     """Of one quantization: where it ran, or what was wrong. ``last``: no more come.
 
     ``kind`` of one that failed: None where the engine itself said no. "skipped": the device has no such kernel.
