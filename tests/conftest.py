@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 from hypothesis import settings
 
-from phibench import cli
+from phibench import cli, files, inventory
 from phibench.probe import conditions
 
 pytest_plugins = ["engine_children"]
@@ -33,6 +34,23 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 Phibench = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def machine_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slow figures of this machine, measured once."""
+    folder = tmp_path_factory.mktemp("probed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHIBENCH_CACHE", str(folder))
+        inventory.here(full=True)
+    return folder / "machine.json"
+
+
+@pytest.fixture
+def probed(machine_json: Path) -> None:
+    """No command of this test measures the machine."""
+    files.cache_dir().mkdir(parents=True, exist_ok=True)
+    shutil.copy(machine_json, files.cache_dir())
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,8 @@ from conftest import Phibench
 from phibench import backends, catalog, cli, errors, files, suites
 from phibench.nouns import Machine
 
+pytestmark = pytest.mark.usefixtures("probed")
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from conftest import Phibench
 from test_run import NULL, only_run, suite_file
 from test_selftest import needs_engines, plant
 
-from phibench import backends, files, inventory, launch, selftest
+from phibench import backends, files, launch, selftest
 from phibench.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload
 from phibench.probe import conditions
 
@@ -118,21 +117,9 @@ PLANTED = {  # one of each kind -> what doctor, recommend and quickstart say of 
 }
 
 
-@pytest.fixture(scope="module")
-def machine_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Slow figures of this machine, so that each test need not measure them."""
-    folder = tmp_path_factory.mktemp("probed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PHIBENCH_CACHE", str(folder))
-        inventory.here(full=True)
-    return folder / "machine.json"
-
-
 @pytest.fixture
-def probed(machine_json: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And torch, whose import takes seconds and which is not what dies here, is taken for sound."""
-    files.cache_dir().mkdir(parents=True)
-    shutil.copy(machine_json, files.cache_dir())
+def sound_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch, whose import takes seconds and which is not what dies here, is not examined."""
     examine = selftest.examine
 
     def asked(backend: backends.Backend, device: str, *rest: Any) -> SelfTest:
@@ -144,7 +131,7 @@ def probed(machine_json: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_engines
-@pytest.mark.usefixtures("probed")
+@pytest.mark.usefixtures("probed", "sound_torch")
 @pytest.mark.parametrize("fault", PLANTED)
 def test_no_command_dies_of_an_engine(phibench: Phibench, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     plant(monkeypatch, f"llama_cpp {fault}")
@@ -178,7 +165,7 @@ def test_no_command_dies_of_an_engine(phibench: Phibench, monkeypatch: pytest.Mo
 
 
 @needs_engines
-@pytest.mark.usefixtures("probed")
+@pytest.mark.usefixtures("probed", "sound_torch")
 def test_want_of_memory_is_no_fault_of_an_engine(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "llama_cpp opening oom")
     monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "600MB")

@@ -30,6 +30,8 @@ from phibench.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
 from phibench.synth import cache
 
+pytestmark = pytest.mark.usefixtures("probed")
+
 GIB = 1 << 30
 
 

@@ -18,7 +18,21 @@ import numpy as np
 import pytest
 from conftest import Phibench
 
-from phibench import advise, backends, catalog, doctor, engines, files, inventory, launch, run, selftest, suites, trust
+from phibench import (
+    advise,
+    backends,
+    catalog,
+    doctor,
+    engines,
+    files,
+    inventory,
+    launch,
+    processes,
+    run,
+    selftest,
+    suites,
+    trust,
+)
 from phibench.catalog import ggml, plan_gguf
 from phibench.nouns import Device, Installed, Machine, Measured, SelfTest, Setup
 from phibench.selftest import answers, child, weights
@@ -179,6 +193,7 @@ def test_silence_before_the_engine_is_imported_says_nothing_of_it(
 ) -> None:
     plant(monkeypatch, "llama_cpp importing hang")
     monkeypatch.setenv("PHIBENCH_SILENCE", "2s")
+    monkeypatch.setattr(processes, "START_S", 2.0)
     found = examined("llama_cpp")
     assert (found.usable, found.options, found.reason) == (True, {}, "")
     assert "gave no sign of life" in found.untested

@@ -88,7 +88,7 @@ def test_what_is_in_the_cache_needs_no_process_and_counts_as_used(
         (
             "os.kill(os.getpid(), signal.SIGILL)",
             "signal",
-            "died of SIGILL (an instruction that this processor does not",
+            "died of SIGILL (an illegal instruction)",
         ),
         ("os._exit(3)", "exit", "left with exit code 3"),
         ("raise MemoryError", "out_of_memory", "ran out of memory"),
