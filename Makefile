@@ -76,7 +76,7 @@ dashboard: $(VENV)/run
 	@$(BIN)/phibench dashboard
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 lint: $(VENV)/lint
 	$(BIN)/ruff check .

@@ -7,10 +7,11 @@ llama-bench is compiled into WORK once (benchmarks/llama_tools.py) and linked to
 Both keep the model open in a process of their own and take turns, test by test: llama-bench is given the same test
 many times over (``-p 512,512,...``), says when each one starts, and is then stopped (SIGSTOP, during its ``--delay``,
 outside what it times) while phibench measures; who goes first alternates. So a pair is seconds apart, not minutes, and
-what other tenants of the machine do hits both alike. Same n_ctx (exactly the test's size), n_batch, n_ubatch, threads
-and flash-attention. The first pair of a session warms both up and is left out. A ratio above 1: phibench reports the
-higher speed. Each session starts both processes afresh, since where a process's pages lie in memory stays with it.
-FILE is added to, so that the pairs may be taken in parts.
+what other tenants of the machine do hits both alike. Where the machine is noisy, the last column says more than any
+ratio: what of phibench's timed stretch is not spent in llama_decode and llama_synchronize, all that llama-bench times.
+Same n_ctx (exactly the test's size), n_batch, n_ubatch, threads and flash-attention. The first pair of a session warms
+both up and is left out. A ratio above 1: phibench reports the higher speed. Each session starts both processes afresh,
+since where a process's pages lie in memory stays with it. FILE is added to, so that the pairs may be taken in parts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,33 +69,59 @@ def main() -> None:
         with backends.require("llama_cpp").session(job) as session:
             for pair in pairs(session, TESTS[name], job, binary, args.pairs):
                 seen[-1].append([*pair])
-                print(f"{name} {pair[0]:.3f} {pair[1]:.3f} {pair[0] / pair[1]:.4f}", file=sys.stderr, flush=True)
+                told = f"{name} {pair[0]:.3f} {pair[1]:.3f} {pair[0] / pair[1]:.4f} {100 * pair[2]:.4f} %"
+                print(told, file=sys.stderr, flush=True)
                 if args.json:
                     args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(table(found))
 
 
 def pairs(session: Any, workload: Workload, job: Job, binary: Path, count: int) -> Any:
-    """(phibench, llama-bench) tokens per second, ``count`` times."""
+    """(phibench, llama-bench) tokens per second and the share of ours outside of the engine, ``count`` times."""
     tokens = workload.prompt_tokens + workload.new_tokens
     peer = LlamaBench(binary, job, workload, count + 1)
+    engine = session._api = Engine(session._api)  # noqa: SLF001  to time its calls
 
-    def ours() -> float:
-        return tokens / measure.once(session, workload).arrivals_s[-1]
+    def ours() -> tuple[float, float]:
+        session.begin(workload)
+        engine.seconds = 0.0
+        timed_s = measure.once(session, workload).arrivals_s[-1]
+        return tokens / timed_s, 1 - engine.seconds / timed_s
 
     try:
         for number in range(count + 1):
             if number % 2:
                 theirs = peer.go_on()
-                speed = ours()
+                speed, outside = ours()
             else:
-                speed = ours()
+                speed, outside = ours()
                 theirs = peer.go_on()
             if number:
-                yield speed, theirs
+                yield speed, theirs, outside
     finally:
         peer.process.kill()
         peer.process.wait()
+
+
+class Engine:
+    """llama.cpp's API as phibench calls it; ``seconds``: spent in what llama-bench times, too."""
+
+    def __init__(self, api: Any) -> None:
+        self._api, self.seconds = api, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._api, name)
+        return self._timed(call) if name in ("llama_decode", "llama_synchronize") else call
+
+    def _timed(self, call: Any) -> Any:
+        def timed(*given: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*given)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
 
 
 class LlamaBench:
@@ -132,18 +160,20 @@ class LlamaBench:
 
 def table(found: dict[str, list[list[list[float]]]]) -> str:
     """Median per-pair ratio with its 95 % bootstrap interval, and the range of the sessions' medians, per test."""
-    lines = ["| test | pairs | phibench tok/s | llama-bench tok/s | median ratio | 95 % interval | each session |",
-             "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    lines = [
+        "| test | pairs | phibench tok/s | llama-bench tok/s | median ratio | 95 % interval | each session | outside |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for test, sessions in found.items():
-        by_session = [[a / b for a, b in session] for session in sessions if session]
+        by_session = [[a / b for a, b, _ in session] for session in sessions if session]
         medians = [stats.median(ratios) for ratios in by_session]
         ratios = [*itertools.chain.from_iterable(by_session)]
-        ours, theirs = zip(*itertools.chain.from_iterable(sessions), strict=True)
+        ours, theirs, outside = zip(*itertools.chain.from_iterable(sessions), strict=True)
         low, high = stats.bootstrap([ratios], resamples=10_000)
         lines.append(
             f"| {test} | {len(ours)} | {stats.median(ours):.2f} | {stats.median(theirs):.2f} "
             f"| {stats.median(ratios):.4f} | {low:.4f} to {high:.4f} "
-            f"| {len(medians)}: {min(medians):.4f} to {max(medians):.4f} |"
+            f"| {len(medians)}: {min(medians):.4f} to {max(medians):.4f} | {100 * stats.median(outside):.3f} % |"
         )
     return "\n".join(lines)
 

@@ -186,3 +186,12 @@ def test_types_are_those_of_the_installed_llama_cpp() -> None:
     assert fresh.mixes == plan_gguf.types().mixes, "llama.cpp's mixes have changed: make types"
     recorded = msgspec.structs.replace(fresh, llama_cpp_python=plan_gguf.types().llama_cpp_python)
     assert types.encode(recorded) == plan_gguf.TYPES_FILE.read_bytes()
+
+
+def test_what_is_asked_once_is_made_once_and_is_no_part_of_a_plan() -> None:
+    plan, other = (msgspec.structs.replace(plans.plan(catalog.variant("phi-2"), "Q4_K_M")) for _ in range(2))
+    made = iter((7, 8, 9))
+    assert [plan.once(("key", 1), lambda: next(made)) for _ in range(2)] == [7, 7]
+    assert plan.once(("key", 2), lambda: next(made)) == 8
+    assert plan == other
+    assert msgspec.structs.replace(plan).once(("key", 1), lambda: next(made)) == 9

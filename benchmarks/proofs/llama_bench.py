@@ -35,7 +35,7 @@ def main() -> int:
             words = [str(args.work or folder), "--tests", test, "--pairs", str(pairs), "--sessions", str(SESSIONS)]
             subprocess.run([sys.executable, str(FIDELITY), *words, "--json", str(found)], check=True)
         sessions = json.loads(found.read_text(encoding="utf-8"))
-    ratios = {test: [a / b for a, b in itertools.chain.from_iterable(sessions[test])] for test in PAIRS}
+    ratios = {test: [a / b for a, b, _ in itertools.chain.from_iterable(sessions[test])] for test in PAIRS}
     figures = []
     for test, all_ in ratios.items():
         low, high = stats.bootstrap([all_], resamples=10_000)

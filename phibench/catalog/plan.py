@@ -8,18 +8,22 @@ from __future__ import annotations
 import importlib
 import math
 from collections import Counter
+from collections.abc import Callable, Hashable
+from functools import cached_property
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 from phibench.catalog.ggml import MetaValue, Tensor
 from phibench.errors import PhibenchError
 from phibench.nouns import Noun, Variant
 
+T = TypeVar("T")
 FORMATS = ("gguf", "onnx", "torch")
 _TABLES = ("cos_cache", "sin_cache")  # a token reads one row
 _CONSTANTS = ("rope_factors", *_TABLES)  # in files, not learnt
 
 
-class Plan(Noun, frozen=True, kw_only=True):
+class Plan(Noun, frozen=True, kw_only=True, dict=True):
     """A model's files that need not exist; ``layers`` of ``of_layers`` (fewer: a slice with true widths).
 
     ``tensors`` are logical: a quantized matrix is one, its scales counted in its bytes. ``facts`` are what the
@@ -44,7 +48,7 @@ class Plan(Noun, frozen=True, kw_only=True):
     def tied(self) -> bool:
         return self.embedding == self.head
 
-    @property
+    @cached_property
     def weights_bytes(self) -> int:
         return sum(tensor.bytes for tensor in self.tensors)
 
@@ -66,6 +70,13 @@ class Plan(Noun, frozen=True, kw_only=True):
     def read_bytes_per_token(self) -> float:
         """What one decode step streams: of an untied embedding nothing (one row), of the experts those used."""
         return sum(t.bytes * self.share(t) for t in self.tensors)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, asked once of this plan: what walks over all tensors is asked hundreds of times."""
+        made: dict[Any, Any] = self.__dict__
+        if key not in made:
+            made[key] = make()
+        return cast("T", made[key])
 
     def share(self, tensor: Tensor) -> float:
         """The part of a tensor that one decode step reads."""

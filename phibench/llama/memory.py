@@ -23,8 +23,8 @@ _CELLS = 256  # the cache and what is looked at of it are padded to this (llama_
 # Tensor types that are kept a second time, interleaved (ggml_repack_get_optimal_repack_type in ggml-cpu/repack.cpp of
 # llama.cpp 0c1e57098). Q2_K only with AVX-512; the types of Arm with its dot product, as every recent one has.
 _COPIED = {
-    "x86": {"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4"},
-    "arm": {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q1_0", "IQ4_NL", "MXFP4"},
+    "x86": frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4"}),
+    "arm": frozenset({"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q1_0", "IQ4_NL", "MXFP4"}),
 }
 _COPIED_ROWS = 8  # copied only if its rows are a multiple of this
 # Hidden states and rows of the ffn that a micro-batch writes to; fitted to what processes took (docs/memory.md)
@@ -66,24 +66,32 @@ def copied_bytes(plan: Plan, machine: str | None = None, repack: str = "on") -> 
     ``machine``: as of platform.machine(); None: this one. Their pages in the mapped file are not needed any more.
     """
     types = _types(machine, repack)
-    return sum(t.bytes for t in plan.tensors if _is_copied(t, types) and (plan.tied or t.name != plan.embedding))
+    return plan.once(("copied", types), lambda: _copied_bytes(plan, types))
 
 
 def mapped_bytes(plan: Plan, machine: str | None = None, repack: str = "on") -> int:
     """Bytes of the file that stay mapped: from the first tensor that is used in place to the last."""
     types = _types(machine, repack)
+    return plan.once(("mapped", types), lambda: _mapped_bytes(plan, types))
+
+
+def _copied_bytes(plan: Plan, types: frozenset[str]) -> int:
+    return sum(t.bytes for t in plan.tensors if _is_copied(t, types) and (plan.tied or t.name != plan.embedding))
+
+
+def _mapped_bytes(plan: Plan, types: frozenset[str]) -> int:
     in_place = [n for n, t in enumerate(plan.tensors) if t.name == plan.embedding or not _is_copied(t, types)]
     return sum(tensor.bytes for tensor in plan.tensors[in_place[0] : in_place[-1] + 1])
 
 
-def _types(machine: str | None, repack: str) -> set[str]:
+def _types(machine: str | None, repack: str) -> frozenset[str]:
     if repack == "off":
-        return set()
+        return frozenset()
     arm = (machine or platform.machine()).lower().startswith(("arm", "aarch64"))
     return _COPIED["arm" if arm else "x86"]
 
 
-def _is_copied(tensor: Tensor, types: set[str]) -> bool:
+def _is_copied(tensor: Tensor, types: frozenset[str]) -> bool:
     return tensor.type in types and len(tensor.shape) > 1 and tensor.shape[1] % _COPIED_ROWS == 0
 
 
