@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -53,7 +54,7 @@ def quickstart(folder: Path, backend: str | None = None, part: Part | None = Non
     runs = files.read_runs(folder)[0]
     before = advise.advise(machine, goal, runs)
     if part != "after":
-        _show("This machine", "\n".join(f"  {label:<16} {value}" for label, value in card.short(machine)))
+        _show("This machine", "\n".join(_line(label, value, width) for label, value in card.short(machine)))
         _show(_title(before), _advice(machine, goal, before, width, hints=part is None))
     if part == "before":
         return 0
@@ -141,6 +142,11 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
             expected, found = (rules.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
             lines.append(f"    {label:<14} {expected} -> {found}")
     return lines
+
+
+def _line(label: str, value: str, width: int | None) -> str:
+    text = f"  {label:<16} {value}"
+    return textwrap.fill(text, width, subsequent_indent=" " * 19) if width else text
 
 
 def _title(verdicts: Sequence[Verdict]) -> str:
