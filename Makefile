@@ -27,7 +27,8 @@ help:
 
 # A marker beside .venv says that pip is at work. Found at the start, it says that pip was cut off, and .venv is
 # made anew, from pip's cache and, on a processor with AMX, from the wheel that scripts/build_engine.py keeps: only what
-# was being compiled, or was compiled with CMAKE_ARGS of yours, is compiled again. At the end it becomes the stamp, as old as the start: an edit meanwhile counts.
+# was being compiled, or was compiled with CMAKE_ARGS of yours, is compiled again. At the end it becomes the stamp, as
+# old as the start: an edit meanwhile counts.
 define begin
 	@command -v $(PYTHON) >/dev/null || { echo "phibench: no $(PYTHON) here; install Python 3.11 or newer" >&2; exit 2; }
 	@$(PYTHON) scripts/preflight.py $(@F)

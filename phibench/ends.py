@@ -13,24 +13,23 @@ DOING = {  # phase -> what was done then, of a test or a model
     "prefill": "in prefill of {}", "decode": "in decode of {}", "finishing": "finishing {}",
 }  # fmt: skip
 PHASES = tuple(DOING)
-_AGAIN = "phibench doctor tests this engine; -b takes another one"
+DOCTOR = "phibench doctor tests this engine"
+_AGAIN = f"{DOCTOR}; -b takes another one"
 NEXT: dict[Kind, str] = {  # what to do about an end
     "signal": _AGAIN,
-    "hang": "PHIBENCH_SILENCE=1h waits longer, if it is only slow; phibench doctor tests this engine",
+    "hang": f"PHIBENCH_SILENCE=1h waits longer, if it is only slow; {DOCTOR}",
     "out_of_memory": "take a coarser -q, a smaller variant, a shorter test, or free memory",
     "exit": _AGAIN,
     "closed": _AGAIN,
-    "wrong_numbers": "figures of wrong answers mean nothing; phibench doctor tests this engine",
+    "wrong_numbers": f"figures of wrong answers mean nothing; {DOCTOR}",
 }
+_OUT_OF_MEMORY = r"[Oo]ut of memory|[Nn]ot enough memory|std::bad_alloc|failed to allocate|[Cc]annot allocate memory"
+_MEMORY = re.compile(rf"{_OUT_OF_MEMORY}|^MemoryError")
 # The lines that engines and their languages print about their own end. Any other last line of a log may be about
 # something else, and is not quoted.
 _CAUSE = re.compile(
     r"GGML_ASSERT\(|ggml_abort|Assertion .*failed|^terminate called|^\s*what\(\): |^Fatal Python error"
-    r"|^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit)\b(?:: |$)|[Oo]ut of memory|[Nn]ot enough memory|std::bad_alloc"
-    r"|failed to allocate|[Cc]annot allocate memory"
-)
-_MEMORY = re.compile(
-    r"std::bad_alloc|[Oo]ut of memory|[Nn]ot enough memory|failed to allocate|[Cc]annot allocate memory|^MemoryError"
+    rf"|^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit)\b(?:: |$)|{_OUT_OF_MEMORY}"
 )
 _WORDS = {"SIGSEGV": "a segmentation fault", "SIGILL": "an illegal instruction",
           "SIGBUS": "a bus error", "SIGABRT": "it gave up", "SIGFPE": "an arithmetic error"}  # fmt: skip

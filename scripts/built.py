@@ -18,10 +18,8 @@ from typing import Dict, List, Mapping, Optional
 from compiler import REPAIR, amx_here, cmake_args_here, compiler_command, defined, split
 
 NOTE = "llama-cpp-python.json"  # in .venv, beside the log
-OWN_PARTS = {
-    "base",
-    "cpu",
-}  # libggml-NAME of the build that `make` makes; others are of devices, which it never asks for
+# libggml-NAME of the build that `make` makes; others are of devices, which it never asks for
+OWN_PARTS = {"base", "cpu"}
 # What CMake and compilers read beside CMAKE_ARGS
 SETTINGS = ("CC", "CFLAGS", "CXX", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CMAKE_BUILD_TYPE", "CMAKE_TOOLCHAIN_FILE")
 

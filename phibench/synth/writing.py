@@ -15,7 +15,7 @@ from phibench.synth import cache
 PROGRAM = "phibench.synth.child"
 SILENCE_S = 600.0  # a disk may take minutes to take what was written (fsync)
 _ENGINES = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}  # whose quantizer makes the bytes of a format
-_THEN = "phibench doctor tests this engine; -m FILE measures files of your own"
+_THEN = f"{ends.DOCTOR}; -m FILE measures files of your own"
 
 
 class Order(Noun, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "phibench.verify.reference"  # not imported: it is for a process that has torch
 SILENCE_S = 600.0  # for one task
-_THEN = "there is nothing to compare with; phibench doctor tests this engine"
+_THEN = f"there is nothing to compare with; {ends.DOCTOR}"
 _DONE = msgspec.json.Decoder(bool)
 _MOST_DEATHS = 2  # what kills it twice kills it again
 
