@@ -18,11 +18,12 @@ from typing import Any
 
 from phibench import catalog, measure, stats
 from phibench.backends import torch as backend
-from phibench.catalog.plan import Plan, plan
+from phibench.catalog.one_plan import Plan
+from phibench.catalog.plan import plan
 from phibench.errors import PhibenchError
 from phibench.nouns import Job, Setup, Suite, Workload
 from phibench.probe import cpu, limits, memory
-from phibench.synth import artifact
+from phibench.synth.artifacts import artifact
 
 Times = list[float]  # arrival of each token, seconds
 

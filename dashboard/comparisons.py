@@ -9,7 +9,7 @@ import pandas as pd
 
 from phibench.nouns import Measured, Run
 from phibench.sides import Side
-from phibench.tables import number
+from phibench.text import number
 from phibench.units import gib
 
 VERDICTS = {"better": "better", "worse": "worse", "same": "no difference seen", "unknown": "no verdict"}

@@ -10,7 +10,7 @@ from typing import Literal
 import streamlit as st
 
 from phibench.nouns import Basis
-from phibench.tables import plain
+from phibench.text import plain
 
 Colour = Literal["blue", "orange", "violet", "gray"]
 

@@ -13,7 +13,7 @@ from phibench import rules
 from phibench.metrics import CLAIMED, METRICS
 from phibench.nouns import Measured, Run, Workload
 from phibench.render import rows
-from phibench.tables import number
+from phibench.text import number
 from phibench.units import gb, gib
 
 # What the pages and charts use of a row (docs/results.md describes rows); all other keys stay in the files.

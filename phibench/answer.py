@@ -9,6 +9,7 @@ import msgspec
 
 from phibench import advise, tables, units
 from phibench.nouns import Goal, Machine, Verdict
+from phibench.text import wrap
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
@@ -49,7 +50,7 @@ def text(
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
     drawn = tables.draw(rows, _COLUMNS, width, caption, color=width is not None and tables.wants_color())
-    return "\n".join([drawn, *(part for note in notes for part in tables.wrap(note, width))]) + "\n"
+    return "\n".join([drawn, *(part for note in notes for part in wrap(note, width))]) + "\n"
 
 
 def flat_rows(

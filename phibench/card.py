@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from phibench import units
 from phibench.nouns import Cache, Device, Installed, Machine, Processor, Source, instructions
+from phibench.text import plain
 
 Lines = list[tuple[str, str]]
 UNKNOWN = "not known"
@@ -14,13 +15,13 @@ _LABEL = 18
 
 def text(machine: Machine, width: int) -> str:
     """All groups for a terminal of ``width`` columns; long values go on under themselves."""
-    from phibench import tables
+    from phibench.text import wrap
 
     parts = []
     for title, lines in groups(machine):
         parts.append(title)
         for label, value in lines:
-            first, *more = tables.wrap(tables.plain(value), max(20, width - _LABEL - 2)) or [""]
+            first, *more = wrap(plain(value), max(20, width - _LABEL - 2)) or [""]
             parts.append(f"  {label:<{_LABEL}}{first}".rstrip())
             parts += [f"  {'':<{_LABEL}}{line.strip()}" for line in more]
         parts.append("")

@@ -94,7 +94,7 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
 def doctor(out: str | None, output: str) -> None:
     """What is wrong or slow here for a Phi, and what to do: a report for a bug report."""
     from phibench import doctor as rules
-    from phibench import files, inventory, selftest
+    from phibench import doctor_report, files, inventory, selftest
     from phibench.probe import conditions
 
     machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
@@ -104,7 +104,7 @@ def doctor(out: str | None, output: str) -> None:
     if output == "json":
         _emit(files.json_text(rules.findings(machine, now)), out)
     else:
-        _emit(rules.report(machine, now, inventory.software()), out)
+        _emit(doctor_report.report(machine, now, inventory.software()), out)
 
 
 @cli.command()
@@ -157,9 +157,9 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 def run(**flags: Any) -> None:
     """Run SUITE over setups: latency, throughput, memory, energy, sustained, load, context, quick, a .toml file, or
     all (the first five, on every backend)."""
-    from phibench import request
+    from phibench import run_command
 
-    sys.exit(request.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width(flags["out"])))
+    sys.exit(run_command.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width(flags["out"])))
 
 
 @cli.command()
@@ -207,7 +207,7 @@ def compare(
     Each is a run (file or id), a machine's folder, PACKAGE==VERSION, or a setup.
     """
     from phibench import compare as comparing
-    from phibench import files
+    from phibench import comparison_table, files
     from phibench.sides import sides
 
     most = comparing.share(fail_on_regression) if fail_on_regression else None
@@ -215,7 +215,7 @@ def compare(
     for line in skipped:
         _note(f"skipped: {line}")
     found = comparing.compare(a, b)
-    _emit(comparing.text(a, b, found, output, _width(out)), out)
+    _emit(comparison_table.text(a, b, found, output, _width(out)), out)
     if output not in ("table", "md"):
         for line in found.notes:
             _note(line)
@@ -379,7 +379,7 @@ def _when(seconds: float) -> str:
 
 def _note(text: str) -> None:
     """One line on stderr, which may quote a file from somebody else."""
-    from phibench.forms import plain
+    from phibench.text import plain
 
     print(plain(text), file=sys.stderr)
 

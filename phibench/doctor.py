@@ -260,25 +260,6 @@ def unchecked(machine: Machine) -> tuple[str, ...]:
     return tuple(what for what, absent in missing.items() if absent)
 
 
-def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -> str:
-    """Markdown to paste into a bug report; no host, user or folder name is in any of its parts."""
-    from phibench import card, tables
-
-    found = findings(machine, conditions)
-    lines = ["# phibench doctor", "", "## Findings", ""]
-    lines += [
-        f"- **{f.severity}: {tables.plain(f.title)}.** {tables.plain(f.evidence)}. *{tables.plain(f.remedy)}*"
-        for f in found
-    ]
-    lines += [] if found else ["Nothing wrong found."]
-    if rest := unchecked(machine):
-        lines += ["", f"Not told by this system, so not checked: {', '.join(rest)}."]
-    lines += ["", "## Machine", "", "```text", card.text(machine, 100).rstrip(), "```"]
-    for title, pairs in (("Conditions now", conditions), ("Software", software)):
-        lines += ["", f"## {title}", "", "```text", *(f"{k:<24}{tables.plain(v)}" for k, v in pairs.items()), "```"]
-    return "\n".join(lines) + "\n"
-
-
 def _slow(title: str, evidence: str, remedy: str) -> Finding:
     return Finding(severity="slow", title=title, evidence=evidence, remedy=remedy)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from phibench.tables import Column, Row, number
+from phibench.tables import Column, Row
+from phibench.text import number
 
 _USES = {"kv": "KV", "copies": "copies", "weights": "weights", "compute": "compute"}  # key of ``buffers`` -> title
 

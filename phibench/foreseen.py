@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from phibench import backends, catalog, units
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.errors import PhibenchError
 from phibench.longest import longest
 from phibench.nouns import Measured, Need, Setup, Workload

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from phibench.text import plain
+
 Row = Mapping[str, Any]
 
 _FORMULA = tuple("=+-@＝＋－＠")  # what a spreadsheet takes for a formula (OWASP, CSV injection)
@@ -20,15 +22,6 @@ _SQL_TYPES = {bool: "BOOLEAN", int: "INTEGER", float: "REAL"}
 
 def keys(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in row))
-
-
-def plain(text: str) -> str:
-    """One line without control characters, text-direction marks or broken Unicode."""
-    return "".join(c if _visible(c) else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-
-
-def _visible(char: str) -> bool:
-    return char.isprintable() or char == " "
 
 
 def json_array(rows: Sequence[Row]) -> str:

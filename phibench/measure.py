@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from phibench.errors import FAILED, WrongNumbersError
-from phibench.meters import UNWATCHED, Watch
+from phibench.meters.contract import UNWATCHED, Watch
 from phibench.nouns import Noun, Sample, Suite, Warmup, Window, Workload
 
 if TYPE_CHECKING:

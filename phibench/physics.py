@@ -13,7 +13,7 @@ from collections import defaultdict
 from phibench import backends, catalog, rates
 from phibench.catalog import plan as plans
 from phibench.catalog.ggml import Tensor
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.nouns import Basis, Device, Noun, Setup, Shape, Workload
 from phibench.rates import KV, THREAD_SHARE, Span
 

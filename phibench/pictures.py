@@ -9,7 +9,8 @@ from typing import Any
 from phibench import batching, render, stats, svg, units
 from phibench.metrics import METRICS, values
 from phibench.nouns import Measured, Run
-from phibench.tables import Column, Row, number
+from phibench.tables import Column, Row
+from phibench.text import number
 
 MOST_BARS = 24  # of one chart; the table has them all
 _POINTS = 240  # of one line; more are not seen

@@ -23,6 +23,7 @@ from phibench import (
     request,
     rules,
     run,
+    run_command,
     selftest,
     suites,
     trust,
@@ -100,7 +101,7 @@ def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: P
     names = ", ".join(str(task.setup) for task in tasks)
     turns = f" in {suite.launches} turns" if len(tasks) > 1 else ""
     print(f"Measuring {names}{turns} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
-    done = request.execute(tasks, suite, machine, folder)
+    done = run_command.execute(tasks, suite, machine, folder)
     print()
     return done
 

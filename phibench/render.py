@@ -22,11 +22,9 @@ from phibench.tables import (
     json_lines,
     markdown,
     markdown_text,
-    number,
-    places,
     sql_text,
-    wrap,
 )
+from phibench.text import number, places, wrap
 from phibench.units import gib
 
 __all__ = ["FORMATS", "markdown_table", "rows", "sql", "table"]

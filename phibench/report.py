@@ -11,7 +11,8 @@ from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
 from phibench.nouns import Machine, Run, Suite, Warmup
 from phibench.svg import shown
-from phibench.tables import UNKNOWN, Cell, Column, Row, number
+from phibench.tables import UNKNOWN, Cell, Column, Row
+from phibench.text import number
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 LATEST = "latest"

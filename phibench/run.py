@@ -38,7 +38,7 @@ from phibench.probe.limits import limits
 from phibench.worker import now
 
 if TYPE_CHECKING:
-    from phibench.catalog.plan import Plan
+    from phibench.catalog.one_plan import Plan
 
 Tell = Callable[[Job, int, Event], None]
 Deaths = defaultdict[Setup, launched.Deaths]

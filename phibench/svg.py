@@ -12,7 +12,7 @@ from html import escape
 
 import msgspec
 
-from phibench.forms import plain
+from phibench.text import plain
 
 COLORS = 6  # classes c0 to c5 of report.css
 

@@ -6,16 +6,15 @@ Text from strangers' files is shown as ``plain`` does.
 from __future__ import annotations
 
 import io
-import math
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from phibench.forms import Row, csv_text, json_array, json_lines, keys, plain, sql_text
+from phibench.forms import Row, csv_text, json_array, json_lines, keys, sql_text
+from phibench.text import number, plain, terminal_width, wrap
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,19 +32,14 @@ __all__ = [
     "keys",
     "markdown",
     "markdown_text",
-    "number",
-    "places",
-    "plain",
     "sql_text",
     "text",
     "wants_color",
-    "wrap",
 ]
 
 Cell = Callable[[Row], str | None]
 
 UNKNOWN = "–"
-PIPE_WIDTH = 120  # columns when the output is no terminal
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,18 +77,6 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     return tuple(column(key, right=_all_numbers(rows, key)) for key in keys(rows))
 
 
-def number(value: float, decimals: int | None = None) -> str:
-    """Three significant digits, never an exponent: ``12.3``, ``0.0812``, ``1234``."""
-    return f"{value:.{places(value) if decimals is None else decimals}f}"
-
-
-def places(value: float) -> int:
-    """Digits behind the point that leave three significant ones."""
-    if not value or not math.isfinite(value):
-        return 0
-    return max(0, min(9, 2 - math.floor(math.log10(abs(value)))))
-
-
 # -------------------------------------------------------------------------------------------- for people
 
 
@@ -110,26 +92,13 @@ def draw(
 
     Columns that found no room are named below. Who prints on a terminal passes ``color=wants_color()``.
     """
-    width = width or _terminal_width()
+    width = width or terminal_width()
     shown, dropped = _fit(rows, columns_of(rows) if columns is None else tuple(columns), width)
     lines = [part for line in (caption or "").splitlines() for part in wrap(line, width)]
     lines.append(_print(_table(rows, shown), width, color) if rows and shown else "nothing to show")
     if dropped:
         lines += wrap(f"no room for: {', '.join(c.title for c in dropped)}", width)
     return "\n".join(lines)
-
-
-def wrap(text: str, width: int | None = None) -> list[str]:
-    """Words in lines of at most ``width``, continued lines set in."""
-    from rich.console import Console
-    from rich.text import Text
-
-    lines = Text(plain(text)).wrap(Console(file=io.StringIO()), max(width or _terminal_width(), 20) - 2)
-    return [("  " if i else "") + line.plain.rstrip() for i, line in enumerate(lines)]
-
-
-def _terminal_width() -> int:
-    return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
 
 
 def wants_color() -> bool:

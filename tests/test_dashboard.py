@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from phibench import dashboard, files, inventory, stats, tables
+from phibench import dashboard, files, inventory, stats
 from phibench.errors import PhibenchError
 from phibench.nouns import (
     Artifact,
@@ -39,6 +39,7 @@ from phibench.nouns import (
     Workload,
 )
 from phibench.nouns import Device as Processor
+from phibench.text import plain
 
 pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'")
 
@@ -217,7 +218,7 @@ def test_text_from_files_is_only_text(text: str) -> None:
     tokens = MarkdownIt().parseInline(parts.escape(text))[0].children or []
     assert {token.type for token in tokens} <= {"text", "text_special", "softbreak"}
     shown = "".join(token.content for token in tokens).replace("\N{WORD JOINER}", "")
-    assert shown.split() == tables.plain(text).split()
+    assert shown.split() == plain(text).split()
 
 
 # ------------------------------------------------------------------------------------------ the pages

@@ -17,7 +17,7 @@ from fakes import GIB, machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phibench import card, doctor, files, probe, selftest, units
+from phibench import card, doctor, doctor_report, files, probe, selftest, units
 from phibench.errors import PhibenchError
 from phibench.nouns import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
 from phibench.probe.memory import Bandwidth
@@ -127,7 +127,7 @@ def test_every_rule_has_a_case() -> None:
 
 def test_a_healthy_machine_has_no_finding() -> None:
     assert doctor.findings(HEALTHY, {"busy_share": "0.01", "throttled_periods": "0"}) == ()
-    text = doctor.report(HEALTHY, {}, {"python": "CPython 3.13"})
+    text = doctor_report.report(HEALTHY, {}, {"python": "CPython 3.13"})
     assert "Nothing wrong found." in text
     assert "not checked: read bandwidth of memory." in text  # the one thing that nobody has measured
 
@@ -191,7 +191,7 @@ def test_the_card_fits() -> None:
 def test_text_from_drivers_cannot_draw() -> None:
     place = with_device(name="RTX\x1b[31m\u202e", notes=("a\nb",))
     assert "\x1b" not in card.text(place, 80)
-    assert "\u202e" not in doctor.report(place, {}, {})
+    assert "\u202e" not in doctor_report.report(place, {}, {})
 
 
 def test_card_of_a_described_machine() -> None:

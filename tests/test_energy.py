@@ -28,8 +28,9 @@ from trees_machine import APU, IRIS, RADEON
 from phibench import joules, measure, rows, suites, worker
 from phibench.backends import null
 from phibench.errors import PhibenchError
-from phibench.meters import Watch, battery, dials, energy, hwmon, ioreport, nvml, rapl
+from phibench.meters import battery, dials, energy, hwmon, ioreport, nvml, rapl
 from phibench.meters import emi as emi_meter
+from phibench.meters.contract import Watch
 from phibench.meters.dials import Dial, Tally
 from phibench.nouns import (
     Artifact,

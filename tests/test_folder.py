@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import catalog
-from phibench.catalog import folder, folder_hf, folder_onnx, hf, plan_onnx
+from phibench.catalog import folder, folder_hf, folder_onnx, hf, plan_onnx, untrusted
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 
@@ -427,7 +427,7 @@ KEYS = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads",
 OBJECTS = st.dictionaries(st.sampled_from(KEYS), JSON | st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4))
 
 
-@given(content=JSON | OBJECTS, name=st.sampled_from([folder.ONNX, folder.HUGGING_FACE]))
+@given(content=JSON | OBJECTS, name=st.sampled_from([untrusted.ONNX, untrusted.HUGGING_FACE]))
 @on_one_folder
 def test_any_json_as_configuration(content: object, name: str, tmp_path: Path) -> None:
     path = tmp_path / name.partition(".")[0]
@@ -439,15 +439,15 @@ def test_any_json_as_configuration(content: object, name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"nan", b"[]"])
 def test_configurations_that_are_no_object(content: bytes, tmp_path: Path) -> None:
-    for name in (folder.ONNX, folder.HUGGING_FACE):
+    for name in (untrusted.ONNX, untrusted.HUGGING_FACE):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).write_bytes(content)
         assert " JSON" in refused(tmp_path / name)
 
 
 def test_a_configuration_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
-    with (tmp_path / folder.HUGGING_FACE).open("wb") as stream:
-        stream.truncate(folder.MAX_JSON_BYTES + 1)
+    with (tmp_path / untrusted.HUGGING_FACE).open("wb") as stream:
+        stream.truncate(untrusted.MAX_JSON_BYTES + 1)
     assert "more than any such file" in refused(tmp_path, 1)
 
 

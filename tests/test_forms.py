@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import files, forms
+from phibench.text import plain as text_plain
 from phibench.verify import report
-from phibench.verify.gate import Outcome
+from phibench.verify.outcomes import Outcome
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {
@@ -116,7 +117,7 @@ TEXTS = st.text(max_size=20)
     TEXTS,
 )
 def test_no_name_and_no_value_breaks_the_sql(rows: list[dict[str, Any]], table: str) -> None:
-    plain = [{forms.plain(f"c{i}").lower(): value for i, value in enumerate(row.values())} for row in rows]
+    plain = [{text_plain(f"c{i}").lower(): value for i, value in enumerate(row.values())} for row in rows]
     base = sqlite3.connect(":memory:")
     base.executescript(forms.sql_text(plain, f"t{table}"))
     if forms.keys(plain):
@@ -130,7 +131,7 @@ def test_a_value_comes_back_from_sql_as_it_was(value: Any) -> None:
     if isinstance(value, float):  # SQLite's own reading of decimals may miss the last bit
         assert row["x"] == pytest.approx(value, rel=1e-12, abs=1e-300)
     else:
-        assert row["x"] == (forms.plain(value) if isinstance(value, str) else value)
+        assert row["x"] == (text_plain(value) if isinstance(value, str) else value)
 
 
 def test_numbers_stay_numbers_where_some_are_whole_and_a_column_without_values_has_no_type() -> None:
@@ -141,4 +142,4 @@ def test_numbers_stay_numbers_where_some_are_whole_and_a_column_without_values_h
 
 def test_hostile_names_are_only_names() -> None:
     (row,) = read(forms.sql_text([{HOSTILE: HOSTILE}], HOSTILE), "sql")
-    assert row == {forms.plain(HOSTILE): forms.plain(HOSTILE)}
+    assert row == {text_plain(HOSTILE): text_plain(HOSTILE)}

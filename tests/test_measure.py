@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phibench import measure
-from phibench.meters import Watch
+from phibench.meters.contract import Watch
 from phibench.nouns import Energy, Engine, Suite, Warmup, Workload
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from phibench import catalog, synth
 from phibench.catalog import plan as plans
 from phibench.catalog import plan_onnx
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.errors import PhibenchError
 from phibench.synth import cache, fill, onnx
 from phibench.synth.onnx import graph, weights

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from phibench import backends, catalog, measure
 from phibench.backends import onnxruntime as backend
+from phibench.catalog import one_plan
 from phibench.catalog import plan as plans
 from phibench.catalog.folder import recognise
 from phibench.errors import PhibenchError
@@ -495,7 +496,7 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert variant.shape is not None
     plan = plans.plan(variant, "int4", None, "onnx")
 
-    def need(context: int, plan: plans.Plan = plan, **options: str) -> Any:
+    def need(context: int, plan: one_plan.Plan = plan, **options: str) -> Any:
         assert variant.shape is not None
         return backend.need(plan, variant.shape, context, options)
 
@@ -520,7 +521,7 @@ def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
     assert shape is not None
     int4, int8 = (plans.plan(variant, one, None, "onnx") for one in ("int4", "int8"))
 
-    def need(plan: plans.Plan, context: int, prompt: int, batch: int = 1, used: int | None = None) -> Any:
+    def need(plan: one_plan.Plan, context: int, prompt: int, batch: int = 1, used: int | None = None) -> Any:
         return backend.need(plan, shape, context, {}, prompt, batch, used)
 
     short = need(int4, 8192, 512, used=528)

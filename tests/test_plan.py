@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import tiny
 
 from phibench import catalog
-from phibench.catalog import ggml, plan_gguf
+from phibench.catalog import ggml, one_plan, plan_gguf
 from phibench.catalog import plan as plans
 from phibench.errors import PhibenchError
 from phibench.nouns import Variant
@@ -32,7 +32,7 @@ PUBLISHED = [
 ]
 
 
-def named(plan: plans.Plan) -> dict[str, ggml.Tensor]:
+def named(plan: one_plan.Plan) -> dict[str, ggml.Tensor]:
     return {tensor.name: tensor for tensor in plan.tensors}
 
 

@@ -16,10 +16,10 @@ from phibench import (
     advise,
     backends,
     catalog,
+    dry_rows,
     files,
     inventory,
     quickstart,
-    request,
     run,
     selftest,
     stats,
@@ -117,7 +117,7 @@ def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
 def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
     suite, small = suites.load("latency"), machine(free_bytes=GIB)
     tasks = run.prepare((quickstart.WANTED,), suite, small)
-    (row,) = request.dry_rows(tasks, small, [])
+    (row,) = dry_rows.dry_rows(tasks, small, [])
     assert (row["fits"], row["time_low_s"]) == (False, None)
     assert "may use 1 GiB" in row["reason"]
 

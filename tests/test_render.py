@@ -21,6 +21,7 @@ from phibench import render, tables
 from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup, Window
 from phibench.rows import LLAMA_BENCH, OWN
 from phibench.tables import Column, column
+from phibench.text import number, plain
 
 replace = msgspec.structs.replace
 PP, TG = workload(512, 0), workload(0, 4)
@@ -264,7 +265,7 @@ def test_sql_of_any_runs_loads_into_one_table() -> None:
 def test_sql_holds_any_text(text: str) -> None:
     base = loaded(render.FORMATS["sql"](render.rows([strange(text)])))
     found = base.execute("SELECT variant, placement, notes FROM phibench").fetchone()
-    assert found == (tables.plain(text), tables.plain(text), json.dumps([text]))
+    assert found == (plain(text), plain(text), json.dumps([text]))
     assert base.execute("SELECT count(*) FROM phibench").fetchone() == (2,)
     base.close()
 
@@ -385,7 +386,7 @@ def test_hostile_text_cannot_break_a_table(width: int) -> None:
     ],
 )
 def test_plain_text_is_one_line_that_any_terminal_can_show(text: str, shown: str) -> None:
-    assert tables.plain(text) == shown
+    assert plain(text) == shown
 
 
 def test_markup_in_a_file_is_shown_not_obeyed() -> None:
@@ -464,7 +465,7 @@ def test_columns_choose_name_and_shorten() -> None:
     [(12.345, "12.3"), (0.08123, "0.0812"), (1234.5, "1234"), (0.0, "0"), (9.999, "10.0"), (1e-12, "0.000000001")],
 )
 def test_numbers_have_three_digits_and_no_exponent(value: float, text: str) -> None:
-    shown = tables.number(value)
+    shown = number(value)
     assert "e" not in shown
     if value >= 1e-9 or not value:
         assert float(shown) == pytest.approx(float(text), rel=0.01)

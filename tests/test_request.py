@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Phibench
 
-from phibench import backends, request, stats, suites
+from phibench import backend_choice, backends, grid, real_file, stats, suites
 from phibench.backends import llama_cpp, onnxruntime, torch
 from phibench.errors import PhibenchError
 
@@ -28,7 +28,7 @@ def _all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(**changes: Any) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
     flags = {"backend": "all", "model": "phi-4-mini", "device": "cpu", **changes}
-    return request.with_backends(flags, notes.append), notes
+    return backend_choice.with_backends(flags, notes.append), notes
 
 
 def test_all_is_every_engine() -> None:
@@ -81,17 +81,17 @@ def test_a_mixture_of_experts_and_a_gpu_leave_out_who_cannot(monkeypatch: pytest
 
 def test_each_backend_takes_the_quantizations_of_its_format() -> None:
     modules = [backends.load(name) for name in ("llama_cpp", "onnxruntime", "torch")]
-    assert request._quantizations(None, modules) == {
+    assert grid._quantizations(None, modules) == {
         "llama_cpp": ["Q4_K_M"],
         "onnxruntime": ["int4"],
         "torch": ["bf16"],
     }
-    mixed = request._quantizations(["q8_0", "int8", "FP16", "f16"], modules)
+    mixed = grid._quantizations(["q8_0", "int8", "FP16", "f16"], modules)
     assert mixed == {"llama_cpp": ["Q8_0", "F16"], "onnxruntime": ["int8", "fp16"], "torch": ["int8", "fp16"]}
     with pytest.raises(PhibenchError, match="-q names no quantization that torch has; add one, for example bf16"):
-        request._quantizations(["Q4_K_M", "int4-acc0"], modules)
+        grid._quantizations(["Q4_K_M", "int4-acc0"], modules)
     with pytest.raises(PhibenchError, match="unknown quantization 'Q4_K_Z'"):
-        request._quantizations(["Q4_K_M", "int4", "Q4_K_Z"], modules)
+        grid._quantizations(["Q4_K_M", "int4", "Q4_K_Z"], modules)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_folder_is_told_from_a_name(
     monkeypatch.chdir(tmp_path)
     for folder in ("here", "phi-4-mini"):  # a name of the catalog stays one, whatever lies about
         Path(folder).mkdir()
-    assert request._is_file(name) is is_file
+    assert real_file.is_file(name) is is_file
 
 
 def test_all_three_in_one_table_and_a_package_by_its_folder(

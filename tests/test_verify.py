@@ -31,6 +31,7 @@ from phibench.processes import DiedError
 from phibench.verify import ask, child, faults, gate, judge, meant, real, report, small, stored
 from phibench.verify import torch as torch_files
 from phibench.verify.meant import Reference
+from phibench.verify.outcomes import Outcome
 
 MINI, PHI2 = "phi-4-mini-instruct", "phi-2"
 LIMIT = judge.Limit(
@@ -182,7 +183,7 @@ def test_an_answer_that_is_no_number_is_never_the_same(broken: float) -> None:
 
 def test_what_is_no_number_is_unknown_in_json() -> None:
     none = judge.Distance(divergence=((0.001, math.nan),), agreement=None)
-    one = gate.Outcome(setup=setup(MINI, "Q8_0", "llama_cpp"), verdict="differs", distance=none, weights_error=math.inf)
+    one = Outcome(setup=setup(MINI, "Q8_0", "llama_cpp"), verdict="differs", distance=none, weights_error=math.inf)
     (row,) = json.loads(report.text([one], "json", None, ""))
     assert (row["kl_mean"], row["kl_max"], row["weights_error"]) == (None, None, None)
 
@@ -190,9 +191,7 @@ def test_what_is_no_number_is_unknown_in_json() -> None:
 def test_the_table_keeps_what_tells_rows_apart_in_80_columns() -> None:
     far_ = judge.Distance(divergence=((0.5,),), agreement=0.5)
     rows = [
-        gate.Outcome(
-            setup=setup(name, "int4-acc0", "onnxruntime"), verdict="differs", reason="why " * 40, distance=far_
-        )
+        Outcome(setup=setup(name, "int4-acc0", "onnxruntime"), verdict="differs", reason="why " * 40, distance=far_)
         for name in (MINI, PHI2)
     ]
     shown = report.text(rows, "table", 80, "caption")
@@ -352,7 +351,7 @@ SCALE, LATE_BY_ONE = "scale of one block doubled", "position off by one"
 
 
 @pytest.fixture(scope="module")
-def found(reference: Reference) -> dict[tuple[str, Setup], gate.Outcome]:
+def found(reference: Reference) -> dict[tuple[str, Setup], Outcome]:
     """(fault, setup) -> outcome of everything above: a process per backend and program, not one per test."""
     asked: dict[tuple[str, ...], list[tuple[str, gate.Trial]]] = {}
     asked[()] = [("", trial) for trial in gate.trials([setup(*words) for words in RIGHT], 1000)]
@@ -373,7 +372,7 @@ def found(reference: Reference) -> dict[tuple[str, Setup], gate.Outcome]:
 
 
 @pytest.mark.parametrize("words", RIGHT, ids=" ".join)
-def test_right_files_give_the_same_answer(found: dict[tuple[str, Setup], gate.Outcome], words: tuple[str, ...]) -> None:
+def test_right_files_give_the_same_answer(found: dict[tuple[str, Setup], Outcome], words: tuple[str, ...]) -> None:
     one = found["", setup(*words)]
     assert (one.verdict, one.reason) == ("same", "")
 
@@ -383,7 +382,7 @@ def test_right_files_give_the_same_answer(found: dict[tuple[str, Setup], gate.Ou
     [*FAULTS, *((LATE_BY_ONE, *words, "positions and the KV cache") for words in LATE)],
 )
 def test_a_planted_fault_is_reported(
-    found: dict[tuple[str, Setup], gate.Outcome], fault: str, variant: str, quantization: str, backend: str, says: str
+    found: dict[tuple[str, Setup], Outcome], fault: str, variant: str, quantization: str, backend: str, says: str
 ) -> None:
     one = found[fault, setup(variant, quantization, backend)]
     assert one.verdict == "differs", one
@@ -391,7 +390,7 @@ def test_a_planted_fault_is_reported(
 
 
 def test_every_fault_but_one_scale_shows_in_the_answer_alone(
-    found: dict[tuple[str, Setup], gate.Outcome],
+    found: dict[tuple[str, Setup], Outcome],
 ) -> None:
     """One scale among thousands may not move an answer: it is the file's weights that tell."""
     for (fault, setup_), one in found.items():

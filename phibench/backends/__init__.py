@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phibench.catalog.plan import Plan
+    from phibench.catalog.one_plan import Plan
 
 
 _SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one: "cpu:0" would be no "cpu" elsewhere

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phibench.catalog.plan import Plan
+    from phibench.catalog.one_plan import Plan
 
 NAME = "llama_cpp"
 FORMATS = ("gguf",)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phibench.catalog.plan import Plan
+    from phibench.catalog.one_plan import Plan
 
 NAME = "torch"
 FORMATS = ("torch",)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from phibench import files
-from phibench.catalog import folder
-from phibench.catalog.folder import Content, Numbers
+from phibench.catalog import untrusted
 from phibench.catalog.ggml import Tensor
+from phibench.catalog.untrusted import Content, Numbers
 from phibench.errors import PhibenchError
 
 MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as its own readers allow
@@ -28,8 +28,8 @@ ARCHITECTURES = {"phi": "phi2", "phi3": "phi3"}  # model type -> GGUF's name
 
 def read(path: Path) -> Content:
     """What the folder says. Raises PhibenchError, OSError as :func:`folder.recognise`."""
-    config = folder.read_json(path / folder.HUGGING_FACE)
-    kind = folder.text(config, "model_type")
+    config = untrusted.read_json(path / untrusted.HUGGING_FACE)
+    kind = untrusted.text(config, "model_type")
     if kind not in ARCHITECTURES:
         raise PhibenchError(
             f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in Hugging Face's form"
@@ -39,15 +39,15 @@ def read(path: Path) -> Content:
     tensors, size = _tensors(path)
     tied = config.get("tie_word_embeddings") is True
     numbers: Numbers = {
-        "layers": folder.count(config, "num_hidden_layers"),
-        "hidden": folder.count(config, "hidden_size"),
-        "heads": folder.count(config, "num_attention_heads"),
-        "kv_heads": folder.count(config, "num_key_value_heads") or folder.count(config, "num_attention_heads"),
-        "ffn": folder.count(config, "intermediate_size"),
-        "vocab": folder.count(config, "vocab_size"),
-        "context": folder.count(config, "max_position_embeddings"),
+        "layers": untrusted.count(config, "num_hidden_layers"),
+        "hidden": untrusted.count(config, "hidden_size"),
+        "heads": untrusted.count(config, "num_attention_heads"),
+        "kv_heads": untrusted.count(config, "num_key_value_heads") or untrusted.count(config, "num_attention_heads"),
+        "ffn": untrusted.count(config, "intermediate_size"),
+        "vocab": untrusted.count(config, "vocab_size"),
+        "context": untrusted.count(config, "max_position_embeddings"),
     }
-    folder.required(numbers, ("layers", "hidden", "heads", "vocab"), path / folder.HUGGING_FACE)
+    untrusted.required(numbers, ("layers", "hidden", "heads", "vocab"), path / untrusted.HUGGING_FACE)
     names = {tensor.name for tensor in tensors}
     embedding = next((name for name in names if name.endswith("embed_tokens.weight")), "")
     return Content(
@@ -59,16 +59,16 @@ def read(path: Path) -> Content:
         tensors=tensors,
         embedding=embedding,
         head=embedding if tied or "lm_head.weight" not in names else "lm_head.weight",
-        bytes=size + (path / folder.HUGGING_FACE).stat().st_size,
+        bytes=size + (path / untrusted.HUGGING_FACE).stat().st_size,
         facts={},
-        names=(folder.text(config, "_name_or_path"),),
+        names=(untrusted.text(config, "_name_or_path"),),
     )
 
 
 def _longrope(config: dict[str, Any]) -> bool:
     """transformers 5 writes rope_parameters; before that it was rope_scaling, and LongRoPE once was called su."""
-    ropes = [folder.part(config, key) for key in ("rope_parameters", "rope_scaling")]
-    return any(folder.text(rope, key) in ("longrope", "su") for rope in ropes for key in ("rope_type", "type"))
+    ropes = [untrusted.part(config, key) for key in ("rope_parameters", "rope_scaling")]
+    return any(untrusted.text(rope, key) in ("longrope", "su") for rope in ropes for key in ("rope_type", "type"))
 
 
 def _type(path: Path, tensors: tuple[Tensor, ...]) -> str:
@@ -97,8 +97,8 @@ def shards(path: Path) -> list[Path]:
     Raises PhibenchError (exit 2) for none, too many, and files that are no safetensors or outside of the folder.
     """
     if (path / INDEX).is_file():
-        places = folder.part(folder.read_json(path / INDEX), "weight_map").values()
-        found = [folder.inside(path, name) for name in sorted({str(place) for place in places})]
+        places = untrusted.part(untrusted.read_json(path / INDEX), "weight_map").values()
+        found = [untrusted.inside(path, name) for name in sorted({str(place) for place in places})]
     else:
         found = sorted(path.glob("*.safetensors"))
     if not found or len(found) > MAX_SHARDS:
@@ -121,8 +121,8 @@ def read_header(path: Path) -> list[Tensor]:
         if size < 8 or length > MAX_HEADER_BYTES:
             raise PhibenchError(f"{path} is not a safetensors file: it says that its header has {length} bytes")
         if 8 + length > size:
-            raise folder.cut_off(path, 8 + length)
-        said = folder.parse_json(stream.read(length), path)
+            raise untrusted.cut_off(path, 8 + length)
+        said = untrusted.parse_json(stream.read(length), path)
     found = []
     needs = 0
     for name, entry in said.items():
@@ -131,7 +131,7 @@ def read_header(path: Path) -> list[Tensor]:
             needs = max(needs, end)
             found.append(tensor)
     if 8 + length + needs > size:
-        raise folder.cut_off(path, 8 + length + needs)
+        raise untrusted.cut_off(path, 8 + length + needs)
     return found
 
 
@@ -141,8 +141,8 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[Tensor, int]:
     dims, ends = entry.get("shape"), entry.get("data_offsets")
     lists = all(isinstance(one, list) and len(one) <= 8 for one in (dims, ends))
     numbers = [*dims, *ends] if lists else [None]
-    kind, width = TYPES.get(folder.text(entry, "dtype"), ("", 0))
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= folder.MAX_COUNT for n in numbers)
+    kind, width = TYPES.get(untrusted.text(entry, "dtype"), ("", 0))
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= untrusted.MAX_COUNT for n in numbers)
     if not whole or not kind or len(ends) != 2 or ends[1] - ends[0] != math.prod(dims) * width:
         raise PhibenchError(f"{path} is not a safetensors file that can be read: tensor {name[:100]!r}")
     return Tensor(name=name, shape=tuple(dims), type=kind, bytes=ends[1] - ends[0]), ends[1]

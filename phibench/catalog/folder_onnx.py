@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from phibench import files
-from phibench.catalog import folder, genai
-from phibench.catalog.folder import Content, Numbers
+from phibench.catalog import genai, untrusted
 from phibench.catalog.ggml import Tensor
+from phibench.catalog.untrusted import Content, Numbers
 from phibench.errors import PhibenchError
 
 MAX_GRAPH_BYTES = 1 << 30  # tables of LongRoPE take 52 MB; weights belong in external data
@@ -32,28 +32,28 @@ _PASSES = ("Add", "Mul", "Div", "Tanh", "Cast", "Reshape", "Transpose", "MatMul"
 
 def read(path: Path) -> Content:
     """What the package says. Raises PhibenchError, OSError as :func:`folder.recognise`."""
-    config = genai.read(path / folder.ONNX)
-    model, search = folder.part(config, "model"), folder.part(config, "search")
-    decoder = folder.part(model, "decoder")
-    kind = folder.text(model, "type")
+    config = genai.read(path / untrusted.ONNX)
+    model, search = untrusted.part(config, "model"), untrusted.part(config, "search")
+    decoder = untrusted.part(model, "decoder")
+    kind = untrusted.text(model, "type")
     if kind not in ARCHITECTURES:
         raise PhibenchError(f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in ONNX")
-    graph_path = folder.inside(path, folder.text(decoder, "filename"))
+    graph_path = untrusted.inside(path, untrusted.text(decoder, "filename"))
     loaded = _load(graph_path)
     graph = loaded.graph
     weights, tensors, size = _tensors(graph, graph_path)
     quantization, notes = _quantization(path, graph, tensors)
-    about = folder.read_json(path / ABOUT) if (path / ABOUT).is_file() else {}
+    about = untrusted.read_json(path / ABOUT) if (path / ABOUT).is_file() else {}
     numbers: Numbers = {
-        "layers": folder.count(decoder, "num_hidden_layers"),
-        "hidden": folder.count(decoder, "hidden_size"),
-        "heads": folder.count(decoder, "num_attention_heads"),
-        "kv_heads": folder.count(decoder, "num_key_value_heads"),
-        "vocab": folder.count(model, "vocab_size"),
-        "context": folder.count(model, "context_length"),
+        "layers": untrusted.count(decoder, "num_hidden_layers"),
+        "hidden": untrusted.count(decoder, "hidden_size"),
+        "heads": untrusted.count(decoder, "num_attention_heads"),
+        "kv_heads": untrusted.count(decoder, "num_key_value_heads"),
+        "vocab": untrusted.count(model, "vocab_size"),
+        "context": untrusted.count(model, "context_length"),
     }
-    folder.required(numbers, ("layers", "hidden", "heads", "kv_heads", "vocab"), path / folder.ONNX)
-    past = folder.text(folder.part(decoder, "inputs"), "past_key_names") or "past_key_values.%d.key"
+    untrusted.required(numbers, ("layers", "hidden", "heads", "kv_heads", "vocab"), path / untrusted.ONNX)
+    past = untrusted.text(untrusted.part(decoder, "inputs"), "past_key_names") or "past_key_values.%d.key"
     return Content(
         format="onnx",
         quantization=quantization,
@@ -63,14 +63,14 @@ def read(path: Path) -> Content:
         tensors=tensors,
         embedding=_embedding(graph, weights),
         head=_head(graph, weights),
-        bytes=size + (path / folder.ONNX).stat().st_size,
+        bytes=size + (path / untrusted.ONNX).stat().st_size,
         facts={
             "kv_type": _kv_type(path, graph, past.replace("%d", "0")),
             "kv_buffer": "shared" if search.get("past_present_share_buffer") is True else "grown",
             "logits": _logits(graph),
             "exporter": f"{loaded.producer_name or 'unnamed'} {loaded.producer_version}".strip()[:80],
         },
-        told=folder.text(about, "variant") if about.get("synthetic") is True else None,
+        told=untrusted.text(about, "variant") if about.get("synthetic") is True else None,
         notes=notes,
     )
 
@@ -148,7 +148,7 @@ def _lengths(graph: Any, path: Path) -> tuple[dict[str, int], int]:
     for one in graph.initializer:
         bits = TYPES.get(one.data_type, ("other", 8))[1]
         dims = [int(dim) for dim in one.dims]
-        if any(dim < 0 for dim in dims) or math.prod(dims) > folder.MAX_COUNT:
+        if any(dim < 0 for dim in dims) or math.prod(dims) > untrusted.MAX_COUNT:
             raise PhibenchError(f"{path} has a tensor {one.name[:100]!r} with shape {dims[:8]}")
         lengths[one.name] = -(-math.prod(dims) * bits // 8)
         if one.data_location == 1:  # TensorProto.EXTERNAL
@@ -160,10 +160,10 @@ def _lengths(graph: Any, path: Path) -> tuple[dict[str, int], int]:
             ends[place] = max(ends[place], int(start) + lengths[one.name])
     size = path.stat().st_size
     for place, needs in ends.items():
-        data = folder.inside(path.parent, place)
+        data = untrusted.inside(path.parent, place)
         files.check_readable(data)
         if data.stat().st_size < needs:
-            raise folder.cut_off(data, needs)
+            raise untrusted.cut_off(data, needs)
         size += data.stat().st_size
     return lengths, size
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from phibench import files
-from phibench.catalog import folder
+from phibench.catalog import untrusted
 from phibench.errors import PhibenchError
 
 MAX_BYTES = 1 << 20
@@ -43,15 +43,15 @@ def read(path: Path) -> dict[str, Any]:
     Raises PhibenchError (exit 2) for what is no JSON object or asks for more; OSError for what cannot be read.
     """
     files.check_readable(path, MAX_BYTES)
-    found = folder.parse_json(path.read_bytes(), path)
-    parts = sorted(key for key, value in folder.part(found, "model").items() if isinstance(value, dict))
+    found = untrusted.parse_json(path.read_bytes(), path)
+    parts = sorted(key for key, value in untrusted.part(found, "model").items() if isinstance(value, dict))
     if strange := [key for key in parts if key != "decoder"]:
         raise PhibenchError(f"{path} has a part {strange[0][:50]!r}; phibench runs a model that is its decoder alone")
     for key, value in _members(found):
         if key in _OPTIONS:
             _check(value, _OPTIONS[key], f"{path} has {key}")
         elif isinstance(value, str) and value and _NAMES_FILE.search(key):
-            folder.inside(path.parent, value)
+            untrusted.inside(path.parent, value)
     return found
 
 

@@ -12,7 +12,7 @@ from phibench import catalog
 from phibench.catalog import plan as plans
 from phibench.catalog import plan_gguf
 from phibench.catalog.header import Header, read_header
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Noun, Shape, Variant
 

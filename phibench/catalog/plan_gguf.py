@@ -14,7 +14,7 @@ import msgspec
 
 from phibench.catalog import ggml, layout
 from phibench.catalog.ggml import MetaValue, Tensor
-from phibench.catalog.plan import Plan, check_layers
+from phibench.catalog.one_plan import Plan, check_layers
 from phibench.errors import PhibenchError, unknown
 from phibench.nouns import Shape, Variant
 

@@ -15,7 +15,7 @@ import msgspec
 
 from phibench.catalog import hf
 from phibench.catalog.ggml import Tensor
-from phibench.catalog.plan import Plan, check_layers
+from phibench.catalog.one_plan import Plan, check_layers
 from phibench.errors import PhibenchError, unknown
 from phibench.nouns import Shape, Variant
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import msgspec
 
 from phibench.catalog.ggml import Tensor
-from phibench.catalog.plan import Plan, check_layers
+from phibench.catalog.one_plan import Plan, check_layers
 from phibench.errors import PhibenchError, unknown
 from phibench.nouns import Shape, Variant
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.nouns import Need, Shape
 
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}  # of an element, without scales

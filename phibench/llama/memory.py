@@ -10,7 +10,7 @@ from phibench.nouns import Need, Shape
 
 if TYPE_CHECKING:
     from phibench.catalog.ggml import Tensor
-    from phibench.catalog.plan import Plan
+    from phibench.catalog.one_plan import Plan
 
 # GGML type numbers and bytes per element of the KV cache types (ggml.h: enum ggml_type, block layouts)
 KV_TYPES = {

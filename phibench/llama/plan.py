@@ -20,7 +20,7 @@ from phibench.llama import log, memory
 from phibench.nouns import Noun, Workload
 
 if TYPE_CHECKING:
-    from phibench.catalog.plan import Plan
+    from phibench.catalog.one_plan import Plan
 
 PROGRAM = "phibench.llama.plan"
 SILENCE_S = 60.0  # of what takes half a second

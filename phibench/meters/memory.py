@@ -32,7 +32,7 @@ from typing import IO
 import msgspec
 
 from phibench import units
-from phibench.meters import MemoryMeter, Seen
+from phibench.meters.contract import MemoryMeter, Seen
 from phibench.nouns import Job, Noun
 from phibench.probe import gpu_use, process, smaps
 

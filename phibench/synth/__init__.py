@@ -10,11 +10,10 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
-from phibench.catalog.plan import Plan, plan
+from phibench.catalog.plan import plan
 from phibench.nouns import Artifact, Variant
-from phibench.synth import cache, writing
-
-Progress = Callable[[int, int], None]  # done bytes, total bytes
+from phibench.synth import cache, messages, writing
+from phibench.synth.artifacts import Progress, artifact
 
 
 def ensure(
@@ -33,7 +32,7 @@ def ensure(
     if path := writer.cached(variant, quantization, layers):
         cache.touch(path)
         return artifact(plan(variant, quantization, layers, fmt), str(path))
-    order = writing.Order(variant=variant, quantization=quantization, format=fmt, layers=layers)
+    order = messages.Order(variant=variant, quantization=quantization, format=fmt, layers=layers)
     return writing.ask(order, progress, oom_kills)
 
 
@@ -43,19 +42,6 @@ def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | Non
     if writer is None or writer.cached(variant, quantization, layers) is not None:
         return 0
     return plan(variant, quantization, layers, fmt).file_bytes
-
-
-def artifact(wanted: Plan, path: str) -> Artifact:
-    """What is told of synthetic files at ``path``; "": of weights that exist in memory only."""
-    return Artifact(
-        path=path,
-        bytes=wanted.file_bytes if path else wanted.weights_bytes,
-        weights="synthetic",
-        layers=wanted.layers if wanted.layers < wanted.of_layers else None,
-        tensor_types=wanted.histogram,
-        parameters=wanted.parameters,
-        facts=wanted.facts,
-    )
 
 
 def _writer(fmt: str) -> ModuleType | None:

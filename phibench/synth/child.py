@@ -16,7 +16,7 @@ import msgspec
 from phibench import processes
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact
-from phibench.synth.writing import Event, Made, Order, Refused, Wrote
+from phibench.synth.messages import Event, Made, Order, Refused, Wrote
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ from typing import BinaryIO
 
 from phibench import files
 from phibench.catalog import ggml
-from phibench.catalog.plan import Plan, plan
+from phibench.catalog.one_plan import Plan
+from phibench.catalog.plan import plan
 from phibench.catalog.plan_gguf import header
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Artifact, Variant
-from phibench.synth import Progress, artifact, cache, engine, fill
+from phibench.synth import cache, engine, fill
+from phibench.synth.artifacts import Progress, artifact
 from phibench.units import gb
 
 

@@ -9,8 +9,9 @@ import msgspec
 
 from phibench import ends, files, processes
 from phibench.errors import PhibenchError
-from phibench.nouns import Artifact, Noun, Variant
+from phibench.nouns import Artifact
 from phibench.synth import cache
+from phibench.synth.messages import Event, Made, Order, Refused
 
 PROGRAM = "phibench.synth.child"
 SILENCE_S = 600.0  # a disk may take minutes to take what was written (fsync)
@@ -18,32 +19,6 @@ _ENGINES = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}  # whose quantize
 _THEN = f"{ends.DOCTOR}; -m FILE measures files of your own"
 
 
-class Order(Noun, frozen=True, kw_only=True):
-    """What is to be written: one line on the writer's stdin."""
-
-    variant: Variant
-    quantization: str
-    format: str
-    layers: int | None = None
-
-
-class Wrote(Noun, frozen=True, kw_only=True, tag="wrote", tag_field="status"):
-    done: int
-    total: int
-
-
-class Made(Noun, frozen=True, kw_only=True, tag="made", tag_field="status"):
-    artifact: Artifact
-
-
-class Refused(Noun, frozen=True, kw_only=True, tag="refused", tag_field="status"):
-    """A PhibenchError of the writer."""
-
-    reason: str
-    exit_code: int
-
-
-Event = Wrote | Made | Refused
 _EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 

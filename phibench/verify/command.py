@@ -10,7 +10,7 @@ from phibench import catalog, inventory, trust, units
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Setup
 from phibench.verify import gate, real, report
-from phibench.verify.gate import Outcome
+from phibench.verify.outcomes import Outcome
 
 _CAPTION = "KL divergence in nat; what failed or differs is explained below"
 

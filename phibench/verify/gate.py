@@ -12,11 +12,12 @@ from phibench import backends, catalog
 from phibench.catalog import plan as plans
 from phibench.catalog.hf import Factors
 from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Artifact, Engine, Job, Kind, Noun, Setup, Variant
+from phibench.nouns import Artifact, Engine, Job, Setup, Variant
 from phibench.probe import limits as machine
 from phibench.processes import DiedError
 from phibench.verify import ask, child, judge, small, stored
 from phibench.verify.meant import Reference
+from phibench.verify.outcomes import Outcome, Tell
 from phibench.verify.small import Model, Prompt
 
 VARIANTS = ("phi-4-mini-instruct", "phi-2")  # grouped heads, partial rotary, LongRoPE, tied; biases, parallel block
@@ -27,25 +28,6 @@ QUANTIZATIONS = {
 }
 THREADS = 2  # small matrices gain nothing from more; one would not show what threads do to each other
 _REFERENCE = "torch"
-
-
-class Outcome(Noun, frozen=True, kw_only=True):
-    """What was found of one setup. ``weights_error``: the worst block's, relative; None without a source to compare.
-
-    ``kind``: how the process of one that failed died; None where nothing died.
-    """
-
-    setup: Setup
-    verdict: Literal["same", "differs", "failed", "not installed", "no files"]
-    reason: str = ""
-    kind: Kind | None = None
-    distance: judge.Distance | None = None
-    limit: judge.Limit | None = None
-    weights_error: float | None = None
-    against: str = "torch float32"
-
-
-Tell = Callable[[Outcome], None]
 
 
 class Trial(NamedTuple):

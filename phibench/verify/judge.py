@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phibench import files, tables
+from phibench import files, text
 from phibench.errors import PhibenchError
 from phibench.nouns import Noun
 from phibench.verify.small import Prompt
@@ -114,7 +114,7 @@ def objection(found: Distance, allowed: Limit, prompts: Sequence[Prompt], origin
 
 
 def _nat(value: float) -> str:
-    return f"{tables.number(value)} nat" if value >= 1e-6 else f"{value:.1e} nat"
+    return f"{text.number(value)} nat" if value >= 1e-6 else f"{value:.1e} nat"
 
 
 def _suspect(found: Distance, most: float, prompts: Sequence[Prompt], original_context: int | None) -> str:

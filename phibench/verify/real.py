@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phibench import backends, catalog
-from phibench.catalog import folder, folder_hf, folder_onnx, gguf, header, plan_gguf
+from phibench.catalog import folder, folder_hf, folder_onnx, gguf, header, plan_gguf, untrusted
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact, Job, Setup
 from phibench.probe import limits as machine
 from phibench.verify import ask, child, judge, small
-from phibench.verify.gate import Outcome, Tell
+from phibench.verify.outcomes import Outcome, Tell
 
 BACKENDS = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
 LOSS_FACTOR = 5.0  # of the published mean loss: a smaller model, other text; a broken file is off by nats
@@ -110,10 +110,10 @@ def prompts_for(found: Sequence[File], seed: int) -> tuple[small.Prompt, ...]:
     return small.prompts(vocab, seed, safe or (above + 8,))
 
 
-def _content(path: Path) -> folder.Content:
-    if (path / folder.ONNX).is_file():
+def _content(path: Path) -> untrusted.Content:
+    if (path / untrusted.ONNX).is_file():
         return folder_onnx.read(path)
-    if (path / folder.HUGGING_FACE).is_file() and any(path.glob("*.safetensors")):
+    if (path / untrusted.HUGGING_FACE).is_file() and any(path.glob("*.safetensors")):
         return folder_hf.read(path)
     folder.recognise(path)  # says what is wrong
     raise AssertionError
@@ -121,8 +121,10 @@ def _content(path: Path) -> folder.Content:
 
 def _original(path: Path) -> int | None:
     """A package of onnxruntime-genai does not say; the other files will, or none of the prompts comes near it."""
-    config = path / folder.HUGGING_FACE
-    return folder.count(folder.read_json(config), "original_max_position_embeddings") if config.is_file() else None
+    config = path / untrusted.HUGGING_FACE
+    return (
+        untrusted.count(untrusted.read_json(config), "original_max_position_embeddings") if config.is_file() else None
+    )
 
 
 def _declared(path: Path, head: header.Header) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from phibench import tables
-from phibench.verify.gate import Outcome
+from phibench.text import wrap
+from phibench.verify.outcomes import Outcome
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -50,7 +51,7 @@ def text(outcomes: Sequence[Outcome], output: str, width: int | None, caption: s
     shown = tables.text(found, output, width, _COLUMNS, caption, "phibench_verify")
     if output != "table":
         return shown
-    told = [line for one in outcomes if one.reason for line in tables.wrap(f"{one.setup}: {one.reason}", width)]
+    told = [line for one in outcomes if one.reason for line in wrap(f"{one.setup}: {one.reason}", width)]
     return "\n".join([shown.rstrip("\n"), *([""] if told else []), *told]) + "\n"
 
 

@@ -13,10 +13,12 @@ import msgspec
 
 from phibench import files
 from phibench.catalog import hf, plan_onnx
-from phibench.catalog.plan import Plan, plan
+from phibench.catalog.one_plan import Plan
+from phibench.catalog.plan import plan
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Artifact, Variant
-from phibench.synth import Progress, artifact, cache, fill
+from phibench.synth import cache, fill
+from phibench.synth.artifacts import Progress, artifact
 from phibench.synth.onnx import weights as contents
 from phibench.units import gb
 

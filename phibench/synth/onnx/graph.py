@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phibench.catalog import plan_onnx
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.nouns import Shape
 from phibench.synth.onnx import attention
 from phibench.synth.onnx.nodes import Nodes

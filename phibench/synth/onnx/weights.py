@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from phibench.catalog import hf, plan_onnx
 from phibench.catalog.ggml import Tensor
-from phibench.catalog.plan import Plan
+from phibench.catalog.one_plan import Plan
 from phibench.errors import FAILED, PhibenchError
 from phibench.nouns import Shape
 from phibench.synth import fill

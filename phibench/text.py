@@ -1,0 +1,43 @@
+"""Text that people read: numbers with the digits that matter, lines of a width, nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+
+PIPE_WIDTH = 120  # columns when the output is no terminal
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """Three significant digits, never an exponent: ``12.3``, ``0.0812``, ``1234``."""
+    return f"{value:.{places(value) if decimals is None else decimals}f}"
+
+
+def places(value: float) -> int:
+    """Digits behind the point that leave three significant ones."""
+    if not value or not math.isfinite(value):
+        return 0
+    return max(0, min(9, 2 - math.floor(math.log10(abs(value)))))
+
+
+def wrap(text: str, width: int | None = None) -> list[str]:
+    """Words in lines of at most ``width``, continued lines set in."""
+    from rich.console import Console
+    from rich.text import Text
+
+    lines = Text(plain(text)).wrap(Console(file=io.StringIO()), max(width or terminal_width(), 20) - 2)
+    return [("  " if i else "") + line.plain.rstrip() for i, line in enumerate(lines)]
+
+
+def terminal_width() -> int:
+    return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
+
+
+def plain(text: str) -> str:
+    """One line without control characters, text-direction marks or broken Unicode."""
+    return "".join(c if _visible(c) else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
+def _visible(char: str) -> bool:
+    return char.isprintable() or char == " "
