@@ -26,6 +26,21 @@ class UnavailableError(PhibenchError):
     """What an engine needs is not here, a package, a device, or a kernel for that device: no fault of the engine."""
 
 
+class FallbackError(UnavailableError):
+    """An engine runs, or would run, elsewhere than was asked for: never a measurement of that device."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"fallback: {why}", FAILED)
+
+
+class NotMeasurableError(PhibenchError):
+    """This machine cannot show what a suite asks for; ``why`` with the remedy. No failure beside other figures."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"unavailable: {why}")
+        self.why = why
+
+
 class WrongNumbersError(PhibenchError):
     """An engine computed what cannot be right."""
 

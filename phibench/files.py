@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from phibench.errors import FAILED, PhibenchError, unknown
-from phibench.nouns import SCHEMA, Machine, Run
+from phibench.nouns import SCHEMA, Cause, Failed, Machine, Result, Run
 
 T = TypeVar("T")
 MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything
@@ -220,7 +220,18 @@ def read_run(path: Path) -> Run:
         msgspec.msgpack.encode(run)  # refuses integers beyond 64 bits, which arithmetic would choke on later
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
-    return run
+    return msgspec.structs.replace(run, results=tuple(map(_caused, run.results)))
+
+
+# How reasons begin in files from before the field ``cause``; nothing else reads it out of a sentence.
+_BEGINNINGS: dict[str, Cause] = {"unavailable: ": "unavailable", "fallback: ": "fallback"}
+
+
+def _caused(result: Result) -> Result:
+    if not isinstance(result, Failed) or result.cause != "failed":
+        return result
+    found = (cause for beginning, cause in _BEGINNINGS.items() if result.reason.startswith(beginning))
+    return msgspec.structs.replace(result, cause=next(found, "failed"))
 
 
 class _Head(msgspec.Struct):

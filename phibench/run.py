@@ -20,6 +20,7 @@ from phibench.errors import FAILED, INTERRUPTED, PhibenchError
 from phibench.metrics import metered
 from phibench.nouns import (
     Artifact,
+    Cause,
     Event,
     Failed,
     Job,
@@ -309,9 +310,9 @@ def _task(
 ) -> Iterator[Result]:
     """All results of one launch of one setup; never raises for what a worker did."""
 
-    def fail(reason: str, which: Sequence[Workload] = workloads) -> Iterator[Result]:
+    def fail(reason: str, which: Sequence[Workload], cause: Cause) -> Iterator[Result]:
         for workload in which:
-            yield Failed(setup=task.setup, workload=workload, reason=files.scrub(reason), launch=launch,
+            yield Failed(setup=task.setup, workload=workload, reason=files.scrub(reason), cause=cause, launch=launch,
                          threads=task.threads, at=now())  # fmt: skip
 
     free = limits().free_bytes
@@ -319,13 +320,13 @@ def _task(
     able = tuple(w for w in workloads if w not in refused)
     for workload in workloads:
         if reason := task.objection or refused.get(workload):
-            yield from fail(reason, (workload,))
+            yield from fail(reason, (workload,), "refused")
     if task.objection or not able:
         return
     try:
         artifact = task.artifact or _write(task, write)
     except PhibenchError as error:
-        yield from fail(str(error), able)
+        yield from fail(str(error), able, "failed")
         return
     job = Job(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
@@ -366,5 +367,5 @@ def exit_code(runs: Sequence[Run]) -> int:
     """
     results = [result for run in runs for result in run.results]
     failed = [r for r in results if isinstance(r, Failed)]
-    broken = [r for r in failed if not r.reason.startswith("unavailable: ")]
+    broken = [r for r in failed if r.cause != "unavailable"]
     return FAILED if broken or len(failed) == len(results) else 0

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from phibench import backends, meters
-from phibench.errors import OutOfMemoryError, PhibenchError, WrongNumbersError
+from phibench.errors import FallbackError, NotMeasurableError, OutOfMemoryError, PhibenchError, WrongNumbersError
 from phibench.measure import measure, once
-from phibench.nouns import Artifact, Event, Failed, Job, Kind, Measured, Opened, PageCache, Progress, Workload
+from phibench.nouns import Artifact, Cause, Event, Failed, Job, Kind, Measured, Opened, PageCache, Progress, Workload
 from phibench.probe import gpu_use, pages, process
 from phibench.probe.others import Others
 from phibench.processes import Board, leave_with_parent, private_output
@@ -89,9 +89,11 @@ def _failed(job: Job, workload: Workload, error: Exception) -> Failed:
     """What the engine or a rule said no to, in its words; ``launch`` adds what was done then."""
     kind: Kind | None = "out_of_memory" if isinstance(error, MemoryError | OutOfMemoryError) else None
     kind = "wrong_numbers" if isinstance(error, WrongNumbersError) else kind
+    cause: Cause = "unavailable" if isinstance(error, NotMeasurableError) else "failed"
+    cause = "fallback" if isinstance(error, FallbackError) else cause
     return Failed(
-        setup=job.setup, workload=workload, reason=str(error) or "the process ran out of memory", kind=kind,
-        artifact=shared(job.artifact), at=now(), threads=job.threads,
+        setup=job.setup, workload=workload, reason=str(error) or "the process ran out of memory", cause=cause,
+        kind=kind, artifact=shared(job.artifact), at=now(), threads=job.threads,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from phibench.nouns import (
     Artifact,
+    Cause,
     Device,
     Engine,
     Failed,
@@ -75,8 +76,13 @@ def measured(
     )
 
 
-def failed(work: Workload, reason: str = "killed by SIGKILL", setup: Setup = SETUP, launch: int = 0) -> Failed:
-    return Failed(setup=setup, workload=work, reason=reason, artifact=measured(work).artifact, threads=2, launch=launch)
+def failed(
+    work: Workload, reason: str = "killed by SIGKILL", setup: Setup = SETUP, launch: int = 0, cause: Cause = "failed"
+) -> Failed:
+    return Failed(
+        setup=setup, workload=work, reason=reason, cause=cause, artifact=measured(work).artifact, threads=2,
+        launch=launch,
+    )  # fmt: skip
 
 
 def run(

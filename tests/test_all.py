@@ -44,10 +44,12 @@ def test_every_suite_of_the_mission_runs_and_is_marked_short(phibench: Phibench,
     assert all(row["reason"].startswith("unavailable: ") for row in energy if row["status"] == "failed")
 
 
-def test_a_single_suite_that_cannot_measure_anything_has_failed(phibench: Phibench) -> None:
+def test_a_single_suite_that_cannot_measure_anything_has_failed(phibench: Phibench, tmp_path: Path) -> None:
     done = phibench("run", "load", "-b", "null", "-o", "json")
     assert done.code == 1
     assert {row["reason"][:12] for row in json.loads(done.out)} == {"unavailable:"}
+    (path,) = (tmp_path / "results").rglob("*.json")
+    assert {result["cause"] for result in json.loads(path.read_text(encoding="utf-8"))["results"]} == {"unavailable"}
 
 
 def test_ctrl_c_between_and_within_suites_loses_nothing_that_was_saved(

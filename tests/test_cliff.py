@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from phibench import backends, cliff, effort, measure, render
 from phibench import run as run_
 from phibench.errors import PhibenchError
-from phibench.nouns import Artifact, Device, Estimate, Job, Sample, Setup, Suite, Warmup, Workload
+from phibench.nouns import Artifact, Device, Estimate, Failed, Job, Sample, Setup, Suite, Warmup, Workload
 
 Gaps = NDArray[np.float64]
 TOKENS, DEPTH = 400, 3900
@@ -314,6 +314,7 @@ def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path:
     rows = {row["test"]: row for row in render.rows([done])}
     assert {test: row["status"] for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
     assert rows["tg400 @ d3900"]["reason"] == "no room"
+    assert [result.cause for result in done.results if isinstance(result, Failed)] == ["refused"]
     assert run_.exit_code((done,)) == 1
 
 

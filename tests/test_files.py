@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from phibench import files
 from phibench.errors import BAD_INPUT, FAILED, PhibenchError
-from phibench.nouns import Goal, Machine, Noun, Suite
+from phibench.nouns import Failed, Goal, Machine, Noun, Suite
 
 SUITE = """
 name = "quick"
@@ -245,6 +245,26 @@ def test_a_run_survives_being_written_and_read(tmp_path: Path) -> None:
     assert files.read_run(path) == RUN
     assert path.parent == tmp_path / RUN.machine.slug
     assert path.name == f"{RUN.id}-latency.json"
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("unavailable: no energy meter can be read", "unavailable"),
+        ("fallback: asked for cuda:0", "fallback"),
+        ("its reason is unavailable: ask the engine", "failed"),
+    ],
+)
+def test_the_cause_of_a_failure_in_an_older_file_is_read_from_its_first_words(
+    tmp_path: Path, reason: str, cause: str
+) -> None:
+    path = tmp_path / "old.json"
+    old = run(failed(workload(8, 0), reason))
+    files.write_json(path, old)
+    assert "cause" not in json.loads(path.read_text(encoding="utf-8"))["results"][0]
+    (found,) = files.read_run(path).results
+    assert isinstance(found, Failed)
+    assert (found.cause, found.reason) == (cause, reason)
 
 
 def test_a_suites_name_cannot_leave_the_folder(tmp_path: Path) -> None:

@@ -12,19 +12,22 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import fakes
 import pytest
 from conftest import Phibench
 
-from phibench import catalog, files, run, suites
-from phibench.errors import PhibenchError
+from phibench import backends, catalog, files, run, suites, worker
+from phibench.errors import FallbackError, NotMeasurableError, PhibenchError, UnavailableError
 from phibench.nouns import (
     Artifact,
+    Cause,
     Device,
     Engine,
+    Event,
     Failed,
+    Job,
     Limits,
     Machine,
     Measured,
@@ -107,6 +110,43 @@ def test_a_backend_that_cannot_open_fails_every_test_once(phibench: Phibench, tm
     rows = json.loads(done.out)
     assert [r["status"] for r in rows] == ["failed"] * 3
     assert all("fails as it was told" in r["reason"] for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (NotMeasurableError("no counter"), "unavailable"),
+        (FallbackError("asked for cuda:0"), "fallback"),
+        (UnavailableError("no such kernel"), "failed"),
+        (PhibenchError("unavailable: as another says it"), "failed"),
+        (MemoryError(), "failed"),
+    ],
+)
+def test_the_class_of_an_error_says_why_there_is_no_figure(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, cause: str
+) -> None:
+    def session(_: Job) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(backends.load("null"), "session", session)
+    suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(8,))
+    setup = Setup(variant="phi-4", quantization="Q4_K_M", backend="null")
+    artifact = Artifact(path="", bytes=0, weights="synthetic")
+    events: list[Event] = []
+    job = Job(setup=setup, suite=suite, workloads=suite.workloads(), artifact=artifact, threads=1)
+    assert worker.work(job, events.append) == 1
+    (failed,) = events
+    assert isinstance(failed, Failed)
+    assert failed.cause == cause
+
+
+def test_only_what_a_machine_cannot_show_is_no_failure_beside_figures() -> None:
+    good = fakes.measured(fakes.workload(8, 0))
+    codes: dict[Cause, int] = {"unavailable": 0, "failed": 1, "fallback": 1, "refused": 1}
+    for cause, code in codes.items():
+        lost = fakes.failed(fakes.workload(16, 0), "why", cause=cause)
+        assert run.exit_code((fakes.run(good, lost),)) == code
+        assert run.exit_code((fakes.run(lost),)) == 1  # nothing at all was measured
 
 
 def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(

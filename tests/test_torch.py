@@ -20,7 +20,7 @@ from phibench import backends, measure
 from phibench.backends import torch as backend
 from phibench.catalog import hf
 from phibench.catalog import plan as plans
-from phibench.errors import PhibenchError
+from phibench.errors import FallbackError, PhibenchError
 from phibench.nouns import Artifact, Job, Setup, Suite, Variant, Workload
 
 pytestmark = [
@@ -492,7 +492,7 @@ def test_the_placement_is_read_from_the_tensors(tmp_path: Path) -> None:
 def test_a_tensor_elsewhere_is_a_fallback_and_no_result(tmp_path: Path) -> None:
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
         session._model.model.norm.to("meta")
-        with pytest.raises(PhibenchError, match=r"^fallback: asked for cpu, but .* on meta"):
+        with pytest.raises(FallbackError, match=r"^fallback: asked for cpu, but .* on meta"):
             session.begin(Workload(prompt_tokens=3, new_tokens=2))
 
 
@@ -501,7 +501,7 @@ def test_a_device_that_is_not_there_is_refused_not_replaced(tmp_path: Path) -> N
         if device in backend.devices() and getattr(torch, device.partition(":")[0]).is_available():
             continue
         with (
-            pytest.raises(PhibenchError, match=f"^fallback: asked for {device}") as found,
+            pytest.raises(FallbackError, match=f"^fallback: asked for {device}") as found,
             opened(synthetic_folder(small(), tmp_path), weights="synthetic", device=device),
         ):
             pass

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phibench.errors import PhibenchError, UnavailableError
+from phibench.errors import FallbackError, PhibenchError, UnavailableError
 from phibench.llama import batches, log, memory
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 
@@ -314,10 +314,9 @@ class _Session:
             raise UnavailableError(f"llama.cpp has no device '{wanted}'; there are: {', '.join(_BUFFERS)}")
         names = [name for name, _ in log.buffers(log.text(), "model")]
         if self._options["n_gpu_layers"] != "0" and not any(n.startswith(_BUFFERS[wanted]) for n in names):
-            raise UnavailableError(
-                f"fallback: asked for {self._job.setup.device}, but llama.cpp put the model on "
-                f"{', '.join(names) or 'nothing'}; this build has no such device: reinstall llama-cpp-python for it",
-                1,
+            raise FallbackError(
+                f"asked for {self._job.setup.device}, but llama.cpp put the model on "
+                f"{', '.join(names) or 'nothing'}; this build has no such device: reinstall llama-cpp-python for it"
             )
 
     def _close_context(self) -> None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phibench.errors import FAILED, PhibenchError, UnavailableError
+from phibench.errors import FAILED, FallbackError, PhibenchError, UnavailableError
 from phibench.genai import buffers, memory, providers
 from phibench.genai.config import read_config
 from phibench.genai.placement import evidence, fallback, nodes, placement
@@ -169,7 +169,7 @@ class _Session:
         if kind != "cpu":
             found = providers.provider(kind)
             if found is None:
-                raise UnavailableError(f"fallback: onnxruntime as it is installed here cannot use {kind}", FAILED)
+                raise FallbackError(f"onnxruntime as it is installed here cannot use {kind}")
             provider, library = found
             if index not in ("", "0") and not provider.pick:
                 raise UnavailableError(f"onnxruntime cannot choose among devices of {provider.full}: ask for {kind}:0")
@@ -339,7 +339,7 @@ class _Session:
         kind = self._job.setup.device.partition(":")[0]
         found = providers.provider(kind) if kind != "cpu" else None
         if found and (why := fallback(self._nodes, found[0].full)):
-            raise UnavailableError(f"fallback: asked for {self._job.setup.device}, but {why}", FAILED)
+            raise FallbackError(f"asked for {self._job.setup.device}, but {why}")
 
     def close(self) -> None:
         self._generator = None

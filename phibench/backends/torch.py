@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from phibench import catalog
 from phibench.catalog import hf
 from phibench.catalog.plan_torch import FLOAT_BYTES, dtype_of
-from phibench.errors import FAILED, OutOfMemoryError, PhibenchError, UnavailableError
+from phibench.errors import FAILED, FallbackError, OutOfMemoryError, PhibenchError, UnavailableError
 from phibench.nouns import Engine, Job, Need, Shape, Workload
 from phibench.units import gb
 
@@ -302,9 +302,8 @@ class _Session:
         """A model that lies elsewhere, in part or whole, is never a measurement of the device that was asked for."""
         elsewhere = {d for d in self._placed() if self._torch.device(d) != self._device}
         if elsewhere:
-            raise UnavailableError(
-                f"fallback: asked for {self._job.setup.device}, but tensors of the model are on {', '.join(elsewhere)}",
-                FAILED,
+            raise FallbackError(
+                f"asked for {self._job.setup.device}, but tensors of the model are on {', '.join(elsewhere)}"
             )
 
 
@@ -330,7 +329,7 @@ def _config(job: Job, path: Path | None) -> dict[str, Any]:
 
 
 def _device(torch: Any, text: str) -> Any:
-    """torch's device for a setup's; UnavailableError "fallback: ..." when this build or machine has none."""
+    """torch's device for a setup's; FallbackError when this build or machine has none."""
     kind, _, index = text.partition(":")
     if kind not in KINDS:
         raise UnavailableError(f"torch has no device '{kind}'; there are: {', '.join(KINDS)}")
@@ -342,13 +341,10 @@ def _device(torch: Any, text: str) -> Any:
     available = getattr(torch, name).is_available() if name != "mps" else torch.backends.mps.is_available()
     right_build = bool(getattr(torch.version, "hip", None)) == (kind == "rocm") if name == "cuda" else True
     if not (available and right_build):
-        raise UnavailableError(
-            f"fallback: asked for {text}, but torch {torch.__version__} finds no such device; "
-            "is it there, and is this the build of torch for it?",
-            FAILED,
+        raise FallbackError(
+            f"asked for {text}, but torch {torch.__version__} finds no such device; "
+            "is it there, and is this the build of torch for it?"
         )
     if int(index or 0) >= (count := getattr(torch, name).device_count()):
-        raise UnavailableError(
-            f"fallback: asked for {text}, but torch finds {count} such devices, counted from 0", FAILED
-        )
+        raise FallbackError(f"asked for {text}, but torch finds {count} such devices, counted from 0")
     return torch.device(name, int(index or 0))

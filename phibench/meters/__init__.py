@@ -1,6 +1,6 @@
 """What looks on while a model runs: energy counters, memory, sensors. A suite's metrics decide which.
 
-One file per kind. A meter that cannot be read raises PhibenchError "unavailable: ...", with the remedy, before a model
+One file per kind. A meter that cannot be read raises NotMeasurableError, with the remedy, before a model
 is opened: nothing is ever filled in for it.
 """
 
@@ -16,7 +16,7 @@ from phibench.nouns import Job
 
 @contextlib.contextmanager
 def watching(job: Job) -> Iterator[Watch]:
-    """The meters of the job's suite, opened before its model. Raises PhibenchError where one cannot be read."""
+    """The meters of the job's suite, opened before its model. Raises NotMeasurableError where one cannot be read."""
     names = job.suite.metrics
     with contextlib.ExitStack() as stack:
         energy = sensors = memory = None

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple, TypeVar
 import msgspec
 
 from phibench import probe
-from phibench.errors import PhibenchError
+from phibench.errors import NotMeasurableError, PhibenchError
 from phibench.meters.dials import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
 from phibench.nouns import Device, Energy, Noun
 from phibench.probe import cpu, pci, power
@@ -47,7 +47,7 @@ _CARDS = {"rocm": ("0x1002", frozenset({"amdgpu"})), "xpu": ("0x8086", frozenset
 def opened(device: str, root: Path = cpu.ROOT) -> Iterator[Meter]:
     """The sources that count for this device, read by this process.
 
-    Raises PhibenchError "unavailable: ..." where none can be read.
+    Raises NotMeasurableError where none can be read.
     """
     gpus = probe.gpus(root)
     places = power.places(root, gpus)
@@ -55,7 +55,7 @@ def opened(device: str, root: Path = cpu.ROOT) -> Iterator[Meter]:
     with contextlib.ExitStack() as stack:
         dials, lost = _dials(chosen, root, stack)
         if not dials or lost:
-            raise PhibenchError(f"unavailable: {lost or why_not(device, places, gpus)}")
+            raise NotMeasurableError(lost or why_not(device, places, gpus))
         meter = Meter([watched(dial) for dial in distinct(dials)])
         with meter.looking():
             yield meter
@@ -190,7 +190,7 @@ class Ready(Noun, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def watching(device: str, root: Path = cpu.ROOT) -> Iterator[Remote]:
-    """The same, read by another process, which ends with this one. Raises PhibenchError as :func:`opened`."""
+    """The same, read by another process, which ends with this one. Raises NotMeasurableError as :func:`opened`."""
     command = [sys.executable, "-P", "-m", "phibench.meters.energy", device, str(root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
@@ -209,7 +209,7 @@ class Remote:
         self._questions, self._answers = questions, answers
         ready = self._answer(Ready)
         if ready.why:
-            raise PhibenchError(ready.why)
+            raise NotMeasurableError(ready.why)
         self.least_s = ready.least_s
 
     def begin(self) -> None:
@@ -249,8 +249,8 @@ def serve(device: str, root: Path, questions: IO[bytes], answers: IO[bytes]) -> 
                     say(())
                 else:
                     say(meter.end())
-    except PhibenchError as error:
-        say(Ready(why=str(error)))
+    except NotMeasurableError as error:
+        say(Ready(why=error.why))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Unknown is ``None``, never zero.
 from __future__ import annotations
 
 from phibench.nouns.advice import Basis, Estimate, Verdict
-from phibench.nouns.base import SCHEMA, AtLeastOne, Count, Kind, Noun, Rate, Seconds, Tokens
+from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
 from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
 from phibench.nouns.results import (
@@ -31,6 +31,7 @@ __all__ = [
     "AtLeastOne",
     "Basis",
     "Cache",
+    "Cause",
     "ChatTemplate",
     "Count",
     "Device",

@@ -16,6 +16,9 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # more than 31 years is 
 # How a process that opened an engine ended, or what was wrong with what it gave.
 Kind = Literal["signal", "hang", "wrong_numbers", "out_of_memory", "exit", "closed"]
 
+# Why there is no figure: it broke; this machine cannot show it; the engine ran elsewhere than asked; a rule said no.
+Cause = Literal["failed", "unavailable", "fallback", "refused"]
+
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A frozen record; making one has no effects."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from phibench.nouns.base import SCHEMA, AtLeastOne, Kind, Noun, Seconds
+from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Kind, Noun, Seconds
 from phibench.nouns.catalog import Need
 from phibench.nouns.machines import Machine
 from phibench.nouns.setups import Artifact, Setup, Suite, Workload
@@ -88,11 +88,15 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
 
 
 class Failed(Noun, frozen=True, kw_only=True, tag="failed", tag_field="status"):
-    """``kind`` None: nothing died, the engine or a rule refused. ``phase``: what was done then, ``signal``: SIGSEGV."""
+    """``cause``: why there is no figure; only "failed" may have a ``kind``, which is how a process died.
+
+    ``kind`` None: nothing died, the engine or a rule refused. ``phase``: what was done then, ``signal``: SIGSEGV.
+    """
 
     setup: Setup
     workload: Workload
     reason: str
+    cause: Cause = "failed"
     kind: Kind | None = None
     phase: str = ""
     signal: str = ""
