@@ -181,7 +181,7 @@ def run(
     machine = _of_places(machine, tasks)
     trusted = _trust(machine, tasks)
     done, path = begun or _start(suite, machine, folder, software)
-    earlier = tuple(line for line in done.warnings if line not in _disturbed(done))  # these are told anew
+    earlier = tuple(line for line in done.warnings if line not in (done.disturbed or ()))  # those are told anew
     deaths = defaultdict(Counter) if deaths is None else deaths
     try:
         for task, workloads, launch in owed(done, tasks):
@@ -241,11 +241,11 @@ def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...], trusted:
     after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
     first = {k: v for k, v in run.conditions.items() if k.startswith(("before_", "selftest_"))}
     seen = {**(first or {f"before_{k}": v for k, v in before.items()}), **trusted}
-    around = conditions.warnings(before, after, opened_bytes=_opened(run))
-    doubts = dict.fromkeys((*earlier, *around, *_disturbed(run)))
+    around, disturbed = conditions.warnings(before, after, opened_bytes=_opened(run)), _disturbed(run)
     return msgspec.structs.replace(
-        run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}}, warnings=tuple(doubts)
-    )
+        run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}},
+        warnings=tuple(dict.fromkeys((*earlier, *around, *disturbed))), disturbed=disturbed or msgspec.UNSET,
+    )  # fmt: skip
 
 
 def _disturbed(run: Run) -> tuple[str, ...]:

@@ -51,12 +51,14 @@ def test_a_hog_that_starts_during_a_run_marks_it_and_a_resumed_run_says_it_once(
     path = only_run(tmp_path)
     done = files.read_run(path)
     (said,) = marks(done)
+    assert done.disturbed == (said,)
     assert said.startswith("other programs kept up to ")
     assert said.endswith(f" busy during tg75, tg50 {setup}")
     assert "doubtful: other programs kept" in out
 
     half = others.told(done.results[:1], done.machine.limits.cpus)
-    files.write_json(path, msgspec.structs.replace(done, results=done.results[:1], warnings=("on battery", *half)))
+    cut = msgspec.structs.replace(done, results=done.results[:1], warnings=("on battery", *half), disturbed=half)
+    files.write_json(path, cut)
     phibench(*words, "--resume")
     again = files.read_run(path)
     assert again.warnings[0] == "on battery"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import UNSET, UnsetType
+
 from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Kind, Noun, Seconds
 from phibench.nouns.catalog import Need
 from phibench.nouns.machines import Machine
@@ -111,7 +113,7 @@ Result = Measured | Failed
 
 
 class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
-    """One file, readable on its own."""
+    """One file, readable on its own. What is UNSET is not written, and was not known to older files."""
 
     schema: int = SCHEMA
     id: str
@@ -121,6 +123,7 @@ class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
     software: dict[str, str]
     conditions: dict[str, str] = {}
     warnings: tuple[str, ...] = ()  # what in the conditions speaks against the results
+    disturbed: tuple[str, ...] | UnsetType = UNSET  # of these what busy programs did: told anew after every result
     results: tuple[Result, ...] = ()
     example: bool = False  # shipped with phibench: shown, never counted as measured here
     imported: str = ""  # the tool whose figures these are; "": measured by phibench
