@@ -220,10 +220,18 @@ def read_run(path: Path) -> Run:
         msgspec.msgpack.encode(run)  # refuses integers beyond 64 bits, which arithmetic would choke on later
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
-    return msgspec.structs.replace(run, results=tuple(map(_caused, run.results)))
+    return _as_today(run)
 
 
-# How reasons begin in files from before the field ``cause``; nothing else reads it out of a sentence.
+def _as_today(run: Run) -> Run:
+    """With the fields that older files have in a text alone; nothing else reads them out of it."""
+    tool = next(iter(run.imported.split()), msgspec.UNSET)
+    return msgspec.structs.replace(
+        run, results=tuple(map(_caused, run.results)), imported_tool=run.imported_tool or tool
+    )
+
+
+# How reasons begin in files from before the field ``cause``.
 _BEGINNINGS: dict[str, Cause] = {"unavailable: ": "unavailable", "fallback: ": "fallback"}
 
 

@@ -104,6 +104,7 @@ def _run(tests: Sequence[Test], name: str, machine: Machine, written: str) -> Ru
         software={"phibench": __version__, "llama_cpp": tests[0].build or "unknown build"},
         results=_results(tests),
         imported=f"{tool} {tests[0].build}".strip(),
+        imported_tool=tool,
     )
 
 

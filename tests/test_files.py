@@ -267,6 +267,16 @@ def test_the_cause_of_a_failure_in_an_older_file_is_read_from_its_first_words(
     assert (found.cause, found.reason) == (cause, reason)
 
 
+@pytest.mark.parametrize(
+    ("imported", "tool"), [("llama-bench b5163 (8cf427ff)", "llama-bench"), ("", msgspec.UNSET), (" ", msgspec.UNSET)]
+)
+def test_the_tool_of_an_older_imported_file_is_its_first_word(tmp_path: Path, imported: str, tool: object) -> None:
+    path = tmp_path / "old.json"
+    files.write_json(path, msgspec.structs.replace(RUN, imported=imported))
+    assert "imported_tool" not in path.read_text(encoding="utf-8")
+    assert files.read_run(path).imported_tool == tool
+
+
 def test_a_suites_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     path = files.run_path(tmp_path, run(name="../../etc/pass wd"))
     assert path.parent.parent == tmp_path

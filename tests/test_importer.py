@@ -88,6 +88,7 @@ def test_a_prompt_row_becomes_a_result_with_its_samples(take: Take) -> None:
     assert [s.arrivals_s for s in found.samples] == [(11.9,), (12.0,), (12.1,)]
     assert (found.artifact.weights, found.artifact.bytes) == ("real", SIZES[PHI_4_MINI])
     assert (run.imported, run.started) == ("llama-bench b5163 (8cf427ff)", "2025-04-24T11:58:50Z")
+    assert run.imported_tool == "llama-bench"
     (row,) = render.rows([run])
     assert row["prefill_tps"] == pytest.approx(512 / 12.0)
     assert (row["prefill_tps_low"], row["prefill_tps_spread"]) == (pytest.approx(512 / 12.1), "range")
@@ -379,7 +380,7 @@ def test_llama_batched_bench_is_two_tests_a_line(take: Take) -> None:
     assert rows["pp128 x4"]["prefill_tps"] == pytest.approx(40.0)
     assert rows["tg32 x8 @ d128"]["decode_tps"] == pytest.approx(40.0)
     assert rows["tg32 x8 @ d128"]["sequence_tps"] == pytest.approx(5.0)
-    assert run.imported == "llama-batched-bench"
+    assert run.imported == run.imported_tool == "llama-batched-bench"
 
 
 def test_latency_in_batches_measures_the_pieces_of_llama_batched_bench(take: Take) -> None:

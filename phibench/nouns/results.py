@@ -126,7 +126,8 @@ class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
     disturbed: tuple[str, ...] | UnsetType = UNSET  # of these what busy programs did: told anew after every result
     results: tuple[Result, ...] = ()
     example: bool = False  # shipped with phibench: shown, never counted as measured here
-    imported: str = ""  # the tool whose figures these are; "": measured by phibench
+    imported: str = ""  # the tool whose figures these are, and its build; "": measured by phibench
+    imported_tool: str | UnsetType = UNSET  # the tool alone
 
 
 class Opened(Noun, frozen=True, kw_only=True, tag="opened", tag_field="status"):
