@@ -28,7 +28,13 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
                 "memory_bytes": task.need.total_bytes,
                 "memory_free_bytes": machine.limits.free_bytes,
                 "fits": task.objection is None,
-                "reason": task.objection or "; ".join(f"{w}: {why}" for w, why in task.refused) or None,
+                "reason": _reason(task),
             }
         )
     return rows
+
+
+def _reason(task: run.Task) -> str | None:
+    if task.objection:
+        return str(task.objection)
+    return "; ".join(f"{workload}: {refusal}" for workload, refusal in task.refused) or None

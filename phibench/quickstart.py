@@ -242,8 +242,8 @@ def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple
 
 
 def _obstacle(task: run.Task) -> str | None:
-    if why := task.objection or next((why for _, why in task.refused), None):
-        return why.split(";")[0]
+    if refusal := task.objection or next((refusal for _, refusal in task.refused), None):
+        return refusal.reason
     room = cache.room_bytes(DISK_RESERVE_BYTES)
     if task.write_bytes > room:
         return (

@@ -50,6 +50,16 @@ class InterruptedRunError(PhibenchError):
     """Ctrl-C: what is done is kept in ``path``."""
 
 
+class Refusal(Noun, frozen=True):
+    """Why something cannot run here, and what would change that ("" where nothing would)."""
+
+    reason: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+
+
 class Task(Noun, frozen=True, kw_only=True):
     """One setup before anything starts: what it will occupy, and why it cannot run here (or None)."""
 
@@ -62,8 +72,8 @@ class Task(Noun, frozen=True, kw_only=True):
     artifact: Artifact | None = None  # a real file that is already here
     layers: int | None = None
     write_bytes: int = 0  # of a synthetic file that is not in the cache yet
-    objection: str | None = None
-    refused: tuple[tuple[Workload, str], ...] = ()  # depths that cannot be measured here where others can, and why
+    objection: Refusal | None = None
+    refused: tuple[tuple[Workload, Refusal], ...] = ()  # depths that cannot be measured here where others can, and why
     force: bool = False
 
     def workloads(self) -> tuple[Workload, ...]:
@@ -117,7 +127,7 @@ def prepare(
         told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
         need, objection = needs[told], None if able else refused[told]
         if (why := trust.objection(setup, machine)) and not force:
-            objection = f"{why}; --force runs it all the same"
+            objection = Refusal(why, "--force runs it all the same")
         write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
         tasks.append(
             Task(setup=setup, suite=suite, threads=threads, need=need, needs=tuple(needs.items()), plan=plan,
@@ -127,7 +137,9 @@ def prepare(
     return tuple(tasks)
 
 
-def _refused(setup: Setup, needs: dict[Workload, Need], longest: int | None, free: int | None) -> dict[Workload, str]:
+def _refused(
+    setup: Setup, needs: dict[Workload, Need], longest: int | None, free: int | None
+) -> dict[Workload, Refusal]:
     """The tests that cannot run, and why; ``free`` None: memory is no reason.
 
     Raises PhibenchError where the variant's context is too short for all, or for a test that was asked for by itself.
@@ -138,16 +150,16 @@ def _refused(setup: Setup, needs: dict[Workload, Need], longest: int | None, fre
         most = max(w.context for w in long)
         raise PhibenchError(f"{text}, the suite needs {most}; take shorter -p, -n, -d or --context")
     big = {w: why for w, need in needs.items() if free is not None and (why := _too_big(setup, need, free))}
-    return big | {w: f"{text}, the test needs {w.context}" for w in long}
+    return big | {w: Refusal(f"{text}, the test needs {w.context}") for w in long}
 
 
-def _too_big(setup: Setup, need: Need, free: int) -> str | None:
+def _too_big(setup: Setup, need: Need, free: int) -> Refusal | None:
     """Refuse instead of swapping; only what the process may really use counts."""
     if setup.device != "cpu" or need.total_bytes <= free:
         return None
-    return (
-        f"needs {units.gib(need.total_bytes)} of memory ({need.because}), this process may use "
-        f"{units.gib(free)} now; take a smaller quantization or variant, free memory, or --force"
+    return Refusal(
+        f"needs {units.gib(need.total_bytes)} of memory ({need.because}), this process may use {units.gib(free)} now",
+        "take a smaller quantization or variant, free memory, or --force",
     )
 
 
@@ -319,8 +331,8 @@ def _task(
     refused = dict(task.refused) | ({} if task.force else _too_big_now(task, free))
     able = tuple(w for w in workloads if w not in refused)
     for workload in workloads:
-        if reason := task.objection or refused.get(workload):
-            yield from fail(reason, (workload,), "refused")
+        if refusal := task.objection or refused.get(workload):
+            yield from fail(str(refusal), (workload,), "refused")
     if task.objection or not able:
         return
     try:
@@ -335,7 +347,7 @@ def _task(
         yield _foreseen(task, msgspec.structs.replace(result, launch=launch), free)
 
 
-def _too_big_now(task: Task, free: int) -> dict[Workload, str]:
+def _too_big_now(task: Task, free: int) -> dict[Workload, Refusal]:
     """Memory may have gone since the task was planned."""
     return {w: why for w, need in task.needs if (why := _too_big(task.setup, need, free))}
 

@@ -285,7 +285,7 @@ def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
     assert task.need.total_bytes <= free
     ((workload, why),) = task.refused
     assert workload.depth == 16384
-    assert re.search(r"needs .* GiB of memory .* may use 4 GiB", why)
+    assert re.search(r"needs .* GiB of memory .* may use 4 GiB", why.reason)
     assert [w.depth for w in task.workloads()] == [0, 1024, 3900]
     assert prepared("phi-4-mini-instruct", free, force=True).refused == ()
     assert prepared("phi-4-mini-instruct", 20 * fakes.GIB).refused == ()
@@ -294,13 +294,13 @@ def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
 def test_where_no_weights_fit_no_depth_is_to_blame() -> None:
     task = prepared("phi-4", fakes.GIB)
     assert task.objection is not None
-    assert "this process may use 1 GiB" in task.objection
+    assert "this process may use 1 GiB" in task.objection.reason
 
 
 def test_a_depth_beyond_the_variants_context_costs_its_test_alone() -> None:
     task = prepared("phi-4", 64 * fakes.GIB)
     ((workload, why),) = task.refused
-    assert (workload.depth, why) == (16384, "phi-4 has a context of 16k tokens, the test needs 16392")
+    assert (workload.depth, str(why)) == (16384, "phi-4 has a context of 16k tokens, the test needs 16392")
     with pytest.raises(PhibenchError, match="phi-2 has a context of 2k tokens, the suite needs 16392"):
         prepared("phi-2", 64 * fakes.GIB, depths=(4096, 16384))
 
@@ -309,7 +309,7 @@ def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path:
     setup = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="null")
     suite = msgspec.structs.replace(SUITE, look_s=0, repetitions=1, warmup=Warmup(max_windows=0))
     (task,) = run_.prepare((setup,), suite, fakes.machine())
-    task = msgspec.structs.replace(task, refused=((WALK, "no room"),))
+    task = msgspec.structs.replace(task, refused=((WALK, run_.Refusal("no room")),))
     done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, tell=lambda *_: None)
     rows = {row["test"]: row for row in render.rows([done])}
     assert {test: row["status"] for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}

@@ -263,7 +263,7 @@ def test_what_does_not_fit_is_refused_with_numbers_unless_forced() -> None:
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(512,))
     (task,) = run.prepare((setup,), suite, machine(free_bytes=4 << 30))
     assert task.objection is not None
-    assert re.search(r"needs 8\.\d+ GiB.*may use 4 GiB.*--force", task.objection)
+    assert re.search(r"needs 8\.\d+ GiB.*may use 4 GiB.*; take a .*--force", str(task.objection))
     assert run.prepare((setup,), suite, machine(free_bytes=4 << 30), force=True)[0].objection is None
     assert run.prepare((setup,), suite, machine(free_bytes=16 << 30))[0].objection is None
 
