@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from phibench import catalog, stats, units
-from phibench.metrics import metered
+from phibench.metrics import METRICS, Metric, metered
 from phibench.nouns import Energy, Measured, Suite, Window, Workload
 
 DRIFT = 0.10  # between the powers at rest before and after: more, and net figures are not to be trusted
@@ -26,23 +26,24 @@ def values(name: str, result: Measured) -> list[float]:
 
     A window of prompts alone tells prefill, one of new tokens alone decode; none tells a token's share of both.
     """
-    tokens = _tokens(name, result.workload)
-    rest_w = _rest_w(result) if "_net_" in name else {}
+    metric = METRICS[name]
+    tokens = _tokens(metric, result.workload)
+    rest_w = _rest_w(result) if metric.net else {}
     found = []
     for window, busy in _work(result):
         joules = _joules(window, rest_w) if rest_w is not None and busy >= 1 - _MOST_PAUSES else None
         if tokens and joules is not None and joules > 0:
             each = joules / (tokens * window.tests)
-            found.append(1 / each if name.endswith("_per_j") else each)
+            found.append(1 / each if metric.inverse else each)
     return found
 
 
-def _tokens(name: str, workload: Workload) -> int:
+def _tokens(metric: Metric, workload: Workload) -> int:
     """Tokens of one test that the metric is about; 0 where it is not about such a test."""
     prompt, new = workload.prompt_tokens * workload.batch, workload.new_tokens * workload.batch
     if prompt and new:
         return 0
-    return prompt if name.startswith("prefill") else new
+    return prompt if metric.phase == "prefill" else new
 
 
 def _work(result: Measured) -> Iterator[tuple[Window, float]]:

@@ -21,7 +21,11 @@ _CLOCK_S = 1e-9  # no clock that Python offers resolves less
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """``resolution``: values closer than this tie. On a ``log`` grid it is a ratio, else an amount."""
+    """``resolution``: values closer than this tie. On a ``log`` grid it is a ratio, else an amount.
+
+    Of energy: ``phase`` is what a token of it is for, ``net`` leaves out what the machine takes at rest, ``inverse`` is
+    tokens per joule. ``binary``: of memory, so it is told in GiB; files are in GB.
+    """
 
     name: str
     title: str
@@ -31,6 +35,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     log: bool = False
     meter: str | None = None  # what must watch the run; None is the clock
     formula: Formula | None = None
+    phase: Literal["prefill", "decode"] | None = None
+    net: bool = False
+    inverse: bool = False
+    binary: bool = False
 
     def rank(self, value: float) -> float:
         """The value on the metric's grid, signed so that smaller is better. Ties are transitive."""
@@ -102,9 +110,11 @@ def _itl(quantile: float) -> Formula:
 
 
 def _metric(name: str, title: str, unit: str, better: Literal["higher", "lower"], resolution: float,
-            *, log: bool = False, meter: str | None = None, formula: Formula | None = None) -> Metric:  # fmt: skip
-    return Metric(name=name, title=title, unit=unit, better=better, resolution=resolution,
-                  log=log, meter=meter, formula=formula)  # fmt: skip
+            *, log: bool = False, meter: str | None = None, formula: Formula | None = None,
+            phase: Literal["prefill", "decode"] | None = None, net: bool = False, inverse: bool = False,
+            binary: bool = False) -> Metric:  # fmt: skip
+    return Metric(name=name, title=title, unit=unit, better=better, resolution=resolution, log=log, meter=meter,
+                  formula=formula, phase=phase, net=net, inverse=inverse, binary=binary)  # fmt: skip
 
 
 # fmt: off
@@ -122,14 +132,17 @@ METRICS: dict[str, Metric] = {m.name: m for m in (
     _metric("sustained_tps", "Sustained decode", "tok/s", "higher", 0.10, log=True, meter="window"),
     _metric("load_cold_s", "Load (cold)", "s", "lower", 0.10, log=True, meter="load"),
     _metric("load_warm_s", "Load (warm)", "s", "lower", 0.10, log=True, meter="load"),
-    _metric("prefill_j_per_token", "Prefill energy", "J/tok", "lower", 0.10, log=True, meter="energy"),
-    _metric("decode_j_per_token", "Decode energy", "J/tok", "lower", 0.10, log=True, meter="energy"),
-    _metric("prefill_net_j_per_token", "Prefill energy, net", "J/tok", "lower", 0.10, log=True, meter="energy"),
-    _metric("decode_net_j_per_token", "Decode energy, net", "J/tok", "lower", 0.10, log=True, meter="energy"),
-    _metric("decode_tokens_per_j", "Decode per joule", "tok/J", "higher", 0.10, log=True, meter="energy"),
-    _metric("host_peak_bytes", "Peak memory", "B", "lower", 0.10, log=True, meter="process"),
-    _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="memory"),
-    _metric("device_peak_bytes", "Device memory", "B", "lower", 0.10, log=True, meter="memory"),
+    _metric("prefill_j_per_token", "Prefill energy", "J/tok", "lower", 0.10, log=True, meter="energy", phase="prefill"),
+    _metric("decode_j_per_token", "Decode energy", "J/tok", "lower", 0.10, log=True, meter="energy", phase="decode"),
+    _metric("prefill_net_j_per_token", "Prefill energy, net", "J/tok", "lower", 0.10, log=True, meter="energy",
+            phase="prefill", net=True),
+    _metric("decode_net_j_per_token", "Decode energy, net", "J/tok", "lower", 0.10, log=True, meter="energy",
+            phase="decode", net=True),
+    _metric("decode_tokens_per_j", "Decode per joule", "tok/J", "higher", 0.10, log=True, meter="energy",
+            phase="decode", inverse=True),
+    _metric("host_peak_bytes", "Peak memory", "B", "lower", 0.10, log=True, meter="process", binary=True),
+    _metric("host_needed_bytes", "Memory needed", "B", "lower", 0.10, log=True, meter="memory", binary=True),
+    _metric("device_peak_bytes", "Device memory", "B", "lower", 0.10, log=True, meter="memory", binary=True),
     _metric("weights_bytes", "Weights", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("kv_bytes", "KV cache", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("disk_bytes", "File", "B", "lower", 0.10, log=True, meter="plan"),

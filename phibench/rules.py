@@ -73,11 +73,12 @@ def amount(metric: str, value: float, digits: int) -> str:
 
     Memory is binary (GiB), files are decimal (GB).
     """
-    if metric.endswith("_bytes"):
-        return units.gib(value) if metric.endswith(("needed_bytes", "peak_bytes")) else units.gb(value)
+    row = METRICS[metric]
+    if row.unit == "B":
+        return units.gib(value) if row.binary else units.gb(value)
     if value and math.isfinite(value):
         value = round(value, digits - 1 - math.floor(math.log10(abs(value))))
-    if metric.endswith("_s"):
+    if row.unit == "s":
         return units.duration(value)
     return f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:g}"
 

@@ -9,7 +9,7 @@ import msgspec
 
 from phibench import files, stats, units
 from phibench.errors import PhibenchError, unknown
-from phibench.metrics import CLAIMED, TIMED, metered
+from phibench.metrics import CLAIMED, METRICS, TIMED, metered
 from phibench.nouns import Suite
 
 MISSION = ("latency", "throughput", "memory", "energy", "sustained")
@@ -57,7 +57,7 @@ def _check_protocol(suite: Suite, where: str) -> None:
         raise PhibenchError(f"{where} watches memory, which costs time: leave out {timed[0]}, or make two suites")
     if (metered(suite.metrics, "energy") or metered(suite.metrics, "window")) and not suite.window_s:
         raise PhibenchError(f"{where}: energy and sustained speed are of windows; give window_s")
-    if any("_net_" in metric for metric in suite.metrics) and not suite.idle_s:
+    if any(METRICS[metric].net for metric in suite.metrics) and not suite.idle_s:
         raise PhibenchError(f"{where}: energy net of rest needs a rest; give idle_s, or leave the net metrics out")
     for kind in ("cold", "warm"):
         if f"load_{kind}_s" in suite.metrics and kind not in suite.page_cache:
