@@ -10,13 +10,13 @@ import msgspec
 
 from phibench.errors import FAILED, WrongNumbersError
 from phibench.meters.contract import UNWATCHED, Watch
-from phibench.nouns import Noun, Sample, Suite, Warmup, Window, Workload
+from phibench.nouns import Noun, Sample, Stage, Suite, Warmup, Window, Workload
 
 if TYPE_CHECKING:
     from phibench.backends import Session
 
 Show = Callable[[str], None]  # of ends.PHASES: what is being done
-Report = Callable[[str, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows
+Report = Callable[[Stage, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows
 Take = Callable[[Workload], Sample]  # one repetition
 _TENTHS = 10
 _SIGN_S = 10.0  # of life, at least this often, between tests

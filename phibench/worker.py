@@ -19,8 +19,21 @@ import msgspec
 
 from phibench import backends, meters
 from phibench.errors import FallbackError, NotMeasurableError, OutOfMemoryError, PhibenchError, WrongNumbersError
-from phibench.measure import measure, once
-from phibench.nouns import Artifact, Cause, Event, Failed, Job, Kind, Measured, Opened, PageCache, Progress, Workload
+from phibench.measure import Report, measure, once
+from phibench.nouns import (
+    Artifact,
+    Cause,
+    Event,
+    Failed,
+    Job,
+    Kind,
+    Measured,
+    Opened,
+    PageCache,
+    Progress,
+    Stage,
+    Workload,
+)
 from phibench.probe import gpu_use, pages, process
 from phibench.probe.others import Others
 from phibench.processes import Board, leave_with_parent, private_output
@@ -107,8 +120,8 @@ def _page_cache(job: Job) -> PageCache | None:
     return wanted
 
 
-def _reporter(workload: Workload, send: Send) -> Callable[[str, int, int], None]:
-    def report(stage: str, done: int, total: int) -> None:
+def _reporter(workload: Workload, send: Send) -> Report:
+    def report(stage: Stage, done: int, total: int) -> None:
         send(Progress(workload=workload, stage=stage, done=done, total=total))
 
     return report

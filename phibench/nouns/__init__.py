@@ -21,6 +21,7 @@ from phibench.nouns.results import (
     Result,
     Run,
     Sample,
+    Stage,
     Window,
 )
 from phibench.nouns.setups import Artifact, Job, PageCache, Setup, Shorter, Suite, Warmup, Workload
@@ -66,6 +67,7 @@ __all__ = [
     "Shape",
     "Shorter",
     "Source",
+    "Stage",
     "Storage",
     "Suite",
     "Tokens",

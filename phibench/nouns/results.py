@@ -110,6 +110,7 @@ class Failed(Noun, frozen=True, kw_only=True, tag="failed", tag_field="status"):
 
 
 Result = Measured | Failed
+Stage = Literal["warm-up", "measuring", "resting"]
 
 
 class Run(Noun, frozen=True, kw_only=True, omit_defaults=False):
@@ -139,7 +140,7 @@ class Progress(Noun, frozen=True, kw_only=True, tag="progress", tag_field="statu
     """``done`` of ``total`` repetitions of this workload's ``stage``."""
 
     workload: Workload
-    stage: str
+    stage: Stage
     done: int
     total: int
 
