@@ -291,7 +291,7 @@ class _Session:
 
     @property
     def engine(self) -> Engine:
-        text = log.text()
+        text, context = log.text(), self._api.llama_n_ctx(self._context) if self._context else None
         return Engine(
             name=NAME,
             version=installed() or "unknown",
@@ -300,11 +300,12 @@ class _Session:
             options={
                 **{k: v for k, v in self._options.items() if k != "threads"},
                 "n_threads": str(self._job.threads),
-                "n_ctx": str(self._api.llama_n_ctx(self._context)) if self._context else "",
+                "n_ctx": "" if context is None else str(context),
                 "flash_attn": log.flash(text, self._options["flash_attn"]),
             },
             details={"system_info": self._api.llama_print_system_info().decode().strip()},
             buffers=log.by_use(text),
+            context_tokens=context,
         )
 
     def _check_device(self) -> None:

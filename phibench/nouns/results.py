@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Kind, Noun, Seconds
+from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Kind, Noun, Seconds, Tokens
 from phibench.nouns.catalog import Need
 from phibench.nouns.machines import Machine
 from phibench.nouns.setups import Artifact, Setup, Suite, Workload
@@ -67,6 +67,7 @@ class Engine(Noun, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     details: dict[str, str] = {}
     buffers: dict[str, int] = {}  # bytes by use: weights, copies, kv, compute, logits; the engine's own report
+    context_tokens: Tokens | None = None  # that it was opened for, where it computes by that and not by what is used
 
 
 class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="status"):

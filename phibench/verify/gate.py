@@ -203,10 +203,9 @@ def _question(trial: Trial, source: child.Source, threads: int) -> child.Questio
 
 def _factors(model: Model, engine: Engine) -> Factors | None:
     """LongRoPE's factors as this engine uses them: llama.cpp chooses by the configured context, others by length."""
-    context = engine.options.get("n_ctx", "")
-    if model.rope is None or not context.isdigit():
+    if model.rope is None or engine.context_tokens is None:
         return model.rope
-    chosen = model.rope[int(context) > small.ORIGINAL_CONTEXT]
+    chosen = model.rope[engine.context_tokens > small.ORIGINAL_CONTEXT]
     return chosen, chosen
 
 
