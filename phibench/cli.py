@@ -61,10 +61,11 @@ def cli() -> None:
 @_results
 def quickstart(backend: str | None, part: Literal["before", "after"] | None, results: str | None) -> None:
     """Say which Phi should fit here, measure one, say what that changed and what is next."""
-    from phibench import files
+    from phibench import files, units
     from phibench import quickstart as first
 
-    sys.exit(first.quickstart(files.results_dir(results), backend, part))
+    wanted = units.names(backend, "--backend") if backend else ()
+    sys.exit(first.quickstart(files.results_dir(results), wanted, part))
 
 
 @cli.command()
@@ -159,7 +160,9 @@ def run(**flags: Any) -> None:
     all (the first five, on every backend)."""
     from phibench import run_command
 
-    sys.exit(run_command.run_flags(flags, emit=lambda text: _emit(text, flags["out"]), width=_width(flags["out"])))
+    output, out = flags["output"], flags["out"]
+    request = run_command.request_from(flags)
+    sys.exit(run_command.run_request(request, output, emit=lambda text: _emit(text, out), width=_width(out)))
 
 
 @cli.command()

@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
-from typing import Any
 
-from phibench import backends, catalog, units
+from phibench import backends, catalog
 from phibench.errors import PhibenchError
 from phibench.nouns import Machine, Setup
-
-_FLASH = {"1": "on", "0": "off"}
-
-
-_OPTION_FLAGS = {  # flag -> option of the backend
-    "threads": "threads",
-    "n_gpu_layers": "n_gpu_layers",
-    "flash_attn": "flash_attn",
-    "cache_type_k": "type_k",
-    "cache_type_v": "type_v",
-    "n_ubatch": "n_ubatch",
-    "n_batch": "n_batch",
-}
+from phibench.request import RunRequest
 
 
-_COUNTS = ("threads", "n_gpu_layers", "n_ubatch", "n_batch")
-
-
-def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
+def setups_from(request: RunRequest, machine: Machine) -> tuple[Setup, ...]:
     """The grid of setups, names looked up, options that are the default left out."""
-    flags = {k: v for k, v in flags.items() if v is not None}
-    if "threads" not in flags and os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        flags["threads"] = os.environ["OMP_NUM_THREADS"]
-    axes = {option: _values(flag, flags[flag]) for flag, option in _OPTION_FLAGS.items() if flag in flags}
-    for pair in flags["extra"]:
-        key, sep, value = pair.partition("=")
-        if not sep:
-            raise PhibenchError(f"'{pair}' is not an option; write --backend-option key=value")
-        axes[key] = (value,)
     grid = []
-    modules = [backends.load(name) for name in units.names(flags["backend"], "--backend")]
-    quants = _quantizations(units.names(flags["quant"], "--quant") if "quant" in flags else None, modules)
-    for model, module, device in itertools.product(
-        units.names(flags["model"], "--model"), modules, units.names(flags["device"], "--device")
-    ):
-        for quant, *values in itertools.product(quants[module.NAME], *axes.values()):
-            options = dict(zip(axes, values, strict=True))
+    modules = [backends.load(name) for name in request.backends]
+    quants = _quantizations(request.quantizations, modules)
+    for model, module, device in itertools.product(request.models, modules, request.devices):
+        for quant, *values in itertools.product(quants[module.NAME], *request.options.values()):
+            options = dict(zip(request.options, values, strict=True))
             if options.get("threads") == str(machine.limits.threads):
                 del options["threads"]
             kept = {k: v for k, v in options.items() if module.DEFAULTS.get(k) != v}
@@ -62,12 +34,12 @@ def setups_from(flags: dict[str, Any], machine: Machine) -> tuple[Setup, ...]:
     return tuple(dict.fromkeys(grid))
 
 
-def _quantizations(names: list[str] | None, modules: Sequence[backends.Backend]) -> dict[str, list[str]]:
+def _quantizations(names: Sequence[str], modules: Sequence[backends.Backend]) -> dict[str, list[str]]:
     """Of each backend: its usual one, or those of the names that its format has.
 
     Raises PhibenchError for a name that no backend here has, and for a backend that has none of them.
     """
-    if names is None:
+    if not names:
         return {module.NAME: [module.QUANTIZATION] for module in modules}
     found: dict[str, list[str]] = {module.NAME: [] for module in modules}
     for name in names:
@@ -86,13 +58,3 @@ def _quantizations(names: list[str] | None, modules: Sequence[backends.Backend])
                 f"or leave {module.NAME} out of -b"
             )
     return {name: list(dict.fromkeys(ids)) for name, ids in found.items()}
-
-
-def _values(flag: str, text: str) -> tuple[str, ...]:
-    name = f"--{flag.replace('_', '-')}"
-    if flag in _COUNTS:
-        values = units.counts(text)
-        if min(values) < 1 and flag != "n_gpu_layers":
-            raise PhibenchError(f"{name} starts at 1, not {min(values)}")
-        return tuple(str(v) for v in values)
-    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in units.names(text, name))

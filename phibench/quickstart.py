@@ -41,16 +41,16 @@ _TOP = 3  # variants shown
 DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
 
 
-def quickstart(folder: Path, backend: str | None = None, part: Part | None = None) -> int:
-    """``backend``: the usual one, others (a comma list), or all that are installed, which then take turns.
+def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = None) -> int:
+    """``wanted``: backends; none is the usual one, and several, or all that are installed, take turns.
 
     ``part``: only what is said ``before`` anything is measured, which needs no engine; or only what comes ``after``
     that. Returns the exit code: 0, or 1 when a measurement failed, or 3 when no Phi fits. Raises PhibenchError (exit 1)
     where no engine is installed.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    everything = (backend or "").lower() == request.ALL
-    names, absent = _engines(backend, everything)
+    everything = request.every(wanted)
+    names, absent = _engines(wanted, everything)
     machine, goal = inventory.here(matrix_too=True), catalog.goal(GOAL)
     runs = files.read_runs(folder)[0]
     before = advise.advise(machine, goal, runs)
@@ -173,12 +173,12 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
 # ---------------------------------------------------------------------------------------- what is measured
 
 
-def _engines(backend: str | None, everything: bool) -> tuple[tuple[str, ...], list[str]]:
+def _engines(wanted: Sequence[str], everything: bool) -> tuple[tuple[str, ...], list[str]]:
     """The backends asked for that are installed, and a line for each that is not.
 
     Raises PhibenchError for an unknown name, and for a backend that runs no Phi.
     """
-    names = backends.names() if everything else units.names(backend or WANTED.backend, "--backend")
+    names = backends.names() if everything else wanted or (WANTED.backend,)
     modules = {module.NAME: module for module in map(backends.load, names) if module.RECOMMENDABLE or not everything}
     if other := next((name for name, module in modules.items() if not module.RECOMMENDABLE), None):
         raise PhibenchError(f"{other} runs no Phi, so there is nothing to recommend; leave it out of -b")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from phibench import backends, catalog, units
+import msgspec
+
+from phibench import backends, catalog
 from phibench.backend_choice import recommendable
 from phibench.catalog.one_plan import Plan
 from phibench.errors import PhibenchError
 from phibench.nouns import Artifact
-from phibench.request import ALL
+from phibench.request import RunRequest, every
 
 
 def is_file(name: str) -> bool:
@@ -26,22 +27,26 @@ def is_file(name: str) -> bool:
     return False
 
 
-def real_file(flags: dict[str, Any]) -> tuple[dict[str, Any], Artifact, Plan]:
-    """The flags with the names of what lies there; the backend is the one that opens such files."""
+def real_file(request: RunRequest) -> tuple[RunRequest, Artifact, Plan]:
+    """The request with the names of what lies there; the backend is the one that opens such files."""
     from phibench.catalog import folder, gguf
 
-    if flags["quant"] is not None or flags["layers"] is not None:
+    if request.quantizations or request.layers is not None:
         raise PhibenchError("a file is what it is: leave out -q and --layers")
-    path = Path(flags["model"]).expanduser()
+    (name,) = request.models
+    path = Path(name).expanduser()
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise PhibenchError(f"the name of {flags['model']!a} is not UTF-8; rename it") from None
+        raise PhibenchError(f"the name of {name!a} is not UTF-8; rename it") from None
     found = gguf.recognise(path) if path.suffix.lower() == ".gguf" else folder.recognise(path)
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     fitting = [module.NAME for module in recommendable() if found.plan.format in module.FORMATS]
-    asked = fitting[0] if (flags["backend"] or ALL).lower() == ALL else flags["backend"]
-    if wrong := [name for name in units.names(asked, "--backend") if backends.load(name).NAME not in fitting]:
+    asked = request.backends if request.backends and not every(request.backends) else (fitting[0],)
+    if wrong := [name for name in asked if backends.load(name).NAME not in fitting]:
         raise PhibenchError(f"{wrong[0]} does not open {path.name}; leave out -b, or use -b {fitting[0]}")
-    return {**flags, "model": found.variant, "quant": found.quantization, "backend": asked}, found.artifact, found.plan
+    named = msgspec.structs.replace(
+        request, models=(found.variant,), quantizations=(found.quantization,), backends=asked
+    )
+    return named, found.artifact, found.plan

@@ -7,20 +7,14 @@ from typing import Any
 
 import msgspec
 
-from phibench import files, stats, units
+from phibench import files, stats
 from phibench.errors import PhibenchError, unknown
 from phibench.metrics import CLAIMED, METRICS, TIMED, metered
 from phibench.nouns import Suite
+from phibench.request import RunRequest
 
 MISSION = ("latency", "throughput", "memory", "energy", "sustained")
 _MOST_S = 86_400
-_AXES = {  # flag -> field of a suite
-    "n_prompt": "prompt_tokens",
-    "n_gen": "new_tokens",
-    "n_depth": "depths",
-    "batches": "batches",
-    "context": "contexts",
-}
 
 
 def load(name: str) -> Suite:
@@ -80,41 +74,26 @@ def _check_axes(suite: Suite, where: str) -> None:
         raise PhibenchError(f"{where}: batches start at 1, contexts at 0 (as long as the test)")
 
 
-def from_flags(flags: dict[str, Any], *, one_of_many: bool = False) -> Suite:
-    """The named suite, shortened for ``--quick``, with what the flags change; what suits another is left out."""
-    suite = _short(load(flags["suite"]), flags["suite"]) if flags["quick"] else load(flags["suite"])
-    suite = in_turns(suite) if "," in flags["backend"] else suite
-    changes: dict[str, Any] = {}
-    for flag, field in _AXES.items():
-        if flags[flag] is not None:
-            changes[field] = units.counts(flags[flag])
-    if flags["pair"]:
-        changes["pairs"] = tuple(_pair(text) for text in flags["pair"])
-    for flag in ("repetitions", "launches"):
-        if flags[flag] is not None:
-            changes[flag] = flags[flag]
-    if (seconds := flags["seconds"]) is not None:
+def requested(request: RunRequest, name: str) -> Suite:
+    """The named suite as a request wants it: shortened, and with its axes; of all suites what suits another is left."""
+    suite = _short(load(name), name) if request.quick else load(name)
+    suite = in_turns(suite) if len(request.backends) > 1 else suite
+    changes: dict[str, Any] = {**request.axes, "repetitions": request.repetitions, "launches": request.launches}
+    changes["pairs"] = request.pairs or None
+    if (seconds := request.seconds) is not None:
         if not 0 < seconds <= _MOST_S:
             raise PhibenchError(f"--seconds goes up to {_MOST_S}, not {seconds:g}")
-        if not suite.window_s and not one_of_many:
+        if not suite.window_s and not request.every_suite:
             raise PhibenchError(f"--seconds is for suites that go on for a time; {suite.name} repeats with -r")
         changes["window_s"] = seconds if suite.window_s else 0.0
-    return check(msgspec.structs.replace(suite, **changes), flags["suite"])
+    given = {field: value for field, value in changes.items() if value is not None}
+    return check(msgspec.structs.replace(suite, **given), name)
 
 
 def _short(suite: Suite, where: str) -> Suite:
     if suite.quick is None:
         raise PhibenchError(f"{where} has no short form; leave out --quick")
     return suite.shortened()
-
-
-def _pair(text: str) -> tuple[int, int]:
-    values = units.counts(text)
-    if len(values) == 1 and text.count(",") == 1:  # 512,512: counts() drops what is said twice
-        values = (values[0], values[0])
-    if len(values) != 2:
-        raise PhibenchError(f"'{text}' is not a pair; write -pg 512,128")
-    return values[0], values[1]
 
 
 def in_turns(suite: Suite) -> Suite:

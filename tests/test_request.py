@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from conftest import Phibench
 
-from phibench import backend_choice, backends, grid, real_file, stats, suites
+from phibench import backend_choice, backends, cli, grid, real_file, run_command, stats, suites
 from phibench.backends import llama_cpp, onnxruntime, torch
 from phibench.errors import PhibenchError
+from phibench.request import RunRequest
 
 ENGINES: tuple[ModuleType, ...] = (llama_cpp, onnxruntime, torch)
 
@@ -25,20 +25,44 @@ def _all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "devices", lambda: ("cpu",))
 
 
-def asked(**changes: Any) -> tuple[dict[str, Any], list[str]]:
+def asked(
+    names: tuple[str, ...] = ("All",), model: str = "phi-4-mini", device: str = "cpu"
+) -> tuple[tuple[str, ...], list[str]]:
     notes: list[str] = []
-    flags = {"backend": "all", "model": "phi-4-mini", "device": "cpu", **changes}
-    return backend_choice.with_backends(flags, notes.append), notes
+    request = RunRequest(suite="latency", models=(model,), backends=names, devices=(device,))
+    return backend_choice.with_backends(request, notes.append).backends, notes
 
 
 def test_all_is_every_engine() -> None:
-    flags, notes = asked()
-    assert flags["backend"] == "llama_cpp,onnxruntime,torch"
+    found, notes = asked()
+    assert found == ("llama_cpp", "onnxruntime", "torch")
     assert notes == []
 
 
+def test_every_flag_finds_its_place_in_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (
+        "Energy -m phi-4,phi-2 -q q8_0 -b torch,null -dev cpu,cuda:1 -p 8k -n 1,4-6 -d 3 --batches 2 --context 9 "
+        "-pg 512,512 -pg 8,4 -r 2 --launches 3 --seconds 1.5 -t 7 -ngl 0 -fa 1 -ctk f16 -ctv q8_0,f16 -ub 5 --n-batch 6"
+        " --backend-option a=b=c --backend-option n_batch=9 --layers 1 --results there --quick --resume --dry-run"
+        " --force"
+    )  # fmt: skip
+    assert run_command.request_from(cli.run.make_context("run", words.split()).params) == RunRequest(
+        suite="Energy", models=("phi-4", "phi-2"), quantizations=("q8_0",), backends=("torch", "null"),
+        devices=("cpu", "cuda:1"), pairs=((512, 512), (8, 4)), repetitions=2, launches=3, seconds=1.5,
+        axes={"prompt_tokens": (8192,), "new_tokens": (1, 4, 5, 6), "depths": (3,), "batches": (2,), "contexts": (9,)},
+        options={"threads": ("7",), "n_gpu_layers": ("0",), "flash_attn": ("on",), "type_k": ("f16",),
+                 "type_v": ("q8_0", "f16"), "n_ubatch": ("5",), "n_batch": ("9",), "a": ("b=c",)},
+        layers=1, results="there", quick=True, resume=True, dry_run=True, force=True,
+    )  # fmt: skip
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    least = run_command.request_from(cli.run.make_context("run", []).params)
+    assert least == RunRequest(suite="latency", models=("phi-4-mini-instruct",), options={"threads": ("3",)})
+
+
 def test_several_take_turns_long_enough_for_a_winner() -> None:
-    suite = suites.in_turns(suites.load("quick"))
+    request = RunRequest(suite="quick", models=("phi-2",), backends=("llama_cpp", "torch"))
+    suite = suites.requested(request, "quick")
+    assert suite == suites.in_turns(suites.load("quick"))
     assert (suite.launches, suite.repetitions) == (stats.MIN_PAIRS, 1)
 
 
@@ -49,15 +73,16 @@ def test_what_times_nothing_or_goes_on_for_a_time_takes_no_turns(name: str) -> N
 
 
 def test_one_backend_keeps_the_protocol_of_the_suite() -> None:
-    for backend in (None, "torch"):
-        flags, _ = asked(backend=backend)
-        assert flags["backend"] == (backend or "llama_cpp")
+    for names, found in (((), ("llama_cpp",)), (("torch",), ("torch",)), (("llama.cpp", "llama_cpp"), ("llama_cpp",))):
+        assert asked(names)[0] == found
+        request = RunRequest(suite="latency", models=("phi-2",), backends=found)
+        assert suites.requested(request, "latency") == suites.load("latency")
 
 
 def test_what_is_not_installed_is_left_out_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "installed", lambda: None)
-    flags, notes = asked()
-    assert flags["backend"] == "llama_cpp,onnxruntime"
+    found, notes = asked()
+    assert found == ("llama_cpp", "onnxruntime")
     assert notes == ["torch is left out: not installed; pip install 'phibench[torch]'"]
 
 
@@ -70,18 +95,18 @@ def test_with_no_engine_at_all_every_pip_line_is_named(monkeypatch: pytest.Monke
 
 
 def test_a_mixture_of_experts_and_a_gpu_leave_out_who_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    flags, notes = asked(model="phi-3.5-moe")
-    assert flags["backend"] == "llama_cpp"
+    found, notes = asked(model="phi-3.5-moe")
+    assert found == ("llama_cpp",)
     assert len(notes) == 2
     monkeypatch.setattr(torch, "devices", lambda: ("cpu", "cuda:0"))
-    flags, notes = asked(device="cuda:0")
-    assert flags["backend"] == "torch"
+    found, notes = asked(device="cuda:0")
+    assert found == ("torch",)
     assert all("cannot use cuda:0" in note for note in notes)
 
 
 def test_each_backend_takes_the_quantizations_of_its_format() -> None:
     modules = [backends.load(name) for name in ("llama_cpp", "onnxruntime", "torch")]
-    assert grid._quantizations(None, modules) == {
+    assert grid._quantizations((), modules) == {
         "llama_cpp": ["Q4_K_M"],
         "onnxruntime": ["int4"],
         "torch": ["bf16"],
