@@ -10,7 +10,6 @@ import pandas as pd
 from phibench import rules
 from phibench.metrics import METRICS
 from phibench.nouns import Basis, Estimate, Verdict
-from phibench.predict import benchmark
 
 # How sure a number is, in a word that stands beside it. The first group was seen, the others were reckoned.
 BASIS: dict[Basis, str] = {
@@ -43,7 +42,7 @@ def _line(verdict: Verdict) -> dict[str, Any]:
         "decode_text": said("decode_tps", decode),
         "ttft_text": said("ttft_s", known.get("ttft_s")),
         "memory_text": said("host_needed_bytes", memory),
-        "quality_text": f"{quality.value:g} {benchmark(quality)}" if quality else None,
+        "quality_text": f"{quality.value:g} {quality.benchmark}" if quality else None,
         "why": "; ".join((*verdict.objections, *verdict.unknowns)) or None,
         "setup": str(setup),
         "decode": decode.value if decode else None,
@@ -52,7 +51,7 @@ def _line(verdict: Verdict) -> dict[str, Any]:
         "basis": BASIS[decode.basis] if decode else None,
         "memory": memory.value / (1 << 30) if memory else None,
         "quality": quality.value if quality else None,
-        "benchmark": benchmark(quality) if quality else None,
+        "benchmark": quality.benchmark if quality else None,
     }
 
 

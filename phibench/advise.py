@@ -89,7 +89,7 @@ def _rank(goal: Goal, metric: str, estimate: Estimate | None) -> tuple[float, ..
         return (1.0,)
     rank = METRICS[metric].rank(estimate.value)
     if metric == "quality":
-        return 0.0, float(goal.benchmarks.index(predict.benchmark(estimate))), rank
+        return 0.0, float(goal.benchmarks.index(estimate.benchmark)), rank
     return 0.0, rank
 
 
@@ -206,10 +206,15 @@ def _candidate(verdict: Verdict) -> dict[str, Any]:
         "device": setup.device,
         "options": dict(setup.options),
         "verdict": verdict.verdict,
-        "estimates": {m: msgspec.to_builtins(e) if (e := verdict.estimates.get(m)) else None for m in names},
+        "estimates": {m: _estimate(e) if (e := verdict.estimates.get(m)) else None for m in names},
         "objections": list(verdict.objections),
         "unknowns": list(verdict.unknowns),
     }
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    """A benchmark is named in ``because``."""
+    return {key: value for key, value in msgspec.to_builtins(estimate).items() if key != "benchmark"}
 
 
 def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict[str, str]]:
@@ -223,7 +228,7 @@ def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict
                 "rank": str(rank),
                 "setup": str(verdict.setup),
                 "verdict": verdict.verdict,
-                "quality": f"{cell['quality']} {predict.benchmark(quality)}" if quality else "no score",
+                "quality": f"{cell['quality']} {quality.benchmark}" if quality else "no score",
                 "decode tok/s": cell.get("decode_tps", "not known"),
                 "TTFT": cell.get("ttft_s", "not known"),
                 "answer": cell.get("answer_s", "not known"),

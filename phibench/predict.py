@@ -33,11 +33,6 @@ def estimates(
     return found | _speeds(machine, goal, setup, variant, seen)
 
 
-def benchmark(estimate: Estimate) -> str:
-    """The benchmark that a quality estimate names before the colon."""
-    return estimate.because.split(": ", 1)[0]
-
-
 def needed_bytes(need: Need, device: Device) -> int:
     """What must fit into the device's own memory; the runtime stays on the host."""
     return need.total_bytes if device.kind == "cpu" else need.total_bytes - need.runtime_bytes
@@ -73,7 +68,7 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
             best = min(scores, key=lambda s: kinds.index(s.source_kind))
             setting = f" ({best.setting})" if best.setting else ""
             doubt = ", from memory" if best.source_kind == "memory" else ""
-            return _fixed(best.value, "published", f"{name}: {best.source}{setting}{doubt}")
+            return _fixed(best.value, "published", f"{name}: {best.source}{setting}{doubt}", name)
     return None
 
 
@@ -138,5 +133,5 @@ def _speeds(
     return {k: e for k, e in found.items() if e} | speeds.timings(use, prefill, decode)
 
 
-def _fixed(value: float, basis: Basis, because: str) -> Estimate:
-    return Estimate(value=value, low=value, high=value, basis=basis, because=because)
+def _fixed(value: float, basis: Basis, because: str, benchmark: str = "") -> Estimate:
+    return Estimate(value=value, low=value, high=value, basis=basis, because=because, benchmark=benchmark)

@@ -194,7 +194,9 @@ def test_the_order_is_total_and_does_not_depend_on_where_it_starts() -> None:
 
 
 def certain(metric_value: float) -> Estimate:
-    return Estimate(value=metric_value, low=metric_value, high=metric_value, basis="exact", because="X: test")
+    return Estimate(
+        value=metric_value, low=metric_value, high=metric_value, basis="exact", because="test", benchmark="X"
+    )
 
 
 def verdict(name: str, **estimates: float) -> Verdict:
@@ -223,7 +225,7 @@ def test_metrics_are_compared_one_after_the_other(better: Verdict, worse: Verdic
 
 def test_scores_of_different_benchmarks_are_not_compared_with_each_other() -> None:
     second = msgspec.structs.replace(
-        verdict("b"), estimates={"quality": msgspec.structs.replace(certain(99), because="Y: test")}
+        verdict("b"), estimates={"quality": msgspec.structs.replace(certain(99), benchmark="Y")}
     )
     assert advise.order_key(GOAL, verdict("a", quality=1)) < advise.order_key(GOAL, second)
 

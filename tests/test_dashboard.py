@@ -165,7 +165,9 @@ def test_a_reckoned_number_shows_its_interval(basis: Basis) -> None:
 
 
 def verdict(benchmark: str, quality: float, basis: Basis = "measured") -> Verdict:
-    published = Estimate(value=quality, low=quality, high=quality, basis="published", because=f"{benchmark}: card")
+    published = Estimate(
+        value=quality, low=quality, high=quality, basis="published", because="card", benchmark=benchmark
+    )
     return Verdict(setup=setup(f"phi-{quality:g}"), estimates={"decode_tps": estimate(basis), "quality": published})
 
 

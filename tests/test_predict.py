@@ -368,10 +368,10 @@ def test_on_a_gpu_the_model_is_counted_there() -> None:
 def test_quality_is_the_first_of_the_goals_benchmarks_and_names_it() -> None:
     goal = catalog.goal("chat")
     found = estimates(goal)["quality"]
-    assert predict.benchmark(found) == "MMLU-Pro"
+    assert found.benchmark == "MMLU-Pro"
     assert (found.value, found.basis) == (52.8, "published")
     swapped = msgspec.structs.replace(goal, benchmarks=("no such benchmark", "MMLU"))
-    assert predict.benchmark(estimates(swapped)["quality"]) == "MMLU"
+    assert estimates(swapped)["quality"].benchmark == "MMLU"
     none = msgspec.structs.replace(goal, benchmarks=("no such benchmark",))
     assert "quality" not in estimates(none)
 

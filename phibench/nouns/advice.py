@@ -18,6 +18,7 @@ class Estimate(Noun, frozen=True, kw_only=True):
     high: float
     basis: Basis
     because: str
+    benchmark: str = ""  # of a published score
 
 
 class Verdict(Noun, frozen=True, kw_only=True):
