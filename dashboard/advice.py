@@ -98,7 +98,7 @@ def _headlines(verdict: Verdict) -> None:
 
 
 def _reasons(verdict: Verdict) -> None:
-    for title, reasons in (("Why not", verdict.objections), ("Not known", verdict.unknowns)):
+    for title, reasons in (("Why not", verdict.objections), ("Not known", tuple(map(str, verdict.unknowns)))):
         if reasons:
             st.markdown(f"**{title}**\n" + "\n".join(f"- {parts.escape(reason)}" for reason in reasons))
 

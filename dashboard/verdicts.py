@@ -43,7 +43,7 @@ def _line(verdict: Verdict) -> dict[str, Any]:
         "ttft_text": said("ttft_s", known.get("ttft_s")),
         "memory_text": said("host_needed_bytes", memory),
         "quality_text": f"{quality.value:g} {quality.benchmark}" if quality else None,
-        "why": "; ".join((*verdict.objections, *verdict.unknowns)) or None,
+        "why": "; ".join((*verdict.objections, *map(str, verdict.unknowns))) or None,
         "setup": str(setup),
         "decode": decode.value if decode else None,
         "low": decode.low if decode else None,

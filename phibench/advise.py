@@ -164,7 +164,7 @@ def _verdict(
         setup=setup,
         estimates=estimates,
         objections=tuple(str(a) for a in answers if isinstance(a, rules.No)),
-        unknowns=tuple(str(a) for a in answers if isinstance(a, rules.Unknown)),
+        unknowns=tuple(a for a in answers if isinstance(a, rules.Unknown)),
         hard=sum(isinstance(a, rules.No) and not isinstance(a, rules.Missed) for a in answers),
     )
 
@@ -208,7 +208,7 @@ def _candidate(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "estimates": {m: _estimate(e) if (e := verdict.estimates.get(m)) else None for m in names},
         "objections": list(verdict.objections),
-        "unknowns": list(verdict.unknowns),
+        "unknowns": [str(reason) for reason in verdict.unknowns],
     }
 
 
@@ -243,9 +243,8 @@ def _why(verdict: Verdict) -> str:
     """Objections, else what is not known with the command that settles it, once."""
     if verdict.objections:
         return "; ".join(verdict.objections)
-    command = f": {rules.command(verdict.setup)}"
-    texts = [text.removesuffix(command) for text in verdict.unknowns]
-    return "; ".join(texts) + (command if texts != list(verdict.unknowns) else "")
+    remedies = dict.fromkeys(reason.remedy for reason in verdict.unknowns if reason.remedy)
+    return ": ".join(("; ".join(reason.text for reason in verdict.unknowns), *remedies))
 
 
 def hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
     if any(verdict.setup == setup for verdict in advise.shown(verdicts, _TOP)):
         return ""
     verdict = next(v for v in verdicts if v.setup == setup)
-    why = "; ".join(verdict.objections or verdict.unknowns)
+    why = "; ".join(verdict.objections or map(str, verdict.unknowns))
     return f"\nThe one just measured, {setup}: {verdict.verdict}{', ' if why else ''}{why}"
 
 

@@ -13,19 +13,19 @@ from phibench import predict, trust, units
 from phibench.backends import Backend
 from phibench.errors import unknown
 from phibench.metrics import METRICS
-from phibench.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Setup, Variant
+from phibench.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Reason, Setup, Variant
 
 
-class No(str):
-    __slots__ = ()
+class No(Reason, frozen=True):
+    """An objection."""
 
 
-class Missed(No):
+class Missed(No, frozen=True):
     """A no that another limit, or a faster machine, would turn: it runs, only not as asked."""
 
 
-class Unknown(str):
-    __slots__ = ()
+class Unknown(Reason, frozen=True):
+    """A limit that cannot be judged."""
 
 
 Answer = No | Unknown | None
@@ -206,7 +206,7 @@ def has_a_known_speed(case: Case) -> Answer:
         return None
     missing = [m for m in ("decode_tps", "ttft_s") if m in case.goal.order and m not in case.estimates]
     missing = [m for m in missing if m not in case.goal.limits]
-    return Unknown(f"{_titles(missing)} not known: {command(case.setup)}") if missing else None
+    return Unknown(f"{_titles(missing)} not known", command(case.setup)) if missing else None
 
 
 RULES: tuple[Callable[[Case], Answer], ...] = (
@@ -259,7 +259,7 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
         return None  # another rule has said that there is no such file
     estimate = case.estimates.get(metric)
     if estimate is None:
-        return Unknown(f"{_titles([metric])} not known: {_remedy(case, metric)}")
+        return _unknown(case, metric, f"{_titles([metric])} not known")
     kept = judge(metric, estimate, limit)
     if kept:
         return None
@@ -267,15 +267,16 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
     unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
     bound = "least" if row.better == "higher" else "most"
     text = f"{row.title} {shown(metric, estimate)}{unit}, asked for at {bound} {amount(metric, limit, 3)}{unit}"
-    return Missed(text) if kept is False else Unknown(f"{text}: {_remedy(case, metric)}")
+    return Missed(text) if kept is False else _unknown(case, metric, text)
 
 
-def _remedy(case: Case, metric: str) -> str:
+def _unknown(case: Case, metric: str, text: str) -> Unknown:
+    """What a measurement here cannot settle says so in its text."""
     if metric == "answer_s" and case.variant.reasoning and case.goal.thinking_tokens is None:
-        return f"how long {case.variant.title} thinks is not published, set --thinking-tokens"
+        return Unknown(f"{text}: how long {case.variant.title} thinks is not published, set --thinking-tokens")
     if metric in ("quality", "quant_kld"):
-        return "nobody has published a figure"
-    return command(case.setup)
+        return Unknown(f"{text}: nobody has published a figure")
+    return Unknown(text, command(case.setup))
 
 
 def _titles(metrics: Sequence[str]) -> str:

@@ -343,7 +343,12 @@ def test_a_command_is_told_once_per_row() -> None:
     verdicts = advise.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
     row = advise.table_rows(verdicts, 1)[0]
     assert row["verdict"] == "unknown"
-    assert row["why"].count("phibench run latency") == 1
+    command = f": {rules.command(verdicts[0].setup)}"
+    assert row["why"].count(command) == 1
+    assert row["why"].endswith(command)
+    told = advise.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
+    assert len(told) > 1
+    assert all(text.endswith(command) for text in told)
 
 
 def test_json_is_what_the_interface_says() -> None:

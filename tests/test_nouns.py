@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phibench import nouns
 from phibench.errors import BAD_INPUT, nearest, unknown
-from phibench.nouns import Device, Estimate, Limits, Need, Sample, Setup, Suite, Verdict, Workload
+from phibench.nouns import Device, Estimate, Limits, Need, Reason, Sample, Setup, Suite, Verdict, Workload
 
 replace = msgspec.structs.replace
 
@@ -101,8 +101,8 @@ def test_a_verdict_has_three_answers_and_no_beats_unknown() -> None:
     setup = Setup(variant="v", quantization="q", backend="b")
     fast = {"decode_tps": Estimate(value=1, low=1, high=1, basis="measured", because="")}
     assert Verdict(setup=setup, estimates=fast).verdict == "yes"
-    assert Verdict(setup=setup, unknowns=("?",)).verdict == "unknown"
-    assert Verdict(setup=setup, unknowns=("?",), objections=("no",)).verdict == "no"
+    assert Verdict(setup=setup, unknowns=(Reason("?"),)).verdict == "unknown"
+    assert Verdict(setup=setup, unknowns=(Reason("?"),), objections=("no",)).verdict == "no"
 
 
 @pytest.mark.parametrize("arrival", [-1.0, 2e9])

@@ -6,7 +6,7 @@ Unknown is ``None``, never zero.
 
 from __future__ import annotations
 
-from phibench.nouns.advice import Basis, Estimate, Verdict
+from phibench.nouns.advice import Basis, Estimate, Reason, Verdict
 from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
 from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
@@ -56,6 +56,7 @@ __all__ = [
     "Progress",
     "Quantization",
     "Rate",
+    "Reason",
     "Result",
     "Run",
     "Runtime",

@@ -21,13 +21,23 @@ class Estimate(Noun, frozen=True, kw_only=True):
     benchmark: str = ""  # of a published score
 
 
+class Reason(Noun, frozen=True):
+    """A sentence with its numbers, and what to type to settle it."""
+
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.remedy}" if self.remedy else self.text
+
+
 class Verdict(Noun, frozen=True, kw_only=True):
     """Yes, no or not known, each with its reasons in words."""
 
     setup: Setup
     estimates: dict[str, Estimate] = {}
     objections: tuple[str, ...] = ()
-    unknowns: tuple[str, ...] = ()
+    unknowns: tuple[Reason, ...] = ()
     hard: int = 0  # objections that no looser limit and no faster machine would turn
 
     @property
