@@ -43,7 +43,7 @@ def text(
     if output in ("csv", "jsonl", "sql"):
         found = flat_rows(machine, goal, context, verdicts, top)
         return tables.text(found, output, name="phibench_recommend")
-    rows, everywhere = _shortened(advise.table_rows(verdicts, top))
+    rows, everywhere = _shortened(advise.table_rows(verdicts, top), advise.shown(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [*_reasons(rows), advise.LEGEND, *(advise.hints(verdicts) if hints else ())]
     if output == "md":
@@ -70,12 +70,13 @@ def flat_rows(
     return rows
 
 
-def _shortened(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], str]:
+def _shortened(rows: list[dict[str, str]], verdicts: Sequence[Verdict]) -> tuple[list[dict[str, str]], str]:
     """What all setups end with, said once: ``variant:quantization`` in the rows, `` with llama_cpp/cpu`` above."""
-    ends = {row["setup"].partition("@")[2] for row in rows}
-    if len(ends) != 1:
+    places = {verdict.setup.place for verdict in verdicts}
+    if len(places) != 1:
         return rows, ""
-    return [{**row, "setup": row["setup"].partition("@")[0]} for row in rows], f", with {ends.pop()}"
+    short = [{**row, "setup": verdict.setup.model} for row, verdict in zip(rows, verdicts, strict=True)]
+    return short, f", with {places.pop()}"
 
 
 def _workload(goal: Goal) -> str:

@@ -100,7 +100,7 @@ def _row(likes: tuple[Like, Like], a: Sequence[Seen], b: Sequence[Seen], pairs: 
         "pairs": len(pairs),
         **_judged(like.metric, [(one.value, other.value) for one, other in pairs], second / first),
     }
-    return {**row, "says": _says(row)}
+    return {**row, "says": says(row)}
 
 
 def _judged(name: str, pairs: Sequence[tuple[float, float]], plain: float) -> Row:
@@ -117,7 +117,7 @@ def _judged(name: str, pairs: Sequence[tuple[float, float]], plain: float) -> Ro
             "verdict": verdict}  # fmt: skip
 
 
-def _says(row: Row) -> str:
+def says(row: Mapping[str, Any], *, short: bool = False) -> str:
     """``faster 12% (10..14%)``; every percentage is of A's figure."""
     if row["imported"]:
         return f"imported: no verdict ({_percent(row['change'], '+')})"
@@ -127,7 +127,7 @@ def _says(row: Row) -> str:
         return f"{why}: no verdict ({_percent(row['change'], '+')})"
     ends = sorted((abs(row["change_low"]), abs(row["change_high"])))
     if row["verdict"] == "same":
-        return f"no difference seen (could be up to {_percent(ends[1])})"
+        return f"no difference seen ({'' if short else 'could be '}up to {_percent(ends[1])})"
     word = _WORDS[row["unit"]][row["verdict"] == "worse"]
     return f"{word} {_percent(abs(row['change']))} ({_percent(ends[0])[:-1]}..{_percent(ends[1])})"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phibench import tables
-from phibench.compare import Comparison
+from phibench.compare import Comparison, says
 from phibench.sides import Side
 from phibench.text import number, wrap
 from phibench.units import gib
@@ -48,5 +48,5 @@ _FIGURES = (
     tables.Column(title="figure", cell=_metric),
     _figure("a"),
     _figure("b"),
-    tables.Column(title="B is", cell=lambda row: row["says"], short=lambda row: row["says"].replace("could be ", "")),
+    tables.Column(title="B is", cell=lambda row: row["says"], short=lambda row: says(row, short=True)),
 )

@@ -164,8 +164,13 @@ def _parameters(total: int | None, active: int | None) -> str | None:
 
 def _kv(row: tables.Row) -> str | None:
     """The KV cache with the context that it is for."""
+    size = _kv_alone(row)
+    return size and f"{size} at {units.context(row['context'])}"
+
+
+def _kv_alone(row: tables.Row) -> str | None:
     size = row["kv_bytes"]
-    return None if size is None else f"{units.gib(size)} at {units.context(row['context'])}"
+    return None if size is None else units.gib(size)
 
 
 def _overview(variants: Sequence[Variant], context: int | None, output: str, width: int | None) -> str:
@@ -179,7 +184,7 @@ def _overview(variants: Sequence[Variant], context: int | None, output: str, wid
         ),
         *(_size(name, rank) for rank, name in enumerate(GLANCE)),
         column("max_context", "reads", units.context, right=True),
-        Column(title="KV cache", cell=_kv, short=lambda r: (_kv(r) or tables.UNKNOWN).split(" at ")[0], right=True),
+        Column(title="KV cache", cell=_kv, short=_kv_alone, right=True),
         column("good_at", "good at", " ".join),
     ]
     if output == "md":  # which has no caption

@@ -225,6 +225,8 @@ def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
     tiny = two_folders(tmp_path / "tiny", peaks(runs(a), 2.0), peaks(runs(b), 2.01))
     monkeypatch.setenv("COLUMNS", "120")  # a narrow terminal gets shorter words
     assert "no difference seen (could be up to 0.50%)" in phibench("compare", *tiny).out
+    monkeypatch.setenv("COLUMNS", "66")
+    assert "no difference seen (up to" in phibench("compare", *tiny).out
 
 
 @pytest.mark.parametrize(

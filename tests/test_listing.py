@@ -119,6 +119,7 @@ def test_overview_shows_every_variant_within_the_width(width: int) -> None:
     assert "Licence: MIT" in text
     assert "2.49 GB*" in text  # Phi-4-multimodal: the text tower alone
     assert "multilingual" in text
+    assert ("1 GiB at 8k" in text, "1 GiB" in text) == (width > 120, True)
 
 
 def test_page_of_a_variant_shows_facts_with_sources() -> None:

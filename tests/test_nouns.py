@@ -17,6 +17,14 @@ from phibench.nouns import Device, Estimate, Limits, Need, Reason, Sample, Setup
 replace = msgspec.structs.replace
 
 
+@pytest.mark.parametrize("options", [(), (("a", "1"), ("b", "2"))])
+def test_a_setup_is_its_model_at_its_place(options: tuple[tuple[str, str], ...]) -> None:
+    setup = Setup(variant="phi-4", quantization="Q8_0", backend="torch", device="cuda:1", options=options)
+    assert setup.model == "phi-4:Q8_0"
+    assert setup.place == "torch/cuda:1" + ("?a=1&b=2" if options else "")
+    assert str(setup) == f"{setup.model}@{setup.place}"
+
+
 @given(st.text(min_size=1, max_size=30), st.floats(1e9, 1e12), st.integers(0, 24 * GIB))
 def test_identity_ignores_names_and_what_was_measured(name: str, rate: float, free: int) -> None:
     here = machine()

@@ -201,6 +201,18 @@ def test_the_table_keeps_what_tells_rows_apart_in_80_columns() -> None:
     assert shown.count("differs") == 2
 
 
+def test_where_the_width_is_short_the_device_goes_but_no_option() -> None:
+    plain = setup(PHI2, "int4-acc0", "onnxruntime")
+    outcomes = [
+        Outcome(setup=one, verdict="failed") for one in (plain, msgspec.structs.replace(plain, options=(("a", "1"),)))
+    ]
+    short = report._setup(outcomes).short
+    assert short
+    assert [short(row) for row in report.rows(outcomes)] == [
+        "phi-2:int4-acc0@onnxruntime", "phi-2:int4-acc0@onnxruntime/cpu?a=1",
+    ]  # fmt: skip
+
+
 def test_every_precision_of_the_gate_has_a_limit() -> None:
     for architecture in ("phi2", "phi3"):
         for fmt, names in gate.QUANTIZATIONS.items():

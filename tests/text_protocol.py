@@ -220,9 +220,9 @@ class _Module:
         for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
             kinds = self._kind(left, held), self._kind(right, held)
             if isinstance(op, ast.In | ast.NotIn):
-                once = isinstance(right, ast.Name) and not _constant(right)  # ``note not in said``: say it once
-                known = kinds[1] in ("text", "texts") or (kinds[1] == "label" and _words(left))
-                if known or (kinds[0] == "text" and not once):
+                known = isinstance(right, ast.Call) or _constant(right) or any(_words(right))
+                within = kinds[1] in ("text", "texts") or (kinds[1] == "label" and _words(left))
+                if known if kinds[0] in ("text", "texts") else within:  # ``note not in said`` says it once
                     return "in"
                 if _spells(left) and any(word.startswith("_") for word in _words(left)):
                     return "spelled"

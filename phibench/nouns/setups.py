@@ -19,9 +19,16 @@ class Setup(Noun, frozen=True, kw_only=True, order=True):
     options: tuple[tuple[str, str], ...] = ()  # sorted
 
     def __str__(self) -> str:
+        return f"{self.model}@{self.place}"
+
+    @property
+    def model(self) -> str:
+        return f"{self.variant}:{self.quantization}"
+
+    @property
+    def place(self) -> str:
         tail = "&".join(f"{k}={v}" for k, v in self.options)
-        text = f"{self.variant}:{self.quantization}@{self.backend}/{self.device}"
-        return f"{text}?{tail}" if tail else text
+        return f"{self.backend}/{self.device}" + (f"?{tail}" if tail else "")
 
 
 class Workload(Noun, frozen=True, kw_only=True, order=True):

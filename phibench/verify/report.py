@@ -48,16 +48,20 @@ def _finite(value: float) -> float | None:
 def text(outcomes: Sequence[Outcome], output: str, width: int | None, caption: str) -> str:
     """In the form ``output``; the table has its reasons below."""
     found = rows(outcomes)
-    shown = tables.text(found, output, width, _COLUMNS, caption, "phibench_verify")
+    shown = tables.text(found, output, width, (_setup(outcomes), *_FIGURES), caption, "phibench_verify")
     if output != "table":
         return shown
     told = [line for one in outcomes if one.reason for line in wrap(f"{one.setup}: {one.reason}", width)]
     return "\n".join([shown.rstrip("\n"), *([""] if told else []), *told]) + "\n"
 
 
-def _short(row: tables.Row) -> str:
-    """Without the device, which is the same in every row."""
-    return str(row["setup"]).removesuffix(f"/{row['device']}")
+def _setup(outcomes: Sequence[Outcome]) -> tables.Column:
+    """Short without the device, which is the same in every row; never without options."""
+    short = {
+        str(one.setup): str(one.setup) if one.setup.options else f"{one.setup.model}@{one.setup.backend}"
+        for one in outcomes
+    }
+    return tables.Column(title="setup", cell=lambda row: str(row["setup"]), short=lambda row: short[row["setup"]])
 
 
 def _nat(value: float) -> str:
@@ -65,8 +69,7 @@ def _nat(value: float) -> str:
     return f"{value:.1e}"
 
 
-_COLUMNS = (
-    tables.Column(title="setup", cell=lambda row: str(row["setup"]), short=_short),
+_FIGURES = (
     tables.column("kl_mean", "KL mean", _nat, right=True),
     tables.column("kl_max", "KL max", _nat, right=True),
     tables.column("kl_max_limit", "limit", _nat, right=True, rank=2),
