@@ -10,7 +10,7 @@ from typing import Literal
 from phibench import backends, physics, stats
 from phibench.errors import PhibenchError
 from phibench.metrics import values
-from phibench.nouns import Device, Machine, Measured, Noun, Run, Setup, Workload
+from phibench.nouns import Device, Machine, Measured, Noun, Run, Setup, Spread, Workload
 
 Speed = Literal["decode_tps", "prefill_tps"]
 
@@ -109,7 +109,7 @@ def _load_of(result: Measured) -> physics.Load:
     )
 
 
-def _seen(run: Run, result: Measured, spread: stats.Spread) -> str:
+def _seen(run: Run, result: Measured, spread: Spread) -> str:
     weights = f"{result.artifact.weights} weights"
     engine = f"{result.engine.name} {result.engine.version}"
     source = f", imported from {run.imported}" if run.imported else ""

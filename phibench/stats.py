@@ -6,25 +6,14 @@ import functools
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-import msgspec
+from phibench.nouns import Spread
 
 MIN_LAUNCHES = 3  # repetitions inside one process are not independent: no interval from fewer launches
 MIN_SAMPLES = 6  # a 95 % bootstrap interval of a median needs more than 5
 MIN_PAIRS = 8  # of interleaved launches that a winner needs: two-sided sign flips then reach p = 2 / 2^8 = 0.008
 ALPHA = 0.02  # of naming a winner where there is none
 _EXACT_PAIRS, _RANDOM_SIGNS = 16, 20_000
-
-
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """A median with its range (few samples) or its 95 % interval (several worker launches)."""
-
-    median: float
-    low: float
-    high: float
-    kind: Literal["range", "interval"]
-    count: int
 
 
 def median(values: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phibench import stats
+from phibench.nouns import Spread
 
 VALUES = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=40)
 
@@ -52,7 +53,7 @@ def test_one_value_has_no_deviation() -> None:
 
 def test_repetitions_of_one_process_give_a_range_however_many() -> None:
     spread = stats.spread([[float(i) for i in range(100)]])
-    assert spread == stats.Spread(median=49.5, low=0.0, high=99.0, kind="range", count=100)
+    assert spread == Spread(median=49.5, low=0.0, high=99.0, kind="range", count=100)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from phibench.nouns.results import (
     Stage,
     Window,
 )
+from phibench.nouns.rows import Spread
 from phibench.nouns.setups import Artifact, Job, PageCache, Setup, Shorter, Suite, Warmup, Workload
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "Shape",
     "Shorter",
     "Source",
+    "Spread",
     "Stage",
     "Storage",
     "Suite",
