@@ -23,18 +23,18 @@ def text(a: Side, b: Side, found: Comparison, output: str, width: int | None) ->
     return shown
 
 
-def _figure(key: str) -> tables.Column:
-    def cell(row: tables.Row) -> str:
+def _figure(key: str) -> tables.Column[tables.Record]:
+    def cell(row: tables.Record) -> str:
         return gib(row[key]) if row["unit"] == "B" else number(row[key])
 
     return tables.Column(title=key.upper(), cell=cell, right=True)
 
 
-def _metric(row: tables.Row) -> str:
+def _metric(row: tables.Record) -> str:
     return f"{row['title']}" + ("" if row["unit"] == "B" else f" {row['unit']}")
 
 
-_SUBJECT = (
+_SUBJECT: tuple[tables.Column[tables.Record], ...] = (
     tables.column("setup"),
     tables.column("suite", rank=2),
     tables.column("weights", say=lambda text: f"{text} weights", rank=2),
@@ -43,7 +43,7 @@ _SUBJECT = (
 )
 
 
-_FIGURES = (
+_FIGURES: tuple[tables.Column[tables.Record], ...] = (
     tables.column("test"),
     tables.Column(title="figure", cell=_metric),
     _figure("a"),

@@ -18,7 +18,7 @@ def dry_text(rows: list[dict[str, Any]], output: str, width: int | None) -> str:
     return said + "".join(f"{line}\n" for reason in reasons for line in wrap(reason, width))
 
 
-def _time(row: tables.Row) -> str | None:
+def _time(row: tables.Record) -> str | None:
     if row["time_high_s"] is None:
         return None
     return f"{units.duration(row['time_low_s'])} to {units.duration(row['time_high_s'])} ({row['time_basis']})"

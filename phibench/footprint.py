@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from phibench.tables import Column, Row
+from phibench.tables import Column, Record
 from phibench.text import number
 
 _USES = {"kv": "KV", "copies": "copies", "weights": "weights", "compute": "compute"}  # key of ``buffers`` -> title
@@ -14,7 +14,7 @@ LEGEND = "(more or less than predicted); needed: without pages of files that the
 SHOWN = ("host_peak_bytes", "host_needed_bytes", "device_peak_bytes", "max_context_tokens")  # here, not elsewhere
 
 
-def columns(rows: Sequence[Row]) -> list[Column]:
+def columns(rows: Sequence[Record]) -> list[Column[Record]]:
     """Of rows that were watched (else none), GiB: the peak, what of it is needed, each with the share by which it is
     more or less than predicted; then what the engine says it is for, and tokens of the largest context."""
     if not any(row["memory"] for row in rows):
@@ -32,19 +32,19 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     return found
 
 
-def _seen(title: str, metric: str, predicted: str) -> Column:
-    def cell(row: Row) -> str | None:
+def _seen(title: str, metric: str, predicted: str) -> Column[Record]:
+    def cell(row: Record) -> str | None:
         seen, said = row.get(metric), (row["predicted"] or {}).get(predicted)
         return f"{_gib(seen)} ({seen / said - 1:+.1%})" if seen and said else _gib(seen)
 
     return Column(title=title, cell=cell, right=True)
 
 
-def _use(key: str, rank: int) -> Column:
+def _use(key: str, rank: int) -> Column[Record]:
     return Column(title=_USES[key], cell=lambda row: _gib(row["buffers"].get(key)), right=True, rank=rank)
 
 
-def _context(row: Row) -> str | None:
+def _context(row: Record) -> str | None:
     known = row.get("max_context_tokens")
     return None if known is None else f"{known:.0f}"
 

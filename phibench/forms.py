@@ -1,6 +1,6 @@
-"""Rows (plain dicts) for programs: CSV, JSON, JSON lines, SQL for SQLite. Pure functions.
+"""Records (plain dicts) for programs: CSV, JSON, JSON lines, SQL for SQLite. Pure functions.
 
-Rows may hold text from strangers' files. JSON keeps it exactly (escaped); every other form shows it as
+Records may hold text from strangers' files. JSON keeps it exactly (escaped); every other form shows it as
 ``plain`` does, so that it can neither steer a terminal nor a spreadsheet nor a web page.
 """
 
@@ -14,17 +14,17 @@ from typing import Any
 
 from phibench.text import plain
 
-Row = Mapping[str, Any]
+Record = Mapping[str, Any]  # a row of any command, by the keys that programs read
 
 _FORMULA = tuple("=+-@＝＋－＠")  # what a spreadsheet takes for a formula (OWASP, CSV injection)
 _SQL_TYPES = {bool: "BOOLEAN", int: "INTEGER", float: "REAL"}
 
 
-def keys(rows: Sequence[Row]) -> tuple[str, ...]:
+def keys(rows: Sequence[Record]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in row))
 
 
-def json_array(rows: Sequence[Row]) -> str:
+def json_array(rows: Sequence[Record]) -> str:
     """An array, one key a line and lists on one line, as llama-bench lays it out. ASCII only."""
     objects = [
         ",\n".join(f"    {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in row.items()) for row in rows
@@ -32,11 +32,11 @@ def json_array(rows: Sequence[Row]) -> str:
     return "[\n" + ",\n".join(f"  {{\n{body}\n  }}" for body in objects) + "\n]\n" if rows else "[]\n"
 
 
-def json_lines(rows: Sequence[Row]) -> str:
+def json_lines(rows: Sequence[Record]) -> str:
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
 
 
-def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+def csv_text(rows: Sequence[Record], columns: Sequence[str] | None = None) -> str:
     """Quoted as RFC 4180 says, lines end with a newline; unknown is empty, lists and objects are JSON text.
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe; numbers stay numbers.
@@ -64,7 +64,7 @@ def _csv_cell(value: Any) -> str | int | float:
     return json.dumps(value, allow_nan=False)
 
 
-def sql_text(rows: Sequence[Row], table: str = "phibench", columns: Mapping[str, str] | None = None) -> str:
+def sql_text(rows: Sequence[Record], table: str = "phibench", columns: Mapping[str, str] | None = None) -> str:
     """``columns``: names with their types, always all of them; None: those of the rows, typed by what they hold.
 
     Two outputs of one command go into one table. Lists and objects are JSON text, text is plain.

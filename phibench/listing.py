@@ -162,7 +162,7 @@ def _parameters(total: int | None, active: int | None) -> str | None:
     return (f"{active / 1e9:.2g} of " if active and active < total else "") + f"{total / 1e9:.3g} B"
 
 
-def _kv(row: tables.Row) -> str | None:
+def _kv(row: tables.Record) -> str | None:
     """The KV cache with the context that it is for."""
     size = _kv_alone(row)
     return size and f"{size} at {units.context(row['context'])}"
@@ -204,8 +204,8 @@ def _licences(variants: Sequence[Variant]) -> str:
     return f"Licence: {usual}" + (f", but {', '.join(others)}." if others else ".")
 
 
-def _size(name: str, rank: int) -> Column:
-    def cell(row: tables.Row) -> str | None:
+def _size(name: str, rank: int) -> Column[tables.Record]:
+    def cell(row: tables.Record) -> str | None:
         size = row[name]
         return None if size is None else units.gb(size) + ("*" if row["text_tower_only"] else "")
 

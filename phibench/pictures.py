@@ -9,7 +9,7 @@ from typing import Any
 from phibench import batching, render, stats, svg, units
 from phibench.metrics import METRICS, values
 from phibench.nouns import Measured, Run
-from phibench.tables import Column, Row
+from phibench.tables import Column, Record
 from phibench.text import number
 
 MOST_BARS = 24  # of one chart; the table has them all
@@ -19,7 +19,7 @@ _CURVES = ("decode_tps", "prefill_tps")
 _SAME = ("setup", "weights", "layers", "n_prompt", "n_gen", "n_depth", "room")
 
 
-def charts(run: Run, rows: Sequence[Row]) -> str:
+def charts(run: Run, rows: Sequence[Record]) -> str:
     """All charts of a run, empty where it has nothing to draw."""
     subject = render.layout(rows)[1]
     curves = [name for name in _CURVES if any(len(found) > 1 for found in _curves(rows, name).values())]
@@ -32,12 +32,12 @@ def charts(run: Run, rows: Sequence[Row]) -> str:
     return "".join(drawn)
 
 
-def name(row: Row, subject: Sequence[Column]) -> str:
+def name(row: Record, subject: Sequence[Column[Record]]) -> str:
     """What tells a row from the others, in words."""
     return " ".join(text for c in subject if (text := c.cell(row)))
 
 
-def _bars(rows: Sequence[Row], metric: str, subject: Sequence[Column], fresh: bool) -> str:
+def _bars(rows: Sequence[Record], metric: str, subject: Sequence[Column[Record]], fresh: bool) -> str:
     """A bar for every row that knows the metric, a colour for every setup."""
     known = [row for row in rows if row.get(metric) is not None]
     if not known or metric not in METRICS:
@@ -64,22 +64,22 @@ def _bars(rows: Sequence[Row], metric: str, subject: Sequence[Column], fresh: bo
     return svg.bars(f"{METRICS[metric].title}{told}: {better}{cut}", items)
 
 
-def _text(metric: str, row: Row) -> str:
+def _text(metric: str, row: Record) -> str:
     if METRICS[metric].unit == "B":
         return units.gib(row[metric])
     return units.duration(row[metric]) if METRICS[metric].unit == "s" else number(row[metric])
 
 
-def _curves(rows: Sequence[Row], metric: str) -> dict[tuple[Any, ...], list[Row]]:
+def _curves(rows: Sequence[Record], metric: str) -> dict[tuple[Any, ...], list[Record]]:
     """Rows that differ in their batch alone, in its order."""
-    same: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    same: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["batch"]):
         if row.get(metric) is not None:
             same[tuple(row[key] for key in _SAME)].append(row)
     return same
 
 
-def _curve(rows: Sequence[Row], metric: str, subject: Sequence[Column]) -> str:
+def _curve(rows: Sequence[Record], metric: str, subject: Sequence[Column[Record]]) -> str:
     """Tokens of all sequences together over the batch, a ring at the knee."""
     series = []
     for found in _curves(rows, metric).values():
@@ -93,7 +93,7 @@ def _curve(rows: Sequence[Row], metric: str, subject: Sequence[Column]) -> str:
     )
 
 
-def _over_time(run: Run, subject: Sequence[Column], rows: Sequence[Row]) -> str:
+def _over_time(run: Run, subject: Sequence[Column[Record]], rows: Sequence[Record]) -> str:
     """Decode speed of every repetition since the first one began, of tests that fill a window."""
     series = []
     for result in run.results:
@@ -119,7 +119,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float]
     return tuple((group[0][0], stats.median([speed for _, speed in group])) for group in groups)
 
 
-def _memory(rows: Sequence[Row], subject: Sequence[Column]) -> str:
+def _memory(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
     """Bytes by use, as the engine reports them."""
     items = [
         svg.Stack(label=name(row, subject), parts=parts, text=units.gib(sum(size for _, size in parts)))

@@ -14,7 +14,7 @@ from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
     UNKNOWN,
     Column,
-    Row,
+    Record,
     column,
     csv_text,
     draw,
@@ -33,7 +33,7 @@ __all__ = ["FORMATS", "markdown_table", "rows", "sql", "table"]
 # ------------------------------------------------------------------------------------- what people look at
 
 
-def _layers(row: Row) -> str | None:
+def _layers(row: Record) -> str | None:
     return str(row["layers"] or "all") if row["weights"] else None
 
 
@@ -41,7 +41,7 @@ def _count(number: str, what: str) -> str:
     return f"{number} {what}{'' if number == '1' else 's'}"
 
 
-_SUBJECT: tuple[tuple[Column, Callable[[str], str]], ...] = (
+_SUBJECT: tuple[tuple[Column[Record], Callable[[str], str]], ...] = (
     (column("variant"), str),
     (column("quantization", "quant"), str),
     (Column(title="backend", cell=lambda row: f"{row['backend']}/{row['device']}"), str),
@@ -62,7 +62,7 @@ _NAMED = 3  # tests before a note; the others are counted
 _SILENT = ("all", "default", "phibench")  # not worth a word in a caption
 
 
-def _split(rows: Sequence[Row]) -> tuple[list[Column], dict[str, str]]:
+def _split(rows: Sequence[Record]) -> tuple[list[Column[Record]], dict[str, str]]:
     """The columns that vary, and what to say of those that do not."""
     varied, constant = [], {}
     for subject, say in _SUBJECT:
@@ -76,7 +76,7 @@ def _split(rows: Sequence[Row]) -> tuple[list[Column], dict[str, str]]:
     return varied, constant
 
 
-def _engines(rows: Sequence[Row]) -> str | None:
+def _engines(rows: Sequence[Record]) -> str | None:
     """ "llama_cpp 0.3.36, torch 2.13.0" where each backend has one version, so that they tell no rows apart."""
     versions = {(row["backend"], row["engine_version"]) for row in rows if row["engine_version"]}
     if len({backend for backend, _ in versions}) < len(versions):
@@ -84,7 +84,7 @@ def _engines(rows: Sequence[Row]) -> str | None:
     return ", ".join(f"{backend} {version}" for backend, version in sorted(versions))
 
 
-def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:
+def _caption(rows: Sequence[Record], constant: dict[str, str]) -> str:
     """What all rows share: "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu, 2 threads, synthetic weights"."""
     machine = {row["cpu_info"] for row in rows if row["cpu_info"]}
     words = dict(constant)
@@ -99,7 +99,7 @@ def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:
     return ", ".join(words.values())
 
 
-def _legend(rows: Sequence[Row]) -> str | None:
+def _legend(rows: Sequence[Record]) -> str | None:
     """What the brackets mean."""
     kinds = {row[key] for row in rows for key in row if key.endswith("_spread") and row[key]}
     counts = sorted({len(row["samples_ns"]) for row in rows if row["samples_ns"]})
@@ -116,7 +116,7 @@ def _legend(rows: Sequence[Row]) -> str | None:
     return "; ".join(filter(None, (brackets, _sampling(rows))))
 
 
-def _sampling(rows: Sequence[Row]) -> str | None:
+def _sampling(rows: Sequence[Record]) -> str | None:
     """What choosing tokens cost: it is part of every time, and llama-bench has none."""
     known = [row["sampling_s"] / row["n_gen"] for row in rows if row["sampling_s"] and row["n_gen"]]
     return f"argmax {number(1e3 * max(known))} ms of each token" if known else None
@@ -140,7 +140,7 @@ _PAIRED = {  # a row is a prompt or an answer, so that one column serves both
 _TITLES = {"sequence_tps": "each tok/s", "decode_tokens_per_j": "tok/J"}  # short ones; others are the metric's
 
 
-def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
+def _measures(rows: Sequence[Record], speed: str) -> list[Column[Record]]:
     """A column for every metric that any row knows; prefill and decode share one unless a test has both.
 
     Where no speed is known a word says what became of a test.
@@ -162,10 +162,10 @@ def _measures(rows: Sequence[Row], speed: str) -> list[Column]:
     return columns
 
 
-def _paired_column(title: str, prefill: str, decode: str) -> Column:
+def _paired_column(title: str, prefill: str, decode: str) -> Column[Record]:
     """One column for a figure of prompts and of answers; it says what became of a test that has none."""
 
-    def name(row: Row) -> str:
+    def name(row: Record) -> str:
         return prefill if row["n_prompt"] else decode
 
     return Column(
@@ -176,13 +176,13 @@ def _paired_column(title: str, prefill: str, decode: str) -> Column:
     )
 
 
-def _failed(row: Row) -> str | None:
+def _failed(row: Record) -> str | None:
     if row["status"] != "failed":
         return None
     return "unavailable" if (row["reason"] or "").startswith("unavailable: ") else "failed"
 
 
-def _metric_column(name: str) -> Column:
+def _metric_column(name: str) -> Column[Record]:
     metric = METRICS[name]
     unit = "ms" if name in _MILLISECONDS else "GiB" if metric.unit == "B" else metric.unit
     return Column(
@@ -194,17 +194,17 @@ def _metric_column(name: str) -> Column:
     )
 
 
-def _itl_cell(row: Row) -> str | None:
+def _itl_cell(row: Record) -> str | None:
     found = [_median(row, name) for name in _ITL]
     return "/".join(text or UNKNOWN for text in found) if any(found) else None
 
 
-def _median(row: Row, name: str) -> str | None:
+def _median(row: Record, name: str) -> str | None:
     value = row.get(name)
     return None if value is None else number(value * _scale(name))
 
 
-def _spread(row: Row, name: str) -> str | None:
+def _spread(row: Record, name: str) -> str | None:
     """``12.3 [11.9..12.8]``, all with the decimals of the median."""
     median, low, high = (row.get(name + end) for end in ("", "_low", "_high"))
     if median is None or low is None or high is None or low == high:
@@ -221,7 +221,7 @@ def _scale(name: str) -> float:
 # ---------------------------------------------------------------------------------------------- formats
 
 
-def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False) -> str:
+def table(rows: Sequence[Record], width: int | None = None, *, color: bool = False) -> str:
     """For people, one for each suite. Failed tests say why below; what the brackets mean stands in the caption."""
     suites = dict.fromkeys(row["suite"] for row in rows)
     if len(suites) > 1:
@@ -233,14 +233,14 @@ def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False)
     return "\n".join([draw(rows, columns, width, caption, color=color), *notes]) + "\n"
 
 
-def layout(rows: Sequence[Row]) -> tuple[str, tuple[Column, ...], tuple[Column, ...]]:
+def layout(rows: Sequence[Record]) -> tuple[str, tuple[Column[Record], ...], tuple[Column[Record], ...]]:
     """What all rows share and what brackets mean; columns that say which test a row is; columns of its figures."""
     varied, constant = _split(rows)
     caption = "\n".join(filter(None, (_caption(rows, constant), _legend(rows))))
     return caption, (*varied, column("test")), tuple(_measures(rows, "tok/s"))
 
 
-def _footnotes(rows: Sequence[Row], varied: Sequence[Column]) -> list[str]:
+def _footnotes(rows: Sequence[Record], varied: Sequence[Column[Record]]) -> list[str]:
     """Reasons and notes with the tests that they belong to, then what speaks against a whole run."""
     said: dict[str, list[str]] = {}
     every: dict[str, None] = {}
@@ -267,10 +267,10 @@ def _of(names: Sequence[str], every: Mapping[str, None]) -> str:
     return f"{', '.join(different[:_NAMED])}{more}: "
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Record]) -> str:
     """llama-bench's columns (model, size, params, backend, threads, test, t/s), then ours; facts below."""
     varied, constant = _split(rows)
-    always = (
+    always: tuple[Column[Record], ...] = (
         Column(title="model", cell=lambda row: f"{row['variant']} {row['quantization']}"),
         column("model_size", "size", gib, right=True),
         column("model_n_params", "params", lambda count: f"{count / 1e9:.2f} B", right=True),
@@ -283,7 +283,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return text + "".join(f"\n{markdown_text(line)}\n" for line in said)
 
 
-def sql(rows: Sequence[Row]) -> str:
+def sql(rows: Sequence[Record]) -> str:
     """One table for every run ever: each known column, each time."""
     return sql_text(rows, "phibench", SQL_COLUMNS)
 
@@ -291,7 +291,7 @@ def sql(rows: Sequence[Row]) -> str:
 class Form(Protocol):
     """``width`` is the terminal's; only the table asks for it."""
 
-    def __call__(self, rows: Sequence[Row], width: int | None = None, /) -> str: ...
+    def __call__(self, rows: Sequence[Record], width: int | None = None, /) -> str: ...
 
 
 FORMATS: dict[str, Form] = {

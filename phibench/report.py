@@ -11,7 +11,7 @@ from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
 from phibench.nouns import Machine, Run, Suite, Warmup
 from phibench.svg import shown
-from phibench.tables import UNKNOWN, Cell, Column, Row
+from phibench.tables import UNKNOWN, Cell, Column, Record
 from phibench.text import number
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -102,7 +102,7 @@ def _run(run: Run) -> str:
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
-def _tags(run: Run, rows: Sequence[Row]) -> str:
+def _tags(run: Run, rows: Sequence[Record]) -> str:
     """Where the figures come from and what they may be used for."""
     weights = sorted({row["weights"] for row in rows if row["weights"]})
     layers = sorted({row["layers"] for row in rows if row["layers"]})
@@ -116,7 +116,7 @@ def _tags(run: Run, rows: Sequence[Row]) -> str:
     return f'<ul class="tags">{"".join(items)}</ul>'
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _table(rows: Sequence[Record], columns: Sequence[Column[Record]]) -> str:
     def cells(tag: str, texts: Iterable[str]) -> str:
         return "".join(
             f"<{tag}{' class=r' if c.right else ''}>{shown(text)}</{tag}>"
@@ -129,7 +129,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
-def _failures(rows: Sequence[Row], subject: Sequence[Column]) -> str:
+def _failures(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
     """Tests without a figure, and those of which some launches have none."""
     found = [row for row in rows if row["reason"]]
     if not found:
@@ -138,10 +138,10 @@ def _failures(rows: Sequence[Row], subject: Sequence[Column]) -> str:
     return f"<h3>Not measured</h3>\n{_table(found, columns)}"
 
 
-def _energy(rows: Sequence[Row], subject: Sequence[Column]) -> str:
+def _energy(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
     """What was read, of which part of the machine, and how."""
     read = [{**row, "source": source} for row in rows for source in row["energy"]]
-    remark = Column(title="remark", cell=lambda row: row["source"].get("note") or "")
+    remark: Column[Record] = Column(title="remark", cell=lambda row: row["source"].get("note") or "")
     columns = (
         *subject,
         Column(title="source", cell=lambda row: row["source"]["name"]),
@@ -154,12 +154,12 @@ def _energy(rows: Sequence[Row], subject: Sequence[Column]) -> str:
     return f"<h3>Energy as it was read</h3>\n{_table(read, columns)}" if read else ""
 
 
-def _joules(row: Row) -> str | None:
+def _joules(row: Record) -> str | None:
     joules = row["source"].get("joules")
     return None if joules is None else number(joules)
 
 
-def _notes(rows: Sequence[Row], subject: Sequence[Column]) -> str:
+def _notes(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
     said: dict[str, list[str]] = {}
     for row in rows:
         for text in row["notes"]:
@@ -205,7 +205,7 @@ def _warm_up(warmup: Warmup) -> str:
     return f"Before it the test is run untimed{agree}, {most} and for {units.duration(warmup.max_s)} at the longest."
 
 
-def _places(rows: Sequence[Row]) -> list[str]:
+def _places(rows: Sequence[Record]) -> list[str]:
     """Where it really ran, in the engine's words."""
     found = {f"{row['setup']}, {row['engine_version']}: {row['placement']}": None for row in rows if row["placement"]}
     return list(found)
@@ -246,7 +246,7 @@ def _reading(key: str, text: str | None) -> str | None:
     return f"{float(text):.1%}" if key.endswith("_share") else text
 
 
-def _cell(key: str) -> Cell:
+def _cell(key: str) -> Cell[Record]:
     return lambda row: row[key]
 
 

@@ -1,6 +1,7 @@
-"""Rows (plain dicts) to text: a table for people, Markdown, or a form for programs. Pure functions.
+"""Rows to text: a table for people, Markdown, or a form for programs. Pure functions.
 
-Text from strangers' files is shown as ``plain`` does.
+A row is a noun, or a record (a plain dict) where its command has none. Text from strangers' files is shown as
+``plain`` does.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from phibench.forms import Row, csv_text, json_array, json_lines, keys, sql_text
+from phibench.forms import Record, csv_text, json_array, json_lines, keys, sql_text
 from phibench.text import number, plain, terminal_width, wrap
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cell",
     "Column",
-    "Row",
+    "Record",
     "column",
     "columns_of",
     "csv_text",
@@ -37,20 +38,21 @@ __all__ = [
     "wants_color",
 ]
 
-Cell = Callable[[Row], str | None]
+R = TypeVar("R")  # what a row is
+Cell = Callable[[R], str | None]
 
 UNKNOWN = "–"
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class Column(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     """A title and the text of a row's cell, None when unknown.
 
     Where the width is short, columns of the highest ``rank`` first fall back to ``short``, then go; 0 stays.
     """
 
     title: str
-    cell: Cell
-    short: Cell | None = None
+    cell: Cell[R]
+    short: Cell[R] | None = None
     right: bool = False
     rank: int = 0
 
@@ -62,18 +64,18 @@ def column(
     *,
     right: bool = False,
     rank: int = 0,
-) -> Column:
-    """The column of one key; ``say`` turns a known value into words."""
+) -> Column[Record]:
+    """The column of one key of a record; ``say`` turns a known value into words."""
 
-    def cell(row: Row) -> str | None:
+    def cell(row: Record) -> str | None:
         value = row.get(key)
         return None if value is None else (say or _say)(value)
 
     return Column(title=title or key, cell=cell, right=right, rank=rank)
 
 
-def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """One column for every key, in the order of first appearance; numbers to the right."""
+def columns_of(rows: Sequence[Any]) -> tuple[Column[Any], ...]:
+    """One column for every key of records, in the order of first appearance; numbers to the right."""
     return tuple(column(key, right=_all_numbers(rows, key)) for key in keys(rows))
 
 
@@ -81,8 +83,8 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 
 def draw(
-    rows: Sequence[Row],
-    columns: Sequence[Column] | None = None,
+    rows: Sequence[R],
+    columns: Sequence[Column[R]] | None = None,
     width: int | None = None,
     caption: str | None = None,
     *,
@@ -106,7 +108,7 @@ def wants_color() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _fit(rows: Sequence[Row], columns: tuple[Column, ...], width: int) -> tuple[list[Column], list[Column]]:
+def _fit(rows: Sequence[R], columns: tuple[Column[R], ...], width: int) -> tuple[list[Column[R]], list[Column[R]]]:
     shown, dropped = list(columns), []
     ranks = sorted({c.rank for c in columns if c.rank}, reverse=True)
     for rank in ranks:
@@ -121,11 +123,11 @@ def _fit(rows: Sequence[Row], columns: tuple[Column, ...], width: int) -> tuple[
     return shown, dropped
 
 
-def _shortened(column: Column) -> Column:
+def _shortened(column: Column[R]) -> Column[R]:
     return msgspec.structs.replace(column, cell=column.short) if column.short else column
 
 
-def _width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
+def _width(rows: Sequence[R], columns: Sequence[Column[R]]) -> int:
     from rich.console import Console
     from rich.measure import Measurement
 
@@ -133,7 +135,7 @@ def _width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
     return Measurement.get(console, console.options, _table(rows, columns)).maximum
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+def _table(rows: Sequence[R], columns: Sequence[Column[R]]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -146,7 +148,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     return table
 
 
-def _known(column: Column, row: Row) -> str:
+def _known(column: Column[R], row: R) -> str:
     text = column.cell(row)
     return UNKNOWN if text is None else plain(text)
 
@@ -179,7 +181,7 @@ def _say(value: Any) -> str:
     return UNKNOWN if value is None else str(value)
 
 
-def _all_numbers(rows: Sequence[Row], key: str) -> bool:
+def _all_numbers(rows: Sequence[Record], key: str) -> bool:
     known = [row[key] for row in rows if row.get(key) is not None]
     return bool(known) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
 
@@ -187,7 +189,7 @@ def _all_numbers(rows: Sequence[Row], key: str) -> bool:
 # ------------------------------------------------------------------------------------------ Markdown, any form
 
 
-def markdown(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
+def markdown(rows: Sequence[R], columns: Sequence[Column[R]] | None = None) -> str:
     """A GitHub table, aligned in its source too; pipes, HTML and links in the data stay text."""
     from rich.cells import cell_len
 
@@ -199,7 +201,7 @@ def markdown(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> st
     return "".join(f"| {' | '.join(_padded(line, columns, widths))} |\n" for line in (lines[0], rule, *lines[1:]))
 
 
-def _padded(line: list[str], columns: Sequence[Column], widths: list[int]) -> list[str]:
+def _padded(line: list[str], columns: Sequence[Column[R]], widths: list[int]) -> list[str]:
     from rich.cells import cell_len
 
     spaces = [" " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
@@ -215,14 +217,14 @@ def markdown_text(text: str) -> str:
 
 
 def text(
-    rows: Sequence[Row],
+    rows: Sequence[Record],
     output: str,
     width: int | None = None,
-    columns: Sequence[Column] | None = None,
+    columns: Sequence[Column[Record]] | None = None,
     caption: str | None = None,
     name: str = "phibench",
 ) -> str:
-    """Any rows in the form ``output``: table, md, csv, json, jsonl or sql (a table ``name``).
+    """Any records in the form ``output``: table, md, csv, json, jsonl or sql (a table ``name``).
 
     The first two show ``columns``, the others hold whole rows.
     """

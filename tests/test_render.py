@@ -450,7 +450,7 @@ def test_any_rows_in_any_form() -> None:
 
 def test_columns_choose_name_and_shorten() -> None:
     rows = [{"a": 1.0, "b": "long " * 8}]
-    columns = (column("a", "A", lambda v: f"{v:.1f} s", right=True),
+    columns: tuple[Column[Any], ...] = (column("a", "A", lambda v: f"{v:.1f} s", right=True),
                Column(title="B", cell=lambda r: r["b"], short=lambda r: "short", rank=1),
                column("c", "Unknown", rank=2))  # fmt: skip
     assert "long long" in tables.draw(rows, columns, 80)

@@ -55,7 +55,7 @@ def text(outcomes: Sequence[Outcome], output: str, width: int | None, caption: s
     return "\n".join([shown.rstrip("\n"), *([""] if told else []), *told]) + "\n"
 
 
-def _setup(outcomes: Sequence[Outcome]) -> tables.Column:
+def _setup(outcomes: Sequence[Outcome]) -> tables.Column[tables.Record]:
     """Short without the device, which is the same in every row; never without options."""
     short = {
         str(one.setup): str(one.setup) if one.setup.options else f"{one.setup.model}@{one.setup.backend}"
