@@ -124,13 +124,11 @@ def _unavailable(shown: pd.DataFrame) -> None:
 
 def _reasons(lines: pd.DataFrame) -> None:
     """Each reason once, with the tests that it is of."""
-    same = lines.groupby("reason", sort=False, dropna=False)
-    for reason, tests in list(same)[:_REASONS]:
+    same = lines.groupby("why", sort=False, dropna=False)
+    for why, tests in list(same)[:_REASONS]:
         names = list(dict.fromkeys(f"{line['setup']} {line['test']}" for line in tests.to_dict("records")))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        st.markdown(
-            f"- {parts.escape(table.why(str(reason)))}  \n  :small[{parts.escape(', '.join(names[:3]) + more)}]"
-        )
+        st.markdown(f"- {parts.escape(str(why))}  \n  :small[{parts.escape(', '.join(names[:3]) + more)}]")
 
 
 def _tests(lines: pd.DataFrame) -> None:

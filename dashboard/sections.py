@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
 import altair as alt
 import charts
@@ -65,7 +67,7 @@ def batches(shown: pd.DataFrame) -> None:
     few = found[found["label"].isin(names[: len(charts.LINES)])]
     st.altair_chart(charts.batches(few, metric, parts.theme()), width="stretch")
     _more(len(charts.LINES), len(names))
-    _notes(few[few["knee"]], f"knee of {_SPEEDS[metric].lower()}")
+    _notes(few[few["knee"]], lambda line: filter(None, [line["knees"].get(metric)]))
 
 
 def sustained(shown: pd.DataFrame) -> None:
@@ -155,11 +157,10 @@ def _more(most: int, setups: int) -> None:
         st.caption(f"The {most} best of {setups} setups. Filter to see the others.")
 
 
-def _notes(lines: pd.DataFrame, words: str = "") -> None:
-    """What was found in the samples of each line of a chart: the notes that have these words in them."""
+def _notes(lines: pd.DataFrame, of: Callable[[Any], Iterable[str]] = itemgetter("notes")) -> None:
+    """What was found in the samples of each line of a chart: all its notes, or those that ``of`` takes."""
     told = {
-        line["label"]: [parts.escape(note) for note in line["notes"] if words in note]
-        for line in lines.head(_MOST_NOTES).to_dict("records")
+        line["label"]: [parts.escape(note) for note in of(line)] for line in lines.head(_MOST_NOTES).to_dict("records")
     }
     st.markdown(
         "\n".join(f"- {parts.escape(label)}  \n  :small[{' · '.join(notes)}]" for label, notes in told.items() if notes)

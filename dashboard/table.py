@@ -10,8 +10,9 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from phibench import rules
+from phibench.forms import flat
 from phibench.metrics import CLAIMED, METRICS
-from phibench.nouns import Measured, Run, Workload
+from phibench.nouns import Measured, Row, Run
 from phibench.render import rows
 from phibench.text import number
 from phibench.units import gb, gib
@@ -31,8 +32,6 @@ _TOLD = (
 )  # fmt: skip
 SAME = ["machine", "setup", "n_threads", "weights", "slice", "kind"]  # newer lines of the same replace older ones
 _ENDS = ("_low", "_high")
-_UNAVAILABLE = "unavailable: "  # what such a reason begins with
-_ENERGY = "energy: "  # what the note on the sources begins with
 FULL = "full"  # measured here, by phibench, at a suite's full length
 SPREADS = {"range": "range", "interval": "95 % interval"}
 
@@ -41,14 +40,15 @@ def frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One line per test, newest first. An unknown number is NaN; a missing text is None."""
     numbers = dict.fromkeys((*CLAIMED, *(name + end for name in _SPEEDS for end in _ENDS)), float)
     columns = [*_KEYS, *numbers, *(f"{name}_spread" for name in _SPEEDS)]
-    lines = [{key: row.get(key) for key in columns} | _derived(row) for row in rows(runs)]
+    lines = [_line(row, columns) for row in rows(runs)]
     table = pd.DataFrame(lines, columns=[*columns, *_DERIVED]).astype(numbers).copy()  # of one piece
     table["when"] = pd.to_datetime(table["test_time"], utc=True, errors="coerce", format="ISO8601")
     return table.sort_values("when", ascending=False, kind="stable", ignore_index=True)
 
 
-def _derived(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: made(row) for name, made in _DERIVED.items()}
+def _line(row: Row, columns: Iterable[str]) -> dict[str, Any]:
+    known = flat(row)
+    return {key: known.get(key) for key in columns} | {name: made(row) for name, made in _DERIVED.items()}
 
 
 def layers(result: Measured) -> str | None:
@@ -62,11 +62,7 @@ def _slice(layers: int | None) -> str | None:
 
 def file(run: Run) -> str:
     """The column ``file`` of a run's lines."""
-    return _file(run.machine.slug, run.id, run.suite.name)
-
-
-def _file(machine: str, run: str, suite: str) -> str:
-    return f"{machine}/{run}-{suite}"
+    return f"{run.machine.slug}/{run.id}-{run.suite.name}"
 
 
 def _bytes(uses: Mapping[str, int]) -> str | None:
@@ -74,52 +70,31 @@ def _bytes(uses: Mapping[str, int]) -> str | None:
     return ", ".join(f"{name.replace('_', ' ')} {gib(count)}" for name, count in uses.items()) or None
 
 
-def _predicted_peak(row: Mapping[str, Any]) -> float:
-    return row["predicted"]["peak_bytes"] if row["predicted"] else math.nan
-
-
-def _sources(row: Mapping[str, Any]) -> str | None:
-    """What energy was read from, and how: ``RAPL package-0 (cpu_package, counter)``."""
-    said = (note.removeprefix(_ENERGY) for note in row["notes"] if note.startswith(_ENERGY))
-    return next(said, None)
-
-
-def _kind(row: Mapping[str, Any]) -> str:
+def _kind(run: Run) -> str:
     """What keeps a figure from being a full measurement by phibench, here."""
-    marks = ("example" if row["example"] else "", f"from {row['imported'].split()[0]}" if row["imported"] else "",
-             "short" if row["short"] else "")  # fmt: skip
+    marks = ("example" if run.example else "", f"from {run.imported.split()[0]}" if run.imported else "",
+             "short" if run.suite.short else "")  # fmt: skip
     return ", ".join(filter(None, marks)) or FULL
 
 
-def _status(row: Mapping[str, Any]) -> str:
-    """``ok``, ``failed``, or ``unavailable``: no failure, but nothing that this machine could measure."""
-    unavailable = row["status"] == "failed" and (row["reason"] or "").startswith(_UNAVAILABLE)
-    return "unavailable" if unavailable else row["status"]
-
-
-def _shape(row: Mapping[str, Any]) -> str:
-    """The test of one sequence: what tests with different batches have in common."""
-    return str(
-        Workload(prompt_tokens=row["n_prompt"], new_tokens=row["n_gen"], depth=row["n_depth"], room=row["room"] or 0)
-    )
-
-
-_DERIVED: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "options": lambda row: " ".join(f"{key}={value}" for key, value in row["options"].items()),
-    "buffers": lambda row: _bytes(row["buffers"]),
-    "memory": lambda row: _bytes(row["memory"]),
-    "predicted_peak_bytes": _predicted_peak,
-    "energy": _sources,
-    "room": lambda row: row["room"] or 0,
-    "kind": _kind,
-    "status": _status,
-    "shape": _shape,
-    "watched": lambda row: "host_needed_bytes" in row,  # the suite asks what memory is for
-    "file": lambda row: _file(row["machine"], row["run"], row["suite"]),
-    "where": lambda row: f"{row['backend']}/{row['device']}",
-    "doubts": lambda row: "; ".join(row["warnings"]) or None,
-    "slice": lambda row: _slice(row["layers"]),
-    "samples": lambda row: len(row["samples_ns"]) if row["samples_ns"] else None,
+_DERIVED: dict[str, Callable[[Row], Any]] = {
+    "options": lambda row: " ".join(f"{key}={value}" for key, value in dict(row.setup.options).items()),
+    "buffers": lambda row: _bytes(row.buffers),
+    "memory": lambda row: _bytes(row.memory),
+    "predicted_peak_bytes": lambda row: row.predicted.peak_bytes if row.predicted else math.nan,
+    "energy": lambda row: row.energy_sources,
+    "room": lambda row: row.workload.room,
+    "kind": lambda row: _kind(row.run),
+    "status": lambda row: row.outcome,
+    "why": lambda row: row.why,
+    "knees": lambda row: {note.metric: note.text for note in row.notes if note.kind == "knee"},
+    "shape": lambda row: str(row.workload.single),
+    "watched": lambda row: "host_needed_bytes" in row.metrics,  # the suite asks what memory is for
+    "file": lambda row: file(row.run),
+    "where": lambda row: f"{row.setup.backend}/{row.setup.device}",
+    "doubts": lambda row: "; ".join(row.run.warnings) or None,
+    "slice": lambda row: _slice(row.layers),
+    "samples": lambda row: len(row.llama_bench["samples_ns"]) if row.llama_bench["samples_ns"] else None,
 }
 
 
@@ -215,11 +190,6 @@ def provenance(line: Any) -> dict[str, str | None]:
         "Memory, as the system has it": known["memory"],
     }
     return facts | {name: text for name, text in rest.items() if text}
-
-
-def why(reason: str) -> str:
-    """Without the word that the page says already."""
-    return reason.removeprefix(_UNAVAILABLE)
 
 
 def amount(metric: str, value: float) -> str:

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+
+from phibench.nouns import Note, Row
 
 GAIN = 0.10  # less than this is no reason for a larger batch
 _SPEEDS = {"decode_tps": "decode", "prefill_tps": "prefill"}
-_SAME = ("run", "setup", "weights", "layers", "n_prompt", "n_gen", "n_depth", "room")
 
 
-def knees(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Of each row what to say of its speed: whether the next larger batch of the same test is worth it."""
-    said: list[list[str]] = [[] for _ in rows]
+def knees(rows: Sequence[Row]) -> list[list[Note]]:
+    """Of each row of a run what to say of its speed: whether the next larger batch of the same test is worth it."""
+    said: list[list[Note]] = [[] for _ in rows]
     for metric, name in _SPEEDS.items():
-        same: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for place, row in enumerate(rows):
-            if row.get(metric) is not None:
-                same[tuple(row[key] for key in _SAME)].append(place)
-        for places in same.values():
-            places.sort(key=lambda place: rows[place]["batch"])
-            if (at := knee([(rows[p]["batch"], rows[p][metric]) for p in places])) is not None:
-                here, there = rows[places[at]], rows[places[at + 1]]
-                gain = there[metric] / here[metric] - 1
-                said[places[at]].append(
-                    f"the knee of {name}: a batch of {there['batch']} gives {gain:+.0%} in all, "
-                    f"{there[metric] / there['batch']:.3g} tok/s for each sequence instead of "
-                    f"{here[metric] / here['batch']:.3g}"
+        for curve in curves(rows, metric).values():
+            speeds = [(rows[place].workload.batch, speed) for place, speed in curve]
+            if (at := knee(speeds)) is not None:
+                (batch, here), (larger, there) = speeds[at : at + 2]
+                text = (
+                    f"the knee of {name}: a batch of {larger} gives {there / here - 1:+.0%} in all, "
+                    f"{there / larger:.3g} tok/s for each sequence instead of {here / batch:.3g}"
                 )
+                said[curve[at][0]].append(Note(kind="knee", text=text, metric=metric))
     return said
+
+
+def curves(rows: Sequence[Row], metric: str) -> dict[Hashable, list[tuple[int, float]]]:
+    """Rows that differ in their batch alone, in its order: (place of the row, what it says of the metric)."""
+    same: dict[Hashable, list[tuple[int, float]]] = defaultdict(list)
+    for place, row in sorted(enumerate(rows), key=lambda each: each[1].workload.batch):
+        if (value := row.median(metric)) is not None:
+            same[row.run.id, row.setup, row.weights, row.layers, row.workload.single].append((place, value))
+    return same
 
 
 def knee(curve: Sequence[tuple[int, float]]) -> int | None:

@@ -12,12 +12,89 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from phibench.nouns import Need, Row, Spread
 from phibench.text import plain
 
 Record = Mapping[str, Any]  # a row of any command, by the keys that programs read
 
 _FORMULA = tuple("=+-@＝＋－＠")  # what a spreadsheet takes for a formula (OWASP, CSV injection)
 _SQL_TYPES = {bool: "BOOLEAN", int: "INTEGER", float: "REAL"}
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """The keys of docs/results.md, always in this order; unknown is None."""
+    return {**_asked(row), **_found(row), **_around(row), **_figures(row.metrics), **row.llama_bench}
+
+
+def _asked(row: Row) -> dict[str, Any]:
+    return {
+        "setup": str(row.setup),
+        "variant": row.setup.variant,
+        "quantization": row.setup.quantization,
+        "backend": row.setup.backend,
+        "device": row.setup.device,
+        "options": dict(row.setup.options),
+        "test": str(row.workload),
+        "batch": row.workload.batch,
+        "room": row.workload.room or None,
+        "weights": row.weights,
+        "layers": row.layers,
+    }
+
+
+def _found(row: Row) -> dict[str, Any]:
+    engine = row.engine
+    return {
+        "status": row.status,
+        "reason": row.reason,
+        "placement": engine.placement if engine else None,
+        "evidence": list(engine.evidence) if engine else [],
+        "engine_version": engine.version if engine else None,
+        "launches": row.launches,
+        "windows": row.windows,
+        "wins": list(row.wins),
+        "contest": list(row.contest),
+        "sampling_s": row.sampling_s,
+        "notes": [note.text for note in row.notes],
+    }
+
+
+def _around(row: Row) -> dict[str, Any]:
+    run = row.run
+    return {
+        "machine": run.machine.slug,
+        "suite": run.suite.name,
+        "short": run.suite.short,
+        "buffers": row.buffers,
+        "memory": row.memory,
+        "planned": row.planned,
+        "predicted": _predicted(row.predicted),
+        "energy": [msgspec.to_builtins(part) for part in row.energy],
+        "run": run.id,
+        "example": run.example,
+        "imported": run.imported or None,
+        "conditions": run.conditions,
+        "warnings": list(run.warnings),
+    }
+
+
+def _predicted(need: Need | None) -> dict[str, Any] | None:
+    """What the arithmetic said of the memory before the test; no part of it was measured."""
+    if need is None:
+        return None
+    return {**msgspec.structs.asdict(need), "needed_bytes": need.total_bytes, "peak_bytes": need.peak_bytes}
+
+
+def _figures(metrics: Mapping[str, Spread | None]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, spread in metrics.items():
+        found[name] = spread.median if spread else None
+        found[f"{name}_low"] = spread.low if spread else None
+        found[f"{name}_high"] = spread.high if spread else None
+        found[f"{name}_spread"] = spread.kind if spread else None
+    return found
 
 
 def keys(rows: Sequence[Record]) -> tuple[str, ...]:

@@ -6,12 +6,11 @@ A figure is the sum of its sources only where all are counters: otherwise it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from phibench import catalog, stats, units
 from phibench.metrics import METRICS, Metric, metered
-from phibench.nouns import Energy, Measured, Suite, Window, Workload
+from phibench.nouns import Energy, Goal, Measured, Note, Row, Suite, Window, Workload
 
 DRIFT = 0.10  # between the powers at rest before and after: more, and net figures are not to be trusted
 TICKS = 0.01  # of a window that its counter's ticks leave open: less is not worth a word
@@ -88,18 +87,32 @@ def _rest_w(result: Measured) -> dict[str, float] | None:
 
 def notes(suite: Suite, measured: Sequence[Measured]) -> tuple[str, ...]:
     """What people are told of one test: method and scope of its figures, and what speaks against them."""
-    found = [window for result in measured for window, _ in _work(result)]
-    if not found or not metered(suite.metrics, "energy"):
+    found = _told(suite, measured)
+    if not found:
         return ()
-    return tuple(dict.fromkeys((*_sources(found), *(line for result in measured for line in _doubts(result)))))
+    return tuple(dict.fromkeys((*_method(found), *(line for result in measured for line in _doubts(result)))))
 
 
-def _sources(windows: Sequence[Window]) -> Iterator[str]:
+def sources(suite: Suite, measured: Sequence[Measured]) -> str | None:
+    """What the figures of one test were read from, and how: ``RAPL package-0 (cpu_package, counter)``."""
+    found = _told(suite, measured)
+    return _named(_counted(found[0].energy), " + ") if found else None
+
+
+def _told(suite: Suite, measured: Sequence[Measured]) -> list[Window]:
+    """Windows of work that there is anything to say of."""
+    return [window for result in measured for window, _ in _work(result)] if metered(suite.metrics, "energy") else []
+
+
+def _named(energy: Sequence[Energy], between: str) -> str:
+    return between.join(f"{part.name} ({part.scope}, {part.method})" for part in energy)
+
+
+def _method(windows: Sequence[Window]) -> Iterator[str]:
     counted = _counted(windows[0].energy)
-    yield "energy: " + " + ".join(f"{part.name} ({part.scope}, {part.method})" for part in counted)
+    yield f"energy: {_named(counted, ' + ')}"
     if others := windows[0].energy[len(counted) :]:
-        named = ", ".join(f"{part.name} ({part.scope}, {part.method})" for part in others)
-        yield f"energy of another method is not added: {named}"
+        yield f"energy of another method is not added: {_named(others, ', ')}"
     known = [(w, joules) for w in windows if (joules := _joules(w, {})) is not None]
     if known:
         watts = stats.median([joules / w.seconds for w, joules in known])
@@ -145,25 +158,36 @@ def _rest_notes(result: Measured, said: set[str]) -> Iterator[str]:
         yield "a window of work took no more than rest, so it has no net figure"
 
 
-def answers(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def answers(rows: Sequence[Row]) -> list[list[Note]]:
     """Of each row what to say of a whole answer: the prompt and the new tokens of the goal ``chat``, gross.
 
     Its prompt costs what one of the length nearest to it cost.
     """
     goal = catalog.goal(_ANSWER)
-    same = ("run", "setup", "weights", "layers", "batch", "n_depth", "room")
-    prompts = [row for row in rows if row.get("prefill_j_per_token") is not None]
-    prompts.sort(key=lambda row: abs(row["n_prompt"] - goal.prompt_tokens), reverse=True)
-    prefill = {tuple(row[key] for key in same): row for row in prompts}  # the last, the nearest, stays
-    said: list[list[str]] = [[] for _ in rows]
-    for place, row in enumerate(rows):
-        each, prompt = row.get("decode_j_per_token"), prefill.get(tuple(row[key] for key in same))
-        if each is not None and prompt is not None:
-            joules = goal.prompt_tokens * prompt["prefill_j_per_token"] + goal.new_tokens * each
-            shown = f"{joules:.3g}" if joules < 1000 else f"{joules:,.0f}"
-            said[place].append(
-                f"an answer ({_ANSWER}: {goal.prompt_tokens} tokens of prompt, {goal.new_tokens} new) takes "
-                f"{shown} J, a token of the prompt as in pp{prompt['n_prompt']}; "
-                f"1000 new tokens take {each * 1000 / 3600:.3g} Wh"
-            )
+    prompts = [(row, cost) for row in rows if (cost := row.median("prefill_j_per_token")) is not None]
+    prompts.sort(key=lambda known: abs(known[0].workload.prompt_tokens - goal.prompt_tokens), reverse=True)
+    nearest = {_but_length(row): (row.workload, cost) for row, cost in prompts}  # the last stays
+    said: list[list[Note]] = []
+    for row in rows:
+        each, prompt = row.median("decode_j_per_token"), nearest.get(_but_length(row))
+        if each is None or prompt is None:
+            said.append([])
+        else:
+            said.append([Note(kind="answer", text=_answer(goal, each, *prompt))])
     return said
+
+
+def _but_length(row: Row) -> Hashable:
+    """What a prompt and an answer share."""
+    work = row.workload
+    return row.run.id, row.setup, row.weights, row.layers, work.batch, work.depth, work.room
+
+
+def _answer(goal: Goal, each: float, prompt: Workload, of_prompt: float) -> str:
+    joules = goal.prompt_tokens * of_prompt + goal.new_tokens * each
+    shown = f"{joules:.3g}" if joules < 1000 else f"{joules:,.0f}"
+    return (
+        f"an answer ({_ANSWER}: {goal.prompt_tokens} tokens of prompt, {goal.new_tokens} new) takes "
+        f"{shown} J, a token of the prompt as in pp{prompt.prompt_tokens}; "
+        f"1000 new tokens take {each * 1000 / 3600:.3g} Wh"
+    )

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+
+import msgspec
 
 from phibench import batching, render, stats, svg, units
 from phibench.metrics import METRICS, values
-from phibench.nouns import Measured, Run
-from phibench.tables import Column, Record
+from phibench.nouns import Measured, Row, Run
+from phibench.tables import Column
 from phibench.text import number
 
 MOST_BARS = 24  # of one chart; the table has them all
 _POINTS = 240  # of one line; more are not seen
 _SKIPPED = ("itl_p50_s", "itl_p90_s", "itl_p99_s", "total_tps", "sequence_tps")
 _CURVES = ("decode_tps", "prefill_tps")
-_SAME = ("setup", "weights", "layers", "n_prompt", "n_gen", "n_depth", "room")
 
 
-def charts(run: Run, rows: Sequence[Record]) -> str:
+def charts(run: Run, rows: Sequence[Row]) -> str:
     """All charts of a run, empty where it has nothing to draw."""
     subject = render.layout(rows)[1]
-    curves = [name for name in _CURVES if any(len(found) > 1 for found in _curves(rows, name).values())]
+    curves = [name for name in _CURVES if any(len(curve) > 1 for curve in batching.curves(rows, name).values())]
     drawn = [_curve(rows, name, subject) for name in curves]
     drawn.append(_over_time(run, subject, rows))
     drawn += [
@@ -32,30 +31,31 @@ def charts(run: Run, rows: Sequence[Record]) -> str:
     return "".join(drawn)
 
 
-def name(row: Record, subject: Sequence[Column[Record]]) -> str:
+def name(row: Row, subject: Sequence[Column[Row]]) -> str:
     """What tells a row from the others, in words."""
     return " ".join(text for c in subject if (text := c.cell(row)))
 
 
-def _bars(rows: Sequence[Record], metric: str, subject: Sequence[Column[Record]], fresh: bool) -> str:
+def _bars(rows: Sequence[Row], metric: str, subject: Sequence[Column[Row]], fresh: bool) -> str:
     """A bar for every row that knows the metric, a colour for every setup."""
-    known = [row for row in rows if row.get(metric) is not None]
+    known = [(row, spread) for row in rows if (spread := row.metrics.get(metric))]
     if not known or metric not in METRICS:
         return ""
     if metric == "host_peak_bytes" and not fresh:  # of the worker, so the same for all its tests
-        known = list({(row["setup"], row["weights"], row["layers"]): row for row in reversed(known)}.values())[::-1]
+        workers = {(row.setup, row.weights, row.layers): (row, spread) for row, spread in reversed(known)}
+        known = list(workers.values())[::-1]
         subject = subject[:-1]
-    setups = list(dict.fromkeys(row["setup"] for row in known))
+    setups = list(dict.fromkeys(row.setup for row, _ in known))
     items = [
         svg.Bar(
-            label=name(row, subject) or row["setup"],
-            value=row[metric],
-            low=row[f"{metric}_low"],
-            high=row[f"{metric}_high"],
-            text=_text(metric, row),
-            color=setups.index(row["setup"]),
+            label=name(row, subject) or str(row.setup),
+            value=spread.median,
+            low=spread.low,
+            high=spread.high,
+            text=_text(metric, spread.median),
+            color=setups.index(row.setup),
         )
-        for row in known[:MOST_BARS]
+        for row, spread in known[:MOST_BARS]
     ]
     cut = f" (the first {MOST_BARS} of {len(known)})" if len(known) > MOST_BARS else ""
     better = {"higher": "more is better", "lower": "less is better"}[METRICS[metric].better]
@@ -64,36 +64,29 @@ def _bars(rows: Sequence[Record], metric: str, subject: Sequence[Column[Record]]
     return svg.bars(f"{METRICS[metric].title}{told}: {better}{cut}", items)
 
 
-def _text(metric: str, row: Record) -> str:
+def _text(metric: str, value: float) -> str:
     if METRICS[metric].unit == "B":
-        return units.gib(row[metric])
-    return units.duration(row[metric]) if METRICS[metric].unit == "s" else number(row[metric])
+        return units.gib(value)
+    return units.duration(value) if METRICS[metric].unit == "s" else number(value)
 
 
-def _curves(rows: Sequence[Record], metric: str) -> dict[tuple[Any, ...], list[Record]]:
-    """Rows that differ in their batch alone, in its order."""
-    same: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["batch"]):
-        if row.get(metric) is not None:
-            same[tuple(row[key] for key in _SAME)].append(row)
-    return same
-
-
-def _curve(rows: Sequence[Record], metric: str, subject: Sequence[Column[Record]]) -> str:
+def _curve(rows: Sequence[Row], metric: str, subject: Sequence[Column[Row]]) -> str:
     """Tokens of all sequences together over the batch, a ring at the knee."""
     series = []
-    for found in _curves(rows, metric).values():
-        points = tuple((float(row["batch"]), float(row[metric])) for row in found)
-        at = batching.knee([(row["batch"], row[metric]) for row in found])
-        knee = f", the knee at {found[at]['batch']}" if at is not None else ""
-        label = name({**found[0], "test": str(found[0]["test"]).replace(f" x{found[0]['batch']}", "")}, subject)
-        series.append(svg.Series(label=label + knee, points=points, marks=() if at is None else (at,)))
+    for curve in batching.curves(rows, metric).values():
+        points = [(rows[place].workload.batch, speed) for place, speed in curve]
+        at = batching.knee(points)
+        knee = f", the knee at {points[at][0]}" if at is not None else ""
+        first = rows[curve[0][0]]
+        label = name(msgspec.structs.replace(first, workload=first.workload.single), subject)
+        marks = () if at is None else (at,)
+        series.append(svg.Series(label=label + knee, points=tuple((float(x), y) for x, y in points), marks=marks))
     return svg.lines(
         f"{METRICS[metric].title} of all sequences together, tok/s", series, "batch: sequences at once", doubling=True
     )
 
 
-def _over_time(run: Run, subject: Sequence[Column[Record]], rows: Sequence[Record]) -> str:
+def _over_time(run: Run, subject: Sequence[Column[Row]], rows: Sequence[Row]) -> str:
     """Decode speed of every repetition since the first one began, of tests that fill a window."""
     series = []
     for result in run.results:
@@ -106,7 +99,7 @@ def _over_time(run: Run, subject: Sequence[Column[Record]], rows: Sequence[Recor
             for speed in values("decode_tps", result.workload, (sample,))
         ]
         if len(seen) > 2 and "sustained_tps" in run.suite.metrics:
-            row = next((r for r in rows if (r["setup"], r["test"]) == (str(result.setup), str(result.workload))), {})
+            row = next((r for r in rows if (r.setup, r.workload) == (result.setup, result.workload)), None)
             label = name(row, subject) if row else str(result.workload)
             series.append(svg.Series(label=label, points=_thinned(seen)))
     return svg.lines("Decode over time, tok/s", series, "seconds since the first repetition") if series else ""
@@ -119,11 +112,11 @@ def _thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float]
     return tuple((group[0][0], stats.median([speed for _, speed in group])) for group in groups)
 
 
-def _memory(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
+def _memory(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     """Bytes by use, as the engine reports them."""
     items = [
         svg.Stack(label=name(row, subject), parts=parts, text=units.gib(sum(size for _, size in parts)))
         for row in rows[:MOST_BARS]
-        if (parts := tuple((use, float(size)) for use, size in row["buffers"].items() if size > 0))
+        if (parts := tuple((use, float(size)) for use, size in row.buffers.items() if size > 0))
     ]
     return svg.stacks("Memory by use, as the engine reports it", items) if items else ""

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from phibench import footprint
+from phibench.forms import flat
 from phibench.metrics import METRICS
+from phibench.nouns import Row
 from phibench.rows import SQL_COLUMNS, rows
 from phibench.tables import (
     UNKNOWN,
     Column,
-    Record,
-    column,
     csv_text,
     draw,
     json_array,
@@ -33,36 +33,51 @@ __all__ = ["FORMATS", "markdown_table", "rows", "sql", "table"]
 # ------------------------------------------------------------------------------------- what people look at
 
 
-def _layers(row: Record) -> str | None:
-    return str(row["layers"] or "all") if row["weights"] else None
+def _layers(row: Row) -> str | None:
+    return str(row.layers or "all") if row.weights else None
+
+
+def _options(row: Row) -> str:
+    return " ".join(f"{key}={value}" for key, value in dict(row.setup.options).items()) or "default"
+
+
+def _version(row: Row) -> str | None:
+    return row.engine.version if row.engine else None
+
+
+def _text(count: int | None) -> str | None:
+    return None if count is None else str(count)
 
 
 def _count(number: str, what: str) -> str:
     return f"{number} {what}{'' if number == '1' else 's'}"
 
 
-_SUBJECT: tuple[tuple[Column[Record], Callable[[str], str]], ...] = (
-    (column("variant"), str),
-    (column("quantization", "quant"), str),
-    (Column(title="backend", cell=lambda row: f"{row['backend']}/{row['device']}"), str),
-    (column("options", say=lambda o: " ".join(f"{k}={v}" for k, v in o.items()) or "default"), str),
-    (column("n_threads", "threads", right=True), lambda text: _count(text, "thread")),
-    (column("weights"), lambda text: f"{text} weights"),
+_BACKEND: Column[Row] = Column(title="backend", cell=lambda row: f"{row.setup.backend}/{row.setup.device}")
+_THREADS: Column[Row] = Column(title="threads", cell=lambda row: _text(row.threads), right=True)
+_TEST: Column[Row] = Column(title="test", cell=lambda row: str(row.workload))
+_SUBJECT: tuple[tuple[Column[Row], Callable[[str], str]], ...] = (
+    (Column(title="variant", cell=lambda row: row.setup.variant), str),
+    (Column(title="quant", cell=lambda row: row.setup.quantization), str),
+    (_BACKEND, str),
+    (Column(title="options", cell=_options), str),
+    (_THREADS, lambda text: _count(text, "thread")),
+    (Column(title="weights", cell=lambda row: row.weights), lambda text: f"{text} weights"),
     (Column(title="layers", cell=_layers, right=True), lambda text: f"a slice of {_count(text, 'layer')}"),
-    (column("engine_version", "engine", rank=2), lambda text: f"engine {text}"),
+    (Column(title="engine", cell=_version, rank=2), lambda text: f"engine {text}"),
     (
-        Column(title="from", cell=lambda row: row["imported"] or "phibench", rank=2),
+        Column(title="from", cell=lambda row: row.run.imported or "phibench", rank=2),
         lambda text: f"imported from {text}",
     ),
-    (column("machine", rank=2), str),
-    (column("run", rank=2), lambda text: f"run {text}"),
+    (Column(title="machine", cell=lambda row: row.run.machine.slug, rank=2), str),
+    (Column(title="run", cell=lambda row: row.run.id, rank=2), lambda text: f"run {text}"),
 )
 _SETUP = ("variant", "quant", "backend", "options")
 _NAMED = 3  # tests before a note; the others are counted
 _SILENT = ("all", "default", "phibench")  # not worth a word in a caption
 
 
-def _split(rows: Sequence[Record]) -> tuple[list[Column[Record]], dict[str, str]]:
+def _split(rows: Sequence[Row]) -> tuple[list[Column[Row]], dict[str, str]]:
     """The columns that vary, and what to say of those that do not."""
     varied, constant = [], {}
     for subject, say in _SUBJECT:
@@ -76,35 +91,35 @@ def _split(rows: Sequence[Record]) -> tuple[list[Column[Record]], dict[str, str]
     return varied, constant
 
 
-def _engines(rows: Sequence[Record]) -> str | None:
+def _engines(rows: Sequence[Row]) -> str | None:
     """ "llama_cpp 0.3.36, torch 2.13.0" where each backend has one version, so that they tell no rows apart."""
-    versions = {(row["backend"], row["engine_version"]) for row in rows if row["engine_version"]}
+    versions = {(row.setup.backend, version) for row in rows if (version := _version(row))}
     if len({backend for backend, _ in versions}) < len(versions):
         return None
     return ", ".join(f"{backend} {version}" for backend, version in sorted(versions))
 
 
-def _caption(rows: Sequence[Record], constant: dict[str, str]) -> str:
+def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:
     """What all rows share: "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu, 2 threads, synthetic weights"."""
-    machine = {row["cpu_info"] for row in rows if row["cpu_info"]}
+    machine = {cpus for row in rows if (cpus := row.llama_bench["cpu_info"])}
     words = dict(constant)
-    if len({row["setup"] for row in rows}) == 1:
-        words = {"setup": rows[0]["setup"]} | {k: v for k, v in words.items() if k not in _SETUP}
+    if len({row.setup for row in rows}) == 1:
+        words = {"setup": str(rows[0].setup)} | {k: v for k, v in words.items() if k not in _SETUP}
     if "machine" in words and len(machine) == 1:
         words["machine"] = machine.pop()
-    if any(row["short"] for row in rows):
+    if any(row.run.suite.short for row in rows):
         words["short"] = "a short run (--quick)"
-    if any(row["example"] for row in rows):
+    if any(row.run.example for row in rows):
         words["example"] = "an example, not measured here"
     return ", ".join(words.values())
 
 
-def _legend(rows: Sequence[Record]) -> str | None:
+def _legend(rows: Sequence[Row]) -> str | None:
     """What the brackets mean."""
-    kinds = {row[key] for row in rows for key in row if key.endswith("_spread") and row[key]}
-    counts = sorted({len(row["samples_ns"]) for row in rows if row["samples_ns"]})
-    windows = sorted({row["windows"] for row in rows if row["windows"]})
-    launches = sorted({row["launches"] for row in rows if row["launches"]})
+    kinds = {spread.kind for row in rows for spread in row.metrics.values() if spread}
+    counts = sorted({len(samples) for row in rows if (samples := row.llama_bench["samples_ns"])})
+    windows = sorted({row.windows for row in rows if row.windows})
+    launches = sorted({row.launches for row in rows if row.launches})
     if not kinds or not counts:
         return footprint.LEGEND if footprint.columns(rows) else None
     said = {
@@ -116,9 +131,9 @@ def _legend(rows: Sequence[Record]) -> str | None:
     return "; ".join(filter(None, (brackets, _sampling(rows))))
 
 
-def _sampling(rows: Sequence[Record]) -> str | None:
+def _sampling(rows: Sequence[Row]) -> str | None:
     """What choosing tokens cost: it is part of every time, and llama-bench has none."""
-    known = [row["sampling_s"] / row["n_gen"] for row in rows if row["sampling_s"] and row["n_gen"]]
+    known = [row.sampling_s / count for row in rows if row.sampling_s and (count := row.workload.new_tokens)]
     return f"argmax {number(1e3 * max(known))} ms of each token" if known else None
 
 
@@ -140,15 +155,15 @@ _PAIRED = {  # a row is a prompt or an answer, so that one column serves both
 _TITLES = {"sequence_tps": "each tok/s", "decode_tokens_per_j": "tok/J"}  # short ones; others are the metric's
 
 
-def _measures(rows: Sequence[Record], speed: str) -> list[Column[Record]]:
+def _measures(rows: Sequence[Row], speed: str) -> list[Column[Row]]:
     """A column for every metric that any row knows; prefill and decode share one unless a test has both.
 
     Where no speed is known a word says what became of a test.
     """
     memory = footprint.columns(rows)
-    known = [name for name in METRICS if any(row.get(name) is not None for row in rows)]
+    known = [name for name in METRICS if any(row.median(name) is not None for row in rows)]
     known = [name for name in known if not (memory and name in footprint.SHOWN)]
-    both = any(row["n_prompt"] and row["n_gen"] for row in rows)
+    both = any(row.workload.prompt_tokens and row.workload.new_tokens for row in rows)
     timed = any(name in known for name in _SPEED)
     columns = [] if both or not timed else [_paired_column(speed, *_SPEED)]
     if not columns and any(map(_failed, rows)):
@@ -162,11 +177,11 @@ def _measures(rows: Sequence[Record], speed: str) -> list[Column[Record]]:
     return columns
 
 
-def _paired_column(title: str, prefill: str, decode: str) -> Column[Record]:
+def _paired_column(title: str, prefill: str, decode: str) -> Column[Row]:
     """One column for a figure of prompts and of answers; it says what became of a test that has none."""
 
-    def name(row: Record) -> str:
-        return prefill if row["n_prompt"] else decode
+    def name(row: Row) -> str:
+        return prefill if row.workload.prompt_tokens else decode
 
     return Column(
         title=title,
@@ -176,13 +191,11 @@ def _paired_column(title: str, prefill: str, decode: str) -> Column[Record]:
     )
 
 
-def _failed(row: Record) -> str | None:
-    if row["status"] != "failed":
-        return None
-    return "unavailable" if (row["reason"] or "").startswith("unavailable: ") else "failed"
+def _failed(row: Row) -> str | None:
+    return None if row.outcome == "ok" else row.outcome
 
 
-def _metric_column(name: str) -> Column[Record]:
+def _metric_column(name: str) -> Column[Row]:
     metric = METRICS[name]
     unit = "ms" if name in _MILLISECONDS else "GiB" if metric.unit == "B" else metric.unit
     return Column(
@@ -194,23 +207,23 @@ def _metric_column(name: str) -> Column[Record]:
     )
 
 
-def _itl_cell(row: Record) -> str | None:
+def _itl_cell(row: Row) -> str | None:
     found = [_median(row, name) for name in _ITL]
     return "/".join(text or UNKNOWN for text in found) if any(found) else None
 
 
-def _median(row: Record, name: str) -> str | None:
-    value = row.get(name)
+def _median(row: Row, name: str) -> str | None:
+    value = row.median(name)
     return None if value is None else number(value * _scale(name))
 
 
-def _spread(row: Record, name: str) -> str | None:
+def _spread(row: Row, name: str) -> str | None:
     """``12.3 [11.9..12.8]``, all with the decimals of the median."""
-    median, low, high = (row.get(name + end) for end in ("", "_low", "_high"))
-    if median is None or low is None or high is None or low == high:
+    spread = row.metrics.get(name)
+    if spread is None or spread.low == spread.high:
         return _median(row, name)
-    decimals = places(median * _scale(name))
-    shown = [number(value * _scale(name), decimals) for value in (median, low, high)]
+    decimals = places(spread.median * _scale(name))
+    shown = [number(value * _scale(name), decimals) for value in (spread.median, spread.low, spread.high)]
     return f"{shown[0]} [{shown[1]}..{shown[2]}]"
 
 
@@ -221,11 +234,11 @@ def _scale(name: str) -> float:
 # ---------------------------------------------------------------------------------------------- formats
 
 
-def table(rows: Sequence[Record], width: int | None = None, *, color: bool = False) -> str:
+def table(rows: Sequence[Row], width: int | None = None, *, color: bool = False) -> str:
     """For people, one for each suite. Failed tests say why below; what the brackets mean stands in the caption."""
-    suites = dict.fromkeys(row["suite"] for row in rows)
+    suites = dict.fromkeys(row.run.suite.name for row in rows)
     if len(suites) > 1:
-        parts = ((name, [row for row in rows if row["suite"] == name]) for name in suites)
+        parts = ((name, [row for row in rows if row.run.suite.name == name]) for name in suites)
         return "\n".join(f"Suite {name}\n{table(some, width, color=color)}" for name, some in parts)
     caption, subject, measures = layout(rows)
     columns = (*subject, *measures)
@@ -233,29 +246,30 @@ def table(rows: Sequence[Record], width: int | None = None, *, color: bool = Fal
     return "\n".join([draw(rows, columns, width, caption, color=color), *notes]) + "\n"
 
 
-def layout(rows: Sequence[Record]) -> tuple[str, tuple[Column[Record], ...], tuple[Column[Record], ...]]:
+def layout(rows: Sequence[Row]) -> tuple[str, tuple[Column[Row], ...], tuple[Column[Row], ...]]:
     """What all rows share and what brackets mean; columns that say which test a row is; columns of its figures."""
     varied, constant = _split(rows)
     caption = "\n".join(filter(None, (_caption(rows, constant), _legend(rows))))
-    return caption, (*varied, column("test")), tuple(_measures(rows, "tok/s"))
+    return caption, (*varied, _TEST), tuple(_measures(rows, "tok/s"))
 
 
-def _footnotes(rows: Sequence[Record], varied: Sequence[Column[Record]]) -> list[str]:
+def _footnotes(rows: Sequence[Row], varied: Sequence[Column[Row]]) -> list[str]:
     """Reasons and notes with the tests that they belong to, then what speaks against a whole run."""
     said: dict[str, list[str]] = {}
     every: dict[str, None] = {}
     for row in rows:
-        name = " ".join(text for c in (*varied, column("test")) if (text := c.cell(row)))
+        name = " ".join(text for c in (*varied, _TEST) if (text := c.cell(row)))
         every[name] = None
-        for text in (row["reason"], *row["notes"]):
+        for text in filter(None, (row.reason, *(note.text for note in row.notes))):
             said.setdefault(text, []).append(name)
-    notes = [f"{_of(names, every)}{text}" for text, names in said.items() if text]
+    notes = [f"{_of(names, every)}{text}" for text, names in said.items()]
     several = any(c.title == "run" for c in varied)
 
-    def of_runs(key: str) -> dict[str, None]:
-        return dict.fromkeys(f"run {row['run']}: {text}" if several else text for row in rows for text in row[key])
+    def of_runs(lines: Callable[[Row], Sequence[str]]) -> dict[str, None]:
+        return dict.fromkeys(f"run {row.run.id}: {text}" if several else text for row in rows for text in lines(row))
 
-    return [*notes, *of_runs("contest"), *(f"doubtful: {text}" for text in of_runs("warnings"))]
+    doubts = of_runs(lambda row: row.run.warnings)
+    return [*notes, *of_runs(lambda row: row.contest), *(f"doubtful: {text}" for text in doubts)]
 
 
 def _of(names: Sequence[str], every: Mapping[str, None]) -> str:
@@ -267,38 +281,47 @@ def _of(names: Sequence[str], every: Mapping[str, None]) -> str:
     return f"{', '.join(different[:_NAMED])}{more}: "
 
 
-def markdown_table(rows: Sequence[Record]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
     """llama-bench's columns (model, size, params, backend, threads, test, t/s), then ours; facts below."""
     varied, constant = _split(rows)
-    always: tuple[Column[Record], ...] = (
-        Column(title="model", cell=lambda row: f"{row['variant']} {row['quantization']}"),
-        column("model_size", "size", gib, right=True),
-        column("model_n_params", "params", lambda count: f"{count / 1e9:.2f} B", right=True),
-        Column(title="backend", cell=lambda row: f"{row['backend']}/{row['device']}"),
-        column("n_threads", "threads", right=True),
+    always: tuple[Column[Row], ...] = (
+        Column(title="model", cell=lambda row: f"{row.setup.variant} {row.setup.quantization}"),
+        Column(title="size", cell=_size, right=True),
+        Column(title="params", cell=_parameters, right=True),
+        _BACKEND,
+        _THREADS,
     )
     others = [c for c in varied if c.title not in ("variant", "quant", "backend", "threads")]
-    text = markdown(rows, (*always, *others, column("test"), *_measures(rows, "t/s")))
+    text = markdown(rows, (*always, *others, _TEST, *_measures(rows, "t/s")))
     said = filter(None, (_caption(rows, constant), _legend(rows), *_footnotes(rows, varied)))
     return text + "".join(f"\n{markdown_text(line)}\n" for line in said)
 
 
-def sql(rows: Sequence[Record]) -> str:
+def _size(row: Row) -> str | None:
+    return gib(row.artifact.bytes) if row.artifact and row.artifact.bytes else None
+
+
+def _parameters(row: Row) -> str | None:
+    count = row.artifact.parameters if row.artifact else None
+    return None if count is None else f"{count / 1e9:.2f} B"
+
+
+def sql(rows: Sequence[Row]) -> str:
     """One table for every run ever: each known column, each time."""
-    return sql_text(rows, "phibench", SQL_COLUMNS)
+    return sql_text(list(map(flat, rows)), "phibench", SQL_COLUMNS)
 
 
 class Form(Protocol):
     """``width`` is the terminal's; only the table asks for it."""
 
-    def __call__(self, rows: Sequence[Record], width: int | None = None, /) -> str: ...
+    def __call__(self, rows: Sequence[Row], width: int | None = None, /) -> str: ...
 
 
 FORMATS: dict[str, Form] = {
     "table": table,
     "md": lambda rows, width=None: markdown_table(rows),  # noqa: ARG005
-    "csv": lambda rows, width=None: csv_text(rows),  # noqa: ARG005
-    "json": lambda rows, width=None: json_array(rows),  # noqa: ARG005
-    "jsonl": lambda rows, width=None: json_lines(rows),  # noqa: ARG005
+    "csv": lambda rows, width=None: csv_text(list(map(flat, rows))),  # noqa: ARG005
+    "json": lambda rows, width=None: json_array(list(map(flat, rows))),  # noqa: ARG005
+    "jsonl": lambda rows, width=None: json_lines(list(map(flat, rows))),  # noqa: ARG005
     "sql": lambda rows, width=None: sql(rows),  # noqa: ARG005
 }

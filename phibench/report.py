@@ -9,9 +9,9 @@ from pathlib import Path
 from phibench import __version__, files, pictures, render, stats, units
 from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
-from phibench.nouns import Machine, Run, Suite, Warmup
+from phibench.nouns import Energy, Machine, Row, Run, Suite, Warmup
 from phibench.svg import shown
-from phibench.tables import UNKNOWN, Cell, Column, Record
+from phibench.tables import UNKNOWN, Cell, Column, R, Record
 from phibench.text import number
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -91,7 +91,7 @@ def _run(run: Run) -> str:
         parts.append(f'<div class="doubt"><strong>Doubtful</strong>{_list(run.warnings)}</div>')
     if rows:
         caption, subject, measures = render.layout(rows)
-        good = [row for row in rows if row["status"] == "ok"]
+        good = [row for row in rows if row.status == "ok"]
         parts += [pictures.charts(run, rows), "<h3>Results</h3>"]
         parts += [f'<p class="soft">{shown(line)}</p>' for line in caption.splitlines()]
         parts += [_table(good, (*subject, *measures))] if good else ["<p>Nothing could be measured.</p>"]
@@ -102,10 +102,10 @@ def _run(run: Run) -> str:
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
-def _tags(run: Run, rows: Sequence[Record]) -> str:
+def _tags(run: Run, rows: Sequence[Row]) -> str:
     """Where the figures come from and what they may be used for."""
-    weights = sorted({row["weights"] for row in rows if row["weights"]})
-    layers = sorted({row["layers"] for row in rows if row["layers"]})
+    weights = sorted({row.weights for row in rows if row.weights})
+    layers = sorted({row.layers for row in rows if row.layers})
     plain = [run.started.replace("T", " ").replace("Z", " UTC"), f"run {run.id}", *(f"{w} weights" for w in weights)]
     warn = [f"a slice of {count} layers" for count in layers]
     warn += ["short: a first look"] if run.suite.short else []
@@ -116,7 +116,7 @@ def _tags(run: Run, rows: Sequence[Record]) -> str:
     return f'<ul class="tags">{"".join(items)}</ul>'
 
 
-def _table(rows: Sequence[Record], columns: Sequence[Column[Record]]) -> str:
+def _table(rows: Sequence[R], columns: Sequence[Column[R]]) -> str:
     def cells(tag: str, texts: Iterable[str]) -> str:
         return "".join(
             f"<{tag}{' class=r' if c.right else ''}>{shown(text)}</{tag}>"
@@ -129,42 +129,46 @@ def _table(rows: Sequence[Record], columns: Sequence[Column[Record]]) -> str:
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
-def _failures(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
+def _failures(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     """Tests without a figure, and those of which some launches have none."""
-    found = [row for row in rows if row["reason"]]
+    found = [row for row in rows if row.reason]
     if not found:
         return ""
-    columns = (*subject, Column(title="why", cell=lambda row: str(row["reason"])))
+    columns = (*subject, Column(title="why", cell=lambda row: row.reason))
     return f"<h3>Not measured</h3>\n{_table(found, columns)}"
 
 
-def _energy(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
+def _energy(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     """What was read, of which part of the machine, and how."""
-    read = [{**row, "source": source} for row in rows for source in row["energy"]]
-    remark: Column[Record] = Column(title="remark", cell=lambda row: row["source"].get("note") or "")
-    columns = (
-        *subject,
-        Column(title="source", cell=lambda row: row["source"]["name"]),
-        Column(title="of", cell=lambda row: row["source"]["scope"].replace("_", " ")),
-        Column(title="read as", cell=lambda row: row["source"]["method"].replace("_", " ")),
+    read = [(row, part) for row in rows for part in row.energy]
+    columns: list[Column[tuple[Row, Energy]]] = [
+        *map(_of_row, subject),
+        Column(title="source", cell=lambda line: line[1].name),
+        Column(title="of", cell=lambda line: line[1].scope.replace("_", " ")),
+        Column(title="read as", cell=lambda line: line[1].method.replace("_", " ")),
         Column(title="joules", cell=_joules, right=True),
-        Column(title="seconds", cell=lambda row: number(row["source"]["seconds"]), right=True),
-        *([remark] if any(map(remark.cell, read)) else []),
-    )
+        Column(title="seconds", cell=lambda line: number(line[1].seconds), right=True),
+    ]
+    if any(part.note for _, part in read):
+        columns.append(Column(title="remark", cell=lambda line: line[1].note))
     return f"<h3>Energy as it was read</h3>\n{_table(read, columns)}" if read else ""
 
 
-def _joules(row: Record) -> str | None:
-    joules = row["source"].get("joules")
+def _of_row(column: Column[Row]) -> Column[tuple[Row, Energy]]:
+    return Column(title=column.title, cell=lambda line: column.cell(line[0]), right=column.right)
+
+
+def _joules(line: tuple[Row, Energy]) -> str | None:
+    joules = line[1].joules
     return None if joules is None else number(joules)
 
 
-def _notes(rows: Sequence[Record], subject: Sequence[Column[Record]]) -> str:
+def _notes(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     said: dict[str, list[str]] = {}
     for row in rows:
-        for text in row["notes"]:
-            said.setdefault(text, []).append(pictures.name(row, subject))
-    told = list(dict.fromkeys(text for row in rows for text in row["contest"]))
+        for note in row.notes:
+            said.setdefault(note.text, []).append(pictures.name(row, subject))
+    told = list(dict.fromkeys(text for row in rows for text in row.contest))
     told += [f"{_names(names, len(rows))}{text}" for text, names in said.items()]
     return f"<h3>Notes</h3>\n{_list(told)}" if told else ""
 
@@ -205,10 +209,10 @@ def _warm_up(warmup: Warmup) -> str:
     return f"Before it the test is run untimed{agree}, {most} and for {units.duration(warmup.max_s)} at the longest."
 
 
-def _places(rows: Sequence[Record]) -> list[str]:
+def _places(rows: Sequence[Row]) -> list[str]:
     """Where it really ran, in the engine's words."""
-    found = {f"{row['setup']}, {row['engine_version']}: {row['placement']}": None for row in rows if row["placement"]}
-    return list(found)
+    known = [(row.setup, row.engine) for row in rows if row.engine and row.engine.placement]
+    return list(dict.fromkeys(f"{setup}, {engine.version}: {engine.placement}" for setup, engine in known))
 
 
 def _more(suite: Suite) -> list[str]:

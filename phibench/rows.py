@@ -1,20 +1,20 @@
 """Runs to rows. Pure functions; statistics are computed here, from the raw samples.
 
-A row is one test: a superset of llama-bench's JSON keys, our own, and the metrics that the suite claims, each
-with ``_low``, ``_high`` and ``_spread`` ("range" or "interval"). Unknown is None. docs/results.md describes them.
+A row is one test. Programs get its keys (``forms.flat``): our own, the metrics that the suite claims, each with
+``_low``, ``_high`` and ``_spread`` ("range" or "interval"), and all of llama-bench. docs/results.md describes them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from phibench import batching, cliff, files, joules, stats, sustained, units, winners
 from phibench.metrics import METRICS, TIMED, complete
-from phibench.nouns import Measured, Result, Run
+from phibench.nouns import Failed, Measured, Note, NoteKind, Result, Row, Run, Spread
 
 # llama-bench's fields in its order, with SQL types (tools/llama-bench/llama-bench.cpp: get_fields,
 # get_field_type; BOOLEAN where it prints true or false). What our engines do not say is None.
@@ -31,7 +31,7 @@ LLAMA_BENCH = {
     "test_time": "TEXT", "avg_ns": "INTEGER", "stddev_ns": "INTEGER", "avg_ts": "REAL", "stddev_ts": "REAL",
     "samples_ns": "TEXT", "samples_ts": "TEXT",
 }  # fmt: skip
-OWN = {
+OWN = {  # the keys that forms.flat() puts first, in its order
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "room": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",
@@ -46,20 +46,20 @@ _METRICS = {
     for end in ("", "_low", "_high", "_spread")
 }
 SQL_COLUMNS = OWN | _METRICS | LLAMA_BENCH  # always all of them, so that every run loads into one table
+_UNAVAILABLE = "unavailable: "  # what the reason of a failure of that cause begins with
 _WORDS = {"auto": "-1", "off": "0", "false": "0", "on": "1", "true": "1"}  # llama-bench prints numbers
 
 
-def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def rows(runs: Sequence[Run]) -> list[Row]:
     """One row per test, in the order of the files; launches of one setup and workload are one row."""
     return [row for run in runs for row in _rows(winners.with_peaks(run))]
 
 
-def _rows(run: Run) -> Iterator[dict[str, Any]]:
+def _rows(run: Run) -> Iterator[Row]:
     contests = {} if run.imported or not _in_turns(run) else winners.verdicts(run)
     found = [_row(run, results, contests) for results in _tests(run)]
     for row, knee, answer in zip(found, batching.knees(found), joules.answers(found), strict=True):
-        row["notes"] += knee + answer
-    yield from found
+        yield msgspec.structs.replace(row, notes=(*row.notes, *knee, *answer))
 
 
 def _in_turns(run: Run) -> bool:
@@ -84,68 +84,55 @@ def _tests(run: Run) -> Iterator[list[Result]]:
     yield from tests.values()
 
 
-def _row(
-    run: Run, results: Sequence[Result], contests: Mapping[winners.Contest, Mapping[str, winners.Verdict]]
-) -> dict[str, Any]:
+Contests = Mapping[winners.Contest, Mapping[str, winners.Verdict]]
+
+
+def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
     measured = [r for r in results if isinstance(r, Measured)]
+    failed = [r for r in results if isinstance(r, Failed)]
     first = (measured or results)[0]
-    setup, artifact = first.setup, first.artifact
     test = winners.contest(first)
     verdicts = contests.get(test, {}) if test else {}
-    return {
-        "setup": str(setup),
-        "variant": setup.variant,
-        "quantization": setup.quantization,
-        "backend": setup.backend,
-        "device": setup.device,
-        "options": dict(setup.options),
-        "test": str(first.workload),
-        "batch": first.workload.batch,
-        "room": first.workload.room or None,
-        "weights": artifact.weights if artifact else None,
-        "layers": artifact.layers if artifact else None,
-        "status": "ok" if measured else "failed",
-        "reason": _reason(results, len(measured)),
-        "placement": measured[0].engine.placement if measured else None,
-        "evidence": list(measured[0].engine.evidence) if measured else [],
-        "engine_version": measured[0].engine.version if measured else None,
-        "launches": len(measured),
-        "windows": sum(w.kind == "work" for m in measured for w in m.windows) or None,
-        "wins": [name for name, verdict in verdicts.items() if verdict.won and verdict.best == setup],
-        "contest": winners.lines(test, verdicts) if test and verdicts else [],
-        "sampling_s": _sampling_s(measured),
-        "notes": [
-            *dict.fromkeys(note for r in measured for note in r.notes),
-            *cliff.notes(run.suite, measured),
-            *sustained.notes(run.suite, measured),
-            *_disk(run),
-            *joules.notes(run.suite, measured),
-        ],
-        "machine": run.machine.slug,
-        "suite": run.suite.name,
-        "short": run.suite.short,
-        "buffers": measured[0].engine.buffers if measured else {},
-        "memory": measured[0].memory if measured else {},
-        "planned": measured[0].planned if measured else {},
-        "predicted": _predicted(measured),
-        "energy": [msgspec.to_builtins(e) for m in measured for w in m.windows if w.kind == "work" for e in w.energy],
-        "run": run.id,
-        "example": run.example,
-        "imported": run.imported or None,
-        "conditions": run.conditions,
-        "warnings": list(run.warnings),
-        **_claimed(run, measured),
-        **_llama_bench(run, first),
-        **_timing(run, measured),
+    seen = measured[0] if measured else None
+    reason = _reason(failed, len(measured))
+    return Row(
+        run=run,
+        setup=first.setup,
+        workload=first.workload,
+        artifact=first.artifact,
+        threads=first.threads,
+        status="ok" if measured else "failed",
+        cause=_cause(failed[0]) if failed else None,
+        reason=reason,
+        why=_why(reason),
+        engine=seen.engine if seen else None,
+        launches=len(measured),
+        windows=sum(w.kind == "work" for m in measured for w in m.windows) or None,
+        wins=tuple(name for name, v in verdicts.items() if v.won and v.best == first.setup),
+        contest=tuple(winners.lines(test, verdicts)) if test and verdicts else (),
+        sampling_s=_sampling_s(measured),
+        notes=tuple(_notes(run, measured)),
+        memory=seen.memory if seen else {},
+        planned=seen.planned if seen else {},
+        predicted=seen.predicted if seen else None,
+        energy=tuple(e for m in measured for w in m.windows if w.kind == "work" for e in w.energy),
+        energy_sources=joules.sources(run.suite, measured),
+        metrics=_claimed(run, measured),
+        llama_bench=_llama_bench(run, first) | _timing(run, measured),
+    )
+
+
+def _notes(run: Run, measured: Sequence[Measured]) -> Iterator[Note]:
+    """Without those that take other rows to know."""
+    said: dict[NoteKind, Iterable[str]] = {
+        "run": dict.fromkeys(note for r in measured for note in r.notes),
+        "cliff": cliff.notes(run.suite, measured),
+        "sustained": sustained.notes(run.suite, measured),
+        "disk": _disk(run),
+        "energy": joules.notes(run.suite, measured),
     }
-
-
-def _predicted(measured: Sequence[Measured]) -> dict[str, Any] | None:
-    """What the arithmetic said of the memory before the test; no part of it was measured."""
-    need = measured[0].predicted if measured else None
-    if need is None:
-        return None
-    return {**msgspec.structs.asdict(need), "needed_bytes": need.total_bytes, "peak_bytes": need.peak_bytes}
+    for kind, texts in said.items():
+        yield from (Note(kind=kind, text=text) for text in texts)
 
 
 def _disk(run: Run) -> tuple[str, ...]:
@@ -156,12 +143,22 @@ def _disk(run: Run) -> tuple[str, ...]:
     return (f"the disk reads {units.gb(disk.read_bytes_s)}/s" if disk.read_bytes_s else f"disk: {disk.because}",)
 
 
-def _reason(results: Sequence[Result], measured: int) -> str | None:
-    reasons = list(dict.fromkeys(r.reason for r in results if not isinstance(r, Measured)))
+def _cause(failed: Failed) -> str:
+    """Run files say it in the first word of the reason, which is read in this file alone."""
+    return "unavailable" if failed.reason.startswith(_UNAVAILABLE) else "failed"
+
+
+def _reason(failed: Sequence[Failed], measured: int) -> str | None:
+    reasons = list(dict.fromkeys(r.reason for r in failed))
     if not reasons:
         return None
-    missing = f"{len(results) - measured} of {len(results)} launches failed: " if measured else ""
+    missing = f"{len(failed)} of {len(failed) + measured} launches failed: " if measured else ""
     return missing + "; ".join(reasons)
+
+
+def _why(reason: str | None) -> str | None:
+    """For who names the cause already."""
+    return None if reason is None else reason.removeprefix(_UNAVAILABLE)
 
 
 def _sampling_s(measured: Sequence[Measured]) -> float | None:
@@ -170,17 +167,10 @@ def _sampling_s(measured: Sequence[Measured]) -> float | None:
     return stats.median(known) if known else None
 
 
-def _claimed(run: Run, measured: Sequence[Measured]) -> dict[str, Any]:
+def _claimed(run: Run, measured: Sequence[Measured]) -> dict[str, Spread | None]:
     """The suite's metrics only: what was timed while something else was metered is nobody's to quote."""
-    found: dict[str, Any] = {}
-    for name in run.suite.metrics:
-        if name in METRICS:
-            spread = stats.spread([winners.measured(name, m) for m in measured])
-            found[name] = spread.median if spread else None
-            found[f"{name}_low"] = spread.low if spread else None
-            found[f"{name}_high"] = spread.high if spread else None
-            found[f"{name}_spread"] = spread.kind if spread else None
-    return found
+    known = (name for name in run.suite.metrics if name in METRICS)
+    return {name: stats.spread([winners.measured(name, m) for m in measured]) for name in known}
 
 
 def _llama_bench(run: Run, result: Result) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from phibench import forms, render
 from phibench.nouns import (
     Artifact,
     Cause,
@@ -97,3 +99,8 @@ def run(
         conditions={"before_load": "0.10"},
         results=results,
     )
+
+
+def records(*runs: Run) -> list[dict[str, Any]]:
+    """The rows of runs by the keys that programs read."""
+    return [forms.flat(row) for row in render.rows(runs)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import fakes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import batching, render
+from phibench.nouns import Note, Row
 
 
 def test_the_knee_is_where_no_larger_batch_gives_a_tenth_more() -> None:
@@ -35,20 +34,21 @@ def test_no_batch_before_the_knee_would_do(speeds: list[float]) -> None:
         assert all(later < speeds[found] * 1.1 for later in speeds[found + 1 :])
 
 
-def rows_of(step_s: dict[int, float]) -> list[dict[str, Any]]:
+def rows_of(step_s: dict[int, float]) -> list[Row]:
     results = [fakes.measured(fakes.workload(64, 16, batch=b), (step,)) for b, step in step_s.items()]
     return render.rows([fakes.run(*results, metrics=("prefill_tps", "decode_tps", "sequence_tps"))])
 
 
 def test_rows_tell_the_knee_at_its_batch_with_what_each_sequence_gets() -> None:
     rows = rows_of({4: 0.39, 1: 0.1, 2: 0.1})  # whatever their order: 10, 20 and 10.3 tok/s
-    notes = {row["batch"]: row["notes"] for row in rows}
-    assert [note for note in notes[2] if "decode" in note] == [
-        "the knee of decode: a batch of 4 gives -49% in all, 2.56 tok/s for each sequence instead of 10"
-    ]
-    assert not [note for batch in (1, 4) for note in notes[batch] if "decode" in note]
+    notes = {row.workload.batch: [note for note in row.notes if note.metric == "decode_tps"] for row in rows}
+    text = "the knee of decode: a batch of 4 gives -49% in all, 2.56 tok/s for each sequence instead of 10"
+    assert notes == {4: [], 1: [], 2: [Note(kind="knee", text=text, metric="decode_tps")]}
 
 
 def test_every_sequence_gets_its_share() -> None:
     rows = rows_of({1: 0.1, 4: 0.2})
-    assert [(round(r["decode_tps"], 6), round(r["sequence_tps"], 6)) for r in rows] == [(10, 10), (20, 5)]
+    assert [(round(r.median("decode_tps") or 0, 6), round(r.median("sequence_tps") or 0, 6)) for r in rows] == [
+        (10, 10),
+        (20, 5),
+    ]

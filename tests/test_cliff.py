@@ -54,8 +54,7 @@ def notes(gaps: Gaps, setup: Setup = SETUP, launches: int = 1, suite: Suite = SU
         for n in range(launches)
     ]
     (row,) = render.rows([msgspec.structs.replace(run(*results), suite=suite)])
-    found: list[str] = row["notes"]
-    return found
+    return [note.text for note in row.notes]
 
 
 # ----------------------------------------------------------------------------------------------- planted
@@ -253,8 +252,8 @@ def test_the_factors_that_llama_cpp_chose_are_a_note(variant: str, backend: str,
     setup = Setup(variant=variant, quantization="Q4_K_M", backend=backend)
     result = measured(Workload(prompt_tokens=0, new_tokens=8, depth=depth), setup=setup)
     (row,) = render.rows([msgspec.structs.replace(run(result), suite=SUITE)])
-    assert row["notes"] == says
-    assert render.rows([run(result)])[0]["notes"] == []  # no suite with walks: nobody asked
+    assert [note.text for note in row.notes] == says
+    assert render.rows([run(result)])[0].notes == ()  # no suite with walks: nobody asked
 
 
 def test_findings_stand_below_the_table_and_in_markdown() -> None:
@@ -311,9 +310,9 @@ def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path:
     (task,) = run_.prepare((setup,), suite, fakes.machine())
     task = msgspec.structs.replace(task, refused=((WALK, run_.Refusal("no room")),))
     done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, tell=lambda *_: None)
-    rows = {row["test"]: row for row in render.rows([done])}
-    assert {test: row["status"] for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
-    assert rows["tg400 @ d3900"]["reason"] == "no room"
+    rows = {str(row.workload): row for row in render.rows([done])}
+    assert {test: row.status for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
+    assert rows["tg400 @ d3900"].reason == "no room"
     assert [result.cause for result in done.results if isinstance(result, Failed)] == ["refused"]
     assert run_.exit_code((done,)) == 1
 

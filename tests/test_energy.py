@@ -19,13 +19,13 @@ import msgspec
 import psutil
 import pytest
 import trees_power as trees
-from fakes import SETUP, machine
+from fakes import SETUP, machine, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import plant
 from trees_machine import APU, IRIS, RADEON
 
-from phibench import joules, measure, rows, suites, worker
+from phibench import joules, measure, suites, worker
 from phibench.backends import null
 from phibench.errors import NotMeasurableError, PhibenchError
 from phibench.meters import battery, dials, energy, hwmon, ioreport, nvml, rapl
@@ -801,7 +801,7 @@ def test_a_suite_that_meters_no_energy_says_nothing_of_it() -> None:
 
 def as_rows(*results: Measured) -> list[dict[str, Any]]:
     run = Run(id="1", started="2026-01-01T00:00:00Z", suite=ENERGY, machine=machine(), software={}, results=results)
-    return rows.rows([run])
+    return records(run)
 
 
 def test_a_row_has_the_figures_and_what_an_answer_takes() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Phibench
-from fakes import machine
+from fakes import machine, records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -89,7 +89,7 @@ def test_a_prompt_row_becomes_a_result_with_its_samples(take: Take) -> None:
     assert (found.artifact.weights, found.artifact.bytes) == ("real", SIZES[PHI_4_MINI])
     assert (run.imported, run.started) == ("llama-bench b5163 (8cf427ff)", "2025-04-24T11:58:50Z")
     assert run.imported_tool == "llama-bench"
-    (row,) = render.rows([run])
+    (row,) = records(run)
     assert row["prefill_tps"] == pytest.approx(512 / 12.0)
     assert (row["prefill_tps_low"], row["prefill_tps_spread"]) == (pytest.approx(512 / 12.1), "range")
     assert row["ttft_s"] == 12.0
@@ -98,7 +98,7 @@ def test_a_prompt_row_becomes_a_result_with_its_samples(take: Take) -> None:
 
 def test_of_an_answer_only_the_whole_time_is_known(take: Take) -> None:
     run = take(bench(**TG, n_depth=4096, samples_ns=[10_000_000_000]))
-    (row,) = render.rows([run])
+    (row,) = records(run)
     assert row["test"] == "tg128 @ d4096"
     assert row["decode_tps"] == pytest.approx(12.8)
     assert row["ttft_s"] is None
@@ -375,7 +375,7 @@ def test_the_same_file_told_otherwise_is_another_run(phibench: Phibench, tmp_pat
 def test_llama_batched_bench_is_two_tests_a_line(take: Take) -> None:
     asked = {"variant": "phi-4-mini", "quantization": "q4_k_m"}
     run = take(batched(), batched(pl=8, t_pp=25.6, t_tg=6.4), lines=True, **asked)
-    rows = {row["test"]: row for row in render.rows([run])}
+    rows = {row["test"]: row for row in records(run)}
     assert set(rows) == {"pp128 x4", "tg32 x4 @ d128", "pp128 x8", "tg32 x8 @ d128"}
     assert rows["pp128 x4"]["prefill_tps"] == pytest.approx(40.0)
     assert rows["tg32 x8 @ d128"]["decode_tps"] == pytest.approx(40.0)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Phibench
-from fakes import GIB, SETUP, machine, measured, run, workload
+from fakes import GIB, SETUP, machine, measured, records, run, workload
 from hypothesis import given
 from hypothesis import strategies as st
 from test_accelerators import RTX, Nvml, NvmlError
@@ -309,7 +309,7 @@ METRICS = ("host_peak_bytes", "host_needed_bytes", "max_context_tokens")
 
 
 def test_rows_never_mix_predicted_with_measured() -> None:
-    (row,) = rows.rows([run(_seen(3.3 * GIB), metrics=METRICS, name="memory")])
+    (row,) = records(run(_seen(3.3 * GIB), metrics=METRICS, name="memory"))
     assert row["predicted"]["needed_bytes"] == 3 * GIB
     assert row["predicted"]["peak_bytes"] == 4 * GIB
     assert (row["host_peak_bytes"], row["host_needed_bytes"]) == (5 * GIB, 3.3 * GIB)

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes import LATENCY, SETUP, failed, measured, run, workload
+from fakes import LATENCY, SETUP, failed, measured, records, run, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from phibench import render, tables
-from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup, Window
+from phibench.forms import flat
+from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup, Spread, Window
 from phibench.rows import LLAMA_BENCH, OWN
 from phibench.tables import Column, column
 from phibench.text import number, plain
@@ -48,7 +49,7 @@ def strange(text: str) -> Run:
 
 
 def row(*results: Any, **fields: Any) -> dict[str, Any]:
-    (only,) = render.rows([run(*results, **fields)])
+    (only,) = records(run(*results, **fields))
     return only
 
 
@@ -84,6 +85,13 @@ def test_a_row_has_every_key_of_llama_bench_with_its_type() -> None:
     }
 
 
+def test_the_keys_of_a_row_come_always_in_one_order() -> None:
+    metrics = ("ttft_s", "decode_tps")
+    claimed = [f"{name}{end}" for name in metrics for end in ("", "_low", "_high", "_spread")]
+    for result in (measured(PP), failed(PP)):
+        assert list(row(result, metrics=metrics)) == [*OWN, *claimed, *LLAMA_BENCH]
+
+
 def test_a_row_has_our_own_keys() -> None:
     setup = replace(SETUP, options=(("threads", "2"),))
     found = row(measured(PP, setup=setup, layers=8))
@@ -113,7 +121,7 @@ def test_a_row_has_our_own_keys() -> None:
 
 
 def test_no_row_knows_the_machines_name_or_a_folder() -> None:
-    text = json.dumps(render.rows([run(measured(PP), failed(TG))]))
+    text = json.dumps(records(run(measured(PP), failed(TG))))
     assert "somebody" not in text
 
 
@@ -161,14 +169,14 @@ def test_a_launch_that_failed_before_there_was_a_file_is_said_there_too() -> Non
         assert (found["status"], found["weights"]) == ("ok", "synthetic")
         assert found["reason"] == "1 of 2 launches failed: needs 9 GiB of memory"
     assert row(early)["status"] == "failed"
-    whole_or_slice = render.rows([run(early, measured(PP, launch=1), measured(PP, layers=8))])
+    whole_or_slice = records(run(early, measured(PP, launch=1), measured(PP, layers=8)))
     assert [r["reason"] for r in whole_or_slice] == ["needs 9 GiB of memory", None, None]
 
 
 def test_setups_workloads_and_slices_are_rows_of_their_own() -> None:
     other = replace(SETUP, quantization="Q8_0")
     results = (measured(PP), measured(TG), measured(PP, setup=other), measured(PP, layers=8), failed(workload(8, 0)))
-    found = render.rows([run(*results), run(measured(PP))])
+    found = records(run(*results), run(measured(PP)))
     assert [r["test"] for r in found] == ["pp512", "tg4", "pp512", "pp512", "pp8", "pp512"]
     assert [r["status"] for r in found] == ["ok"] * 4 + ["failed", "ok"]
 
@@ -179,6 +187,21 @@ def test_a_failed_row_has_its_reason_and_no_number() -> None:
     measures = [k for k in found if k.startswith((*LATENCY, "avg", "stddev", "samples"))]
     assert len(measures) == 34
     assert all(found[key] is None for key in measures)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "why"),
+    [
+        ("unavailable: no meter", "unavailable", "no meter"),
+        ("the word unavailable: is inside", "failed", "the word unavailable: is inside"),
+        ("", "failed", ""),
+    ],
+)
+def test_what_cannot_be_measured_here_is_no_failure(reason: str, outcome: str, why: str) -> None:
+    (alone,) = render.rows([run(failed(PP, reason))])
+    assert (alone.outcome, alone.reason, alone.why) == (outcome, reason, why)
+    (beside,) = render.rows([run(failed(PP, reason), measured(PP, launch=1))])
+    assert (beside.outcome, beside.why) == ("ok", f"1 of 2 launches failed: {reason}")
 
 
 @pytest.mark.parametrize(
@@ -200,8 +223,9 @@ def test_a_metric_of_another_version_is_left_out() -> None:
 
 def test_json_is_an_array_and_jsonl_a_row_a_line() -> None:
     rows = render.rows([run(measured(PP), measured(TG))])
-    assert json.loads(render.FORMATS["json"](rows)) == rows
-    assert [json.loads(line) for line in render.FORMATS["jsonl"](rows).splitlines()] == rows
+    known = [flat(row) for row in rows]
+    assert json.loads(render.FORMATS["json"](rows)) == known
+    assert [json.loads(line) for line in render.FORMATS["jsonl"](rows).splitlines()] == known
     assert json.loads(render.FORMATS["json"]([])) == []
     assert render.FORMATS["jsonl"]([]) == ""
 
@@ -211,15 +235,15 @@ def test_json_keeps_any_text_exactly_and_prints_anywhere(text: str) -> None:
     rows = render.rows([strange(text)])
     for form in ("json", "jsonl"):
         assert render.FORMATS[form](rows).isascii()
-    assert json.loads(render.FORMATS["json"](rows)) == json.loads(json.dumps(rows))
+    assert json.loads(render.FORMATS["json"](rows)) == json.loads(json.dumps([flat(row) for row in rows]))
 
 
 def test_csv_is_one_table_for_suites_that_claim_different_metrics() -> None:
     rows = render.rows([run(measured(PP), metrics=("ttft_s",)), run(measured(TG), metrics=("tpot_s",))])
     first, second = csv.DictReader(io.StringIO(render.FORMATS["csv"](rows)))
-    assert first.keys() == second.keys() == {key for row in rows for key in row}
+    assert first.keys() == second.keys() == {key for row in rows for key in flat(row)}
     assert (first["ttft_s"], first["tpot_s"], first["n_depth"], first["example"]) == ("1.0", "", "0", "false")
-    assert json.loads(second["samples_ns"]) == rows[1]["samples_ns"]
+    assert json.loads(second["samples_ns"]) == rows[1].llama_bench["samples_ns"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -329,7 +353,7 @@ def test_one_reason_is_said_once_for_all_its_tests() -> None:
 def test_what_speaks_against_a_run_is_said_below() -> None:
     doubtful = replace(run(measured(PP), measured(TG)), warnings=("the system swapped",))
     quiet = run(measured(PP), started="2026-08-01")
-    assert render.rows([doubtful])[0]["warnings"] == ["the system swapped"]
+    assert records(doubtful)[0]["warnings"] == ["the system swapped"]
     assert render.table(render.rows([doubtful])).splitlines()[-1] == "doubtful: the system swapped"
     both = render.table(render.rows([doubtful, quiet]), 120).splitlines()
     assert both[-1] == f"doubtful: run {doubtful.id}: the system swapped"
@@ -497,13 +521,20 @@ def test_windows_are_counted_beside_their_repetitions() -> None:
     windows = tuple(Window(kind=kind, seconds=9.0, tests=2) for kind in ("idle", "work", "work", "idle"))
     result = msgspec.structs.replace(measured(work, (0.1, 0.2, 0.3, 0.4)), windows=windows)
     (row,) = render.rows([run(result)])
-    assert row["windows"] == 2
+    assert row.windows == 2
     assert "[lowest..highest] of 4 repetitions in 2 windows" in render.table([row], 120)
+
+
+def always(value: float) -> Spread:
+    return Spread(median=value, low=value, high=value, kind="range", count=1)
 
 
 def test_joules_of_prompts_and_of_answers_share_a_column() -> None:
     (prompt, answer) = render.rows([run(measured(workload(64, 0)), measured(workload(0, 4)))])
-    rows = [{**prompt, "prefill_j_per_token": 0.25}, {**answer, "decode_j_per_token": 4.5, "decode_tokens_per_j": 0.22}]
+    rows = [
+        replace(prompt, metrics={"prefill_j_per_token": always(0.25)}),
+        replace(answer, metrics={"decode_j_per_token": always(4.5), "decode_tokens_per_j": always(0.22)}),
+    ]
     text = render.table(rows, 100)
     assert "J/tok" in text
     assert [line for line in text.splitlines() if "pp64" in line and "0.250" in line]

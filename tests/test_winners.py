@@ -73,7 +73,7 @@ def test_noise_names_a_winner_as_rarely_as_promised() -> None:
 
 def wins(done: Run) -> dict[str, list[str]]:
     """Backend -> the metrics that it wins."""
-    return {row["backend"]: row["wins"] for row in render.rows((done,)) if row["wins"]}
+    return {row.setup.backend: list(row.wins) for row in render.rows((done,)) if row.wins}
 
 
 def text(done: Run) -> str:
@@ -142,7 +142,8 @@ def test_a_peak_is_of_the_whole_worker_in_whatever_order_tests_came() -> None:
         for work, peak in zip((DECODE, prompt), peaks, strict=True)
     ]
     rows = render.rows((run(*results, metrics=("host_peak_bytes",)),))
-    assert [(row["host_peak_bytes_low"], row["host_peak_bytes"]) for row in rows] == [(7e9, 7e9)] * 2
+    peaks = [row.metrics["host_peak_bytes"] for row in rows]
+    assert [(peak.low, peak.median) for peak in peaks if peak] == [(7e9, 7e9)] * 2
 
 
 def test_a_launch_that_failed_makes_no_pair() -> None:
@@ -164,7 +165,7 @@ def test_a_slice_and_the_whole_are_two_contests() -> None:
         for r in launched(8, llama=lambda n: 0.02, torch=lambda n: 0.01)
     ]
     rows = render.rows((run(*whole, *part),))
-    assert [(row["backend"], row["layers"], bool(row["wins"])) for row in rows] == [
+    assert [(row.setup.backend, row.layers, bool(row.wins)) for row in rows] == [
         ("llama_cpp", None, True), ("torch", None, False), ("llama_cpp", 4, False), ("torch", 4, True),
     ]  # fmt: skip
 

@@ -24,7 +24,7 @@ from phibench.nouns.results import (
     Stage,
     Window,
 )
-from phibench.nouns.rows import Spread
+from phibench.nouns.rows import Note, NoteKind, Row, Spread
 from phibench.nouns.setups import Artifact, Job, PageCache, Setup, Shorter, Suite, Warmup, Workload
 
 __all__ = [
@@ -50,6 +50,8 @@ __all__ = [
     "Machine",
     "Measured",
     "Need",
+    "Note",
+    "NoteKind",
     "Noun",
     "Opened",
     "PageCache",
@@ -59,6 +61,7 @@ __all__ = [
     "Rate",
     "Reason",
     "Result",
+    "Row",
     "Run",
     "Runtime",
     "Sample",

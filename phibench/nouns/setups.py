@@ -54,6 +54,11 @@ class Workload(Noun, frozen=True, kw_only=True, order=True):
         return max(self.room, self.used)
 
     @property
+    def single(self) -> Workload:
+        """The test of one sequence: what tests with different batches have in common."""
+        return msgspec.structs.replace(self, batch=1)
+
+    @property
     def used(self) -> int:
         """Tokens of one sequence that are there at the end."""
         return self.depth + self.prompt_tokens + self.new_tokens
