@@ -794,7 +794,16 @@ def test_a_coarse_tick_is_said() -> None:
     assert "RAPL package-0: ticks every 100 ms, an error of up to 2.0%" in said
 
 
+def test_what_figures_were_read_from_is_told_by_itself() -> None:
+    both = "RAPL package-0 (cpu_package, counter) + RAPL package-0 dram (dram, counter)"
+    assert joules.sources(ENERGY, [result(DECODE, REST, WORK, REST)]) == both
+    mixed = window("work", counted(BOARD, 1000.0), counted(PACKAGE, 500.0))
+    assert joules.sources(ENERGY, [result(DECODE, mixed)]) == "NVML cuda:0 (gpu_board, integrated_power)"
+
+
 def test_a_suite_that_meters_no_energy_says_nothing_of_it() -> None:
+    assert joules.sources(suites.load("latency"), [result(DECODE, REST, WORK, REST)]) is None
+    assert joules.sources(ENERGY, []) is None
     assert joules.notes(suites.load("latency"), [result(DECODE, REST, WORK, REST)]) == ()
     assert joules.notes(ENERGY, []) == ()
 

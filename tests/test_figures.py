@@ -201,6 +201,15 @@ def test_axes_carry_units_and_points_their_scale() -> None:
     assert "predicted_peak_bytes" not in row  # nobody knows it
 
 
+def test_a_line_says_what_energy_was_read_from_and_what_peak_was_foretold() -> None:
+    need = Need(weights_bytes=5, kv_bytes=4, compute_bytes=3, runtime_bytes=2, reclaimable_bytes=1, because="")
+    lines = table.frame(
+        [run(5, "energy", ENERGY, energy("NVML")), run(3, "memory", MEMORY, memory(2.6e9, 4.1e9, need))]
+    )
+    assert lines["energy"].dropna().tolist() == ["NVML (cpu_package, counter)"]
+    assert lines["predicted_peak_bytes"].fillna(0).tolist() == [0, 15]
+
+
 # --------------------------------------------------------------------------------------------- the pages
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import files, report, svg
-from phibench.nouns import Energy, Result, Run, Setup, Warmup, Window
+from phibench.nouns import Energy, Measured, Result, Run, Setup, Warmup, Window
 from phibench.svg import Bar, Series, Stack
 
 replace = msgspec.structs.replace
@@ -217,6 +217,22 @@ def spoiled(value: Any, kind: Any) -> Any:
         result.get("engine", {})["buffers"] = {EVIL: 5}
     data["suite"]["metrics"] = list(value.suite.metrics)
     return msgspec.convert(data, kind)
+
+
+def test_a_curve_over_batches_is_named_by_the_test_of_one_sequence() -> None:
+    whole = run(*(measured(workload(0, new, batch=batch)) for new in (4, 8) for batch in (2, 4)))
+    assert {"tg4", "tg8"} <= set(page(whole).words)
+
+
+def test_energy_is_shown_with_what_its_meter_remarked() -> None:
+    head = "source of read as joules seconds"
+    assert f"{head} remark" in page(everything()).text
+    assert "dram dram counter – 10.0 stuck" in page(everything()).text
+    seen = [r for r in everything().results if isinstance(r, Measured)]
+    good = tuple(replace(r, windows=tuple(replace(w, energy=w.energy[:1]) for w in r.windows)) for r in seen)
+    quiet = replace(everything(), results=good)
+    assert head in page(quiet).text
+    assert "remark" not in page(quiet).text
 
 
 def test_no_text_of_a_run_becomes_markup() -> None:
