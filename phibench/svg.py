@@ -126,7 +126,7 @@ def _place(x: float, doubling: bool) -> float:
 
 def _axis(most: float) -> tuple[float, float]:
     """The end of an axis from zero, and its steps: three to six of 1, 2 or 5 times a power of ten."""
-    if not most > 0:
+    if not most > 1e-300:  # nothing, or too little to be divided into steps
         return 1.0, 0.5
     rough = most / 4
     power = 10.0 ** math.floor(math.log10(rough))

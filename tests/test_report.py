@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from conftest import Phibench
 from fakes import LATENCY, SETUP, failed, measured, run, sample, workload
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phibench import files, report, svg
@@ -288,6 +288,7 @@ def test_an_interval_is_drawn_where_there_is_one_and_fits_the_scale() -> None:
 
 
 @given(st.lists(st.tuples(POSITIVE, st.floats(0, 1e12)), min_size=1, max_size=9), st.booleans())
+@example([(1.0, 5e-324)], False)
 def test_points_of_a_line_lie_in_the_plot(points: list[tuple[float, float]], doubling: bool) -> None:
     drawn = svg.lines("t", [Series(label="a", points=tuple(sorted(points)))], "x", doubling=doubling)
     (path,) = re.findall(r'points="([^"]*)"', drawn)
