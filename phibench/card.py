@@ -50,8 +50,8 @@ def _bandwidth_lines(processor: Device) -> Iterator[tuple[str, str]]:
         return
     origin = {"probed": "measured", "spec": "data sheet"}.get(processor.basis or "", "source unknown")
     yield "Read bandwidth", f"{units.gb(processor.read_bytes_s)}/s ({origin})"
-    if doubt := processor.because.partition("; ")[2]:
-        yield "Note", f"read bandwidth is {doubt}"
+    if processor.doubt:
+        yield "Note", f"read bandwidth is {processor.doubt}"
 
 
 def groups(machine: Machine) -> list[tuple[str, Lines]]:
@@ -131,8 +131,8 @@ def _speeds(device: Device) -> Iterator[tuple[str, str]]:
     if device.kind.startswith("npu") and not seen and not promised:
         return
     yield device.kind, f"{seen or 'not measured'} | {', '.join(promised) or UNKNOWN}"
-    if doubt := device.because.partition("; ")[2]:
-        yield "", doubt
+    if device.doubt:
+        yield "", device.doubt
     elif not device.read_bytes_s and device.because:
         yield "", device.because
 

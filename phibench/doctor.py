@@ -66,11 +66,10 @@ def reads_slowly(machine: Machine, _: Conditions) -> Iterator[Finding]:
     """Cores that share one memory channel wait for it; small boards have no more than one."""
     cpu = machine.device("cpu")
     rate = cpu.read_bytes_s if cpu and cpu.basis == "probed" else None
-    doubtful = bool(cpu and cpu.because.partition("; ")[2])
     if rate and rate < _ONE_CHANNEL_BYTES_S and machine.physical_cores >= 4 and machine.arch == "x86_64":
         evidence = f"measured {units.gb(rate)}/s of read bandwidth; one channel of DDR4-3200 has 25.6 GB/s"
         remedy = "a second memory module of the same size, if a slot is free"
-        if doubtful:
+        if cpu and cpu.doubt:
             remedy = "measure again when the machine is quiet: phibench probe --anew"
         elif _processor(machine).hypervisor:
             remedy = "a virtual machine shares memory with others: measure again, or take another kind of machine"

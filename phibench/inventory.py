@@ -23,7 +23,7 @@ from phibench.probe.memory import Bandwidth
 
 _BANDWIDTH_S = 3.0
 _RETRY_S = 600  # a bandwidth that other programs disturbed is measured again, but not for every command
-_METHOD = 2  # of measuring: figures of another one are not compared with
+_METHOD = 3  # of measuring: figures of another one are not compared with
 
 Tell = Callable[[str], None]
 
@@ -126,7 +126,7 @@ def _filled(machine: Machine, slow: _Slow) -> Machine:
 def _measured(device: Device, known: Device) -> Device:
     return msgspec.structs.replace(
         device, read_bytes_s=known.read_bytes_s, copy_bytes_s=known.copy_bytes_s, basis="probed",
-        because=known.because, matrix_flops_s=known.matrix_flops_s,
+        because=known.because, doubt=known.doubt, matrix_flops_s=known.matrix_flops_s,
     )  # fmt: skip
 
 

@@ -50,8 +50,8 @@ def with_device(**changes: Any) -> Machine:
     return sick(devices=(*HEALTHY.devices, msgspec.structs.replace(GPU, **changes)))
 
 
-def slow_memory(because: str = "threaded np.dot", **changes: Any) -> Machine:
-    cpu = msgspec.structs.replace(HEALTHY.devices[0], read_bytes_s=18e9, basis="probed", because=because)
+def slow_memory(doubt: str = "", **changes: Any) -> Machine:
+    cpu = msgspec.structs.replace(HEALTHY.devices[0], read_bytes_s=18e9, basis="probed", doubt=doubt)
     return sick(devices=(cpu,), physical_cores=8, logical_cores=16, **changes)
 
 
@@ -73,7 +73,7 @@ CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
     (processor(turbo=False), {}, "slow", "turbo is off", "boost"),
     (sick(power="battery"), {}, "slow", "running on battery", "plug it in"),
     (slow_memory(), {}, "slow", "single channel", "18 GB/s"),
-    (slow_memory(because="dot; too low: busy"), {}, "slow", "single channel", "--anew"),
+    (slow_memory(doubt="too low: busy"), {}, "slow", "single channel", "--anew"),
     (engine(features=("AVX2",)), {}, "slow", "built without AVX-512, AVX-512 VNNI", "--no-binary"),
     (sick(limits=NARROW), {}, "note", "may not use all of the machine", "cgroup limits cpus to 1"),
     (HEALTHY, {"throttled_periods": "7"}, "slow", "quota has stopped", "nr_throttled 7"),
@@ -199,7 +199,7 @@ def test_card_of_a_described_machine() -> None:
         name="Laptop", os="linux", arch="x86_64", physical_cores=8, logical_cores=16, memory_bytes=32 * GIB,
         devices=(
             Device(kind="cpu", name="Ryzen 7", memory_bytes=16 * GIB, read_bytes_s=41.2e9, basis="probed",
-                   because="threaded np.dot; too low: its threads had a core only 41% of the time"),
+                   because="threaded np.dot; 3 s", doubt="too low: its threads had a core only 41% of the time"),
             Device(kind="cuda:0", name="RTX 4060"),
         ),
         limits=Limits(cpus=1.5, threads=2, memory_bytes=16 * GIB, free_bytes=10 * GIB,

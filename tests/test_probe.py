@@ -125,6 +125,20 @@ def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= found.ran < 1.5
 
 
+@pytest.mark.parametrize(
+    ("ran", "stolen", "says"),
+    [
+        (0.41, 0.5, "too low: its threads had a core only 41% of the time"),
+        (0.95, 0.08, "too low: the host took 8% of the cpu time"),
+    ],
+)
+def test_a_disturbed_figure_says_by_what(ran: float, stolen: float, says: str) -> None:
+    found = Bandwidth(read_bytes_s=9e9, because="threaded np.dot", ran=ran, steal_share=stolen)
+    assert found.disturbed
+    doubted = memory.doubted(found)
+    assert (doubted.because, doubted.doubt) == (f"threaded np.dot; {says}", says)
+
+
 def test_arrays_that_no_memory_holds_are_a_reason(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     memory.main(["--seconds", "0.1", "--threads", "2", "--bytes", str(1 << 60)])
     found = msgspec.json.decode(capfdbinary.readouterr().out, type=Bandwidth)
@@ -146,7 +160,7 @@ def test_the_child_process_prints_one_json_line() -> None:
 # ------------------------------------------------------------------------------------------------ inventory
 
 FAST = Bandwidth(read_bytes_s=41e9, because="threaded np.dot, 2 of 2 threads")
-SLOW = Bandwidth(read_bytes_s=9e9, because="threaded np.dot; too low: busy", ran=0.3)
+SLOW = Bandwidth(read_bytes_s=9e9, because="threaded np.dot; too low: busy", doubt="too low: busy", ran=0.3)
 NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
 
 
@@ -203,7 +217,8 @@ def test_a_failure_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_disturbed_figure_is_tried_again_later_and_the_better_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _measure(monkeypatch, SLOW, FAST, SLOW)
-    assert inventory.here().devices[0].read_bytes_s == 9e9
+    first = inventory.here().devices[0]
+    assert (first.read_bytes_s, first.doubt) == (9e9, "too low: busy")
     inventory.here()
     assert measure.calls == 1  # not for every command
     monkeypatch.setattr(inventory, "_RETRY_S", -1)

@@ -29,6 +29,7 @@ class Device(Noun, frozen=True, kw_only=True):
     flops_s: Rate | None = None
     basis: Literal["probed", "spec"] | None = None  # where read_bytes_s comes from
     because: str = ""  # how read_bytes_s was found, or why it is unknown, in words
+    doubt: str = ""  # what speaks against read_bytes_s; a part of because, too
     copy_bytes_s: Rate | None = None  # bytes read and bytes written, together
     spec_read_bytes_s: Rate | None = None
     matrix_flops_s: dict[str, Rate] = {}

@@ -71,6 +71,7 @@ def with_bandwidth(here: Machine, found: Bandwidth) -> Machine:
     first, *others = here.devices
     basis = "probed" if found.read_bytes_s is not None else None
     known = msgspec.structs.replace(
-        first, read_bytes_s=found.read_bytes_s, copy_bytes_s=found.copy_bytes_s, basis=basis, because=found.because
-    )
+        first, read_bytes_s=found.read_bytes_s, copy_bytes_s=found.copy_bytes_s, basis=basis, because=found.because,
+        doubt=found.doubt,
+    )  # fmt: skip
     return msgspec.structs.replace(here, devices=(known, *others))

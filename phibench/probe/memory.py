@@ -37,10 +37,11 @@ _STOLEN = 0.02  # of all cpu time: the host gave it to another machine
 
 
 class Bandwidth(Noun, frozen=True, kw_only=True):
-    """``read_bytes_s`` is the best round; ``because`` says how it was found and, after "; ", what speaks against it."""
+    """``read_bytes_s`` is the best round; ``because`` says how it was found and what speaks against it: ``doubt``."""
 
     read_bytes_s: float | None
     because: str
+    doubt: str = ""
     threads: int = 0
     array_bytes: int = 0  # all arrays of all threads together
     rounds: int = 0
@@ -113,12 +114,16 @@ def measure(seconds: float, threads: int, size: int) -> Bandwidth:
         steal_share=_stolen(before, gauges.ticks(cpu.ROOT)),
         load_1m=load,
     )
-    if not bandwidth.disturbed:
-        return bandwidth
-    why = f"its threads had a core only {ran:.0%} of the time"
-    if ran >= _UNDISTURBED:
-        why = f"the host took {bandwidth.steal_share:.0%} of the cpu time"
-    return msgspec.structs.replace(bandwidth, because=f"{bandwidth.because}; too low: {why}")
+    return doubted(bandwidth) if bandwidth.disturbed else bandwidth
+
+
+def doubted(found: Bandwidth) -> Bandwidth:
+    """A disturbed figure with what disturbed it."""
+    why = f"its threads had a core only {found.ran:.0%} of the time"
+    if found.ran >= _UNDISTURBED:
+        why = f"the host took {found.steal_share:.0%} of the cpu time"
+    doubt = f"too low: {why}"
+    return msgspec.structs.replace(found, because=f"{found.because}; {doubt}", doubt=doubt)
 
 
 def _stolen(before: dict[str, int], after: dict[str, int]) -> float | None:
