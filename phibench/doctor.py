@@ -91,10 +91,10 @@ def leaves_instructions_unused(machine: Machine, _: Conditions) -> Iterator[Find
 
 def is_limited(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
     where = f" ({_processor(machine).container})" if _processor(machine).container else ""
-    for note in machine.limits.notes:
-        if "performance cores" not in note:
-            yield Finding(severity="note", title=f"this process may not use all of the machine{where}", evidence=note,
-                          remedy="figures are those of the limit; raise it where the job was started")  # fmt: skip
+    for restriction in machine.limits.restrictions:
+        yield Finding(severity="note", title=f"this process may not use all of the machine{where}",
+                      evidence=restriction,
+                      remedy="figures are those of the limit; raise it where the job was started")  # fmt: skip
     if _number(conditions, "throttled_periods"):
         yield _slow("the cpu quota has stopped this process", f"nr_throttled {conditions['throttled_periods']}",
                     f"use no more than {machine.limits.threads} threads, or raise the quota")  # fmt: skip

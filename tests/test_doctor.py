@@ -59,7 +59,10 @@ def engine(**changes: Any) -> Machine:
     return sick(backends=(msgspec.structs.replace(LLAMA, **changes),))
 
 
-NARROW = Limits(cpus=1.0, threads=1, memory_bytes=4 * GIB, free_bytes=3 * GIB, notes=("cgroup limits cpus to 1",))
+NARROW = Limits(
+    cpus=1.0, threads=1, memory_bytes=4 * GIB, free_bytes=3 * GIB, restrictions=("cgroup limits cpus to 1",),
+    notes=("cgroup limits cpus to 1", "threads count the 1 performance cores of 2 cores"),
+)  # fmt: skip
 NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
 DEAD = SelfTest(
     backend="llama_cpp", device="cpu", build="1", processor="x", usable=False, kind="signal",

@@ -39,6 +39,16 @@ def test_own_group_of_version_2(tmp_path: Path) -> None:
     assert found.notes == ("cgroup limits cpus to 2.5", "cgroup limits memory to 8 GiB")
 
 
+def test_notes_say_more_than_the_restrictions(tmp_path: Path) -> None:
+    few = {"sys/devices/cpu_core/cpus": "0-3\n", "sys/devices/cpu_atom/cpus": "4-7\n"}
+    group = {"cpu.max": "250000 100000\n", "memory.max": f"{8 * GIB}\n", "memory.current": "0\n"}
+    found = limits(plant(tmp_path, x86(cores=8, smt=1) | few | v2("/a", {"/a": group})))
+    assert found.restrictions == ("cgroup limits cpus to 2.5", "cgroup limits memory to 8 GiB")
+    assert found.notes == (
+        "cgroup limits cpus to 2.5", "threads count the 4 performance cores of 8 cores", "cgroup limits memory to 8 GiB"
+    )  # fmt: skip
+
+
 def test_an_ancestor_binds_although_the_own_group_says_max(tmp_path: Path) -> None:
     groups = {
         "/a/b": {"cpu.max": "max 100000\n", "memory.max": "max\n", "memory.current": f"{GIB}\n"},
@@ -127,6 +137,7 @@ def test_efficiency_cores_get_no_thread(tmp_path: Path) -> None:
     found = limits(plant(tmp_path / "intel", intel))
     assert (found.cpus, found.threads) == (8.0, 4)
     assert found.notes == ("threads count the 4 performance cores of 8 cores",)
+    assert found.restrictions == ()
     rock = arm(*[("0x41", "0xd05")] * 4, *[("0x41", "0xd0b")] * 4)
     rock |= {f"sys/devices/system/cpu/cpu{n}/cpu_capacity": "397\n" if n < 4 else "1024\n" for n in range(8)}
     assert limits(plant(tmp_path / "rock", rock)).threads == 4

@@ -137,6 +137,7 @@ class Limits(Noun, frozen=True, kw_only=True):
     free_bytes: Count
     swap_bytes: Count | None = None  # a model that swaps says nothing, so no decision counts on it
     notes: tuple[str, ...] = ()
+    restrictions: tuple[str, ...] = ()  # of the notes those that say what is kept from this process
 
 
 class Machine(Noun, frozen=True, kw_only=True):

@@ -27,16 +27,16 @@ def limits(root: Path = cpu.ROOT) -> Limits:
     fast = cpu.fast_cores(root, allowed)
     total, available = host_memory(root)
     ceilings = [c for group in groups for c in cgroup.ceilings(group) if c.limit_bytes < total]
+    slower = _slow_cores(fast, cpu.cores(root, allowed))
+    of_cpus, of_memory = _of_cpus(len(online), len(allowed), cpus), _of_memory(total, ceilings)
     return Limits(
         cpus=cpus,
         threads=max(1, min(fast, math.ceil(cpus))),
         memory_bytes=min([total, *(c.limit_bytes for c in ceilings)]),
         free_bytes=min([available, *(c.free_bytes for c in ceilings)]),
         swap_bytes=swap(root, groups),
-        notes=(
-            *_cpu_notes(len(online), len(allowed), cpus, fast, cpu.cores(root, allowed)),
-            *_memory_notes(total, ceilings),
-        ),
+        notes=(*of_cpus, *slower, *of_memory),
+        restrictions=(*of_cpus, *of_memory),
     )
 
 
@@ -88,18 +88,20 @@ def swap(root: Path, groups: Sequence[Path] | None = None) -> int | None:
     return max(0, min([free, *(count for count in allowed if count is not None)]))
 
 
-def _cpu_notes(online: int, allowed: int, cpus: float, fast: int, cores: int) -> list[str]:
+def _slow_cores(fast: int, cores: int) -> list[str]:
+    return [f"threads count the {fast} performance cores of {cores} cores"] if fast < cores else []
+
+
+def _of_cpus(online: int, allowed: int, cpus: float) -> list[str]:
     notes = []
     if allowed < online:
         notes.append(f"affinity allows {allowed} of {online} cpus")
     if cpus < allowed:
         notes.append(f"cgroup limits cpus to {cpus:g}")
-    if fast < cores:
-        notes.append(f"threads count the {fast} performance cores of {cores} cores")
     return notes
 
 
-def _memory_notes(total: int, ceilings: list[cgroup.Ceiling]) -> list[str]:
+def _of_memory(total: int, ceilings: list[cgroup.Ceiling]) -> list[str]:
     hard = min((c.limit_bytes for c in ceilings if c.hard), default=total)
     soft = min((c.limit_bytes for c in ceilings if not c.hard), default=total)
     notes = [f"cgroup limits memory to {units.gib(hard)}"] if hard < total else []
