@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from phibench import trust, units
-from phibench.nouns import Installed, Machine, Noun, Processor, instructions
+from phibench.nouns import Installed, Machine, Noun, Problem, Processor, instructions
 
 Conditions = dict[str, str]
+Severity = Literal["wrong", "slow", "note"]
 
 
 class Finding(Noun, frozen=True, kw_only=True):
     """``wrong``: something does not work; ``slow``: it costs speed; ``note``: good to know when reading figures."""
 
-    severity: Literal["wrong", "slow", "note"]
+    severity: Severity
     title: str
     evidence: str
     remedy: str
@@ -125,18 +126,16 @@ def shares_a_gpu(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
     for device in machine.devices:
         if reasons := device.facts.get("throttle"):
             yield _slow(f"{device.kind} runs below its clock", f"NVML: {reasons}", "cooling, or a higher power limit")
-        for note in device.notes:
-            if note.startswith("MIG"):
-                yield Finding(severity="note", title=f"{device.kind} is divided", evidence=note,
-                              remedy="nvidia-smi mig shows the slices")  # fmt: skip
+        for problem in device.problems:
+            if problem.kind == "divided":
+                yield _finding("note", f"{device.kind} is divided", problem)
 
 
 def lists_an_npu_only(machine: Machine, _: Conditions) -> Iterator[Finding]:
     for device in machine.devices:
-        for note in device.notes:
-            if note.startswith("in sysfs but not usable"):
-                what, remedy = note.split("; ", 1)
-                yield Finding(severity="wrong", title=f"{device.name} cannot be used", evidence=what, remedy=remedy)
+        for problem in device.problems:
+            if problem.kind == "unusable":
+                yield _finding("wrong", f"{device.name} cannot be used", problem)
 
 
 def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
@@ -261,6 +260,10 @@ def unchecked(machine: Machine) -> tuple[str, ...]:
 
 def _slow(title: str, evidence: str, remedy: str) -> Finding:
     return Finding(severity="slow", title=title, evidence=evidence, remedy=remedy)
+
+
+def _finding(severity: Severity, title: str, found: Problem) -> Finding:
+    return Finding(severity=severity, title=title, evidence=found.evidence, remedy=found.remedy)
 
 
 def _processor(machine: Machine) -> Processor:

@@ -114,7 +114,8 @@ def test_an_h100_in_slices() -> None:
     (found,) = nvidia.devices(Nvml(H100))
     assert found.spec_read_bytes_s == pytest.approx(3352e9, rel=1e-3)
     assert found.facts["ecc"] == "on"
-    assert any("MIG is on" in note for note in found.notes)
+    assert found.notes == ("MIG is on: a program gets one slice of the GPU",)
+    assert [(p.kind, p.evidence) for p in found.problems] == [("divided", found.notes[0])]
     assert found.driver == ""
 
 
@@ -122,7 +123,9 @@ def test_two_kinds_say_that_their_order_is_not_cudas() -> None:
     first, second = nvidia.devices(Nvml(RTX, H100))
     assert (first.kind, second.kind) == ("cuda:0", "cuda:1")
     assert all("CUDA_DEVICE_ORDER" in device.notes[-1] for device in (first, second))
-    assert nvidia.devices(Nvml(RTX, RTX))[0].notes == ()
+    alike = nvidia.devices(Nvml(RTX, RTX))[0]
+    assert not alike.notes
+    assert not alike.problems
 
 
 @pytest.mark.parametrize(
@@ -247,6 +250,7 @@ def test_an_npu_says_what_is_missing(
     assert len(found.notes) == len(says), found.notes
     for note, text in zip(found.notes, says, strict=True):
         assert text in note
+    assert [f"{p.kind}: {p.evidence}; {p.remedy}" for p in found.problems] == [f"unusable: {n}" for n in found.notes]
     assert found.facts["provider_installed"] == ("yes" if providers else "no")
 
 
@@ -254,6 +258,7 @@ def test_an_npu_without_its_driver(tmp_path: Path) -> None:
     tree = VPU | {"sys/class/accel/accel0/device/uevent": "PCI_ID=8086:7D1D\n"}
     (found,) = npu.devices(plant(tmp_path, tree), SEEN, lambda _: True)
     assert found.notes == ("in sysfs but not usable: no driver is bound to it; it came with Linux 6.6",)
+    assert found.problems[0].remedy == "it came with Linux 6.6"
 
 
 def test_an_xdna_npu_has_a_model_and_a_firmware(tmp_path: Path) -> None:

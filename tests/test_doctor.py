@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from phibench import card, doctor, doctor_report, files, probe, selftest, units
 from phibench.errors import PhibenchError
-from phibench.nouns import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
+from phibench.nouns import Cache, Device, Installed, Limits, Machine, Problem, Processor, SelfTest, Source, Storage
 from phibench.probe.memory import Bandwidth
 
 LLAMA = Installed(backend="llama_cpp", package="llama-cpp-python", version="0.3.36", devices=("cpu",),
@@ -84,9 +84,11 @@ CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
     (with_device(kind="rocm:0"), {}, "wrong", "no engine here can use", "GGML_HIP"),
     (with_device(kind="metal"), {}, "wrong", "no engine here can use", "GGML_METAL"),
     (with_device(facts={"throttle": "power cap"}), {}, "slow", "below its clock", "power cap"),
-    (with_device(notes=("MIG is on: one slice",)), {}, "note", "is divided", "one slice"),
+    (with_device(problems=(Problem(kind="divided", evidence="one slice", remedy="see"),)), {},
+     "note", "is divided", "one slice"),
     (HEALTHY, {"gpu_processes": "2"}, "slow", "other programs compute", "2 processes"),
-    (with_device(kind="npu", name="Intel NPU", notes=("in sysfs but not usable: no driver; do this",)), {},
+    (with_device(kind="npu", name="Intel NPU",
+                 problems=(Problem(kind="unusable", evidence="no driver", remedy="do this"),)), {},
      "wrong", "Intel NPU cannot be used", "do this"),
     (sick(backends=(Installed(backend="llama_cpp", package="llama-cpp-python", install="pip install it"),)), {},
      "wrong", "no engine is installed", "pip install it"),

@@ -9,7 +9,18 @@ from __future__ import annotations
 from phibench.nouns.advice import Basis, Estimate, Reason, Verdict
 from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
-from phibench.nouns.machines import Cache, Device, Installed, Limits, Machine, Processor, SelfTest, Source, Storage
+from phibench.nouns.machines import (
+    Cache,
+    Device,
+    Installed,
+    Limits,
+    Machine,
+    Problem,
+    Processor,
+    SelfTest,
+    Source,
+    Storage,
+)
 from phibench.nouns.results import (
     Energy,
     Engine,
@@ -55,6 +66,7 @@ __all__ = [
     "Noun",
     "Opened",
     "PageCache",
+    "Problem",
     "Processor",
     "Progress",
     "Quantization",

@@ -12,6 +12,17 @@ from phibench.nouns.base import AtLeastOne, Count, Kind, Noun, Rate
 from phibench.nouns.instructions import had
 
 
+class Problem(Noun, frozen=True, kw_only=True):
+    """What keeps a device or an engine from being used, or from being used as a whole; the notes tell it, too.
+
+    ``unusable``: listed only. ``divided``: others have slices of it.
+    """
+
+    kind: Literal["unusable", "divided"]
+    evidence: str
+    remedy: str
+
+
 class Device(Noun, frozen=True, kw_only=True):
     """One thing that can run a model. ``kind`` is the device text of a setup: ``cpu``, ``cuda:0``, ``npu``, ...
 
@@ -36,6 +47,7 @@ class Device(Noun, frozen=True, kw_only=True):
     driver: str = ""
     facts: dict[str, str] = {}  # what the driver says of it, as text: clocks, power limit, throttle reasons, ...
     notes: tuple[str, ...] = ()  # what a person should know before using it
+    problems: tuple[Problem, ...] = ()
 
 
 class Cache(Noun, frozen=True, kw_only=True):

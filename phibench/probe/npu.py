@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from phibench.nouns import Device
+from phibench.nouns import Device, Problem
 from phibench.probe import pci, tree
 from phibench.probe.cpu import ROOT, clean
 
@@ -90,6 +90,8 @@ def _device(
     facts |= {"provider": row["provider"], "provider_installed": "yes" if installed else "no"}
     if row["packages"]:
         facts["phi_packages"] = ", ".join(row["packages"])
+    problems = tuple(_problems(row, driver, node, may, installed, shown))
+    no_phi = () if row["packages"] else (f"no Phi package exists for it: {row['source']}",)
     return Device(
         kind=kind,
         name=f"{row['name']} {model}".strip(),
@@ -97,22 +99,25 @@ def _device(
         because="no figure is known before a model runs on it",
         driver=driver,
         facts=facts,
-        notes=tuple(_missing(row, driver, node, may, installed, shown)),
+        notes=(*(f"{one.evidence}; {one.remedy}" for one in problems), *no_phi),
+        problems=problems,
     )
 
 
-def _missing(
+def _problems(
     row: dict[str, Any], driver: str, node: Path | None, may: Callable[[Path], bool], installed: bool, shown: bool
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     """Why it cannot be used now, one reason each, with what to do."""
     if node is not None and not driver:
-        yield f"in sysfs but not usable: no driver is bound to it; it came with Linux {row['kernel']}"
+        yield _unusable("no driver is bound to it", f"it came with Linux {row['kernel']}")
     elif node is not None and not may(node):
         path = "/dev/" + node.as_posix().rpartition("/dev/")[2]
-        yield f"in sysfs but not usable: no read and write access to {path}; add yourself to its group (often render)"
+        yield _unusable(f"no read and write access to {path}", "add yourself to its group (often render)")
     if not installed:
-        yield f"in sysfs but not usable: no execution provider installed; {row['install']}"
+        yield _unusable("no execution provider installed", row["install"])
     elif not shown:
-        yield f"in sysfs but not usable: {row['provider']} does not see it; install {row['userspace']}"
-    if not row["packages"]:
-        yield f"no Phi package exists for it: {row['source']}"
+        yield _unusable(f"{row['provider']} does not see it", f"install {row['userspace']}")
+
+
+def _unusable(why: str, remedy: str) -> Problem:
+    return Problem(kind="unusable", evidence=f"in sysfs but not usable: {why}", remedy=remedy)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.nouns import Device
+from phibench.nouns import Device, Problem
 from phibench.probe.cpu import clean
 from phibench.probe.nvml import Gpu, call, count, is_cut, opened, text, visible
 
@@ -24,6 +24,11 @@ _TOP = 1 << 50  # bytes; a figure above it is a driver's mistake
 _NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
 _SM, _MEMORY = 1, 2  # NVML_CLOCK_SM, NVML_CLOCK_MEM
 _VGPU = 2  # NVML_GPU_VIRTUALIZATION_MODE_VGPU
+_DIVIDED = Problem(
+    kind="divided",
+    evidence="MIG is on: a program gets one slice of the GPU",
+    remedy="nvidia-smi mig shows the slices",
+)
 # Boards without a memory of their own: DGX Spark and Jetson (names from memory)
 _INTEGRATED = re.compile(r"\b(GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
 
@@ -73,9 +78,10 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
     if shared:
         because = "NVML tells none for memory that is shared with the processor"
         notes.append("its memory is the machine's, as on GB10 and Jetson")
-    if is_cut(api, gpu.whole):
+    problems = (_DIVIDED,) if is_cut(api, gpu.whole) else ()
+    if problems:
         rate, because = None, "a MIG slice has a part of the GPU's, and NVML does not tell which"
-        notes.append("MIG is on: a program gets one slice of the GPU")
+        notes.append(_DIVIDED.evidence)
         if gpu.part is None:  # not one that this process may see: what the whole has says nothing
             total = free = None
     if call(api, "nvmlDeviceGetVirtualizationMode", gpu.whole) == _VGPU:
@@ -94,6 +100,7 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
         driver=_driver(api),
         facts=_facts(api, gpu.whole),
         notes=tuple(notes),
+        problems=problems,
     )
 
 
