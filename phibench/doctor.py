@@ -143,14 +143,10 @@ def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
         yield Finding(severity="wrong", title="no engine is installed", evidence="none of "
                       + ", ".join(b.package for b in machine.backends), remedy=machine.backends[0].install)  # fmt: skip
     for engine in machine.backends:
-        for note in engine.notes:
-            if "overwrite each other" in note:
-                what, remedy = note.split("): ", 1)
-                yield Finding(severity="wrong", title=f"{engine.backend} is installed more than once",
-                              evidence=f"{what})", remedy=remedy)  # fmt: skip
-            if note.startswith("broken"):
-                yield Finding(severity="wrong", title=f"{engine.backend} does not start", evidence=note,
-                              remedy=f"pip install --force-reinstall {engine.package}")  # fmt: skip
+        titles = {"installed_twice": "is installed more than once", "broken": "does not start"}
+        for problem in engine.problems:
+            if title := titles.get(problem.kind):
+                yield _finding("wrong", f"{engine.backend} {title}", problem)
 
 
 def engines_pass_their_selftest(machine: Machine, _: Conditions) -> Iterator[Finding]:

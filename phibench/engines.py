@@ -16,7 +16,7 @@ import time
 import msgspec
 
 from phibench import backends, ends, files
-from phibench.nouns import Installed, Noun
+from phibench.nouns import Installed, Noun, Problem
 
 _LIMIT_S = 20.0
 _LLAMA_CPP = """
@@ -103,20 +103,20 @@ def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
 
 
 def _installed(name: str, answer: _Answer | str | None) -> Installed:
-    notes: list[str] = []
     owners = distributions(name)
-    if len(owners) > 1:
-        keep = " ".join(owners)
-        notes.insert(0, f"{len(owners)} packages overwrite each other ({', '.join(owners)}): "
-                        f"pip uninstall -y {keep}, then install one of them")  # fmt: skip
+    twice = _installed_twice(owners)
+    notes = [f"{problem.evidence}: {problem.remedy}" for problem in twice]
     package = owners[0] if owners else _PACKAGES[name]
-    plain = Installed(backend=name, package=package, install=_INSTALL[name], notes=tuple(notes))
+    plain = Installed(backend=name, package=package, install=_INSTALL[name], notes=tuple(notes), problems=twice)
     if answer is None:
         told = (_MISSING_NOTES[name],) if name in _MISSING_NOTES else ()
         return msgspec.structs.replace(plain, notes=(*notes, *told))
     version = _version(package) or "unknown"
     if isinstance(answer, str):
-        return msgspec.structs.replace(plain, version=version, install="", notes=(f"broken: {answer}", *notes))
+        broken = Problem(kind="broken", evidence=f"broken: {answer}", remedy=f"pip install --force-reinstall {package}")
+        return msgspec.structs.replace(
+            plain, version=version, install="", notes=(broken.evidence, *notes), problems=(broken, *twice)
+        )
     devices, features = _abilities(name, answer)
     return msgspec.structs.replace(
         plain,
@@ -125,6 +125,18 @@ def _installed(name: str, answer: _Answer | str | None) -> Installed:
         devices=devices,
         features=features,
         notes=tuple(notes + _more(name, package)),
+    )
+
+
+def _installed_twice(owners: tuple[str, ...]) -> tuple[Problem, ...]:
+    if len(owners) < 2:
+        return ()
+    return (
+        Problem(
+            kind="installed_twice",
+            evidence=f"{len(owners)} packages overwrite each other ({', '.join(owners)})",
+            remedy=f"pip uninstall -y {' '.join(owners)}, then install one of them",
+        ),
     )
 
 

@@ -152,9 +152,20 @@ def test_an_onnxruntime_without_a_list_of_devices(site: Site) -> None:
 
 def test_two_packages_that_overwrite_each_other(site: Site) -> None:
     site.add("onnxruntime", OLD_ORT, "onnxruntime", "onnxruntime-gpu")
-    (note, *_) = found("onnxruntime").notes
-    assert "2 packages overwrite each other (onnxruntime, onnxruntime-gpu)" in note
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in note
+    one = found("onnxruntime")
+    (problem,) = one.problems
+    assert problem.kind == "installed_twice"
+    assert problem.evidence == "2 packages overwrite each other (onnxruntime, onnxruntime-gpu)"
+    assert problem.remedy == "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
+    assert one.notes[0] == f"{problem.evidence}: {problem.remedy}"
+
+
+def test_one_that_is_broken_and_installed_twice(site: Site) -> None:
+    site.add("torch", "raise ImportError", "torch", "torch-nightly")
+    one = found("torch")
+    assert [problem.kind for problem in one.problems] == ["broken", "installed_twice"]
+    assert [note.partition(" ")[0] for note in one.notes] == ["broken:", "2"]
+    assert one.problems[0].remedy == "pip install --force-reinstall torch"
 
 
 def test_torch_with_cuda(site: Site) -> None:
@@ -180,6 +191,7 @@ def test_a_broken_engine_is_installed_and_says_so(site: Site, code: str, why: st
     assert one.devices == ()
     assert one.notes[0].startswith("broken: ")
     assert why in one.notes[0]
+    assert [(problem.kind, problem.evidence) for problem in one.problems] == [("broken", one.notes[0])]
 
 
 def test_features_of_a_system_info() -> None:

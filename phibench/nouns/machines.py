@@ -15,10 +15,11 @@ from phibench.nouns.instructions import had
 class Problem(Noun, frozen=True, kw_only=True):
     """What keeps a device or an engine from being used, or from being used as a whole; the notes tell it, too.
 
-    ``unusable``: listed only. ``divided``: others have slices of it.
+    Of a device, ``unusable``: listed only; ``divided``: others have slices of it. Of an engine, ``broken``: it does
+    not start; ``installed_twice``: packages have overwritten each other.
     """
 
-    kind: Literal["unusable", "divided"]
+    kind: Literal["unusable", "divided", "broken", "installed_twice"]
     evidence: str
     remedy: str
 
@@ -113,6 +114,7 @@ class Installed(Noun, frozen=True, kw_only=True):
     features: tuple[str, ...] = ()  # what the build was made with: instruction sets, providers
     install: str = ""
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 class SelfTest(Noun, frozen=True, kw_only=True):
