@@ -164,14 +164,15 @@ def engines_pass_their_selftest(machine: Machine, _: Conditions) -> Iterator[Fin
 
 
 def is_translated(machine: Machine, _: Conditions) -> Iterator[Finding]:
-    if emulated := _processor(machine).emulated:
-        yield Finding(severity="wrong", title="Python runs in an emulator", evidence=emulated,
+    p = _processor(machine)
+    if p.emulated:
+        yield Finding(severity="wrong", title="Python runs in an emulator", evidence=p.emulated,
                       remedy="install Python for arm64, and phibench with it")  # fmt: skip
-    if hypervisor := _processor(machine).hypervisor:
+    if p.hypervisor:
         remedy = "other guests share the host: compare only runs that took turns"
-        if hypervisor.startswith("WSL"):
+        if p.is_wsl:
             remedy = "memory and processors in %UserProfile%\\.wslconfig; measure on Windows itself to compare"
-        yield Finding(severity="note", title="a virtual machine", evidence=hypervisor, remedy=remedy)
+        yield Finding(severity="note", title="a virtual machine", evidence=p.hypervisor, remedy=remedy)
 
 
 def lacks_memory(machine: Machine, conditions: Conditions) -> Iterator[Finding]:

@@ -144,10 +144,14 @@ def test_turbo(tmp_path: Path, files: dict[str, str], on: bool | None) -> None:
     assert turbo(tmp_path) is on
 
 
+WSL1 = x86() | {"proc/sys/kernel/osrelease": "4.4.0-19041-Microsoft\n"}
+
+
 @pytest.mark.parametrize(
     ("tree", "name"),
     [
         (WSL, "WSL2"),
+        (WSL1, "WSL1"),
         (KVM, "KVM or QEMU"),
         (x86(), None),
         ({"proc/cpuinfo": "flags : hypervisor\n"}, "a hypervisor"),
@@ -155,7 +159,9 @@ def test_turbo(tmp_path: Path, files: dict[str, str], on: bool | None) -> None:
     ],
 )
 def test_hypervisors(tmp_path: Path, tree: dict[str, str], name: str | None) -> None:
-    assert host.hypervisor(plant(tmp_path, tree)) == name
+    found = host.hypervisor(plant(tmp_path, tree))
+    assert found == name
+    assert Processor(hypervisor=found).is_wsl is (tree in (WSL, WSL1))
 
 
 @pytest.mark.parametrize(

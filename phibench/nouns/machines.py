@@ -81,6 +81,11 @@ class Processor(Noun, frozen=True, kw_only=True):
     emulated: str | None = None  # "x86_64 Python on an arm64 machine"
 
     @property
+    def is_wsl(self) -> bool:
+        """Linux under Windows, either version."""
+        return self.hypervisor in ("WSL1", "WSL2")
+
+    @property
     def for_prefill(self) -> tuple[str, ...]:
         """Names of the instruction sets that decide how fast a prompt is read: ``AVX2``, ``AMX int8``, ``i8mm``."""
         return tuple(one.name for one in had(self.instruction_sets))
