@@ -230,7 +230,7 @@ def has_slow_cores(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 def hides_energy(machine: Machine, _: Conditions) -> Iterator[Finding]:
     for source in machine.energy:
-        if not source.readable and "needs" in source.because:
+        if source.grant and not source.readable:
             yield Finding(severity="note", title=f"energy of {source.name} cannot be read", evidence="it is there",
                           remedy=source.because)  # fmt: skip
 

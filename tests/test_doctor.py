@@ -112,7 +112,7 @@ CASES: list[tuple[Machine, dict[str, str], str, str, str]] = [
     (processor(numa_nodes=2), {}, "note", "several NUMA nodes", "numactl"),
     (processor(performance_cores=4, efficiency_cores=8), {}, "note", "two kinds of cores", "8 efficiency"),
     (sick(energy=(Source(name="psys", scope="system_dc", method="counter", readable=False,
-                         because="needs read access to /sys/x: sudo chmod o+r /sys/x"),)), {},
+                         because="no access to /sys/x: sudo chmod o+r /sys/x", grant="sudo chmod o+r /sys/x"),)), {},
      "note", "energy of psys", "chmod"),
 ]  # fmt: skip
 

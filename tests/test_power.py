@@ -27,7 +27,7 @@ def found(root: Path, tree: dict[str, str]) -> dict[str, Source]:
 
 
 def adds_up(sources: dict[str, Source]) -> set[str]:
-    return {name for name, source in sources.items() if source.readable and "overlaps" not in source.because}
+    return {name for name, source in sources.items() if source.readable and not source.overlaps}
 
 
 # --------------------------------------------------------------------------------------------------- RAPL
@@ -45,6 +45,7 @@ def test_a_laptop_with_psys_and_a_second_way_to_its_package(tmp_path: Path) -> N
     assert all(source.readable and source.method == "counter" for source in sources.values())
     assert adds_up(sources) == {"RAPL package-0"}
     assert sources["RAPL package-0 core"].because == "overlaps package-0: a part of it"
+    assert sources["RAPL package-0 core"].overlaps == "package-0: a part of it"
 
 
 def test_two_sockets_and_their_memory_add_up(tmp_path: Path) -> None:
@@ -98,6 +99,7 @@ def test_an_unreadable_counter_says_the_line_that_grants_it(nobody: Path) -> Non
         "needs read access to /sys/class/powercap/intel-rapl:0/energy_uj: "
         "sudo chmod o+r /sys/class/powercap/intel-rapl:*/energy_uj (until the next boot)"
     )
+    assert sources["RAPL package-0"].grant == "sudo chmod o+r /sys/class/powercap/intel-rapl:*/energy_uj"
     assert "chmod o+r /sys/class/powercap/intel-rapl-mmio:*/energy_uj" in sources["RAPL package-0 (mmio)"].because
     assert sources["RAPL psys"].because.endswith("; overlaps package: it holds every package and more")
     assert str(nobody) not in repr(sources)
@@ -155,7 +157,9 @@ def test_a_container_that_hides_the_counters_is_told_apart_from_a_machine_withou
 def test_perf_is_for_whom_the_kernel_lets(tmp_path: Path, paranoid: int, capabilities: str, readable: bool) -> None:
     sources = found(tmp_path, trees.perf(paranoid, capabilities))
     assert {source.readable for source in sources.values()} == {readable}
-    assert ("sysctl kernel.perf_event_paranoid=0" in sources["perf energy-pkg"].because) is not readable
+    grant = "" if readable else "sudo sysctl kernel.perf_event_paranoid=0"
+    assert sources["perf energy-pkg"].grant == grant
+    assert grant in sources["perf energy-pkg"].because
     assert [source.scope for source in sources.values()] == ["cpu_package", "cpu_core", "dram"]
 
 
@@ -278,7 +282,8 @@ def test_a_mac_without_the_package_that_reads_its_counters_says_which(monkeypatc
     monkeypatch.setattr("sys.platform", "darwin")
     source = power.sources()[-1]
     assert (source.name, source.scope, source.readable) == ("IOReport", "soc", False)
-    assert "pip install zeus-apple-silicon" in source.because
+    assert source.because == f"needs the package that reads IOReport: {source.grant}"
+    assert source.grant == "pip install zeus-apple-silicon"
 
 
 EVERYTHING = {

@@ -116,8 +116,7 @@ def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str
     said: dict[power.Kind, str] = {}
     for place in places:
         if place.apart and not place.source.readable:
-            because = place.source.because.partition("; overlaps")[0]
-            said.setdefault(place.kind, f"{place.source.name}: {because}")
+            said.setdefault(place.kind, f"{place.source.name}: {place.why}")
     if said:
         return "; ".join(said.values())
     if any(place.source.readable for place in places):

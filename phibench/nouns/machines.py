@@ -106,7 +106,9 @@ class Source(Noun, frozen=True, kw_only=True):
     scope: Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
     method: Literal["counter", "power"]
     readable: bool
-    because: str = ""  # why it cannot be read, and the one line that changes that
+    because: str = ""  # why it cannot be read and the one line that changes that, and what it overlaps
+    grant: str = ""  # that line
+    overlaps: str = ""  # of which other source it is a part or a copy, so that nobody adds them up
 
 
 class Installed(Noun, frozen=True, kw_only=True):

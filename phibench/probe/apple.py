@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from phibench.nouns import Device
 from phibench.probe import sysctl
+from phibench.probe.access import Access
 from phibench.probe.cpu import clean
 
 # From memory, no document found: without a setting macOS lets the GPU wire two thirds of the memory up to 36 GB and
@@ -54,11 +55,12 @@ _PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "ane_mj", "dram_mj")
 _PACKAGE = "zeus_apple_silicon"
 
 
-def no_energy() -> str:
-    """Why the chip's energy cannot be read, or nothing."""
+def energy_access() -> Access:
+    """Of the chip's energy."""
     if importlib.util.find_spec(_PACKAGE):
-        return ""
-    return "needs the package that reads IOReport: pip install zeus-apple-silicon"
+        return Access()
+    grant = "pip install zeus-apple-silicon"
+    return Access(f"needs the package that reads IOReport: {grant}", grant)
 
 
 def energy() -> Callable[[], int]:

@@ -26,8 +26,8 @@ _Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_die"]
 _CHANNELS: tuple[tuple[str, _Scope, str], ...] = (
     (r"RAPL_Package[0-9]+_PKG", "cpu_package", ""),
     (r"RAPL_Package[0-9]+_DRAM", "dram", ""),
-    (r"RAPL_Package[0-9]+_PP0", "cpu_core", "overlaps the package: a part of it"),
-    (r"RAPL_Package[0-9]+_PP1", "gpu_die", "overlaps the package: a part of it"),
+    (r"RAPL_Package[0-9]+_PP0", "cpu_core", "the package: a part of it"),
+    (r"RAPL_Package[0-9]+_PP1", "gpu_die", "the package: a part of it"),
     (r"Current Socket Energy", "cpu_package", ""),  # AMD's name for the package
 )
 

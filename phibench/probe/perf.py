@@ -15,22 +15,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from phibench.nouns import Source
 from phibench.probe import cpu, tree
+from phibench.probe.access import Access
 
 _PMU = "sys/bus/event_source/devices/power"
 _SYSCALL = {"x86_64": 298, "aarch64": 241}  # perf_event_open: arch/x86/entry/syscalls, asm-generic/unistd.h
 _CAPABLE = 1 << 38 | 1 << 21  # CAP_PERFMON and, before Linux 5.8, CAP_SYS_ADMIN (linux/capability.h)
-_GRANT = "sudo sysctl kernel.perf_event_paranoid=0 (until the next boot)"
+_GRANT = "sudo sysctl kernel.perf_event_paranoid=0"
 
 _Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_die", "system_dc"]
 _EVENTS: dict[str, tuple[_Scope, str]] = {  # arch/x86/events/rapl.c
     "energy-pkg": ("cpu_package", ""),
-    "energy-cores": ("cpu_core", "overlaps energy-pkg: a part of it"),
-    "energy-gpu": ("gpu_die", "overlaps energy-pkg: a part of it"),
+    "energy-cores": ("cpu_core", "energy-pkg: a part of it"),
+    "energy-gpu": ("gpu_die", "energy-pkg: a part of it"),
     "energy-ram": ("dram", ""),
-    "energy-psys": ("system_dc", "overlaps energy-pkg: it holds every package and more"),
+    "energy-psys": ("system_dc", "energy-pkg: it holds every package and more"),
 }
+
+
+class Found(NamedTuple):
+    """One event that is there, as a source of energy. ``apart``: it adds up with the other events."""
+
+    event: str
+    scope: _Scope
+    access: Access
+    overlaps: str
+    apart: bool
 
 
 class Event(NamedTuple):
@@ -40,11 +50,6 @@ class Event(NamedTuple):
     config: int
     cpus: tuple[int, ...]
     joules: float
-
-
-def inside(event: str) -> str:
-    """Of which other event it is a part, or which it holds, in words; nothing of one that adds up."""
-    return _EVENTS[event][1]
 
 
 def event(root: Path, name: str) -> Event | None:
@@ -57,8 +62,8 @@ def event(root: Path, name: str) -> Event | None:
     return Event(kind, int(config[1], 16), tuple(cpus) or (0,), _scale(root, name))
 
 
-def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[tuple[str, Source]]:
-    """Events of the ``power`` PMU by name. ``rapl``: files show the same counters.
+def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[Found]:
+    """Events of the ``power`` PMU. ``rapl``: files show the same counters.
 
     On this machine an event counts as readable when it could be opened, on a recorded one when perf_event_paranoid
     or a capability allows it: a container may forbid the call that the kernel would allow.
@@ -67,11 +72,10 @@ def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[tuple[str,
         found = event(root, name)
         if found is None:
             continue
-        why = _forbidden(root) if found.joules else "tells no scale in joules"
-        if not why and root == cpu.ROOT:
-            why = opens(found.kind, found.config, found.cpus[0])
-        because = "; ".join(filter(None, (why, "overlaps RAPL: the same counters" if rapl else part)))
-        yield name, Source(name=f"perf {name}", scope=scope, method="counter", readable=not why, because=because)
+        access = _forbidden(root) if found.joules else Access("tells no scale in joules")
+        if not access.why and root == cpu.ROOT:
+            access = Access(opens(found.kind, found.config, found.cpus[0]))
+        yield Found(name, scope, access, "RAPL: the same counters" if rapl else part, apart=not part)
 
 
 def _scale(root: Path, name: str) -> float:
@@ -82,15 +86,16 @@ def _scale(root: Path, name: str) -> float:
     return number if 0 < number <= 1 and unit == "Joules" else 0.0
 
 
-def _forbidden(root: Path) -> str:
+def _forbidden(root: Path) -> Access:
     """Events of a whole cpu are for privileged processes above 0 (Documentation/admin-guide/perf-security)."""
     level = tree.number(root / "proc/sys/kernel/perf_event_paranoid")
     if level is not None and level <= 0:
-        return ""
+        return Access()
     found = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", tree.text(root / "proc/self/status"), re.MULTILINE)
     if found and int(found[1], 16) & _CAPABLE:
-        return ""
-    return f"needs kernel.perf_event_paranoid at 0 or CAP_PERFMON: {_GRANT}"
+        return Access()
+    why = f"needs kernel.perf_event_paranoid at 0 or CAP_PERFMON: {_GRANT} (until the next boot)"
+    return Access(why, _GRANT)
 
 
 def opens(kind: int, config: int, on: int) -> str:

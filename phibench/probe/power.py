@@ -1,7 +1,7 @@
 """Where energy and power can be read on this machine, and what is missing where they cannot.
 
 Named, not measured: a meter (phibench/meters) opens what is ``readable``. Parts that lie inside another source, or
-repeat it, say "overlaps ..." in ``because``, so that nobody adds them up. Not run on hardware: the machines this was
+repeat it, say so in ``overlaps``, so that nobody adds them up. Not run on hardware: the machines this was
 written on have no such counter; layouts are from the kernel's documentation (ABI/testing/sysfs-class-powercap,
 sysfs-class-power, gpu/amdgpu/thermal, hwmon/*).
 """
@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from phibench.nouns import Device, Source
 from phibench.probe import apple, cpu, emi, perf, tree
+from phibench.probe.access import Access
 
 Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
 Kind = Literal["rapl", "perf", "hwmon", "ina3221", "nvml", "emi", "battery", "ioreport"]
@@ -47,19 +48,23 @@ _CHIPS: dict[str, dict[str, Scope]] = {
 
 
 class Place(NamedTuple):
-    """A source and where a meter reads it. ``apart``: it adds up with others of its kind, is no part and no copy."""
+    """A source and where a meter reads it. ``apart``: it adds up with others of its kind, is no part and no copy.
+
+    ``why`` it cannot be read, "" where it can.
+    """
 
     source: Source
     kind: Kind
     at: Path = Path()  # the file of a counter or sensor; the folder of a battery; perf's event; EMI's Channel.at
     apart: bool = True
+    why: str = ""
 
 
 def sources(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Source, ...]:
     """Every energy counter and power sensor that is present, readable or not; empty where the system has none.
 
     ``gpus`` are devices that were probed already: NVML's counter is the fact ``energy_counter`` = "yes".
-    Nothing is changed and no privilege is asked for; what would grant access is one line in ``because``.
+    Nothing is changed and no privilege is asked for; what would grant access is one line, ``grant``.
     """
     return tuple(place.source for place in places(root, gpus))
 
@@ -70,10 +75,7 @@ def places(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Place,
     package = next((zone.source.name for zone in zones if zone.source.scope == "cpu_package"), "")
     found = (
         *zones,
-        *(
-            Place(source, "perf", Path(event), apart=not perf.inside(event))
-            for event, source in perf.sources(root, rapl=bool(package))
-        ),
+        *(_event(found) for found in perf.sources(root, rapl=bool(package))),
         *_hwmon(root, package),
         *(_nvml(gpu) for gpu in gpus if gpu.kind.startswith("cuda")),
         *_batteries(root),
@@ -81,15 +83,21 @@ def places(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Place,
     return (*found, *_elsewhere()) if root == cpu.ROOT else found
 
 
+def _event(found: perf.Found) -> Place:
+    name = f"perf {found.event}"
+    place = _place("perf", Path(found.event), name, found.scope, "counter", found.access, found.overlaps)
+    return place._replace(apart=found.apart)
+
+
 def _elsewhere() -> Iterator[Place]:
     """Systems that show no files."""
     if sys.platform == "darwin":
-        yield _place("ioreport", Path(), "IOReport", "soc", "counter", apple.no_energy())
+        yield _place("ioreport", Path(), "IOReport", "soc", "counter", apple.energy_access())
     channels = emi.channels() if sys.platform == "win32" else ()
     for channel in channels:
         scope, part = emi.scope(channel.name)
         if scope:
-            yield _place("emi", channel.at, f"EMI {channel.name}", scope, "counter", "", part)
+            yield _place("emi", channel.at, f"EMI {channel.name}", scope, "counter", Access(), part)
 
 
 def supply(root: Path = cpu.ROOT) -> Literal["mains", "battery"] | None:
@@ -130,7 +138,7 @@ def _rapl(root: Path) -> Iterator[Place]:
     folders = _listed(root / _POWERCAP, r"intel-rapl(-[a-z]+)?(:[0-9]{1,4}){1,2}")
     if any(folder.is_symlink() and not folder.exists() for folder in folders):
         why = "hidden from this container: docker run --security-opt systempaths=unconfined shows it"
-        yield _place("rapl", root / _POWERCAP, "RAPL", "cpu_package", "counter", why)
+        yield _place("rapl", root / _POWERCAP, "RAPL", "cpu_package", "counter", Access(why))
         return
     names = {folder.name: _word(folder / "name") for folder in folders}
     primary = {_zone(names, zone) for zone in names if zone.startswith("intel-rapl:")}
@@ -142,15 +150,15 @@ def _rapl(root: Path) -> Iterator[Place]:
         parent = names.get(f"{control}:{path[0]}", "") or "package"
         overlap = ""
         if control != "intel-rapl" and name in primary:
-            name, overlap = f"{name} ({control.removeprefix('intel-rapl-')})", f"overlaps {name}: the same counter"
+            name, overlap = f"{name} ({control.removeprefix('intel-rapl-')})", f"{name}: the same counter"
         elif scope in {"cpu_core", "gpu_die"}:
-            overlap = f"overlaps {parent}: a part of it"
+            overlap = f"{parent}: a part of it"
         elif scope == "system_dc":
-            overlap = "overlaps package: it holds every package and more"
-        why = _counter(
+            overlap = "package: it holds every package and more"
+        access = _counter(
             folder / "energy_uj", f"/{_POWERCAP}/{folder.name}/energy_uj", f"/{_POWERCAP}/{control}:*/energy_uj"
         )
-        yield _place("rapl", folder / "energy_uj", f"RAPL {name}", scope, "counter", why, overlap)
+        yield _place("rapl", folder / "energy_uj", f"RAPL {name}", scope, "counter", access, overlap)
 
 
 def _zone(names: dict[str, str], zone: str) -> str:
@@ -159,15 +167,15 @@ def _zone(names: dict[str, str], zone: str) -> str:
     return child if parent == child or not parent else f"{parent} {child}"
 
 
-def _counter(path: Path, shown: str, grant: str = "") -> str:
-    """Why a counter in µJ cannot be used, or nothing. One at 0 is not counting: 15 µJ pass in a millisecond."""
-    found = _read(path, shown, grant)
+def _counter(path: Path, shown: str, alike: str = "") -> Access:
+    """To a counter in µJ. One at 0 is not counting: 15 µJ pass in a millisecond."""
+    found = _read(path, shown, alike)
     highest = tree.number(path.parent / "max_energy_range_uj")  # of RAPL: where it wraps
     if found.value is None:
-        return found.why
+        return found.access
     if found.value < 0 or (highest and found.value > highest):
-        return f"tells nonsense ({found.value} µJ)"
-    return "" if found.value else "stands at 0, as in a virtual machine"
+        return Access(f"tells nonsense ({found.value} µJ)")
+    return Access("" if found.value else "stands at 0, as in a virtual machine")
 
 
 # -------------------------------------------------------------------------------------------------- hwmon
@@ -180,11 +188,11 @@ def _hwmon(root: Path, package: str) -> Iterator[Place]:
             yield from _jetson(folder, shown)
         scopes = {file: scope for file, label in _channels(folder) if (scope := _chip_scope(driver, label, folder))}
         for file, scope in scopes.items():
-            overlap = "overlaps card: a part of it" if scope == "gpu_die" and "gpu_board" in scopes.values() else ""
+            overlap = "card: a part of it" if scope == "gpu_die" and "gpu_board" in scopes.values() else ""
             if scope == "cpu_core":
-                overlap = f"overlaps {package or 'the package'}: a part of it"
+                overlap = f"{package or 'the package'}: a part of it"
             elif package and scope == "cpu_package":
-                overlap = f"overlaps {package}"
+                overlap = package
             label = _word(folder / f"{file.partition('_')[0]}_label")
             name = f"{driver} {folder.name} {label}".strip()
             apart = scope not in {"gpu_die", "cpu_core"}
@@ -218,17 +226,17 @@ def _jetson(folder: Path, shown: str) -> Iterator[Place]:
     for n in range(1, 5):
         if _word(folder / f"in{n}_label") in {"VDD_IN", "POM_5V_IN"}:
             both = [_read(folder / f"{kind}{n}_input", f"{shown}/{kind}{n}_input") for kind in ("in", "curr")]
-            why = next((found.why for found in both if found.why), "")
+            access = next((found.access for found in both if found.access.why), Access())
             yield _place(
-                "ina3221", folder / f"in{n}_input", f"INA3221 {_word(folder / f'in{n}_label')}", "soc", "power", why
+                "ina3221", folder / f"in{n}_input", f"INA3221 {_word(folder / f'in{n}_label')}", "soc", "power", access
             )
 
 
-def _watts(found: _Found) -> str:
-    """Why a power in µW cannot be used, or nothing."""
+def _watts(found: _Found) -> Access:
+    """To a power in µW."""
     if found.value is None:
-        return found.why
-    return "" if 0 <= found.value <= _MOST_UW else f"tells nonsense ({found.value} µW)"
+        return found.access
+    return Access("" if 0 <= found.value <= _MOST_UW else f"tells nonsense ({found.value} µW)")
 
 
 # ---------------------------------------------------------------------------------------- GPUs, batteries
@@ -239,7 +247,7 @@ def _nvml(gpu: Device) -> Place:
     counts, tells = (gpu.facts.get(fact) == "yes" for fact in ("energy_counter", "power_sensor"))
     method: Literal["counter", "power"] = "power" if tells and not counts else "counter"
     why = "" if counts or tells else "its driver tells neither energy nor power (some laptops, virtual GPUs, Jetson)"
-    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", method, why)
+    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", method, Access(why))
 
 
 def _batteries(root: Path) -> Iterator[Place]:
@@ -252,7 +260,7 @@ def _batteries(root: Path) -> Iterator[Place]:
         why = _no_watts(battery_uw(folder))
         if on == "mains" or status != "Discharging":
             why = f"it is not what feeds the machine ({status.lower()}): unplug the power supply"
-        yield _place("battery", folder, f"battery {cpu.clean(folder.name)}", "system_dc", "power", why)
+        yield _place("battery", folder, f"battery {cpu.clean(folder.name)}", "system_dc", "power", Access(why))
 
 
 def battery_uw(folder: Path) -> int | None:
@@ -278,29 +286,32 @@ def _supplies(root: Path) -> list[Path]:
 
 class _Found(NamedTuple):
     value: int | None
-    why: str = ""  # there is no value
+    access: Access = Access()
 
 
-def _read(path: Path, shown: str, grant: str = "") -> _Found:
-    """A number, or why there is none; ``shown`` is the path on this machine, ``grant`` a pattern for all like it."""
+def _read(path: Path, shown: str, alike: str = "") -> _Found:
+    """A number, or why there is none; ``shown`` is the path on this machine, ``alike`` a pattern for all like it."""
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
             value = tree.integer(stream.read(64))
     except PermissionError as error:
         if error.errno == errno.EPERM:  # the driver's answer, not the file's mode: amdgpu's for a card that sleeps
-            return _Found(None, "the driver does not answer now: a sleeping GPU does once it is in use")
-        return _Found(None, f"needs read access to {shown}: sudo chmod o+r {grant or shown} (until the next boot)")
+            return _Found(None, Access("the driver does not answer now: a sleeping GPU does once it is in use"))
+        grant = f"sudo chmod o+r {alike or shown}"
+        return _Found(None, Access(f"needs read access to {shown}: {grant} (until the next boot)", grant))
     except OSError as error:
-        return _Found(None, f"cannot be read: {cpu.clean(error.strerror or 'unknown error')}")
-    return _Found(value, "" if value is not None else "tells no number")
+        return _Found(None, Access(f"cannot be read: {cpu.clean(error.strerror or 'unknown error')}"))
+    return _Found(value, Access("" if value is not None else "tells no number"))
 
 
 def _place(
-    kind: Kind, at: Path, name: str, scope: Scope, method: Literal["counter", "power"], why: str, overlap: str = ""
-) -> Place:
-    because = "; ".join(filter(None, (why, overlap)))
-    source = Source(name=name, scope=scope, method=method, readable=not why, because=because)
-    return Place(source, kind, at, apart=not overlap)
+    kind: Kind, at: Path, name: str, scope: Scope, method: Literal["counter", "power"], access: Access,
+    overlaps: str = "",
+) -> Place:  # fmt: skip
+    because = "; ".join(filter(None, (access.why, overlaps and f"overlaps {overlaps}")))
+    source = Source(name=name, scope=scope, method=method, readable=not access.why, because=because,
+                    grant=access.grant, overlaps=overlaps)  # fmt: skip
+    return Place(source, kind, at, apart=not overlaps, why=access.why)
 
 
 def _word(path: Path) -> str:
