@@ -6,14 +6,12 @@ figures that were probed: without evidence there is no finding.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Literal
 
 from phibench import trust, units
-from phibench.nouns import Installed, Machine, Noun, Problem, Processor, instructions
+from phibench.nouns import Conditions, Installed, Machine, Noun, Problem, Processor, instructions
 
-Conditions = dict[str, str]
 Severity = Literal["wrong", "slow", "note"]
 
 
@@ -96,8 +94,8 @@ def is_limited(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
         yield Finding(severity="note", title=f"this process may not use all of the machine{where}",
                       evidence=restriction,
                       remedy="figures are those of the limit; raise it where the job was started")  # fmt: skip
-    if _number(conditions, "throttled_periods"):
-        yield _slow("the cpu quota has stopped this process", f"nr_throttled {conditions['throttled_periods']}",
+    if (stops := conditions.throttled_periods or 0) > 0:
+        yield _slow("the cpu quota has stopped this process", f"nr_throttled {stops}",
                     f"use no more than {machine.limits.threads} threads, or raise the quota")  # fmt: skip
 
 
@@ -121,8 +119,8 @@ def leaves_a_gpu_unused(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 
 def shares_a_gpu(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
-    if count := _number(conditions, "gpu_processes"):
-        yield _slow("other programs compute on the GPU", f"{count:.0f} processes", "end them before measuring")
+    if (count := conditions.gpu_processes or 0) > 0:
+        yield _slow("other programs compute on the GPU", f"{count} processes", "end them before measuring")
     for device in machine.devices:
         if reasons := device.facts.get("throttle"):
             yield _slow(f"{device.kind} runs below its clock", f"NVML: {reasons}", "cooling, or a higher power limit")
@@ -181,8 +179,8 @@ def lacks_memory(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
         yield Finding(severity="wrong", title="too little free memory for most Phi models",
                       evidence=f"{units.gib(free)} free of {units.gib(machine.limits.memory_bytes)}",
                       remedy="close other programs, or raise the limit")  # fmt: skip
-    if _number(conditions, "look_swapped_in_bytes"):
-        yield _slow("the machine is swapping", f"{conditions['look_swapped_in_bytes']} bytes swapped in just now",
+    if (swapped := conditions.look_swapped_in_bytes or 0) > 0:
+        yield _slow("the machine is swapping", f"{swapped} bytes swapped in just now",
                     "close other programs")  # fmt: skip
 
 
@@ -198,16 +196,15 @@ def has_a_slow_disk(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 
 def is_hot_or_busy(_: Machine, conditions: Conditions) -> Iterator[Finding]:
-    limits = {"busy_share": 0.1, "look_steal_share": 0.02}
-    titles = {"busy_share": ("other programs are busy", "end them before measuring"),
-              "look_steal_share": ("the host gives cpu time to others", "measure at another time")}  # fmt: skip
-    for key, most in limits.items():
-        share = _number(conditions, key)
-        if share and share > most:
-            yield _slow(titles[key][0], f"{share:.0%} of the cpus just now", titles[key][1])
-    if count := _number(conditions, "thermal_throttles"):
+    busy, stolen = conditions.busy_share or 0.0, conditions.look_steal_share or 0.0
+    if busy > 0.1:
+        yield _slow("other programs are busy", f"{busy:.0%} of the cpus just now", "end them before measuring")
+    if stolen > 0.02:
+        yield _slow("the host gives cpu time to others", f"{stolen:.0%} of the cpus just now",
+                    "measure at another time")  # fmt: skip
+    if (count := conditions.thermal_throttles or 0) > 0:
         yield Finding(severity="note", title="the processor has slowed down because of heat",
-                      evidence=f"{count:.0f} times since boot", remedy="clean the fan, or rest longer")  # fmt: skip
+                      evidence=f"{count} times since boot", remedy="clean the fan, or rest longer")  # fmt: skip
 
 
 def has_odd_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
@@ -274,8 +271,3 @@ def _engine(machine: Machine, name: str) -> Installed | None:
 def _gpu_build(kind: str) -> str:
     flag = {"cuda": "GGML_CUDA", "rocm": "GGML_HIP", "xpu": "GGML_SYCL", "metal": "GGML_METAL"}.get(kind, "GGML_VULKAN")
     return f"CMAKE_ARGS=-D{flag}=on {_REBUILD}"
-
-
-def _number(conditions: Conditions, key: str) -> float | None:
-    text = conditions.get(key, "")
-    return float(text) if re.fullmatch(r"[0-9]{1,19}(\.[0-9]{1,12})?", text) else None

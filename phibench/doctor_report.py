@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from phibench import card
-from phibench.doctor import Conditions, findings, unchecked
-from phibench.nouns import Machine
+from phibench.doctor import findings, unchecked
+from phibench.nouns import Conditions, Machine
 from phibench.text import plain
 
 
@@ -18,6 +18,6 @@ def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -
     if rest := unchecked(machine):
         lines += ["", f"Not told by this system, so not checked: {', '.join(rest)}."]
     lines += ["", "## Machine", "", "```text", card.text(machine, 100).rstrip(), "```"]
-    for title, pairs in (("Conditions now", conditions), ("Software", software)):
+    for title, pairs in (("Conditions now", conditions.texts()), ("Software", software)):
         lines += ["", f"## {title}", "", "```text", *(f"{k:<24}{plain(v)}" for k, v in pairs.items()), "```"]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from phibench import __version__, files, pictures, render, stats, units
 from phibench.errors import PhibenchError
 from phibench.metrics import METRICS
 from phibench.nouns import Energy, Machine, Row, Run, Suite, Warmup
+from phibench.nouns.conditions import Unit, lines
 from phibench.svg import shown
 from phibench.tables import UNKNOWN, Cell, Column, R, Record
 from phibench.text import number
@@ -228,26 +228,20 @@ def _more(suite: Suite) -> list[str]:
 
 def _conditions(conditions: dict[str, str]) -> str:
     """Before and after, side by side; folded, as there are many."""
-    keys = dict.fromkeys(key.removeprefix("before_").removeprefix("after_") for key in conditions)
     rows = [
-        {"what": re.sub("_(bytes|share)$", "", key).replace("_", " "),
-         "before": _reading(key, conditions.get(f"before_{key}", conditions.get(key))),
-         "after": _reading(key, conditions.get(f"after_{key}"))}
-        for key in keys
-    ]  # fmt: skip
+        {"what": line.what, "before": _reading(line.before, line.unit), "after": _reading(line.after, line.unit)}
+        for line in lines(conditions)
+    ]
     columns = [Column(title=title, cell=_cell(title)) for title in ("what", "before", "after")]
     if not rows:
         return "<p>Conditions were not recorded.</p>"
     return f"<details><summary>Conditions before and after</summary>\n{_table(rows, columns)}</details>"
 
 
-def _reading(key: str, text: str | None) -> str | None:
-    """A condition, which is text in the file, in its unit."""
-    if text is None or not re.fullmatch(r"\d{1,18}(\.\d{1,9})?", text):
-        return text
-    if key.endswith("_bytes"):
-        return units.gib(float(text))
-    return f"{float(text):.1%}" if key.endswith("_share") else text
+def _reading(value: float | str | None, unit: Unit | None) -> str | None:
+    if isinstance(value, float):
+        return units.gib(value) if unit == "bytes" else f"{value:.1%}"
+    return value
 
 
 def _cell(key: str) -> Cell[Record]:

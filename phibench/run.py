@@ -21,6 +21,7 @@ from phibench.metrics import metered
 from phibench.nouns import (
     Artifact,
     Cause,
+    Conditions,
     Event,
     Failed,
     Job,
@@ -34,6 +35,7 @@ from phibench.nouns import (
     Suite,
     Workload,
 )
+from phibench.nouns.conditions import Stored, stored
 from phibench.probe import conditions, others
 from phibench.probe.limits import limits
 from phibench.worker import now
@@ -238,25 +240,25 @@ def _of_places(machine: Machine, tasks: Sequence[Task]) -> Machine:
 
 
 def _trust(machine: Machine, tasks: Sequence[Task]) -> dict[str, str]:
-    """A condition for every engine that was tested before it was used, or could not be: what came of it."""
+    """What came of every engine that was tested before it was used, or could not be, by backend and device."""
     forced = {(task.setup.backend, task.setup.device) for task in tasks if task.force}
     found = {}
     for one in machine.selftests:
         against = not one.usable and (one.backend, one.device) in forced
         said = trust.sentence(one) or "passed"
-        found[f"selftest_{one.backend}_{one.device}"] = f"{said}; run all the same (--force)" if against else said
+        found[f"{one.backend}_{one.device}"] = f"{said}; run all the same (--force)" if against else said
     return found
 
 
-def _judged(run: Run, before: dict[str, str], earlier: tuple[str, ...], trusted: dict[str, str]) -> Run:
+def _judged(run: Run, before: Conditions, earlier: tuple[str, ...], trusted: dict[str, str]) -> Run:
     """The run with the conditions around it, and what they say against it; ``earlier``: before it was resumed."""
     after = conditions.look(busy_s=0, gpu=_gpu(result.setup for result in run.results))
-    first = {k: v for k, v in run.conditions.items() if k.startswith(("before_", "selftest_"))}
-    seen = {**(first or {f"before_{k}": v for k, v in before.items()}), **trusted}
+    had = stored(run.conditions)
+    seen = Stored(before=had.before or before.texts(), selftest={**had.selftest, **trusted}, after=after.texts())
     around, disturbed = conditions.warnings(before, after, opened_bytes=_opened(run)), _disturbed(run)
     return msgspec.structs.replace(
-        run, conditions={**seen, **{f"after_{k}": v for k, v in after.items()}},
-        warnings=tuple(dict.fromkeys((*earlier, *around, *disturbed))), disturbed=disturbed or msgspec.UNSET,
+        run, conditions=seen.flat(), warnings=tuple(dict.fromkeys((*earlier, *around, *disturbed))),
+        disturbed=disturbed or msgspec.UNSET,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from trees import GIB, plant, x86
 from trees_machine import APU, HEXAGON, IRIS, RADEON, VPU, XDNA, XE
 
 from phibench import predict, probe
-from phibench.nouns import Device
+from phibench.nouns import Device, Throttle
 from phibench.probe import amd, apple, gpu_use, intel, npu, nvidia
 
 
@@ -106,7 +106,7 @@ def test_a_geforce() -> None:
         "throttle": "power cap", "pcie": "4.0 x16", "energy_counter": "yes",
     }  # fmt: skip
     assert nvidia.processes(nvml) == 2  # this process is not another one
-    assert nvidia.throttle(nvml) == ("power cap",)
+    assert nvidia.throttle(nvml) == (Throttle(name="power cap"),)
     assert nvml.open == 0  # every look was closed
 
 

@@ -6,6 +6,7 @@ import socket
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import DOCKER_V1, plant, x86
 
+from phibench.nouns import Conditions, Throttle
+from phibench.nouns.conditions import Stored, lines, stored
 from phibench.probe import conditions, gauges
 from phibench.suites import load
 
@@ -30,22 +33,21 @@ def test_conditions_of_a_recorded_machine(tmp_path: Path) -> None:
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
     }  # fmt: skip
     found = conditions.look(plant(tmp_path, tree))
-    assert found["load_1m"] == "3.8"
-    assert (found["cpu_ticks"], found["steal_ticks"]) == ("1000", "35")
-    assert found["major_faults"] == "7"
-    assert found["throttled_periods"] == "7"
-    assert found["thermal_throttles"] == "13"
-    assert found["governor"] == "performance"
-    assert "avx2" in found["instruction_sets"]
+    assert found.load_1m == 3.8
+    assert (found.cpu_ticks, found.steal_ticks) == (1000, 35)
+    assert found.major_faults == 7
+    assert found.throttled_periods == 7
+    assert found.thermal_throttles == 13
+    assert found.governor == "performance"
+    assert "avx2" in (found.instruction_sets or "")
 
 
-def test_conditions_here_are_plain_text() -> None:
+def test_conditions_here_name_nobody() -> None:
     found = conditions.look(busy_s=0.01)
-    assert int(found["cpus"]) >= 1
-    assert 0 <= float(found.get("busy_share", "0")) <= 1  # no share where no clock ticked in that time
-    assert "busy_share" not in conditions.look(busy_s=0)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=dict[str, str]) == found
-    assert socket.gethostname() not in found.values()
+    assert (found.cpus or 0) >= 1
+    assert 0 <= (found.busy_share or 0) <= 1  # no share where no clock ticked in that time
+    assert conditions.look(busy_s=0).busy_share is None
+    assert socket.gethostname() not in found.texts().values()
 
 
 def test_a_hot_intel_laptop_on_battery(tmp_path: Path) -> None:
@@ -54,20 +56,20 @@ def test_a_hot_intel_laptop_on_battery(tmp_path: Path) -> None:
     )
     tree |= power.settings("intel_pstate", "powersave", "balance_power", "balanced", no_turbo="0")
     found = conditions.look(plant(tmp_path, tree))
-    assert found["power"] == "battery"
-    assert (found["thermal_throttles"], found["thermal_throttle_ms"]) == ("13", "1200")  # the package counted once
-    assert found["cpu_temp_c"] == "93.0"
-    assert (found["cpu_pressure"], found["cpu_waited_us"]) == ("0.0421", "987654321")
-    assert (found["frequency_driver"], found["energy_preference"]) == ("intel_pstate", "balance_power")
-    assert (found["platform_profile"], found["turbo"]) == ("balanced", "on")
-    assert int(found["free_bytes"]) == 20 << 30
-    assert "busy_share" not in found  # a recorded machine stands still
+    assert found.power == "battery"
+    assert (found.thermal_throttles, found.thermal_throttle_ms) == (13, 1200)  # the package counted once
+    assert found.cpu_temp_c == 93.0
+    assert (found.cpu_pressure, found.cpu_waited_us) == (0.0421, 987654321)
+    assert (found.frequency_driver, found.energy_preference) == ("intel_pstate", "balance_power")
+    assert (found.platform_profile, found.turbo) == ("balanced", "on")
+    assert found.free_bytes == 20 << 30
+    assert found.busy_share is None  # a recorded machine stands still
 
 
 def test_every_core_that_slowed_down_is_noticed(tmp_path: Path) -> None:
     before = conditions.look(plant(tmp_path, power.throttling(core=4, package=9)))
     after = conditions.look(plant(tmp_path, power.throttling(core=5, package=9)))  # less than the package has
-    assert conditions.delta(before, after)["thermal_throttles"] == "1"
+    assert conditions.delta(before, after)["thermal_throttles"] == 1
     assert conditions.warnings(before, after) == ("the processor slowed down because of heat during the run",)
 
 
@@ -81,7 +83,7 @@ def test_every_core_that_slowed_down_is_noticed(tmp_path: Path) -> None:
     ],
 )
 def test_turbo_of_any_driver(tmp_path: Path, tree: dict[str, str], turbo: str | None) -> None:
-    assert conditions.look(plant(tmp_path, tree)).get("turbo") == turbo
+    assert conditions.look(plant(tmp_path, tree)).turbo == turbo
 
 
 @pytest.mark.parametrize(
@@ -111,49 +113,57 @@ def test_only_someone_who_waits_gets_a_short_look() -> None:
 
 # -------------------------------------------------------------------------------------------------- judging
 
-QUIET = {
-    "cpus": "8",
-    "load_1m": "9",  # the load average still holds our own last minute
-    "look_s": "5.001",
-    "busy_share": "0.1",
-    "cpu_waited_share": "0.02",
-    "memory_waited_share": "0",
-    "cpu_pressure": "0.9",
-    "look_steal_share": "0.001",
-    "look_swapped_in_bytes": "0",
-    "look_refault_bytes": str(1 << 40),
-    "look_throttled_periods": "3",
-    "look_thermal_throttles": "0",
-    "cpu_temp_c": "55.0",
-    "cpu_ticks": "1000",
-    "steal_ticks": "10",
-    "throttled_periods": "4",
-    "governor": "powersave",
-    "frequency_driver": "intel_pstate",
-    "energy_preference": "balance_performance",
-    "turbo": "off",
-    "power": "mains",
-}
+QUIET = Conditions(
+    cpus=8,
+    load_1m=9.0,  # the load average still holds our own last minute
+    look_s=5.001,
+    busy_share=0.1,
+    cpu_waited_share=0.02,
+    memory_waited_share=0.0,
+    cpu_pressure=0.9,
+    look_steal_share=0.001,
+    look_swapped_in_bytes=0,
+    look_refault_bytes=1 << 40,
+    look_throttled_periods=3,
+    look_thermal_throttles=0,
+    cpu_temp_c=55.0,
+    cpu_ticks=1000,
+    steal_ticks=10,
+    throttled_periods=4,
+    governor="powersave",
+    frequency_driver="intel_pstate",
+    energy_preference="balance_performance",
+    turbo="off",
+    power="mains",
+)
+CAP = Throttle(name="power cap")
+HEAT = Throttle(name="thermal slowdown", protects=True)
+
+
+def quiet(**changes: Any) -> Conditions:
+    return msgspec.structs.replace(QUIET, **changes)
 
 
 def test_a_quiet_run_has_no_warning() -> None:
-    after = QUIET | {"cpu_ticks": "3000", "steal_ticks": "11"}
-    assert conditions.delta(QUIET, after) == {"throttled_periods": "0", "steal_share": "0.0005"}
+    after = quiet(cpu_ticks=3000, steal_ticks=11)
+    assert conditions.delta(QUIET, after) == {"throttled_periods": 0, "steal_share": 0.0005}
     assert conditions.warnings(QUIET, after) == ()
 
 
 def test_what_our_own_load_does_is_no_warning() -> None:
-    after = QUIET | {
-        "load_1m": "64", "busy_share": "1.0", "cpu_pressure": "1.0", "memory_pressure": "0.5", "cpu_temp_c": "99",
-        "free_bytes": "1", "major_faults": "99999", "gpu_processes": "1", "gpu_throttle": "power cap, idle",
-    }  # fmt: skip
+    after = quiet(
+        load_1m=64.0, busy_share=1.0, cpu_pressure=1.0, memory_pressure=0.5, cpu_temp_c=99.0, free_bytes=1,
+        major_faults=99999, gpu_processes=1, gpu_throttle=(CAP,),
+    )  # fmt: skip
     assert conditions.warnings(QUIET, after) == ()
 
 
 def test_everything_that_can_go_wrong_is_said() -> None:
     names = ("steal_ticks", "swapped_in_bytes", "refault_bytes", "throttled_periods", "thermal_throttles")
-    before = dict.fromkeys(names, "0") | {"cpus": "2", "busy_share": "0.4", "cpu_ticks": "1000", "power": "mains"}
-    after = dict.fromkeys(names, str(1 << 30)) | {"cpu_ticks": "2000", "steal_ticks": "120", "power": "battery"}
+    zero: dict[str, Any] = dict.fromkeys(names, 0)
+    many: dict[str, Any] = {**dict.fromkeys(names, 1 << 30), "steal_ticks": 120}
+    before = Conditions(**zero, cpus=2, busy_share=0.4, cpu_ticks=1000, power="mains")
+    after = Conditions(**many, cpu_ticks=2000, power="battery")
     said = conditions.warnings(before, after)
     assert said[0] == "CPU steal 12% during the run: the host was busy"
     assert len(said) == 7
@@ -165,16 +175,16 @@ def test_everything_that_can_go_wrong_is_said() -> None:
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
-        ({"busy_share": "0.11"}, "other programs kept 11% of the cpus busy just before the run"),
-        ({"cpu_waited_share": "0.3"}, "programs waited for a cpu 30% of the time just before the run"),
-        ({"memory_waited_share": "0.06"}, "programs waited for memory 6% of the time just before the run"),
-        ({"look_steal_share": "0.05"}, "CPU steal 5% just before the run: the host was busy"),
-        ({"look_swapped_in_bytes": str(3 << 20)}, "3 MiB swapped in just before the run"),
-        ({"look_thermal_throttles": "1"}, "the processor was slowing down because of heat just before the run"),
-        ({"cpu_temp_c": "88.5"}, "the processor was at 88 °C before the run began"),
-        ({"gpu_processes": "1"}, "1 other program used the GPU just before the run"),
-        ({"gpu_processes": "2"}, "2 other programs used the GPU just before the run"),
-        ({"gpu_throttle": "power cap, thermal slowdown"}, "the GPU slowed itself down: thermal slowdown"),
+        ({"busy_share": 0.11}, "other programs kept 11% of the cpus busy just before the run"),
+        ({"cpu_waited_share": 0.3}, "programs waited for a cpu 30% of the time just before the run"),
+        ({"memory_waited_share": 0.06}, "programs waited for memory 6% of the time just before the run"),
+        ({"look_steal_share": 0.05}, "CPU steal 5% just before the run: the host was busy"),
+        ({"look_swapped_in_bytes": 3 << 20}, "3 MiB swapped in just before the run"),
+        ({"look_thermal_throttles": 1}, "the processor was slowing down because of heat just before the run"),
+        ({"cpu_temp_c": 88.5}, "the processor was at 88 °C before the run began"),
+        ({"gpu_processes": 1}, "1 other program used the GPU just before the run"),
+        ({"gpu_processes": 2}, "2 other programs used the GPU just before the run"),
+        ({"gpu_throttle": (CAP, HEAT)}, "the GPU slowed itself down: thermal slowdown"),
         ({"energy_preference": "power"}, "ran with the energy preference 'power', which saves power"),
         ({"platform_profile": "low-power"}, "ran with the platform profile 'low-power', which saves power"),
         (
@@ -184,33 +194,32 @@ def test_everything_that_can_go_wrong_is_said() -> None:
         ({"power": "battery"}, "ran on battery"),
     ],
 )
-def test_each_condition_is_said_alone(seen: dict[str, str], says: str) -> None:
-    assert conditions.warnings(QUIET | seen, QUIET | seen) == (says,)
+def test_each_condition_is_said_alone(seen: dict[str, Any], says: str) -> None:
+    assert conditions.warnings(quiet(**seen), quiet(**seen)) == (says,)
 
 
 def test_a_load_is_said_once() -> None:
-    busy = QUIET | {"busy_share": "0.5", "cpu_waited_share": "0.5"}
+    busy = quiet(busy_share=0.5, cpu_waited_share=0.5)
     assert conditions.warnings(busy, QUIET) == ("other programs kept 50% of the cpus busy just before the run",)
 
 
 def test_a_short_look_says_little() -> None:
-    hasty = QUIET | {
-        "look_s": "0.3", "busy_share": "0.2", "cpu_waited_share": "0.5", "look_steal_share": "0.1", "cpu_temp_c": "95",
-    }  # fmt: skip
+    hasty = quiet(look_s=0.3, busy_share=0.2, cpu_waited_share=0.5, look_steal_share=0.1, cpu_temp_c=95.0)
     assert conditions.warnings(hasty, QUIET) == ()
-    assert len(conditions.warnings(hasty | {"busy_share": "0.3"}, QUIET)) == 1
+    assert len(conditions.warnings(msgspec.structs.replace(hasty, busy_share=0.3), QUIET)) == 1
 
 
 @pytest.mark.parametrize("key", ["governor", "energy_preference", "platform_profile", "turbo"])
 def test_a_setting_that_changes_under_a_run_is_said(key: str) -> None:
-    (said,) = conditions.warnings(QUIET | {key: "one"}, QUIET | {key: "two"})
+    (said,) = conditions.warnings(quiet(**{key: "one"}), quiet(**{key: "two"}))
     assert said == f"{key.replace('_', ' ')} changed during the run: one to two"
-    assert conditions.warnings(QUIET | {key: "one"}, {k: v for k, v in QUIET.items() if k != key}) == ()
+    assert conditions.warnings(quiet(**{key: "one"}), quiet(**{key: None})) == ()
 
 
 def test_every_limit_is_used_and_every_warning_has_one() -> None:
     judged = {key.removeprefix("look_") for key in (*conditions._DURING, *conditions._BEFORE)}
     assert judged | {"busy_share_short", "gpu_processes"} == set(conditions.LIMITS)
+    assert {*conditions._BEFORE, *conditions._COUNTERS, *conditions._TICKS} <= set(Conditions.__struct_fields__)
 
 
 # ------------------------------------------------------------------------------------------ here and garbage
@@ -218,20 +227,20 @@ def test_every_limit_is_used_and_every_warning_has_one() -> None:
 
 def test_a_look_here_watches_and_tells_how_long() -> None:
     found = conditions.look(busy_s=0.02)
-    assert float(found["look_s"]) >= 0.02
-    assert all(float(value) >= 0 for key, value in found.items() if key.startswith("look_"))
+    assert (found.look_s or 0) >= 0.02
+    assert all(float(value) >= 0 for key, value in found.texts().items() if key.startswith("look_"))
 
 
 @pytest.mark.parametrize("busy_s", [0.0, 0.01])
 def test_processes_on_the_gpu_are_counted_only_while_none_is_ours(
     monkeypatch: pytest.MonkeyPatch, busy_s: float
 ) -> None:
-    fake = types.SimpleNamespace(processes=lambda: 2, throttle=lambda: ("power cap", "thermal slowdown"))
+    fake = types.SimpleNamespace(processes=lambda: 2, throttle=lambda: (CAP, HEAT))
     monkeypatch.setitem(sys.modules, "phibench.probe.nvidia", fake)
     found = conditions.look(busy_s=busy_s, gpu=True)
-    assert found.get("gpu_processes") == ("2" if busy_s else None)
-    assert found["gpu_throttle"] == "power cap, thermal slowdown"
-    assert not {"gpu_processes", "gpu_throttle"} & set(conditions.look(busy_s=busy_s))
+    assert found.gpu_processes == (2 if busy_s else None)
+    assert found.texts()["gpu_throttle"] == "power cap, thermal slowdown"
+    assert not {"gpu_processes", "gpu_throttle"} & set(conditions.look(busy_s=busy_s).texts())
 
 
 def test_busy_is_what_programs_here_took() -> None:
@@ -244,20 +253,17 @@ def test_busy_is_what_programs_here_took() -> None:
     assert conditions.busy_share({"user": 0.0, "idle": 0.0}, {"user": 1.0, "idle": 9.0}, own_s=4.0) == 0.0
 
 
-counters = st.dictionaries(
-    st.sampled_from(sorted({*QUIET, "refault_bytes", "major_faults", "gpu_processes", "gpu_throttle"})),
-    st.one_of(
-        st.binary(max_size=9).map(lambda raw: raw.decode("latin-1")),
-        st.sampled_from(["nan", "inf", "-inf", "1e999"]),
-        st.integers(-5, 10**18).map(str),
-    ),
-)
+looks = st.builds(
+    Conditions,
+    **dict.fromkeys(("swapped_in_bytes", "refault_bytes", "cpu_ticks", "steal_ticks", "gpu_processes"),
+                    st.none() | st.integers(-5, 10**18)),
+    **dict.fromkeys(("look_s", "busy_share", "look_steal_share"), st.none() | st.floats()),
+)  # fmt: skip
 
 
-@given(counters, counters)
-def test_no_look_from_a_file_breaks_the_comparison(before: dict[str, str], after: dict[str, str]) -> None:
-    for value in conditions.delta(before, after).values():
-        assert float(value) >= 0
+@given(looks, looks)
+def test_no_figure_of_a_driver_breaks_the_comparison(before: Conditions, after: Conditions) -> None:
+    assert all(value >= 0 for value in conditions.delta(before, after).values())
     conditions.warnings(before, after)
 
 
@@ -276,15 +282,51 @@ def test_garbage_in_any_file_is_left_out(tmp_path_factory: pytest.TempPathFactor
     for name, raw in damage.items():
         (root / name).write_bytes(raw)
     found = conditions.look(root)
-    assert all(value.isprintable() and len(value) <= 200 for value in found.values())
-    assert 0 < float(found.get("cpu_temp_c", "1")) <= 150
-    assert 0 <= float(found.get("cpu_pressure", "0")) <= 1
-    assert found.get("power") in {"mains", "battery", None}
+    assert all(value.isprintable() and len(value) <= 200 for value in found.texts().values())
+    assert 0 < (found.cpu_temp_c or 1) <= 150
+    assert 0 <= (found.cpu_pressure or 0) <= 1
+    assert found.power in {"mains", "battery", None}
     conditions.warnings(found, found)
 
 
 def test_opening_a_model_is_no_lack_of_memory() -> None:
     """A system that had set the file's pages aside reads them again, once for each worker that opens it."""
-    before, after = {"refault_bytes": "0"}, {"refault_bytes": str(3 << 30)}
+    before, after = Conditions(refault_bytes=0), Conditions(refault_bytes=3 << 30)
     assert conditions.warnings(before, after, opened_bytes=3 << 30) == ()
     assert "1 GiB of files" in conditions.warnings(before, after, opened_bytes=2 << 30)[0]
+
+
+# ----------------------------------------------------------------------------------------- in a run file
+
+
+def test_a_run_file_has_texts_in_one_order() -> None:
+    seen = Conditions(
+        instruction_sets="avx2 fma", gpu_throttle=(CAP, HEAT), free_bytes=1 << 33, look_steal_share=0.0, busy_share=0.0,
+        look_swapped_in_bytes=12_345_678_901, load_1m=3.0, cpus=2,
+    )  # fmt: skip
+    assert list(seen.texts().items()) == [
+        ("cpus", "2"), ("load_1m", "3.0"), ("busy_share", "0.0"), ("look_swapped_in_bytes", "12345678901"),
+        ("look_steal_share", "0"), ("free_bytes", "8589934592"), ("gpu_throttle", "power cap, thermal slowdown"),
+        ("instruction_sets", "avx2 fma"),
+    ]  # fmt: skip
+    assert Conditions().texts() == {}
+
+
+def test_a_run_file_is_read_as_it_was_written() -> None:
+    kept = Stored(before={"cpus": "2"}, after={"cpus": "1"}, selftest={"llama_cpp_cpu": "passed"})
+    flat = kept.flat()
+    assert list(flat) == ["before_cpus", "selftest_llama_cpp_cpu", "after_cpus"]
+    assert stored(flat) == kept
+    assert stored({"load before": "0.41", "": "x", "before": "y"}) == Stored()  # another tool's
+
+
+def test_lines_of_a_run_file_know_their_units() -> None:
+    flat = {"before_free_bytes": "4096", "load before": "0.41", "selftest_torch_cpu": "passed",
+            "after_free_bytes": "none", "after_busy_share": "0.25", "after_load_1m": "9.5"}  # fmt: skip
+    assert [(line.what, line.unit, line.before, line.after) for line in lines(flat)] == [
+        ("free", "bytes", 4096.0, "none"),
+        ("load before", None, "0.41", None),
+        ("selftest torch cpu", None, "passed", None),
+        ("busy", "share", None, 0.25),
+        ("load 1m", None, None, "9.5"),
+    ]

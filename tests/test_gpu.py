@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_accelerators import H100, RTX, Nvml, NvmlError
 from trees import GIB, plant
 
-from phibench.nouns import Device
+from phibench.nouns import Device, Throttle
 from phibench.probe import amd, intel, nvidia
 
 
@@ -165,7 +165,15 @@ def test_a_laptop_that_is_throttled_and_has_no_counter() -> None:
     assert found.read_bytes_s == pytest.approx(576e9, rel=1e-3)  # the data sheet's
     assert found.facts["energy_counter"] == "no"
     assert "power_limit" not in found.facts
-    assert nvidia.throttle(Nvml(laptop)) == ("power cap", "heat (software)")
+    assert nvidia.throttle(Nvml(laptop)) == (
+        Throttle(name="power cap"), Throttle(name="heat (software)", protects=True)
+    )  # fmt: skip
+    mask = {"nvmlDeviceGetCurrentClocksEventReasons": 0x1FF | 0x400}
+    protects = {one.name: one.protects for one in nvidia.throttle(Nvml(RTX | mask))}
+    assert protects == {
+        "power cap": False, "hardware slowdown": True, "heat (software)": True, "heat (hardware)": True,
+        "power brake": True, "reliability voltage": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from phibench.errors import FallbackError, NotMeasurableError, PhibenchError, Un
 from phibench.nouns import (
     Artifact,
     Cause,
+    Conditions,
     Device,
     Engine,
     Event,
@@ -395,13 +396,13 @@ def test_opening_the_model_is_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     one = fakes.run(fakes.measured(fakes.workload(8, 0)))
     size = fakes.measured(fakes.workload(8, 0)).artifact.bytes
     for read, doubts in ((size, 0), (2 * size, 1)):
-        monkeypatch.setattr(conditions, "look", lambda read=read, **_: {"refault_bytes": str(read)})
-        assert len(run._judged(one, {"refault_bytes": "0"}, (), {}).warnings) == doubts
+        monkeypatch.setattr(conditions, "look", lambda read=read, **_: Conditions(refault_bytes=read))
+        assert len(run._judged(one, Conditions(refault_bytes=0), (), {}).warnings) == doubts
 
 
 def test_a_doubt_that_grows_is_told_once(phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = itertools.count()
-    monkeypatch.setattr(conditions, "look", lambda **_: {"swapped_in_bytes": str(next(looks) << 30)})
+    monkeypatch.setattr(conditions, "look", lambda **_: Conditions(swapped_in_bytes=next(looks) << 30))
     assert phibench("run", suite_file(tmp_path), *NULL).code == 0
     (doubt,) = files.read_run(only_run(tmp_path)).warnings  # three results, three judgements
     assert "3 GiB swapped in" in doubt

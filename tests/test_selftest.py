@@ -34,7 +34,7 @@ from phibench import (
     trust,
 )
 from phibench.catalog import ggml, plan_gguf
-from phibench.nouns import Device, Installed, Machine, Measured, SelfTest, Setup
+from phibench.nouns import Conditions, Device, Installed, Machine, Measured, SelfTest, Setup
 from phibench.selftest import answers, child, weights
 
 PLANTED = Path(__file__).parent / "planted"
@@ -230,7 +230,7 @@ def test_what_cannot_be_tested_is_told_used_and_not_remembered(
     (stored,) = files.read_runs(tmp_path / "results")[0]
     assert stored.conditions["selftest_llama_cpp_cpu"] == line
     assert inventory.selftests() == ()
-    (note,) = [one for one in doctor.findings(stored.machine, {}) if "could not be tested" in one.title]
+    (note,) = [one for one in doctor.findings(stored.machine, Conditions()) if "could not be tested" in one.title]
     assert note.severity == "note"
 
 
@@ -424,8 +424,8 @@ def test_force_runs_what_is_not_usable_here_and_says_so(phibench: Phibench, tmp_
         lines.clear()
         selftest.ready((SETUP,), dead, lines.append)
         assert not [line for line in lines if "--force" in line]
-    assert run._trust(dead, (forced,))["selftest_llama_cpp_cpu"].endswith("; run all the same (--force)")
-    assert "--force" not in run._trust(dead, (refused,))["selftest_llama_cpp_cpu"]
+    assert run._trust(dead, (forced,))["llama_cpp_cpu"].endswith("; run all the same (--force)")
+    assert "--force" not in run._trust(dead, (refused,))["llama_cpp_cpu"]
 
 
 def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,11 +477,11 @@ def test_the_doctor_finds_both(monkeypatch: pytest.MonkeyPatch) -> None:
         (HEALED, "slow", "fails here with its usual"),
     ):
         here = msgspec.structs.replace(machine(known(**found)), backends=(engine,))
-        one = next(f for f in doctor.findings(here, {}) if "SIGSEGV" in f.evidence)
+        one = next(f for f in doctor.findings(here, Conditions()) if "SIGSEGV" in f.evidence)
         assert one.severity == severity
         assert title in one.title
         assert "phibench doctor" in one.remedy
-    assert not [f for f in doctor.findings(machine(known()), {}) if "llama_cpp" in f.title]
+    assert not [f for f in doctor.findings(machine(known()), Conditions()) if "llama_cpp" in f.title]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from phibench.nouns.advice import Basis, Estimate, Reason, Verdict
 from phibench.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.nouns.catalog import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
+from phibench.nouns.conditions import Conditions, Throttle
 from phibench.nouns.machines import (
     Cache,
     Device,
@@ -46,6 +47,7 @@ __all__ = [
     "Cache",
     "Cause",
     "ChatTemplate",
+    "Conditions",
     "Count",
     "Device",
     "Energy",
@@ -88,6 +90,7 @@ __all__ = [
     "Stage",
     "Storage",
     "Suite",
+    "Throttle",
     "Tokens",
     "Variant",
     "Verdict",

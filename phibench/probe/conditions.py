@@ -7,12 +7,13 @@ for some seconds in which nothing of ours runs, so what is seen then is the work
 from __future__ import annotations
 
 import importlib
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from phibench import units
+from phibench.nouns import Conditions
 from phibench.probe import cgroup, cpu, gauges, power
 from phibench.probe.limits import limits
 
@@ -62,8 +63,8 @@ _SETTINGS = ("governor", "energy_preference", "platform_profile", "turbo")
 _OWN_GOVERNORS = {"intel_pstate", "amd-pstate-epp"}  # their "powersave" is the ordinary one and reaches full speed
 
 
-def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = False) -> dict[str, str]:
-    """Counters since boot and states of now, whatever the system tells, as text.
+def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = False) -> Conditions:
+    """Counters since boot and states of now, whatever the system tells.
 
     First watches for ``busy_s`` seconds (default LOOK_S, 0 for not at all) what others do, so nothing of ours may
     run; Ctrl-C ends it at once. A recorded ``root`` stands still and is not watched. ``gpu``: NVIDIA's throttle
@@ -72,7 +73,7 @@ def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = Fals
     seconds = LOOK_S if busy_s is None else busy_s
     watching = seconds > 0 and root == cpu.ROOT
     watched = _watch(seconds) if watching else {}
-    seen: dict[str, str | int | float | None] = {
+    seen: dict[str, Any] = {
         "cpus": len(cpu.online(root)),
         "load_1m": gauges.load(root),
         **_counters(root),
@@ -85,7 +86,7 @@ def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = Fals
         **(_nvidia(watching) if gpu and root == cpu.ROOT else {}),
         "instruction_sets": cpu.flags(root) or None,
     }
-    return {key: str(value) for key, value in seen.items() if value is not None}
+    return Conditions(**seen)
 
 
 def oom_kills(root: Path = cpu.ROOT) -> int | None:
@@ -97,21 +98,21 @@ def oom_kills(root: Path = cpu.ROOT) -> int | None:
     return next((count for count in counts if count is not None), None)
 
 
-def delta(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
-    """What the counters gained, as text; a counter that one side lacks or that ran backwards is left out."""
-    gained = {key: value for key in (*_COUNTERS, *_TICKS) if (value := _gain(before, after, key)) is not None}
-    ticks = {key: gained.pop(key) for key in _TICKS if key in gained}
-    if len(ticks) == 2 and ticks["cpu_ticks"] > 0:
-        gained["steal_share"] = round(ticks["steal_ticks"] / ticks["cpu_ticks"], 4)
-    return {key: f"{value:.10g}" for key, value in gained.items()}
+def delta(before: Conditions, after: Conditions) -> dict[str, float]:
+    """What the counters gained; a counter that one side lacks or that ran backwards is left out."""
+    gains = {key: value for key in (*_COUNTERS, *_TICKS) if (value := _gain(before, after, key)) is not None}
+    gained: dict[str, float] = {key: value for key, value in gains.items() if key not in _TICKS}
+    if set(_TICKS) <= set(gains) and gains["cpu_ticks"] > 0:
+        gained["steal_share"] = round(gains["steal_ticks"] / gains["cpu_ticks"], 4)
+    return gained
 
 
-def warnings(before: dict[str, str], after: dict[str, str], opened_bytes: int = 0) -> tuple[str, ...]:
+def warnings(before: Conditions, after: Conditions, opened_bytes: int = 0) -> tuple[str, ...]:
     """Reasons to doubt what was measured between the two looks, in words; empty when it was quiet.
 
     During the run only what our own load does not cause counts, but for heat: a result of a hot processor is one.
     """
-    gained = {key: float(value) for key, value in delta(before, after).items()}
+    gained = delta(before, after)
     if "refault_bytes" in gained:  # a system that had set the file's pages aside reads them when a worker opens it
         gained["refault_bytes"] -= opened_bytes
     return (
@@ -137,22 +138,31 @@ def busy_share(first: dict[str, float], last: dict[str, float], own_s: float = 0
 # ------------------------------------------------------------------------------------------------- looking
 
 
-def _watch(seconds: float) -> dict[str, str | float | None]:
+def _watch(seconds: float) -> dict[str, float | None]:
     """What others do in this time. The averages that the system keeps still hold what we did before it."""
     import psutil
 
-    counters, times = _text(_counters(cpu.ROOT)), psutil.cpu_times()._asdict()
+    counters, times = _counted(), psutil.cpu_times()._asdict()
     began, own_s = time.perf_counter(), time.process_time()
     time.sleep(seconds)
     own_s, wall_s = time.process_time() - own_s, time.perf_counter() - began
-    gained = delta(counters, _text(_counters(cpu.ROOT)))
+    gained = delta(counters, _counted())
     waited = {kind: gained.pop(f"{kind}_waited_us", None) for kind in ("cpu", "memory")}
     return {
         "look_s": round(wall_s, 3),
         "busy_share": busy_share(times, psutil.cpu_times()._asdict(), own_s),
-        **{f"{kind}_waited_share": round(min(1.0, float(us) / 1e6 / wall_s), 4) for kind, us in waited.items() if us},
+        **{
+            f"{kind}_waited_share": round(min(1.0, us / 1e6 / wall_s), 4)
+            for kind, us in waited.items()
+            if us is not None
+        },
         **{f"look_{key}": value for key, value in gained.items()},
     }
+
+
+def _counted() -> Conditions:
+    counters: dict[str, Any] = _counters(cpu.ROOT)
+    return Conditions(**counters)
 
 
 def _counters(root: Path) -> dict[str, int | float | None]:
@@ -166,7 +176,7 @@ def _counters(root: Path) -> dict[str, int | float | None]:
     }
 
 
-def _nvidia(alone: bool) -> dict[str, str | int | None]:
+def _nvidia(alone: bool) -> dict[str, Any]:
     """``alone``: none of our own workers is on the GPU, so that every process there is another's."""
     try:
         nvidia = importlib.import_module("phibench.probe.nvidia")
@@ -174,20 +184,20 @@ def _nvidia(alone: bool) -> dict[str, str | int | None]:
         return {}
     return {
         "gpu_processes": nvidia.processes() if alone else None,
-        "gpu_throttle": ", ".join(nvidia.throttle()) or None,
+        "gpu_throttle": nvidia.throttle(),
     }
 
 
 # ------------------------------------------------------------------------------------------------- judging
 
 
-def _before(before: dict[str, str]) -> list[str]:
+def _before(before: Conditions) -> list[str]:
     """What the look before the run saw."""
-    full = (_value(before, "look_s") or 0.0) >= _FULL_LOOK_S
+    full = (before.look_s or 0.0) >= _FULL_LOOK_S
     highest = {**LIMITS, **({} if full else {"busy_share": LIMITS["busy_share_short"]})}
     found = {}
     for key in _BEFORE if full else ("busy_share",):
-        value = _value(before, key)
+        value = getattr(before, key)
         if value is not None and value > highest[key.removeprefix("look_")]:
             found[key] = _BEFORE[key](value)
     if "busy_share" in found:
@@ -195,45 +205,32 @@ def _before(before: dict[str, str]) -> list[str]:
     return list(found.values())
 
 
-def _setting(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def _setting(before: Conditions, after: Conditions) -> list[str]:
     found = [
         f"ran with the {name} '{now}', which saves power"
         for key, (savers, name) in _SAVERS.items()
-        if (now := before.get(key)) in savers
+        if (now := getattr(before, key)) in savers
     ]
-    if before.get("governor") == "powersave" and before.get("frequency_driver") not in _OWN_GOVERNORS:
+    if before.governor == "powersave" and before.frequency_driver not in _OWN_GOVERNORS:
         found.append("ran with the governor 'powersave', which holds the processor at its lowest frequency")
     found += [
-        f"{key.replace('_', ' ')} changed during the run: {before[key]} to {after[key]}"
+        f"{key.replace('_', ' ')} changed during the run: {first} to {last}"
         for key in _SETTINGS
-        if key in before and key in after and before[key] != after[key]
+        if (first := getattr(before, key)) and (last := getattr(after, key)) and first != last
     ]
-    return [*found, "ran on battery"] if "battery" in {before.get("power"), after.get("power")} else found
+    return [*found, "ran on battery"] if "battery" in {before.power, after.power} else found
 
 
-def _gpu(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    others = _value(before, "gpu_processes")
+def _gpu(before: Conditions, after: Conditions) -> list[str]:
+    others = before.gpu_processes
     found = []
     if others is not None and others > LIMITS["gpu_processes"]:
         found.append(f"{others:.0f} other program{'s' * (others > 1)} used the GPU just before the run")
     # A GPU at its power limit is what our load makes of it; heat and emergency brakes are not.
-    reasons = dict.fromkeys(r for seen in (before, after) for r in seen.get("gpu_throttle", "").split(", "))
-    slow = [reason for reason in reasons if any(word in reason.lower() for word in ("therm", "heat", "brake", "slow"))]
+    slow = dict.fromkeys(one.name for seen in (before, after) for one in seen.gpu_throttle if one.protects)
     return [*found, f"the GPU slowed itself down: {', '.join(slow)}"] if slow else found
 
 
-def _text(seen: dict[str, int | float | None]) -> dict[str, str]:
-    return {key: str(value) for key, value in seen.items() if value is not None}
-
-
-def _value(look: dict[str, str], key: str) -> float | None:
-    try:
-        value = float(look[key])
-    except (KeyError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _gain(before: dict[str, str], after: dict[str, str], key: str) -> float | None:
-    first, last = _value(before, key), _value(after, key)
+def _gain(before: Conditions, after: Conditions, key: str) -> int | None:
+    first, last = getattr(before, key), getattr(after, key)
     return last - first if first is not None and last is not None and last >= first else None

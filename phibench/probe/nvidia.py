@@ -11,14 +11,15 @@ from typing import Any
 
 import msgspec
 
-from phibench.nouns import Device, Problem
+from phibench.nouns import Device, Problem, Throttle
 from phibench.probe.cpu import clean
 from phibench.probe.nvml import Gpu, call, count, is_cut, opened, text, visible
 
 # nvmlClocksEventReasons (nvml.h); idle and settings made by the user are no throttling
 _REASONS = {
-    0x4: "power cap", 0x8: "hardware slowdown", 0x20: "heat (software)", 0x40: "heat (hardware)",
-    0x80: "power brake", 0x400: "reliability voltage",
+    0x4: Throttle(name="power cap"), 0x8: Throttle(name="hardware slowdown", protects=True),
+    0x20: Throttle(name="heat (software)", protects=True), 0x40: Throttle(name="heat (hardware)", protects=True),
+    0x80: Throttle(name="power brake", protects=True), 0x400: Throttle(name="reliability voltage"),
 }  # fmt: skip
 _TOP = 1 << 50  # bytes; a figure above it is a driver's mistake
 _NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
@@ -59,8 +60,8 @@ def processes(nvml: Any = None) -> int | None:
     return len(others) if known else None
 
 
-def throttle(nvml: Any = None) -> tuple[str, ...]:
-    """Why GPUs run below their clock now, in words."""
+def throttle(nvml: Any = None) -> tuple[Throttle, ...]:
+    """Why GPUs run below their clock now."""
     with opened(nvml) as api:
         if api is None:
             return ()
@@ -138,7 +139,7 @@ def _facts(api: Any, handle: Any) -> dict[str, str]:
         "clock": _unit(1, "MHz", call(api, "nvmlDeviceGetClockInfo", handle, _SM)),
         "clock_max": _unit(1, "MHz", call(api, "nvmlDeviceGetMaxClockInfo", handle, _SM)),
         "memory_clock_max": _unit(1, "MHz", call(api, "nvmlDeviceGetMaxClockInfo", handle, _MEMORY)),
-        "throttle": ", ".join(_reasons(api, handle)) or None,
+        "throttle": ", ".join(one.name for one in _reasons(api, handle)) or None,
         "ecc": _switch(ecc),
         "mig": _switch(mig),
         "pcie": _pcie(api, handle, "Curr"),  # an idle GPU slows it down
@@ -149,12 +150,12 @@ def _facts(api: Any, handle: Any) -> dict[str, str]:
     return {key: value for key, value in said.items() if value}
 
 
-def _reasons(api: Any, handle: Any) -> tuple[str, ...]:
+def _reasons(api: Any, handle: Any) -> tuple[Throttle, ...]:
     mask = call(api, "nvmlDeviceGetCurrentClocksEventReasons", handle)
     if mask is None:  # the name before driver 535
         mask = call(api, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
     bits = count(mask, 1 << 63) or 0
-    return tuple(text for bit, text in _REASONS.items() if bits & bit)
+    return tuple(reason for bit, reason in _REASONS.items() if bits & bit)
 
 
 def _switch(modes: Any) -> str | None:
