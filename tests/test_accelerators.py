@@ -105,6 +105,7 @@ def test_a_geforce() -> None:
         "power_limit": "450 W", "clock": "2520 MHz", "clock_max": "3120 MHz", "memory_clock_max": "10501 MHz",
         "throttle": "power cap", "pcie": "4.0 x16", "energy_counter": "yes",
     }  # fmt: skip
+    assert found.energy_method == "counter"
     assert nvidia.processes(nvml) == 2  # this process is not another one
     assert nvidia.throttle(nvml) == (Throttle(name="power cap"),)
     assert nvml.open == 0  # every look was closed

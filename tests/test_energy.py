@@ -326,8 +326,8 @@ def test_half_of_the_packages_is_not_the_processor(tmp_path: Path) -> None:
     assert opened(plant(tmp_path, tree)) == ["RAPL package-0", "RAPL package-0 dram", "RAPL package-1"]
 
 
-CARD = Device(kind="cuda:0", name="RTX 4090", facts={"energy_counter": "yes"})
-BARE = Device(kind="cuda:0", name="GRID", facts={"energy_counter": "no"})
+CARD = Device(kind="cuda:0", name="RTX 4090", energy_method="counter")
+BARE = Device(kind="cuda:0", name="GRID")
 ORIN = msgspec.structs.replace(BARE, name="Orin (nvgpu)", shares_memory=True)
 
 
@@ -464,7 +464,7 @@ class Nvml:
 
 
 def nvml_dial(api: Nvml, counter: bool) -> Dial:
-    gpu = msgspec.structs.replace(CARD, facts={"energy_counter" if counter else "power_sensor": "yes"})
+    gpu = msgspec.structs.replace(CARD, energy_method="counter" if counter else "power")
     (place,) = power.places(Path("/nonexistent"), (gpu,))
     (dial,) = nvml.dials(place, Path("/"), contextlib.ExitStack(), api)
     return dial

@@ -164,6 +164,8 @@ def test_a_laptop_that_is_throttled_and_has_no_counter() -> None:
     (found,) = nvidia.devices(Nvml(laptop))
     assert found.read_bytes_s == pytest.approx(576e9, rel=1e-3)  # the data sheet's
     assert found.facts["energy_counter"] == "no"
+    assert found.energy_method is None
+    assert nvidia.devices(Nvml(laptop | {"nvmlDeviceGetPowerUsage": 90_000}))[0].energy_method == "power"
     assert "power_limit" not in found.facts
     assert nvidia.throttle(Nvml(laptop)) == (
         Throttle(name="power cap"), Throttle(name="heat (software)", protects=True)

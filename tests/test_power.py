@@ -219,9 +219,9 @@ def test_a_power_beyond_reason_is_not_readable(tmp_path: Path) -> None:
 
 def test_nvidia_is_taken_from_its_device() -> None:
     gpus = (
-        Device(kind="cuda:0", name="RTX 4090", facts={"energy_counter": "yes", "power_sensor": "yes"}),
-        Device(kind="cuda:1", name="GTX 1080", facts={"energy_counter": "no", "power_sensor": "yes"}),
-        Device(kind="cuda:2", name="GRID", facts={"energy_counter": "no"}),
+        Device(kind="cuda:0", name="RTX 4090", energy_method="counter"),
+        Device(kind="cuda:1", name="GTX 1080", energy_method="power"),
+        Device(kind="cuda:2", name="GRID"),
         Device(kind="rocm:0", name="RX 7900"),
     )
     first, second, third = power.sources(Path("/nonexistent"), gpus)

@@ -46,6 +46,7 @@ class Device(Noun, frozen=True, kw_only=True):
     spec_read_bytes_s: Rate | None = None
     matrix_flops_s: dict[str, Rate] = {}
     driver: str = ""
+    energy_method: Literal["counter", "power"] | None = None  # how NVML tells its energy; a counter is preferred
     facts: dict[str, str] = {}  # what the driver says of it, as text: clocks, power limit, throttle reasons, ...
     notes: tuple[str, ...] = ()  # what a person should know before using it
     problems: tuple[Problem, ...] = ()

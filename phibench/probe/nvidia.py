@@ -99,6 +99,7 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
         basis="spec" if rate else None,
         because=because,
         driver=_driver(api),
+        energy_method="counter" if _counts(api, gpu.whole) else "power" if _tells_power(api, gpu.whole) else None,
         facts=_facts(api, gpu.whole),
         notes=tuple(notes),
         problems=problems,
@@ -132,7 +133,6 @@ def _bandwidth(api: Any, handle: Any) -> float | None:
 def _facts(api: Any, handle: Any) -> dict[str, str]:
     """What the driver says, as text with units; what it does not say is left out."""
     ecc, mig = (call(api, f"nvmlDeviceGet{name}Mode", handle) for name in ("Ecc", "Mig"))
-    energy = count(call(api, "nvmlDeviceGetTotalEnergyConsumption", handle), 1 << 62)
     said: dict[str, str | None] = {
         "power_limit": _unit(1e-3, "W", call(api, "nvmlDeviceGetEnforcedPowerLimit", handle)),
         "power_limit_default": _unit(1e-3, "W", call(api, "nvmlDeviceGetPowerManagementDefaultLimit", handle)),
@@ -144,10 +144,18 @@ def _facts(api: Any, handle: Any) -> dict[str, str]:
         "mig": _switch(mig),
         "pcie": _pcie(api, handle, "Curr"),  # an idle GPU slows it down
         "pcie_max": _pcie(api, handle, "Max"),
-        "energy_counter": "yes" if energy else "no",
-        "power_sensor": "yes" if count(call(api, "nvmlDeviceGetPowerUsage", handle), 10**8) else None,
+        "energy_counter": "yes" if _counts(api, handle) else "no",
+        "power_sensor": "yes" if _tells_power(api, handle) else None,
     }
     return {key: value for key, value in said.items() if value}
+
+
+def _counts(api: Any, handle: Any) -> bool:
+    return bool(count(call(api, "nvmlDeviceGetTotalEnergyConsumption", handle), 1 << 62))
+
+
+def _tells_power(api: Any, handle: Any) -> bool:
+    return bool(count(call(api, "nvmlDeviceGetPowerUsage", handle), 10**8))
 
 
 def _reasons(api: Any, handle: Any) -> tuple[Throttle, ...]:

@@ -63,7 +63,7 @@ class Place(NamedTuple):
 def sources(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Source, ...]:
     """Every energy counter and power sensor that is present, readable or not; empty where the system has none.
 
-    ``gpus`` are devices that were probed already: NVML's counter is the fact ``energy_counter`` = "yes".
+    ``gpus`` are devices that were probed already, with their ``energy_method``.
     Nothing is changed and no privilege is asked for; what would grant access is one line, ``grant``.
     """
     return tuple(place.source for place in places(root, gpus))
@@ -244,10 +244,10 @@ def _watts(found: _Found) -> Access:
 
 def _nvml(gpu: Device) -> Place:
     """Its counter, else its power, which the driver only samples."""
-    counts, tells = (gpu.facts.get(fact) == "yes" for fact in ("energy_counter", "power_sensor"))
-    method: Literal["counter", "power"] = "power" if tells and not counts else "counter"
-    why = "" if counts or tells else "its driver tells neither energy nor power (some laptops, virtual GPUs, Jetson)"
-    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", method, Access(why))
+    method = gpu.energy_method or "counter"
+    why = "its driver tells neither energy nor power (some laptops, virtual GPUs, Jetson)"
+    access = Access("" if gpu.energy_method else why)
+    return _place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", method, access)
 
 
 def _batteries(root: Path) -> Iterator[Place]:
