@@ -1,0 +1,294 @@
+"""Do two checkouts of phibench print the same, and write the same files? A line per command, a short diff if not.
+
+    python benchmarks/same_outputs.py OLD NEW [--no-engines] [--with-help] [--without KEY ...] [--save DIR]
+
+Every command below runs in both, with this Python, in folders of its own: its stdout, stderr, exit code and the files
+that it wrote must be the same. The commands of one section see what those before left. Inputs are OLD's, and so are
+the runs of the section ``stored``: what was just measured, shown by both. Exit code 1 where anything differs.
+
+What is masked, and nothing else, says masked.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from masked import json_file, since, varying_text
+
+FORMS = ("table", "md", "csv", "json", "jsonl", "sql")
+GOALS = ("chat", "code", "long-context", "math", "multilingual", "reasoning", "speech", "tools", "vision")
+WORDS = ("cache", "compare", "dashboard", "doctor", "import", "models", "probe", "quickstart", "recommend", "report",
+         "results", "run", "verify")  # fmt: skip
+LAPTOP = "recommend --machine inputs/laptop.toml --results inputs/none"
+NULL = "run latency --quick -b null"
+SLICE = "-m phi-1 --layers 1 -p 16 -n 4 -r 1"  # 174 MB of weights, a second of work
+COMMANDS = {  # {form} and {goal}: one command for each of FORMS and GOALS
+    "facts": (
+        "--version", "models -o {form}", "models phi-4 -o {form}", "models phi-4-mini-instruct --context 32k",
+        "models phi-3.5-moe-instruct -o json", "models phi-1 --out phi-1.txt",
+    ),
+    "advice": (
+        f"{LAPTOP} -o {{form}}", f"{LAPTOP} --goal {{goal}} -o json",
+        f"{LAPTOP} --top all -o csv", f"{LAPTOP} --goal code --context 32k --min-tps 20 --max-ttft 2 --top all",
+        f"{LAPTOP} --goal reasoning --thinking-tokens 500 -o json", f"{LAPTOP} --min-tps 100000",
+    ),
+    "results": (
+        "results inputs/example.json -o {form}", "results --results inputs/slow", "results --results inputs/none",
+        "results --results inputs/slow -o csv --out slow.csv",
+        "report inputs/example.json", "report --results inputs/slow --out slow.html",
+        "compare inputs/fast inputs/slow -o {form}", "compare inputs/slow inputs/fast --fail-on-regression 5%",
+        "compare inputs/fast inputs/slow --fail-on-regression 5%",
+        "compare inputs/example.json inputs/slow/00.json",
+    ),
+    "imports": (
+        "import inputs/llama-bench.json --machine inputs/laptop.toml --results imported/{form} -o {form}",
+        "import inputs/llama-bench.json --machine inputs/laptop.toml --results imported/json",  # once more
+        "import inputs/batched.jsonl -m phi-4-mini-instruct -q Q4_K_M -dev cpu --machine inputs/laptop.toml"
+        " --results imported/batched",
+        "results --results imported", "report --results imported --out imported.html",
+        "recommend --machine inputs/laptop.toml --results imported/json",
+        "recommend --machine inputs/laptop.toml --results imported/json --top all -o json",
+    ),
+    "plans": (
+        "run latency --dry-run -b null -o json", "run latency --dry-run --results inputs/none -o json",
+        "run all --dry-run --results inputs/none -o jsonl", "run context --dry-run -m phi-4 -b null -o json",
+        "run load --dry-run -m phi-1,phi-2 -q Q8_0,Q4_K_M --results inputs/none -o json", "cache -o {form}",
+    ),
+    "measured": (
+        "run latency --dry-run -b null", "run all --dry-run --results inputs/none",
+        "probe --quick", "probe --quick -o json", "quickstart --before --results inputs/none",
+        NULL, f"{NULL} --resume", f"{NULL} -o md", f"{NULL} -m phi-4,phi-2 -p 8 -n 0 -r 3 --launches 3",
+        "run all --quick -b null --seconds 1",
+    ),
+    "engines": (
+        f"run latency --quick -b all {SLICE}", f"run energy --quick -b llama_cpp {SLICE} --seconds 1",
+        f"run load --quick -b llama_cpp {SLICE}", "verify phi-1 -b llama_cpp -q Q8_0", "cache",
+    ),
+    "stored": (
+        "results --results stored -o {form}", "report --results stored --out stored.html",
+        "recommend --machine inputs/here.toml --results stored",
+        "recommend --machine inputs/here.toml --results stored --top all --goal code -o json",
+    ),
+    "mistakes": (
+        "", "reslts", "models ph-4", "models --outptu json", "models -o yaml", "models phi-4 --context much",
+        "recommend --goal chess", "recommend --top 0", "recommend --machine inputs/missing.toml",
+        "recommend --machine inputs/broken.toml", "results inputs/missing.json", "results inputs/broken.toml",
+        "results --results inputs", "report", "report 2020", "compare inputs/example.json",
+        "compare inputs/example.json inputs/example.json", "compare inputs/fast phi-4:Q4_K_M@null",
+        "compare inputs/fast torch==0.1", "compare inputs/fast inputs/slow --fail-on-regression much",
+        "import inputs/missing.json", "import inputs/broken.toml", "import inputs/llama-bench.json -m phi-2",
+        "import inputs/batched.jsonl", "run nosuch", "run latency -b nosuch", "run latency -m phi-9 -b null",
+        "run latency -b null -q Q9", "run latency -b null -dev cuda", "run latency -b null --layers 0",
+        "run latency -b null -p few", "run latency -b null -r 0", "run latency -b null -t 0",
+        "run latency -b null -pg 1",
+        "run latency -b null --backend-option one", "run latency -b null --backend-option one=2",
+        "run latency -m inputs/missing.gguf", "run latency -m phi-mini-moe-instruct -b torch --dry-run",
+        "run inputs/broken.toml -b null", "run latency -b null --results inputs/broken.toml",
+        "verify -b null", "verify phi-9", "verify -m inputs/missing.gguf", "quickstart -b null",
+    ),
+    "help": ("--help", "{word} --help"),
+}  # fmt: skip
+VARYING = ("measured", "engines")
+MOST_LINES, MOST_COLUMNS = 12, 160  # of a diff
+
+
+@dataclass
+class Side:
+    """A checkout and the folders that its commands work in. ``folder`` is as long for both: texts are wrapped."""
+
+    checkout: Path
+    folder: Path
+    began: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%d%H%M%S}")
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PHIBENCH_", "PYTHON", "XDG_", "OMP_"))}
+        own = {"HOME": str(self.folder), "PYTHONPATH": str(self.checkout), "PHIBENCH_CACHE": str(self.cache),
+               "PHIBENCH_RESULTS": str(self.work / "results"), "PHIBENCH_CACHE_LIMIT": "4GB",
+               "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}  # fmt: skip
+        return subprocess.run([sys.executable, "-P", *words], cwd=self.work, env=kept | own, capture_output=True,
+                              encoding="utf-8", stdin=subprocess.DEVNULL, check=False)  # fmt: skip
+
+    def answer(self, words: str, varying: bool, without: frozenset[str] = frozenset()) -> dict[str, str]:
+        """What a command gave, by part, masked: exit code, stdout, stderr, each file that it wrote or changed."""
+        before = self._files()
+        done = self.run("-m", "phibench", *shlex.split(words))
+        text = varying_text if varying else str
+        parts = {"exit code": str(done.returncode), "stdout": text(self.named(done.stdout)),
+                 "stderr": text(self.named(done.stderr))}  # fmt: skip
+        for path, state in self._files().items():
+            if before.get(path) != state:
+                written = path.read_text(encoding="utf-8")
+                if path.suffix == ".json" and (varying or without):
+                    written = json_file(written, varying, without)
+                parts[self.named(str(path.relative_to(self.work)))] = self.named(written)
+        return parts
+
+    def _files(self) -> dict[Path, tuple[int, int]]:
+        found = sorted(path for path in self.work.rglob("*") if path.is_file())
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in found}
+
+    def named(self, text: str) -> str:
+        """Without what is this checkout's, this place's and this hour's."""
+        for path, name in ((self.folder, "<folder>"), (self.checkout, "<checkout>")):
+            text = text.replace(str(path), name)
+        return since(self.began, text)
+
+
+def difference(old: dict[str, str], new: dict[str, str]) -> str:
+    """A short diff of the parts, "" where they are the same."""
+    shown = []
+    for part in dict.fromkeys([*old, *new]):
+        a, b = (side.get(part) for side in (old, new))
+        if a is None or b is None:
+            shown.append(f"{part}: only {'NEW' if a is None else 'OLD'} has it")
+        elif a != b:
+            lines = [*difflib.unified_diff(a.splitlines(), b.splitlines(), "OLD", "NEW", n=0, lineterm="")][2:]
+            lines = lines or [f"-{a[-20:]!r}", f"+{b[-20:]!r}"]  # only the ends of lines differ
+            more = [f"... {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+            shown += [f"{part}:", *lines[:MOST_LINES], *more]
+    return "\n".join(f"    {line[:MOST_COLUMNS]}" for line in shown)
+
+
+def commands(section: str) -> Iterator[str]:
+    for words in COMMANDS[section]:
+        for key, values in (("{form}", FORMS), ("{goal}", GOALS), ("{word}", WORDS)):
+            if key in words:
+                yield from (words.replace(key, value) for value in values)
+                break
+        else:
+            yield words
+
+
+def prepare(old: Side, new: Side) -> None:
+    """The inputs, alike for both, and the machine's figures, measured once, by OLD."""
+    for side in (old, new):
+        side.work.mkdir(parents=True)
+        side.cache.mkdir()
+        found = side.run("-c", "import phibench; print(phibench.__file__)")
+        if not Path(found.stdout.strip()).is_relative_to(side.checkout):
+            sys.exit(f"{side.checkout} is no checkout of phibench: {found.stderr.strip() or found.stdout.strip()}")
+    inputs = old.work / "inputs"
+    (inputs / "none").mkdir(parents=True)
+    shutil.copy(old.checkout / "docs" / "machines" / "laptop.toml", inputs)
+    (example,) = (old.checkout / "results" / "example").glob("*.json")
+    shutil.copy(example, inputs / "example.json")
+    for speed, folder in enumerate(("slow", "fast")):
+        for number in range(8):
+            write(inputs / folder / f"{number:02}.json", json.dumps(pair(example, number, speed)))
+    write(inputs / "llama-bench.json", json.dumps([BENCH, BENCH | {"n_prompt": 0, "n_gen": 128}]))
+    write(inputs / "batched.jsonl", "".join(json.dumps(BATCHED | {"pl": batch}) + "\n" for batch in (1, 4)))
+    write(inputs / "broken.toml", "name = \n")
+    if (done := old.run("-m", "phibench", "probe", "--save", "inputs/here.toml")).returncode:
+        sys.exit(f"probe failed in {old.checkout}: {done.stderr}")
+    shutil.copytree(inputs, new.work / "inputs")
+    shutil.copytree(old.cache, new.cache, dirs_exist_ok=True)
+
+
+def pair(example: Path, number: int, speed: int) -> dict[str, Any]:
+    """A run of 8 that took turns with 8 others: the example's, and of speed 1 a tenth faster."""
+    run: dict[str, Any] = json.loads(example.read_bytes())
+    at = f"2026-01-01T{number:02}:{30 * speed:02}:00Z"
+    run |= {"id": at.replace("-", "").replace(":", ""), "started": at, "example": False}
+    for result in run["results"]:
+        result["at"] = at
+        for sample in result["samples"]:
+            factor = (1 + 0.01 * (number % 3)) / (1 + 0.1 * speed)
+            sample["arrivals_s"] = [factor * seconds for seconds in sample["arrivals_s"]]
+    return run
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path, metavar="OLD")
+    parser.add_argument("new", type=Path, metavar="NEW")
+    parser.add_argument("--no-engines", action="store_true", help="leave out the section engines")
+    parser.add_argument("--with-help", action="store_true", help="also --help of every command")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="KEY", help="keys of run files that are new by intent"
+    )
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, metavar="SECTION", help="of these sections alone")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="keep what was compared in DIR/old and DIR/new")
+    args = parser.parse_args()
+    left_out = {"engines"} if args.no_engines else set()
+    left_out |= set() if args.with_help else {"help"}
+    sections = [name for name in COMMANDS if name in (args.only or COMMANDS) and name not in left_out]
+    with tempfile.TemporaryDirectory(prefix="same-outputs-") as folder:
+        sides = Side(args.old.resolve(), Path(folder) / "old"), Side(args.new.resolve(), Path(folder) / "new")
+        prepare(*sides)
+        differ, count = compared(sides, sections, frozenset(args.without), args.save)
+    print(f"{count} commands, {differ} differ" if differ else f"{count} commands, all the same")
+    return 1 if differ else 0
+
+
+def compared(
+    sides: tuple[Side, Side], sections: Iterable[str], without: frozenset[str], save: Path | None
+) -> tuple[int, int]:
+    """A line for each command; how many differ, of how many."""
+    differ = count = 0
+    for section in sections:
+        if section == "stored":
+            for side in sides:
+                shutil.copytree(sides[0].work / "results", side.work / "stored")
+        varying = section in VARYING
+        # what is measured has the machine for itself
+        with ThreadPoolExecutor(1 if varying else 2) as pool:
+            for words in commands(section):
+                old, new = pool.map(lambda side: side.answer(words, varying, without), sides)  # noqa: B023
+                found = difference(old, new)
+                count, differ = count + 1, differ + bool(found)
+                print(f"{'differs' if found else 'same   '} {section}: phibench {words}", flush=True)
+                if found:
+                    print(found, flush=True)
+                if save:
+                    name = f"{count:03} {re.sub(r'[^a-z0-9.-]+', ' ', words)[:80].strip()}.txt"
+                    for side, parts in zip(sides, (old, new), strict=True):
+                        write(save / side.folder.name / name, "".join(f"=== {k}\n{v}" for k, v in parts.items()))
+    return differ, count
+
+
+BENCH = {  # a row as llama-bench, build 5163, printed it
+    "build_commit": "8cf427ff", "build_number": 5163, "cpu_info": "AMD EPYC 9B14", "gpu_info": "", "backends": "CPU",
+    "model_filename": "/models/Phi-4-mini-instruct-Q4_K_M.gguf", "model_type": "phi3 3B Q4_K - Medium",
+    "model_size": 2_485_589_376, "model_n_params": 3_836_021_856, "n_batch": 2048, "n_ubatch": 512, "n_threads": 2,
+    "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "type_k": "f16", "type_v": "f16", "n_gpu_layers": 99,
+    "split_mode": "layer", "main_gpu": 0, "no_kv_offload": False, "flash_attn": False, "tensor_split": "0.00",
+    "tensor_buft_overrides": "none", "use_mmap": True, "embeddings": False, "n_prompt": 512, "n_gen": 0, "n_depth": 0,
+    "test_time": "2025-04-24T11:58:50Z", "avg_ns": 12_000_000_000, "stddev_ns": 5_000_000, "avg_ts": 42.6,
+    "stddev_ts": 0.1, "samples_ns": [11_900_000_000, 12_000_000_000, 12_100_000_000], "samples_ts": [43.0, 42.7, 42.3],
+}  # fmt: skip
+BATCHED = {
+    "n_kv_max": 4096, "n_batch": 2048, "n_ubatch": 512, "flash_attn": -1, "is_pp_shared": 0, "n_gpu_layers": -1,
+    "n_threads": 2, "n_threads_batch": 2, "pp": 128, "tg": 32, "pl": 4, "n_kv": 640, "t_pp": 12.8, "speed_pp": 40.0,
+    "t_tg": 4.0, "speed_tg": 32.0, "t": 16.8, "speed": 38.1,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main())
