@@ -22,7 +22,8 @@ MEASURED = {
     "free_bytes", "conditions", "seconds", "import_s",
 }  # fmt: skip
 DROPPED = {"busy_share", "warnings"}  # there only where other programs were busy
-_TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d(:?\d\d(\.\d+)?)?(Z(-\d+\b)?| UTC|\+00:00)")  # a second run in one second: Z-2
+# Z-2: the second run that began in one second
+_TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d(:?\d\d(\.\d+)?)?(Z(-\d+\b)?| UTC|\+00:00)")
 _FREE = re.compile(r"(memory_free_bytes\W{1,3})\d+")
 _NUMBER = re.compile(
     r"(?<![\w−-])(?<!(?<!\.)\.)[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?(µs|ms|s|min|h|[kMGT]i?B|B)\b)?(?!\w)"
