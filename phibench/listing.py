@@ -168,7 +168,7 @@ def _kv(row: tables.Record) -> str | None:
     return size and f"{size} at {units.context(row['context'])}"
 
 
-def _kv_alone(row: tables.Row) -> str | None:
+def _kv_alone(row: tables.Record) -> str | None:
     size = row["kv_bytes"]
     return None if size is None else units.gib(size)
 
