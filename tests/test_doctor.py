@@ -165,6 +165,22 @@ def test_a_rule_is_silent_without_evidence(place: Machine) -> None:
     assert doctor.findings(place, NOW) == ()
 
 
+OFF = Source(name="psys", scope="system_dc", method="counter", readable=False, because="needs a real machine")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        sick(energy=(OFF,)),  # no line would grant it
+        sick(limits=msgspec.structs.replace(HEALTHY.limits, notes=("threads count the 4 performance cores",))),
+        engine(notes=("broken: not so", "2 packages overwrite each other (a, b): not so")),
+        with_device(kind="npu", notes=("in sysfs but not usable: not so; nothing to do", "MIG is not on")),
+    ],
+)
+def test_no_words_make_a_finding(place: Machine) -> None:
+    assert doctor.findings(place, NOW) == ()
+
+
 def test_the_worst_comes_first() -> None:
     place = msgspec.structs.replace(processor(emulated="x", hypervisor="KVM", turbo=False), power="battery")
     order = [f.severity for f in doctor.findings(place, NOW)]

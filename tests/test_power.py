@@ -167,6 +167,9 @@ def test_perf_alone_adds_up_and_beside_files_it_does_not(tmp_path: Path) -> None
     tree = trees.perf(paranoid=0)
     assert adds_up(found(tmp_path / "alone", tree)) == {"perf energy-pkg", "perf energy-ram"}
     assert adds_up(found(tmp_path / "both", tree | trees.AMD_DESKTOP)) == {"RAPL package-0"}
+    for root in (tmp_path / "alone", tmp_path / "both"):  # a part of its own kind, not a copy of another
+        apart = {place.source.name for place in power.places(root) if place.kind == "perf" and place.apart}
+        assert apart == {"perf energy-pkg", "perf energy-ram"}
 
 
 @pytest.mark.parametrize("scale", ["", "-1", "nan", "1e99", "0", "5"])
