@@ -60,12 +60,10 @@ def shown(metric: str, estimate: Estimate) -> str:
     """
     if estimate.basis in ("exact", "published", "measured"):
         return amount(metric, estimate.value, 3)
-    low, high = (amount(metric, v, 2) for v in (estimate.low, estimate.high))
-    number, _, unit = low.partition(" ")
-    if high.partition(" ")[2] == unit:  # one word, the same: told once
-        low = number
+    low, high = (_amount(metric, v, 2) for v in (estimate.low, estimate.high))
+    first = low.number if low.unit == high.unit else low  # the same unit is told once
     mark = {"probed": "?", "spec": "??", "assumed": " assumed"}.get(estimate.basis, "")
-    return f"~{amount(metric, estimate.value, 2)} ({low}–{high}){mark}"
+    return f"~{amount(metric, estimate.value, 2)} ({first}–{high}){mark}"
 
 
 def amount(metric: str, value: float, digits: int) -> str:
@@ -73,14 +71,18 @@ def amount(metric: str, value: float, digits: int) -> str:
 
     Memory is binary (GiB), files are decimal (GB).
     """
+    return str(_amount(metric, value, digits))
+
+
+def _amount(metric: str, value: float, digits: int) -> units.Amount:
     row = METRICS[metric]
     if row.unit == "B":
-        return units.gib(value) if row.binary else units.gb(value)
+        return units.binary_bytes(value) if row.binary else units.decimal_bytes(value)
     if value and math.isfinite(value):
         value = round(value, digits - 1 - math.floor(math.log10(abs(value))))
     if row.unit == "s":
-        return units.duration(value)
-    return f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:g}"
+        return units.time(value)
+    return units.Amount(f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:g}")
 
 
 def command(setup: Setup) -> str:

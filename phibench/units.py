@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from phibench.errors import PhibenchError
 from phibench.nouns import Setup
@@ -89,33 +90,54 @@ def setup(text: str) -> Setup:
     )
 
 
+class Amount(NamedTuple):
+    """A number for people, and what stands behind it."""
+
+    number: str
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.unit}" if self.unit else self.number
+
+
 def gb(count: float) -> str:
     """Bytes for people, decimal: ``2.49 GB``, ``731 MB``."""
-    for unit, base in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= base:
-            value = count / base
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    return f"{count:.0f} B"
+    return str(decimal_bytes(count))
 
 
 def gib(count: float) -> str:
     """Memory for people, binary: ``24 GiB``, ``3.5 GiB``, ``310 MiB``."""
-    value, unit = (count / (1 << 30), "GiB") if count >= 1 << 30 else (count / (1 << 20), "MiB")
-    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return str(binary_bytes(count))
 
 
 def duration(seconds: float) -> str:
     """``0.8 ms``, ``12.4 s``, ``3 min 5 s``, ``2 h 4 min``: whole units, never a false digit."""
+    return str(time(seconds))
+
+
+def decimal_bytes(count: float) -> Amount:
+    for unit, base in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= base:
+            value = count / base
+            return Amount(f"{value:.0f}" if value >= 100 else f"{value:.3g}", unit)
+    return Amount(f"{count:.0f}", "B")
+
+
+def binary_bytes(count: float) -> Amount:
+    value, unit = (count / (1 << 30), "GiB") if count >= 1 << 30 else (count / (1 << 20), "MiB")
+    return Amount(f"{value:.0f}" if value >= 100 else f"{value:.3g}", unit)
+
+
+def time(seconds: float) -> Amount:
     if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms"
+        return Amount(f"{seconds * 1e3:.3g}", "ms")
     if seconds < 100:
-        return f"{seconds:.3g} s"
+        return Amount(f"{seconds:.3g}", "s")
     whole = round(seconds)
-    big, small, names = (
-        (whole // 60, whole % 60, "min s") if whole < 3600 else (whole // 3600, whole % 3600 // 60, "h min")
+    big, small, first, second = (
+        (whole // 60, whole % 60, "min", "s") if whole < 3600 else (whole // 3600, whole % 3600 // 60, "h", "min")
     )
-    first, second = names.split()
-    return f"{big} {first} {small} {second}" if small else f"{big} {first}"
+    return Amount(str(big), f"{first} {small} {second}" if small else first)
 
 
 def context(count: int) -> str:
