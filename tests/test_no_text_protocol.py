@@ -11,10 +11,15 @@ import pytest
 import text_protocol
 
 _ROOT = Path(__file__).parents[1]
-# (file, source of the place) -> why it reads no sentence. Nothing is allowed without a reason.
-ALLOWED: dict[tuple[str, str], str] = {}
+# (file, source of the place) -> why it may stay: no product code writes what it reads.
+ALLOWED = {
+    ("run_files.py", "result.reason.startswith(beginning)"): "older run files say the cause of a failure in this text",
+    ("run_files.py", "run.imported.split()"): "older run files of imports name the tool in this text alone",
+    ("conditions.py", "name.endswith('_bytes')"): "conditions in run files are texts, each with its unit in its name",
+    ("conditions.py", "name.endswith('_share')"): "conditions in run files are texts, each with its unit in its name",
+}
 
-# Each place that read a sentence before 2026-12, as it stood, and the field that it reads now.
+# The field, and the place that read a sentence instead, as it stood.
 READ = {
     "Device.doubt, of the doctor": """
         def reads_slowly(cpu):
@@ -240,6 +245,7 @@ INNOCENT = {
     "a mark escaped": "def f(x):\n    return x.note.replace('|', '\\\\|')",
     "a pair": "def f(x):\n    if why := absent(x):\n        return why[1]",
     "a name": "def f(x):\n    return x.device.partition(':')[0], x.setup == y, x.backend in ('torch', 'null')",
+    "a hypervisor as a whole": "def f(x):\n    return x.hypervisor in ('WSL1', 'WSL2')",
     "a width": "def f(x):\n    return max(len(n) for n in x.notes)",
 }  # fmt: skip
 
@@ -252,12 +258,16 @@ def _matches(snippet: str) -> list[text_protocol.Match]:
 
 def test_no_product_code_reads_a_sentence_back() -> None:
     found = [
-        f"{path.relative_to(_ROOT)}:{place.line}: {place.source}"
+        (path, place)
         for path, places in text_protocol.scan([_ROOT / "phibench", _ROOT / "dashboard"]).items()
         for place in places
-        if (path.relative_to(_ROOT).as_posix(), place.source) not in ALLOWED
     ]
-    assert not found
+    assert not [
+        f"{path.relative_to(_ROOT)}:{place.line}: {place.source}"
+        for path, place in found
+        if (path.name, place.source) not in ALLOWED
+    ]
+    assert {(path.name, place.source) for path, place in found} == ALLOWED.keys()  # none is allowed that is gone
 
 
 @pytest.mark.parametrize("snippet", READ.values(), ids=READ)

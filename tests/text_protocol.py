@@ -16,17 +16,18 @@ from typing import Literal, NamedTuple
 # text: a sentence, which nobody may read; texts: several; label: made of typed parts, so nobody may cut it up again.
 Kind = Literal["text", "texts", "label"]
 
-TEXT = {"because", "doubt", "evidence", "hypervisor", "imported", "message", "note", "objection", "reason", "remedy",
-        "says", "stage", "text", "title", "why"}  # fmt: skip
+TEXT = {"because", "doubt", "evidence", "imported", "message", "note", "objection", "reason", "remedy", "says",
+        "stage", "text", "title", "why"}  # fmt: skip
 TEXTS = {"doubts", "notes", "objections", "reasons", "unknowns", "warnings"}
-LABEL = {"backend", "setup", "test"}
+LABEL = {"backend", "hypervisor", "setup", "test"}
 _FIELDS: dict[str, Kind] = {
     **dict.fromkeys(TEXT, "text"), **dict.fromkeys(TEXTS, "texts"), **dict.fromkeys(LABEL, "label")
 }  # fmt: skip
 # Variables that hold one wherever they came from; ``text`` and ``title`` are too common for that.
 _VARIABLES = {n: _FIELDS[n] for n in ("because", "evidence", "note", "notes", "reason", "reasons", "remedy", "why")}
 _METHODS = {name for name in dir(str) if not name.startswith("_")} - {"format", "format_map", "join"} | {"contains"}
-_CUTS = {"partition", "removeprefix", "removesuffix", "replace", "rpartition", "rsplit", "split"}
+_CUTS = {"endswith", "partition", "removeprefix", "removesuffix", "replace", "rpartition", "rsplit", "split",
+         "startswith"}  # fmt: skip
 _PATTERNS = {"findall", "finditer", "fullmatch", "match", "search", "split", "sub", "subn"}
 _WHOLE = {"chain", "dict.fromkeys", "filter", "from_iterable", "iter", "list", "reversed", "set", "sorted", "tuple"}
 _ONE = {"max", "min", "next", "str"}
@@ -206,7 +207,7 @@ class _Module:
             how = f"{ast.unparse(whom)}.{method}"
         elif "text" in kinds and method == "get" and _constant(whom):
             how = "key"
-        elif method in _CUTS | _PATTERNS | {"startswith", "endswith"} and any(map(_spells, call.args)):
+        elif method in _CUTS | _PATTERNS and any(map(_spells, call.args)):
             how = "spelled"
         return how
 
