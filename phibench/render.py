@@ -53,24 +53,28 @@ def _count(number: str, what: str) -> str:
     return f"{number} {what}{'' if number == '1' else 's'}"
 
 
+_VARIANT: Column[Row] = Column(title="variant", cell=lambda row: row.setup.variant)
+_QUANTIZATION: Column[Row] = Column(title="quant", cell=lambda row: row.setup.quantization)
 _BACKEND: Column[Row] = Column(title="backend", cell=lambda row: f"{row.setup.backend}/{row.setup.device}")
 _THREADS: Column[Row] = Column(title="threads", cell=lambda row: _text(row.threads), right=True)
+_ENGINE: Column[Row] = Column(title="engine", cell=_version, rank=2)
+_RUN: Column[Row] = Column(title="run", cell=lambda row: row.run.id, rank=2)
 _TEST: Column[Row] = Column(title="test", cell=lambda row: str(row.workload))
 _SUBJECT: tuple[tuple[Column[Row], Callable[[str], str]], ...] = (
-    (Column(title="variant", cell=lambda row: row.setup.variant), str),
-    (Column(title="quant", cell=lambda row: row.setup.quantization), str),
+    (_VARIANT, str),
+    (_QUANTIZATION, str),
     (_BACKEND, str),
     (Column(title="options", cell=_options), str),
     (_THREADS, lambda text: _count(text, "thread")),
     (Column(title="weights", cell=lambda row: row.weights), lambda text: f"{text} weights"),
     (Column(title="layers", cell=_layers, right=True), lambda text: f"a slice of {_count(text, 'layer')}"),
-    (Column(title="engine", cell=_version, rank=2), lambda text: f"engine {text}"),
+    (_ENGINE, lambda text: f"engine {text}"),
     (
         Column(title="from", cell=lambda row: row.run.imported or "phibench", rank=2),
         lambda text: f"imported from {text}",
     ),
     (Column(title="machine", cell=lambda row: row.run.machine.slug, rank=2), str),
-    (Column(title="run", cell=lambda row: row.run.id, rank=2), lambda text: f"run {text}"),
+    (_RUN, lambda text: f"run {text}"),
 )
 _SETUP = ("variant", "quant", "backend", "options")
 _NAMED = 3  # tests before a note; the others are counted
@@ -82,7 +86,7 @@ def _split(rows: Sequence[Row]) -> tuple[list[Column[Row]], dict[str, str]]:
     varied, constant = [], {}
     for subject, say in _SUBJECT:
         known = {text for row in rows if (text := subject.cell(row)) is not None}
-        if subject.title == "engine" and len(known) > 1 and (said := _engines(rows)):
+        if subject is _ENGINE and len(known) > 1 and (said := _engines(rows)):
             constant[subject.title] = said
         elif len(known) > 1:
             varied.append(subject)
@@ -263,7 +267,7 @@ def _footnotes(rows: Sequence[Row], varied: Sequence[Column[Row]]) -> list[str]:
         for text in filter(None, (row.reason, *(note.text for note in row.notes))):
             said.setdefault(text, []).append(name)
     notes = [f"{_of(names, every)}{text}" for text, names in said.items()]
-    several = any(c.title == "run" for c in varied)
+    several = _RUN in varied
 
     def of_runs(lines: Callable[[Row], Sequence[str]]) -> dict[str, None]:
         return dict.fromkeys(f"run {row.run.id}: {text}" if several else text for row in rows for text in lines(row))
@@ -291,7 +295,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
         _BACKEND,
         _THREADS,
     )
-    others = [c for c in varied if c.title not in ("variant", "quant", "backend", "threads")]
+    others = [c for c in varied if c not in (_VARIANT, _QUANTIZATION, _BACKEND, _THREADS)]
     text = markdown(rows, (*always, *others, _TEST, *_measures(rows, "t/s")))
     said = filter(None, (_caption(rows, constant), _legend(rows), *_footnotes(rows, varied)))
     return text + "".join(f"\n{markdown_text(line)}\n" for line in said)
