@@ -72,7 +72,7 @@ def _bytes(uses: Mapping[str, int]) -> str | None:
 
 def _kind(run: Run) -> str:
     """What keeps a figure from being a full measurement by phibench, here."""
-    marks = ("example" if run.example else "", f"from {run.imported.split()[0]}" if run.imported else "",
+    marks = ("example" if run.example else "", f"from {run.imported_tool}" if run.imported_tool else "",
              "short" if run.suite.short else "")  # fmt: skip
     return ", ".join(filter(None, marks)) or FULL
 

@@ -46,7 +46,6 @@ _METRICS = {
     for end in ("", "_low", "_high", "_spread")
 }
 SQL_COLUMNS = OWN | _METRICS | LLAMA_BENCH  # always all of them, so that every run loads into one table
-_UNAVAILABLE = "unavailable: "  # what the reason of a failure of that cause begins with
 _WORDS = {"auto": "-1", "off": "0", "false": "0", "on": "1", "true": "1"}  # llama-bench prints numbers
 
 
@@ -94,7 +93,7 @@ def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
     test = winners.contest(first)
     verdicts = contests.get(test, {}) if test else {}
     seen = measured[0] if measured else None
-    reason = _reason(failed, len(measured))
+    reason, cause = _reason(failed, len(measured)), failed[0].cause if failed else None
     return Row(
         run=run,
         setup=first.setup,
@@ -102,9 +101,9 @@ def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
         artifact=first.artifact,
         threads=first.threads,
         status="ok" if measured else "failed",
-        cause=_cause(failed[0]) if failed else None,
+        cause=cause,
         reason=reason,
-        why=_why(reason),
+        why=reason.removeprefix("unavailable: ") if reason and cause == "unavailable" else reason,
         engine=seen.engine if seen else None,
         launches=len(measured),
         windows=sum(w.kind == "work" for m in measured for w in m.windows) or None,
@@ -143,22 +142,12 @@ def _disk(run: Run) -> tuple[str, ...]:
     return (f"the disk reads {units.gb(disk.read_bytes_s)}/s" if disk.read_bytes_s else f"disk: {disk.because}",)
 
 
-def _cause(failed: Failed) -> str:
-    """Run files say it in the first word of the reason, which is read in this file alone."""
-    return "unavailable" if failed.reason.startswith(_UNAVAILABLE) else "failed"
-
-
 def _reason(failed: Sequence[Failed], measured: int) -> str | None:
     reasons = list(dict.fromkeys(r.reason for r in failed))
     if not reasons:
         return None
     missing = f"{len(failed)} of {len(failed) + measured} launches failed: " if measured else ""
     return missing + "; ".join(reasons)
-
-
-def _why(reason: str | None) -> str | None:
-    """For who names the cause already."""
-    return None if reason is None else reason.removeprefix(_UNAVAILABLE)
 
 
 def _sampling_s(measured: Sequence[Measured]) -> float | None:

@@ -166,7 +166,14 @@ def test_a_short_or_imported_run_never_stands_for_a_full_one() -> None:
     full, short, imported = (
         run(1, "latency", fakes.LATENCY, fakes.measured(TG, (0.1,))),
         run(2, "latency", fakes.LATENCY, fakes.measured(TG, (0.05,)), short=True),
-        run(3, "llama-bench", fakes.LATENCY, fakes.measured(TG, (0.02,)), imported="llama-bench 6f180b91 (9672)"),
+        run(
+            3,
+            "llama-bench",
+            fakes.LATENCY,
+            fakes.measured(TG, (0.02,)),
+            imported="llama-bench 6f180b91 (9672)",
+            imported_tool="llama-bench",
+        ),
     )
     lines = table.latest(table.frame([full, short, imported]), "decode_tps", "tg32")
     speeds = dict(zip(lines["kind"], lines["decode_tps"], strict=True))
@@ -184,7 +191,9 @@ def test_tests_of_one_sequence_come_before_those_of_many() -> None:
 
 def test_what_cannot_be_measured_here_is_no_failure() -> None:
     reason = "unavailable: this machine shows no energy counter (a virtual machine?)"
-    lines = table.frame([run(1, "energy", ENERGY, fakes.failed(TG, reason), fakes.failed(TG, "killed", RIVAL))])
+    lines = table.frame(
+        [run(1, "energy", ENERGY, fakes.failed(TG, reason, cause="unavailable"), fakes.failed(TG, "killed", RIVAL))]
+    )
     assert sorted(lines["status"]) == ["failed", "unavailable"]
 
 
@@ -247,7 +256,7 @@ def test_a_run_of_memory_quotes_no_timings(results: Path) -> None:
 
 def test_what_is_not_measurable_has_a_line_with_its_remedy_and_no_failure(results: Path) -> None:
     reason = "unavailable: RAPL package-0: sudo chmod o+r energy_uj"
-    save(results, [run(1, "energy", ENERGY, fakes.failed(TG, reason))])
+    save(results, [run(1, "energy", ENERGY, fakes.failed(TG, reason, cause="unavailable"))])
     app = alone("results.py")
     headings = {heading.value for heading in app.subheader}
     assert "Not measurable here" in headings

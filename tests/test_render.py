@@ -19,7 +19,7 @@ from rich.cells import cell_len
 
 from phibench import render, tables
 from phibench.forms import flat
-from phibench.nouns import Artifact, Failed, Measured, Run, Sample, Setup, Spread, Window
+from phibench.nouns import Artifact, Cause, Failed, Measured, Run, Sample, Setup, Spread, Window
 from phibench.rows import LLAMA_BENCH, OWN
 from phibench.tables import Column, column
 from phibench.text import number, plain
@@ -190,17 +190,18 @@ def test_a_failed_row_has_its_reason_and_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "outcome", "why"),
+    ("cause", "reason", "outcome", "why"),
     [
-        ("unavailable: no meter", "unavailable", "no meter"),
-        ("the word unavailable: is inside", "failed", "the word unavailable: is inside"),
-        ("", "failed", ""),
+        ("unavailable", "unavailable: no meter", "unavailable", "no meter"),
+        ("failed", "unavailable: an engine's own word", "failed", "unavailable: an engine's own word"),
+        ("fallback", "fallback: on the CPU", "failed", "fallback: on the CPU"),
+        ("failed", "", "failed", ""),
     ],
 )
-def test_what_cannot_be_measured_here_is_no_failure(reason: str, outcome: str, why: str) -> None:
-    (alone,) = render.rows([run(failed(PP, reason))])
+def test_what_cannot_be_measured_here_is_no_failure(cause: Cause, reason: str, outcome: str, why: str) -> None:
+    (alone,) = render.rows([run(failed(PP, reason, cause=cause))])
     assert (alone.outcome, alone.reason, alone.why) == (outcome, reason, why)
-    (beside,) = render.rows([run(failed(PP, reason), measured(PP, launch=1))])
+    (beside,) = render.rows([run(failed(PP, reason, cause=cause), measured(PP, launch=1))])
     assert (beside.outcome, beside.why) == ("ok", f"1 of 2 launches failed: {reason}")
 
 

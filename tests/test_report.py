@@ -143,7 +143,7 @@ def test_where_figures_come_from_is_said() -> None:
 
 def test_what_could_not_be_measured_is_shown_with_its_reason() -> None:
     reason = "unavailable: no energy meter can be read; sudo chmod a+r energy_uj"
-    text = page(run(failed(PP, reason), failed(TG, "needs 31 GiB"))).text
+    text = page(run(failed(PP, reason, cause="unavailable"), failed(TG, "needs 31 GiB"))).text
     assert "Nothing could be measured" in text
     assert reason in text
     assert "needs 31 GiB" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from phibench.nouns.base import Noun
+from phibench.nouns.base import Cause, Noun
 from phibench.nouns.catalog import Need
 from phibench.nouns.results import Energy, Engine, Run
 from phibench.nouns.setups import Artifact, Setup, Workload
@@ -43,7 +43,7 @@ class Row(Noun, frozen=True, kw_only=True):
     artifact: Artifact | None
     threads: int | None
     status: Literal["ok", "failed"]
-    cause: str | None = None  # of the first failure
+    cause: Cause | None = None  # of the first failure
     reason: str | None = None  # of all failures, also where other launches were measured
     why: str | None = None  # the reason for who names the cause already
     engine: Engine | None = None
