@@ -29,7 +29,7 @@ _METHODS = {name for name in dir(str) if not name.startswith("_")} - {"format", 
 _CUTS = {"endswith", "partition", "removeprefix", "removesuffix", "replace", "rpartition", "rsplit", "split",
          "startswith"}  # fmt: skip
 _PATTERNS = {"findall", "finditer", "fullmatch", "match", "search", "split", "sub", "subn"}
-_WHOLE = {"chain", "dict.fromkeys", "filter", "from_iterable", "iter", "list", "reversed", "set", "sorted", "tuple"}
+_WHOLE = {"chain", "fromkeys", "filter", "from_iterable", "iter", "list", "reversed", "set", "sorted", "tuple"}
 _ONE = {"max", "min", "next", "str"}
 # What the name of a metric or of a condition says beside what it is: its unit, its phase, when it was read.
 _SPELLED = re.compile(r"_(bytes|s|tps|per_j|share|net_)|\w+_bytes|before_|after_|prefill|decode")
@@ -248,8 +248,8 @@ def _own(scope: Scope) -> Iterator[ast.AST]:
 def _composes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Does it return a text that it puts together?"""
     said = ast.unparse(function.returns) if function.returns else ""
-    returned = [n for n in ast.walk(function) if isinstance(n, ast.Return) and n.value]
-    return said in ("str", "str | None") and any(isinstance(n, ast.JoinedStr) for r in returned for n in ast.walk(r))
+    returned = (n for r in ast.walk(function) if isinstance(r, ast.Return) for n in ast.walk(r))
+    return said in ("str", "str | None") and any(isinstance(n, ast.JoinedStr) for n in returned)
 
 
 def _elements(node: ast.expr) -> list[ast.expr]:
@@ -264,8 +264,7 @@ def _element(whole: ast.expr) -> Kind | None:
 def _called(node: ast.expr) -> str | None:
     if not isinstance(node, ast.Call):
         return None
-    name = ast.unparse(node.func)
-    return name if name == "dict.fromkeys" else name.rpartition(".")[2]
+    return ast.unparse(node.func).rpartition(".")[2]
 
 
 def _constant(node: ast.expr) -> bool:
