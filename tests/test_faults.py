@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from conftest import Phibench
-from test_run import NULL, only_run, suite_file
-from test_selftest import needs_engines, plant
+from planting import needs_engines, plant
+from suite_files import NULL, only_run, suite_file
 
 from phibench import backends, files, launch, selftest
 from phibench.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload

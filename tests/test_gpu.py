@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 import trees_gpu as trees
+from fake_nvml import H100, RTX, Nvml, NvmlError
 from hypothesis import given
 from hypothesis import strategies as st
-from test_accelerators import H100, RTX, Nvml, NvmlError
 from trees import GIB, plant
 
 from phibench.nouns import Device, Throttle

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Phibench
+from fake_nvml import RTX, Nvml, NvmlError
 from fakes import GIB, SETUP, machine, measured, records, run, workload
 from hypothesis import given
 from hypothesis import strategies as st
-from test_accelerators import RTX, Nvml, NvmlError
 from trees import plant
 
 from phibench import backends, catalog, effort, foreseen, listing, rows

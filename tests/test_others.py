@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from conftest import Phibench
 from fakes import SETUP, failed, measured, workload
-from test_run import only_run, suite_file
+from suite_files import only_run, suite_file
 
 from phibench import files
 from phibench.nouns import Measured, Run

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import pytest
 from conftest import Phibench
-from test_run import NULL, suite_file
+from suite_files import NULL, suite_file
 
 from phibench import ends, processes
 from phibench.errors import PhibenchError

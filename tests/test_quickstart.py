@@ -10,7 +10,7 @@ import fakes
 import msgspec
 import pytest
 from conftest import Phibench
-from test_run import machine
+from suite_files import machine
 
 from phibench import (
     advise,

@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 import fakes
 import pytest
 from conftest import Phibench
+from suite_files import NULL, machine, only_run, suite_file
 
 from phibench import backends, catalog, files, run, suites, worker
 from phibench.errors import FallbackError, NotMeasurableError, PhibenchError, UnavailableError
@@ -24,13 +25,10 @@ from phibench.nouns import (
     Artifact,
     Cause,
     Conditions,
-    Device,
     Engine,
     Event,
     Failed,
     Job,
-    Limits,
-    Machine,
     Measured,
     Run,
     Sample,
@@ -40,35 +38,12 @@ from phibench.nouns import (
 from phibench.probe import conditions
 
 T = TypeVar("T")
-NULL = ("-b", "null", "-o", "json")
-
-
-def suite_file(tmp_path: Path, text: str = "", look_s: float = 0) -> str:
-    path = tmp_path / "small.toml"
-    body = text or "prompt_tokens = [8, 16]\nnew_tokens = [4]\nrepetitions = 3\n[warmup]\nmax_windows = 1\n"
-    path.write_text(
-        f'name = "small"\nquestion = "?"\nmetrics = ["prefill_tps", "decode_tps"]\nlook_s = {look_s}\n{body}',
-        encoding="utf-8",
-    )
-    return str(path)
-
-
-def only_run(tmp_path: Path) -> Path:
-    (path,) = (tmp_path / "results").rglob("*.json")
-    return path
 
 
 def with_results(tmp_path: Path) -> Path | None:
     """The run file, once it holds a result."""
     found = list((tmp_path / "results").rglob("*.json"))
     return found[0] if found and files.read_runs(tmp_path)[0] and files.read_run(found[0]).results else None
-
-
-def machine(free_bytes: int = 8 << 30) -> Machine:
-    limits = Limits(cpus=2.0, threads=2, memory_bytes=8 << 30, free_bytes=free_bytes)
-    cpu = Device(kind="cpu", name="Test CPU")
-    return Machine(name="test", os="linux", arch="x86_64", physical_cores=2, logical_cores=2, memory_bytes=8 << 30,
-                   devices=(cpu,), limits=limits)  # fmt: skip
 
 
 def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench, tmp_path: Path) -> None:

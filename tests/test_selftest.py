@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 from conftest import Phibench
+from planting import needs_engines, plant
 
 from phibench import (
     advise,
@@ -37,19 +38,9 @@ from phibench.catalog import ggml, plan_gguf
 from phibench.nouns import Conditions, Device, Installed, Machine, Measured, SelfTest, Setup
 from phibench.selftest import answers, child, weights
 
-PLANTED = Path(__file__).parent / "planted"
-MISSING = [name for name in ("llama_cpp", "onnxruntime", "torch") if backends.load(name).installed() is None]
 SETUP = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 
-needs_engines = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-
-
-def plant(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    """Into every child of this test."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLANTED), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("PLANTED_FAULT", fault)
-    monkeypatch.setenv("PHIBENCH_SILENCE", "90s")  # to import torch on a busy machine
 
 
 def examined(name: str) -> SelfTest:
