@@ -98,10 +98,10 @@ gpu-proof-deps: $(VENV)/run
 	@$(BIN)/python benchmarks/gpu_deps.py
 
 types: $(VENV)/run
-	$(BIN)/python -m phibench.synth.types
+	$(BIN)/python -m phibench.synth.gguf_types
 
 answers: $(VENV)/test
-	$(BIN)/python -m phibench.selftest.answers
+	$(BIN)/python -m phibench.verify.selftest.answers
 
 build: $(VENV)/test
 	$(BIN)/python -m hatchling build

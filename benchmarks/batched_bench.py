@@ -25,9 +25,10 @@ from pathlib import Path
 
 import llama_tools
 
-from phibench import catalog, units
+from phibench import catalog
 from phibench.backends import llama_cpp
-from phibench.probe import limits
+from phibench.core import units
+from phibench.probe.system import limits
 from phibench.synth import gguf
 
 SUITE = """name = "parity"

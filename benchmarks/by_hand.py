@@ -25,9 +25,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from phibench import backends, catalog, measure, stats, synth
-from phibench.inventory import here
-from phibench.nouns import Job, Setup, Suite, Workload
+from phibench import backends, catalog, synth
+from phibench.core import stats
+from phibench.core.nouns import Job, Setup, Suite, Workload
+from phibench.machine.inventory import here
+from phibench.measure import timing as measure
 
 TESTS = {"pp64": Workload(prompt_tokens=64, new_tokens=0), "tg16": Workload(prompt_tokens=0, new_tokens=16)}
 BY_HAND = """

@@ -16,9 +16,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from phibench import cliff, measure
+from phibench.analysis import context_cliff as cliff
 from phibench.backends import null
-from phibench.nouns import Artifact, Job, Setup, Suite, Workload
+from phibench.core.nouns import Artifact, Job, Setup, Suite, Workload
+from phibench.measure import timing as measure
 
 Gaps = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Gaps]

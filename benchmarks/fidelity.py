@@ -29,9 +29,11 @@ from typing import Any
 
 import llama_tools
 
-from phibench import backends, catalog, measure, stats, synth
-from phibench.inventory import here
-from phibench.nouns import Job, Setup, Suite, Workload
+from phibench import backends, catalog, synth
+from phibench.core import stats
+from phibench.core.nouns import Job, Setup, Suite, Workload
+from phibench.machine.inventory import here
+from phibench.measure import timing as measure
 
 TESTS = {
     "pp128": Workload(prompt_tokens=128, new_tokens=0), "pp512": Workload(prompt_tokens=512, new_tokens=0),

@@ -19,11 +19,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from phibench import catalog, tables, units
+from phibench import catalog
 from phibench.backends import llama_cpp
-from phibench.catalog.plan import plan
-from phibench.llama import plan as llama_plan
-from phibench.nouns import Workload
+from phibench.backends.llama_cpp import plan as llama_plan
+from phibench.catalog.plans import plan
+from phibench.core import units
+from phibench.core.nouns import Workload
+from phibench.show import tables
 from phibench.synth import cache
 
 VARIANT = "phi-4-mini-instruct"

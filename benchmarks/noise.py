@@ -31,10 +31,13 @@ from typing import Any
 
 import msgspec
 
-from phibench import compare, files, run, stats, winners
-from phibench.inventory import here, software
-from phibench.nouns import Event, Job, Machine, Progress, Run, Setup, Suite, Warmup
-from phibench.sides import Side
+from phibench.analysis import winners
+from phibench.compare import comparison as compare
+from phibench.compare.selection import Side
+from phibench.core import files, stats
+from phibench.core.nouns import Event, Job, Machine, Progress, Run, Setup, Suite, Warmup
+from phibench.machine.inventory import here, software
+from phibench.measure import run
 
 SETUP = Setup(variant="phi-1", quantization="Q4_K_M", backend="llama_cpp")
 LAYERS = 2
@@ -47,7 +50,7 @@ LONG = msgspec.structs.replace(
 )  # a second, or many where threads wait for each other
 SLOWER = """
 import os, time
-import phibench.measure as measure
+import phibench.measure.timing as measure
 
 real, share = measure.once, float(os.environ["NOISE_SLOWER"])
 

@@ -13,11 +13,14 @@ import argparse
 import contextlib
 import os
 
-from phibench import catalog, launch, measure, stats, synth
+from phibench import catalog, synth
 from phibench.backends import llama_cpp
+from phibench.core import stats
+from phibench.core.nouns import Artifact, Job, Measured, Setup, Suite, Workload
+from phibench.measure import launch
+from phibench.measure import timing as measure
 from phibench.meters import memory
-from phibench.nouns import Artifact, Job, Measured, Setup, Suite, Workload
-from phibench.probe.limits import limits
+from phibench.probe.system.limits import limits
 
 TOKENS = 100_000  # of the null backend, in each repetition
 VARIANT = "phi-4-mini-instruct"

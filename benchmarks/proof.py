@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from phibench import ends, files, inventory
-from phibench.errors import FAILED, INTERRUPTED, PhibenchError, unknown
-from phibench.nouns import Noun
+from phibench.core import ends, files
+from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError, unknown
+from phibench.core.nouns import Noun
+from phibench.machine import inventory
 
 HERE = Path(__file__).parent
 SKIPPED = 77  # as automake has it

@@ -13,9 +13,12 @@ import json
 import sys
 from pathlib import Path
 
-from phibench import backends, catalog, measure, physics, probe, stats, units
-from phibench.inventory import here
-from phibench.nouns import Job, Setup, Suite, Workload
+from phibench import backends, catalog, probe
+from phibench.core import stats, units
+from phibench.core.nouns import Job, Setup, Suite, Workload
+from phibench.machine.inventory import here
+from phibench.measure import timing as measure
+from phibench.predict import roofline as physics
 from phibench.synth import gguf
 
 

@@ -24,9 +24,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phibench import catalog, stats
-from phibench.catalog import hf, plan_onnx
-from phibench.catalog.plan import plan
+from phibench import catalog
+from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import onnx as plan_onnx
+from phibench.catalog.plans import plan
+from phibench.core import stats
 
 PROMPT, NEW, THREADS = 64, 16, 2
 

@@ -16,10 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from phibench import catalog, files, stats
-from phibench.catalog import gguf as reader
-from phibench.catalog.plan import plan
-from phibench.errors import PhibenchError
+from phibench import catalog
+from phibench.catalog.plans import plan
+from phibench.catalog.readers import gguf as reader
+from phibench.core import files, stats
+from phibench.core.errors import PhibenchError
 from phibench.synth import gguf
 from phibench.synth.fill import FILLINGS
 

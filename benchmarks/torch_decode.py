@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from phibench import catalog, measure, stats
+from phibench import catalog
 from phibench.backends import torch as backend
-from phibench.catalog.one_plan import Plan
-from phibench.catalog.plan import plan
-from phibench.errors import PhibenchError
-from phibench.nouns import Job, Setup, Suite, Workload
-from phibench.probe import cpu, limits, memory
+from phibench.catalog.plans import plan
+from phibench.catalog.plans.base import Plan
+from phibench.core import stats
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Job, Setup, Suite, Workload
+from phibench.measure import timing as measure
+from phibench.probe.speed import memory
+from phibench.probe.system import cpu, limits
 from phibench.synth.artifacts import artifact
 
 Times = list[float]  # arrival of each token, seconds
@@ -69,9 +72,9 @@ def ways_of(session: Any, workload: Workload, quantization: str) -> dict[str, Ca
 
 def plain(session: Any, quantization: str) -> Any:
     """transformers' untouched modules on the session's weights; what phibench holds in pieces is copied."""
-    from phibench.catalog import hf
-    from phibench.torch_models import build
-    from phibench.torch_models.linear import SplitLinear
+    from phibench.backends.torch import build
+    from phibench.backends.torch.linear import SplitLinear
+    from phibench.catalog.plans import hf_config as hf
 
     ours = session._model  # noqa: SLF001
     shape = catalog.variant(session._job.setup.variant).shape  # noqa: SLF001

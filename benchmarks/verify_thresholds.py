@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from phibench import tables
-from phibench.nouns import Setup
-from phibench.verify import faults, gate, judge
+from phibench.core.nouns import Setup
+from phibench.show import tables
+from phibench.verify import check_backends as gate
+from phibench.verify import distances as judge
+from phibench.verify import faults
 from phibench.verify.ask import Program
 from phibench.verify.meant import Reference
 

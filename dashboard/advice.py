@@ -12,9 +12,12 @@ import source
 import streamlit as st
 import verdicts
 
-from phibench import advise, catalog, rules, units
-from phibench.errors import PhibenchError
-from phibench.nouns import Goal, Machine, Verdict
+from phibench import catalog
+from phibench.advise import recommend as advise
+from phibench.advise import rules
+from phibench.core import units
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Goal, Machine, Verdict
 
 _CONTEXTS = tuple(1024 * k for k in (2, 4, 8, 16, 32, 64, 128))
 _LIMITS = {"decode_tps": "Decode at least, tok/s", "ttft_s": "First token within, s"}

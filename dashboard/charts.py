@@ -14,8 +14,8 @@ from comparisons import VERDICTS
 from table import SPREADS
 from verdicts import FITS
 
-from phibench.metrics import METRICS
-from phibench.text import number
+from phibench.core.metrics import METRICS
+from phibench.core.text import number
 
 MOST = 15  # setups in one chart; more are not read
 BLUE, AMBER, GREY = "#3b82c4", "#d08700", "#8a8f98"  # told apart by colour-blind eyes too

@@ -14,9 +14,9 @@ import parts
 import source
 import streamlit as st
 
-from phibench.compare import Comparison
-from phibench.errors import PhibenchError
-from phibench.sides import Side
+from phibench.compare.comparison import Comparison
+from phibench.compare.selection import Side
+from phibench.core.errors import PhibenchError
 
 _COLUMNS: dict[str, Any] = {
     "verdict": st.column_config.MultiselectColumn(

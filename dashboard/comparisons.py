@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from phibench.nouns import Measured, Run
-from phibench.sides import Side
-from phibench.text import number
-from phibench.units import gib
+from phibench.compare.selection import Side
+from phibench.core.nouns import Measured, Run
+from phibench.core.text import number
+from phibench.core.units import gib
 
 VERDICTS = {"better": "better", "worse": "worse", "same": "no difference seen", "unknown": "no verdict"}
 

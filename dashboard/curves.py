@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pandas as pd
 import table
 
-from phibench import sustained
-from phibench.batching import knee
-from phibench.nouns import Measured, Run
+from phibench.analysis import sustained
+from phibench.analysis.batch_scaling import knee
+from phibench.core.nouns import Measured, Run
 
 
 def shapes(lines: pd.DataFrame, metric: str) -> list[str]:

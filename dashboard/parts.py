@@ -9,8 +9,8 @@ from typing import Literal
 
 import streamlit as st
 
-from phibench.nouns import Basis
-from phibench.text import plain
+from phibench.core.nouns import Basis
+from phibench.core.text import plain
 
 Colour = Literal["blue", "orange", "violet", "gray"]
 

@@ -11,10 +11,10 @@ import pandas as pd
 import streamlit as st
 import table
 
-from phibench import files
-from phibench.compare import Comparison
-from phibench.nouns import Goal, Machine, Run, Verdict
-from phibench.sides import Side
+from phibench.compare.comparison import Comparison
+from phibench.compare.selection import Side
+from phibench.core import files
+from phibench.core.nouns import Goal, Machine, Run, Verdict
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -81,14 +81,14 @@ def _over_time(where: str, stamp: Stamp, file: str, setup: str, test: str, layer
 
 @st.cache_resource(max_entries=20, show_spinner="Pairing launches")
 def _comparison(where: str, stamp: Stamp, first: str, second: str, _a: Side, _b: Side) -> Comparison:  # noqa: ARG001
-    from phibench import compare
+    from phibench.compare import comparison as compare
 
     return compare.compare(_a, _b)
 
 
 @st.cache_resource(ttl=60, show_spinner="Looking at this machine")  # free memory changes
 def machine() -> Machine:
-    from phibench import inventory
+    from phibench.machine import inventory
 
     return inventory.here(bandwidth=False)
 
@@ -108,7 +108,7 @@ def _advice(
     min_tps: float | None,
     max_ttft: float | None,
 ) -> tuple[Verdict, ...]:
-    from phibench import advise
+    from phibench.advise import recommend as advise
 
     runs = _runs(where, stamp)[0]
     return advise.advise(machine, goal, runs, context=context, min_tps=min_tps, max_ttft=max_ttft)

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from phibench import rules
-from phibench.forms import flat
-from phibench.metrics import CLAIMED, METRICS
-from phibench.nouns import Measured, Row, Run
-from phibench.render import rows
-from phibench.text import number
-from phibench.units import gb, gib
+from phibench.advise import rules
+from phibench.core.metrics import CLAIMED, METRICS
+from phibench.core.nouns import Measured, Row, Run
+from phibench.core.text import number
+from phibench.core.units import gb, gib
+from phibench.show.formats import flat
+from phibench.show.results import rows
 
 # What the pages and charts use of a row (docs/results.md describes rows); all other keys stay in the files.
 _KEYS = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from phibench import rules
-from phibench.metrics import METRICS
-from phibench.nouns import Basis, Estimate, Verdict
+from phibench.advise import rules
+from phibench.core.metrics import METRICS
+from phibench.core.nouns import Basis, Estimate, Verdict
 
 # How sure a number is, in a word that stands beside it. The first group was seen, the others were reckoned.
 BASIS: dict[Basis, str] = {

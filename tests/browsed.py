@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from phibench import files
+from phibench.core import files
 
 APP = files.data_dir("dashboard") / "app.py"
 

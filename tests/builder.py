@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from phibench import catalog
-from phibench.catalog import hf
-from phibench.nouns import Shape, Variant
+from phibench.catalog.plans import hf_config as hf
+from phibench.core.nouns import Shape, Variant
 
 # One per trait: phi2 with biases and partial rotary; shared heads; neither; LongRoPE; tied, LongRoPE and partial.
 # No width is the vocabulary's: the builder takes any linear layer of that width for the head.

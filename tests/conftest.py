@@ -15,7 +15,9 @@ import msgspec
 import pytest
 from hypothesis import settings
 
-from phibench import cli, files, inventory
+from phibench.cli import app as cli
+from phibench.core import files
+from phibench.machine import inventory
 from phibench.probe import conditions
 
 pytest_plugins = ["engine_children"]

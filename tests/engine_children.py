@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from phibench import processes
+from phibench.core import processes
 
 HERE = Path(__file__).resolve().parent
 ENGINES = {"llama_cpp": ("llama_cpp",), "onnxruntime": ("onnxruntime", "onnxruntime_genai"), "torch": ("torch",)}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from phibench import forms, render
-from phibench.nouns import (
+from phibench.core.nouns import (
     Artifact,
     Cause,
     Device,
@@ -22,6 +21,8 @@ from phibench.nouns import (
     Suite,
     Workload,
 )
+from phibench.show import formats as forms
+from phibench.show import results as render
 
 SETUP = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 LATENCY = ("prefill_tps", "decode_tps", "ttft_s", "tpot_s", "itl_p50_s", "itl_p90_s", "itl_p99_s")

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phibench import (
-    backends,
-)
+from phibench import backends
 
 PLANTED = Path(__file__).parent / "planted"
 

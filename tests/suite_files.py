@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phibench.nouns import (
-    Device,
-    Limits,
-    Machine,
-)  # fmt: skip
+from phibench.core.nouns import Device, Limits, Machine
 
 NULL = ("-b", "null", "-o", "json")
 

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import Phibench
 
-from phibench import backends, catalog, cli, errors, files, suites
-from phibench.nouns import Machine
+from phibench import backends, catalog
+from phibench.cli import app as cli
+from phibench.core import errors, files
+from phibench.core.nouns import Machine
+from phibench.measure import suites
 
 pytestmark = pytest.mark.usefixtures("probed")
 

@@ -119,7 +119,7 @@ def test_the_wheel_carries_data_beside_the_code(dist: Path) -> None:
         "phibench/py.typed",
         "phibench/__main__.py",
         "phibench/catalog/quantizations.toml",
-        "phibench/catalog/gguf_types.json",
+        "phibench/catalog/plans/gguf_types.json",
         "phibench/catalog/variants/phi-4-mini-instruct.toml",
         "phibench/catalog/goals/chat.toml",
         "phibench/_data/suites/quick.toml",

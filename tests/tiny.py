@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from phibench import catalog
-from phibench.nouns import Variant
+from phibench.core.nouns import Variant
 
 # ffn 192 falls back as Phi-mini-MoE's 960 does: both leave 192 when divided by 256
 _WIDTHS = {

@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from phibench import backends, stats
+from phibench import backends
+from phibench.core import stats
 
 FIDELITY = Path(__file__).parent.parent / "fidelity.py"
 PAIRS = {"pp128": 24, "pp512": 10, "tg32": 10}  # of each of SESSIONS: a short test has more noise

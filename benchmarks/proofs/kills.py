@@ -28,9 +28,10 @@ from typing import NamedTuple, TypeVar
 
 import psutil
 
-from phibench import backends, files
-from phibench.ends import PHASES
-from phibench.nouns import Failed, Measured, Result
+from phibench import backends
+from phibench.core import files
+from phibench.core.ends import PHASES
+from phibench.core.nouns import Failed, Measured, Result
 
 T = TypeVar("T")
 AIMS = ("opening", "prefill", "decode")
@@ -151,7 +152,10 @@ class Under:
     def _worker(self) -> psutil.Process | None:
         try:
             for child in psutil.Process(self.process.pid).children():
-                if child.cmdline()[-2:] == ["-m", "phibench.worker"] and "PHIBENCH_PHASE_FILE" in child.environ():
+                if (
+                    child.cmdline()[-2:] == ["-m", "phibench.measure.worker"]
+                    and "PHIBENCH_PHASE_FILE" in child.environ()
+                ):
                     return child
         except psutil.Error:  # gone meanwhile
             pass

@@ -12,7 +12,9 @@ import sys
 import tempfile
 import time
 
-from phibench import backends, inventory, selftest
+from phibench import backends
+from phibench.machine import inventory
+from phibench.verify import selftest
 
 FIRST_S, LATER_S = 1.5, 0.005  # at most, of each engine
 TIMES, LOOKS = 5, 50

@@ -17,14 +17,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Engine, Job, Need, Setup, Shape, Workload
+from phibench.core.errors import PhibenchError, unknown
+from phibench.core.nouns import Engine, Job, Need, Setup, Shape, Workload
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phibench.catalog.one_plan import Plan
+    from phibench.catalog.plans.base import Plan
 
 
 _SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one: "cpu:0" would be no "cpu" elsewhere
@@ -110,7 +110,7 @@ class Backend(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg))
 
 
 def load(name: str) -> Backend:

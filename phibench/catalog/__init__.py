@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from phibench import files, units
-from phibench.errors import PhibenchError, unknown
-from phibench.nouns import Goal, Noun, Quantization, Setup, Variant
+from phibench.core import files, units
+from phibench.core.errors import PhibenchError, unknown
+from phibench.core.nouns import Goal, Noun, Quantization, Setup, Variant
 
 FOLDER = Path(__file__).parent
 

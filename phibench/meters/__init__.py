@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from phibench.core.metrics import metered
+from phibench.core.nouns import Job
 from phibench.meters.contract import Watch
-from phibench.metrics import metered
-from phibench.nouns import Job
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from phibench.nouns import Energy, Noun
+from phibench.core.nouns import Energy, Noun
 
 
 class Seen(Noun, frozen=True, kw_only=True):

@@ -19,11 +19,13 @@ from typing import IO, NamedTuple, TypeVar
 import msgspec
 
 from phibench import probe
-from phibench.errors import NotMeasurableError, PhibenchError
-from phibench.meters.dials import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
-from phibench.nouns import Device, Energy, Noun
-from phibench.probe import cpu, pci, power
-from phibench.probe.power import Place
+from phibench.core.errors import NotMeasurableError, PhibenchError
+from phibench.core.nouns import Device, Energy, Noun
+from phibench.meters.counters import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
+from phibench.probe.devices import pci
+from phibench.probe.energy import sources as power
+from phibench.probe.energy.sources import Place
+from phibench.probe.system import cpu
 
 T = TypeVar("T")
 
@@ -105,7 +107,7 @@ def _dials(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> 
     found: list[Dial] = []
     for place in places:
         try:
-            found += importlib.import_module(f"phibench.meters.{place.kind}").dials(place, root, stack)
+            found += importlib.import_module(f"phibench.meters.sources.{place.kind}").dials(place, root, stack)
         except OSError as error:
             return [], f"{place.source.name}: {error.strerror or error}"
     return found, ""

@@ -31,10 +31,11 @@ from typing import IO
 
 import msgspec
 
-from phibench import units
+from phibench.core import units
+from phibench.core.nouns import Job, Noun
 from phibench.meters.contract import MemoryMeter, Seen
-from phibench.nouns import Job, Noun
-from phibench.probe import gpu_use, process, smaps
+from phibench.probe.devices import gpu_use
+from phibench.probe.system import process, smaps
 
 LOOK_S = 0.02
 _MISSED = 0.02  # of the peak that the system counted: more between two looks is told

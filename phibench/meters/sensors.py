@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from phibench.probe import cpu, gauges
+from phibench.probe.system import cpu, gauges
 
 
 def of(device: str) -> Callable[[], dict[str, float]]:
@@ -20,6 +20,6 @@ def of(device: str) -> Callable[[], dict[str, float]]:
 def _gpu(device: str) -> dict[str, float | None]:
     if not device.startswith("cuda"):
         return {}
-    from phibench.probe import gpu_use
+    from phibench.probe.devices import gpu_use
 
     return gpu_use.gauges(device)

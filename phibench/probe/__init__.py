@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phibench.nouns import Device, Machine
-from phibench.probe import amd, apple, cpu, intel, limits, npu, nvidia, power
-from phibench.probe.processor import processor
+from phibench.core.nouns import Device, Machine
+from phibench.probe.devices import amd, apple, intel, npu, nvidia
+from phibench.probe.energy import sources as power
+from phibench.probe.system import cpu, limits
+from phibench.probe.system.processor import processor
 
 if TYPE_CHECKING:
-    from phibench.probe.memory import Bandwidth
+    from phibench.probe.speed.memory import Bandwidth
 
 Provider = tuple[str, str, str]
 _OS = {"Darwin": "macos", "Linux": "linux", "Windows": "windows"}
@@ -60,7 +62,7 @@ def gpus(root: Path = cpu.ROOT) -> tuple[Device, ...]:
 
 def bandwidth(here: Machine, seconds: float) -> Bandwidth:
     """Measure the memory of the machine that this runs on, with the threads that ``here`` may use."""
-    from phibench.probe import memory
+    from phibench.probe.speed import memory
 
     caches = cpu.cpu().cache_bytes
     return memory.read_bandwidth(seconds, here.limits.threads, free_bytes=here.limits.free_bytes, cache_bytes=caches)

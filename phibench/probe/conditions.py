@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phibench import units
-from phibench.nouns import Conditions
-from phibench.probe import cgroup, cpu, gauges, power
-from phibench.probe.limits import limits
+from phibench.core import units
+from phibench.core.nouns import Conditions
+from phibench.probe.energy import sources as power
+from phibench.probe.system import cgroup, cpu, gauges
+from phibench.probe.system.limits import limits
 
 LOOK_S = 5.0  # no look takes longer; a suite may ask for a shorter one
 _FULL_LOOK_S = 1.0  # 100 ticks of each cpu; in less, single ticks and what we did just before weigh too much
@@ -179,7 +180,7 @@ def _counters(root: Path) -> dict[str, int | float | None]:
 def _nvidia(alone: bool) -> dict[str, Any]:
     """``alone``: none of our own workers is on the GPU, so that every process there is another's."""
     try:
-        nvidia = importlib.import_module("phibench.probe.nvidia")
+        nvidia = importlib.import_module("phibench.probe.devices.nvidia")
     except ImportError:
         return {}
     return {

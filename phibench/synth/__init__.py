@@ -10,8 +10,8 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
-from phibench.catalog.plan import plan
-from phibench.nouns import Artifact, Variant
+from phibench.catalog.plans import plan
+from phibench.core.nouns import Artifact, Variant
 from phibench.synth import cache, messages, writing
 from phibench.synth.artifacts import Progress, artifact
 

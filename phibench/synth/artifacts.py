@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from phibench.catalog.one_plan import Plan
-from phibench.nouns import Artifact
+from phibench.catalog.plans.base import Plan
+from phibench.core.nouns import Artifact
 
 Progress = Callable[[int, int], None]  # done bytes, total bytes
 

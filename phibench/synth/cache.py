@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from phibench import files, units
-from phibench.errors import FAILED, PhibenchError
-from phibench.units import gb
+from phibench.core import files, units
+from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.units import gb
 
 DEFAULT_LIMIT_BYTES = 40_000_000_000  # four of the largest dense variants in Q4_K_M; our choice
 _POLL_S = 0.05

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from phibench import processes
-from phibench.errors import PhibenchError
-from phibench.nouns import Artifact
+from phibench.core import processes
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Artifact
 from phibench.synth.messages import Event, Made, Order, Refused, Wrote
 
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from phibench.catalog.ggml import TYPES, Tensor
-from phibench.errors import unknown
-from phibench.synth import engine
+from phibench.catalog.tensor_types import TYPES, Tensor
+from phibench.core.errors import unknown
+from phibench.synth import quantizer as engine
 
 if TYPE_CHECKING:
     import numpy as np

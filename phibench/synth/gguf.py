@@ -7,16 +7,17 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from phibench import files
-from phibench.catalog import ggml
-from phibench.catalog.one_plan import Plan
-from phibench.catalog.plan import plan
-from phibench.catalog.plan_gguf import header
-from phibench.errors import FAILED, PhibenchError
-from phibench.nouns import Artifact, Variant
-from phibench.synth import cache, engine, fill
+from phibench.catalog import tensor_types as ggml
+from phibench.catalog.plans import plan
+from phibench.catalog.plans.base import Plan
+from phibench.catalog.plans.gguf import header
+from phibench.core import files
+from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.nouns import Artifact, Variant
+from phibench.core.units import gb
+from phibench.synth import cache, fill
+from phibench.synth import quantizer as engine
 from phibench.synth.artifacts import Progress, artifact
-from phibench.units import gb
 
 
 def ensure(

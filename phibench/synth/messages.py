@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phibench.nouns import Artifact, Noun, Variant
+from phibench.core.nouns import Artifact, Noun, Variant
 
 
 class Order(Noun, frozen=True, kw_only=True):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from phibench import ends, files, processes
-from phibench.errors import PhibenchError
-from phibench.nouns import Artifact
+from phibench.core import ends, files, processes
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Artifact
 from phibench.synth import cache
 from phibench.synth.messages import Event, Made, Order, Refused
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from phibench import backends, ends, files, processes
-from phibench.nouns import Engine, Kind, Setup, Suite
+from phibench import backends
+from phibench.core import ends, files, processes
+from phibench.core.nouns import Engine, Kind, Setup, Suite
 from phibench.probe import conditions
 from phibench.verify import child
 from phibench.verify.child import Question
-from phibench.verify.small import Stored
+from phibench.verify.seeded_models import Stored
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from phibench import backends, files, processes
-from phibench.catalog.hf import Factors
-from phibench.errors import OutOfMemoryError, PhibenchError
-from phibench.nouns import Artifact, Engine, Job, Kind, Noun, Setup, Variant
-from phibench.verify.small import Model, Prompt, Stored
+from phibench import backends
+from phibench.catalog.plans.hf_config import Factors
+from phibench.core import files, processes
+from phibench.core.errors import OutOfMemoryError, PhibenchError
+from phibench.core.nouns import Artifact, Engine, Job, Kind, Noun, Setup, Variant
+from phibench.verify.seeded_models import Model, Prompt, Stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +117,7 @@ def _stored(job: Job, model: Model) -> Iterator[Stored]:
 
 def _format(setup: Setup) -> Any:
     """The module that writes and reads the small models of a format."""
-    return importlib.import_module(f"phibench.verify.{backends.load(setup.backend).FORMATS[0]}")
+    return importlib.import_module(f"phibench.verify.formats.{backends.load(setup.backend).FORMATS[0]}")
 
 
 def _model(source: Source | None) -> Model | None:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from phibench.nouns import Setup
+from phibench.core.nouns import Setup
 from phibench.verify import child
 from phibench.verify.ask import Program
-from phibench.verify.small import Model
+from phibench.verify.seeded_models import Model
 
 _GATE_UP = "model.layers.1.mlp.gate_up_proj.weight"
 _NORM = "model.layers.1.input_layernorm.weight"

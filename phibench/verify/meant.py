@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from phibench import ends, files, processes
-from phibench.catalog.hf import Factors
-from phibench.nouns import Shape
+from phibench.catalog.plans.hf_config import Factors
+from phibench.core import ends, files, processes
+from phibench.core.nouns import Shape
 from phibench.probe import conditions
-from phibench.verify.small import Prompt
+from phibench.verify.seeded_models import Prompt
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phibench.verify.small import Weights
+    from phibench.verify.seeded_models import Weights
 
 PROGRAM = "phibench.verify.reference"  # not imported: it is for a process that has torch
 SILENCE_S = 600.0  # for one task

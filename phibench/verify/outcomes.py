@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from phibench.nouns import Kind, Noun, Setup
-from phibench.verify import judge
+from phibench.core.nouns import Kind, Noun, Setup
+from phibench.verify import distances as judge
 
 
 class Outcome(Noun, frozen=True, kw_only=True):

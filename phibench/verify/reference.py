@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from phibench import processes
-from phibench.catalog import hf
-from phibench.catalog.hf import Factors
-from phibench.nouns import Noun, Shape
-from phibench.verify.small import Prompt
+from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans.hf_config import Factors
+from phibench.core import processes
+from phibench.core.nouns import Noun, Shape
+from phibench.verify.seeded_models import Prompt
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from phibench.verify.small import Weights
+    from phibench.verify.seeded_models import Weights
 
 
 class Task(Noun, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ def _model(shape: Shape, rope: Factors | None) -> Any:
     """An untied model in float32 with eager attention; its weights are yet to come."""
     import torch
 
-    from phibench.torch_models.build import quiet
+    from phibench.backends.torch.build import quiet
 
     told = hf.config(shape, shape.layers, rope) | {"tie_word_embeddings": False}
     with quiet():

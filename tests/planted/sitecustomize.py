@@ -24,7 +24,7 @@ _ONCE = os.environ.get("PLANTED_ONCE", "")
 def _fail(session: Any, given: Any) -> Any:
     """Die as told, or give back what is wrong."""
     if _HOW == "says":
-        from phibench.errors import PhibenchError
+        from phibench.core.errors import PhibenchError
 
         raise PhibenchError("planted")
     if _HOW == "wrong":

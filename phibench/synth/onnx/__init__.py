@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from phibench import files
-from phibench.catalog import hf, plan_onnx
-from phibench.catalog.one_plan import Plan
-from phibench.catalog.plan import plan
-from phibench.errors import FAILED, PhibenchError
-from phibench.nouns import Artifact, Variant
+from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import onnx as plan_onnx
+from phibench.catalog.plans import plan
+from phibench.catalog.plans.base import Plan
+from phibench.core import files
+from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.nouns import Artifact, Variant
+from phibench.core.units import gb
 from phibench.synth import cache, fill
 from phibench.synth.artifacts import Progress, artifact
 from phibench.synth.onnx import weights as contents
-from phibench.units import gb
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from phibench.nouns import Shape
+from phibench.core.nouns import Shape
 from phibench.synth.onnx.nodes import Nodes
 
 _MASK = "/model/attn_mask_reformat"

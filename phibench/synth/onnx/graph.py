@@ -1,7 +1,7 @@
 """The graph that the model builder of onnxruntime-genai 0.18 exports for CPU: same operators, same order.
 
-Source of what is emitted: onnxruntime_genai/models/builders/base.py and phi.py; ``tests/test_onnx.py`` compares with
-what the installed builder makes of the same weights.
+Source of what is emitted: onnxruntime_genai/models/builders/base.py and phi.py;
+``tests/synth/test_synth_onnx.py`` compares with what the installed builder makes of the same weights.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from phibench.catalog import plan_onnx
-from phibench.catalog.one_plan import Plan
-from phibench.nouns import Shape
+from phibench.catalog.plans import onnx as plan_onnx
+from phibench.catalog.plans.base import Plan
+from phibench.core.nouns import Shape
 from phibench.synth.onnx import attention
 from phibench.synth.onnx.nodes import Nodes
 

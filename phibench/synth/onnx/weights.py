@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from phibench.catalog import hf, plan_onnx
-from phibench.catalog.ggml import Tensor
-from phibench.catalog.one_plan import Plan
-from phibench.errors import FAILED, PhibenchError
-from phibench.nouns import Shape
+from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import onnx as plan_onnx
+from phibench.catalog.plans.base import Plan
+from phibench.catalog.tensor_types import Tensor
+from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.nouns import Shape
 from phibench.synth import fill
 
 if TYPE_CHECKING:

@@ -1,0 +1,38 @@
+"""Every tensor of variant x quantization x format: name, shape, type and bytes, before any file exists.
+
+One module per format knows its files: ``gguf``, ``onnx``, ``torch``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from phibench.catalog.plans.base import Plan
+from phibench.core.nouns import Variant
+
+FORMATS = ("gguf", "onnx", "torch")
+
+
+def plan(variant: Variant, quantization: str, layers: int | None = None, fmt: str = "gguf") -> Plan:
+    """The plan of the whole model, or of a slice of ``layers``.
+
+    Raises PhibenchError (exit 2) when the variant has no such form or the quantization is not one of the format.
+    """
+    found: Plan = _module(fmt).plan(variant, quantization, layers)
+    return found
+
+
+def objection(variant: Variant, fmt: str) -> str | None:
+    """Why there are no files of this format, in words; None where there are."""
+    why: str | None = _module(fmt).objection(variant)
+    return why
+
+
+def can_plan(variant: Variant, fmt: str = "gguf") -> bool:
+    return objection(variant, fmt) is None
+
+
+def _module(fmt: str) -> ModuleType:
+    assert fmt in FORMATS
+    return importlib.import_module(f"{__name__}.{fmt}")

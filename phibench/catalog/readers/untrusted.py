@@ -1,0 +1,105 @@
+"""What is not trusted in files of others: JSON, names and numbers from a stranger, each checked as it is read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from phibench.catalog.tensor_types import Tensor
+from phibench.core import files
+from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.nouns import Noun
+
+MAX_JSON_BYTES = 16 << 20  # far above any Phi's configuration or index of shards
+
+
+MAX_COUNT = 1 << 40  # of anything that a configuration counts
+
+
+ONNX, HUGGING_FACE = "genai_config.json", "config.json"
+
+
+Numbers = dict[str, int | None]  # fields of Shape that tell variants apart; None where the folder does not say
+
+
+class Content(Noun, frozen=True, kw_only=True):
+    """What one kind of folder says of itself; ``told``: the variant that a synthetic one names."""
+
+    format: str
+    quantization: str
+    architecture: str
+    numbers: Numbers
+    longrope: bool
+    tensors: tuple[Tensor, ...]
+    embedding: str
+    head: str
+    bytes: int
+    facts: dict[str, str]
+    names: tuple[str, ...] = ()
+    told: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object. Raises PhibenchError (exit 2) for anything else, OSError for what cannot be read."""
+    files.check_readable(path, MAX_JSON_BYTES)
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """An object, no key twice: readers differ in which one counts. Raises PhibenchError (exit 2)."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+            raise PhibenchError(f"{path} has the key {twice[:60]!r} twice in one object; phibench does not open it")
+        return found
+
+    try:
+        found = json.loads(content, object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise PhibenchError(f"{path} is not JSON") from None
+    if not isinstance(found, dict):
+        raise PhibenchError(f"{path} is JSON, but no object")
+    return found
+
+
+def part(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under a key; empty where there is none."""
+    found = of.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def text(of: Mapping[str, Any], key: str) -> str:
+    found = of.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def count(of: Mapping[str, Any], key: str) -> int | None:
+    """A whole number from 0 to MAX_COUNT; None for anything else."""
+    found = of.get(key)
+    is_count = isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_COUNT
+    return found if is_count else None
+
+
+def required(numbers: Numbers, keys: Sequence[str], path: Path) -> None:
+    """Raises PhibenchError (exit 2) when one of these is not known."""
+    if missing := [key for key in keys if not numbers.get(key)]:
+        raise PhibenchError(f"{path} does not say the model's {', '.join(missing)}")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file that another file of the folder names. Raises PhibenchError (exit 2) when it points out of the folder."""
+    if not name or "\0" in name or "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/"):
+        raise PhibenchError(f"{folder} names a file {name[:100]!r} outside of itself; phibench does not open it")
+    return folder / name
+
+
+def cut_off(path: Path, needs: int) -> PhibenchError:
+    return PhibenchError(
+        f"{path} is cut off: it has {path.stat().st_size} bytes and needs {needs}; download it again", FAILED
+    )

@@ -1,0 +1,283 @@
+"""Nouns <-> TOML and JSON, whole files written atomically. The only I/O of nouns.
+
+What a user writes (suite, machine, goal) is read strictly: a misspelled key is an error that names it.
+Run files ignore unknown fields within one schema number, so an upgrade orphans nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from phibench.core.errors import FAILED, PhibenchError, unknown
+from phibench.core.nouns import SCHEMA, Cause, Failed, Machine, Result, Run
+
+T = TypeVar("T")
+MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything
+MAX_WRITTEN_BYTES = 1 << 20  # what a person writes is a few kB
+
+
+def data_dir(name: str) -> Path:
+    """``suites`` or ``dashboard``: beside the package in a checkout, inside it in a wheel."""
+    packaged = Path(__file__).parents[1] / "_data" / name
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
+
+
+def cache_dir() -> Path:
+    """``$PHIBENCH_CACHE``, else ``phibench`` under the XDG cache (absolute paths only, as XDG says)."""
+    if own := os.environ.get("PHIBENCH_CACHE"):
+        return Path(own).expanduser()
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "phibench"
+
+
+def results_dir(flag: str | None = None) -> Path:
+    """``--results DIR``, else ``$PHIBENCH_RESULTS``, else ``./results``."""
+    return Path(flag or os.environ.get("PHIBENCH_RESULTS") or "results").expanduser()
+
+
+def check_readable(path: Path, most_bytes: float = math.inf) -> None:
+    """OSError unless ``path`` is a file of at most so many bytes: a pipe may wait for ever, a device never end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError("it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a file")
+    if status.st_size > most_bytes:
+        raise OSError(f"it has {status.st_size} bytes, more than any such file")
+
+
+def read_strict(path: Path, kind: type[T]) -> T:
+    """Read a ``.toml`` or ``.json`` file that a person wrote; every key must be known.
+
+    Raises PhibenchError (exit 2) with the file, the key, and the nearest right name.
+    """
+    try:
+        check_readable(path, MAX_WRITTEN_BYTES)
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PhibenchError(f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PhibenchError(f"cannot read {path}: {_why(error)}") from None
+    try:
+        data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PhibenchError(f"{path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from None
+    return convert_strict(data, kind, str(path))
+
+
+def convert_strict(data: Any, kind: type[T], where: str) -> T:
+    """Plain data to a noun; an unknown key or a wrong type is an error that names it."""
+    if not isinstance(data, dict):
+        raise PhibenchError(f"{where}: expected named values, found {type(data).__name__}")
+    try:
+        _check_keys(data, kind, where)
+        _check_numbers(data, where)
+        return msgspec.convert(data, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise PhibenchError(f"{where}: {error}") from None
+
+
+def _check_keys(data: Any, kind: Any, where: str) -> None:
+    if isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        for key, value in data.items():
+            if key not in fields:
+                raise unknown("key", key, fields, f"known keys of {where}: {', '.join(fields)}")
+            _check_keys(value, fields[key], f"{where}, [{key}]")
+        return
+    items = data if isinstance(data, list) else [data]
+    if isinstance(data, dict) and get_origin(kind) is dict:
+        items = list(data.values())
+    for inner in get_args(kind):
+        for item in items:
+            _check_keys(item, inner, where)
+
+
+def _check_numbers(data: Any, where: str) -> None:
+    """Neither nan, nor infinity, nor an integer beyond 64 bits: no size or time is, and arithmetic fails on them."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _check_numbers(value, f"{where}, {key}")
+    elif isinstance(data, list):
+        for value in data:
+            _check_numbers(value, where)
+    elif isinstance(data, float | int) and not -(2.0**63) <= data < 2.0**63:
+        raise PhibenchError(f"{where}: a number is out of range")
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "wb") -> Iterator[Any]:
+    """Open a temporary file beside ``path``; it takes the name only when all went well.
+
+    A crash, Ctrl-C or a full disk leaves the old file, or none. A link stays, what it leads to is replaced; a pipe
+    or a device is written as it is. Raises PhibenchError (exit 1) on I/O errors.
+    """
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        if path.exists() and not path.is_file():
+            with path.open(mode, encoding=encoding) as stream:
+                yield stream
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        stream = temporary.open(mode.replace("w", "x"), encoding=encoding)
+        try:
+            with stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path, "w") as stream:
+        stream.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a noun or plain data as indented JSON, atomically."""
+    with atomic(path) as stream:
+        stream.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def json_text(value: Any) -> str:
+    """A noun as JSON, for people too."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+
+
+def check_machine_name(path: Path) -> None:
+    """Raises PhibenchError for a name that is neither TOML nor JSON."""
+    if path.suffix not in (".toml", ".json"):
+        raise PhibenchError(
+            f"cannot tell what to write into {path.name}: call it {path.stem or 'machine'}.toml or .json"
+        )
+
+
+def write_machine(path: Path, machine: Machine) -> None:
+    """As ``--machine FILE`` reads it. What is not known is left out, as nouns do: TOML has no null."""
+    check_machine_name(path)
+    if path.suffix == ".json":
+        return write_json(path, machine)
+    import tomli_w
+
+    return write_text(path, tomli_w.dumps(msgspec.to_builtins(machine)))
+
+
+def run_path(folder: Path, run: Run) -> Path:
+    """``<results>/<machine slug>/<utc>-<suite>.json``."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", run.suite.name)
+    return folder / run.machine.slug / f"{run.id}-{safe}.json"
+
+
+def reserve(path: Path) -> bool:
+    """Make an empty file that nobody has yet; False when somebody has. Raises PhibenchError (exit 1) on I/O errors."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        if path.parent.is_dir():
+            return False
+        raise PhibenchError(f"cannot write {path}: {path.parent} is not a folder", FAILED) from None
+    except OSError as error:
+        raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
+    return True
+
+
+def read_run(path: Path) -> Run:
+    """One run file. Raises PhibenchError (exit 1) when it is damaged or foreign."""
+    try:
+        check_readable(path, MAX_RUN_BYTES)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise PhibenchError(f"there is no file {path}", FAILED) from None
+    except OSError as error:
+        raise PhibenchError(f"cannot read {path}: {_why(error)}", FAILED) from None
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+        if head.schema != SCHEMA:
+            raise PhibenchError(
+                f"{path} has schema {head.schema}, this phibench reads {SCHEMA}; upgrade phibench", FAILED
+            )
+        run = msgspec.json.decode(data, type=Run)
+        msgspec.msgpack.encode(run)  # refuses integers beyond 64 bits, which arithmetic would choke on later
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
+    return _as_today(run)
+
+
+def _as_today(run: Run) -> Run:
+    """With the fields that older files have in a text alone; nothing else reads them out of it."""
+    tool = next(iter(run.imported.split()), msgspec.UNSET)
+    return msgspec.structs.replace(
+        run, results=tuple(map(_caused, run.results)), imported_tool=run.imported_tool or tool
+    )
+
+
+# How reasons begin in files from before the field ``cause``.
+_BEGINNINGS: dict[str, Cause] = {"unavailable: ": "unavailable", "fallback: ": "fallback"}
+
+
+def _caused(result: Result) -> Result:
+    if not isinstance(result, Failed) or result.cause != "failed":
+        return result
+    found = (cause for beginning, cause in _BEGINNINGS.items() if result.reason.startswith(beginning))
+    return msgspec.structs.replace(result, cause=next(found, "failed"))
+
+
+class _Head(msgspec.Struct):
+    schema: int
+
+
+def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """All runs below ``folder``, oldest first, and one line for each file that was skipped and why."""
+    runs, skipped = [], []
+    for path in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
+        try:
+            runs.append(read_run(path))
+        except PhibenchError as error:
+            skipped.append(str(error))
+    return tuple(sorted(runs, key=lambda run: run.started)), tuple(skipped)
+
+
+def base_name(path: str) -> str:
+    """Of a path from any system: a folder may hold a user's name."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def scrub(text: str) -> str:
+    """Text for a shared file: no home folder, host name or user name."""
+    import getpass
+    import socket
+
+    home = str(Path.home())
+    if home != Path.home().anchor:  # a container's home may be the root folder
+        text = text.replace(home, "~")
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError, KeyError, ImportError):  # no such user; Windows has no pwd
+        names.append(getpass.getuser())
+    for name in names:
+        if len(name) > 2 and name != "root":  # a name such as "pi" is in too many texts to be told from a word
+            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "***", text)
+    return text
+
+
+def _why(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

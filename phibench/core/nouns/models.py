@@ -1,0 +1,148 @@
+"""Phi models as facts with sources, their quantizations, what they need, and what a person wants of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from phibench.core.nouns.base import Noun
+
+
+class Score(Noun, frozen=True, kw_only=True):
+    """A published benchmark score, in points (0 to 100 unless the benchmark says otherwise)."""
+
+    benchmark: str
+    value: float
+    setting: str | None = None
+    source: str
+    source_kind: Literal["primary", "secondary", "memory"]
+
+
+class Shape(Noun, frozen=True, kw_only=True):
+    """The dimensions that decide bytes and speed. ``architecture`` is the GGUF name."""
+
+    architecture: Literal["phi2", "phi3", "phimoe"]
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    rope_dims: int
+    rope_theta: float
+    context: int
+    original_context: int | None = None
+    longrope: bool = False
+    tied: bool = False
+    experts: int = 0
+    experts_used: int = 0
+    sliding_window: int | None = None
+    norm_eps: float = 1e-5
+
+
+class Runtime(Noun, frozen=True, kw_only=True):
+    """Whether a runtime can run the variant (yes, no, not known) and the note that says how we know."""
+
+    name: str
+    runs: bool | None = None
+    note: str
+
+
+class ChatTemplate(Noun, frozen=True, kw_only=True):
+    style: str
+    layout: str | None = None
+    tokens: tuple[str, ...] = ()
+    source: str | None = None
+    notes: str | None = None
+
+
+class Variant(Noun, frozen=True, kw_only=True):
+    """One Phi model: shape, abilities, licence and published scores, each with its source."""
+
+    id: str
+    title: str
+    aliases: tuple[str, ...] = ()
+    hf_repo: str | None = None
+    license: str | None = None
+    license_note: str | None = None
+    release: str
+    release_source: str | None = None
+    parameters: int | None = None
+    parameters_active: int | None = None
+    parameters_note: str
+    modalities_in: tuple[str, ...]
+    modalities_out: tuple[str, ...]
+    languages: tuple[str, ...]
+    languages_source: str | None = None
+    context_tokens: int | None = None
+    function_calling: bool | None = None
+    reasoning: bool
+    reasoning_note: str | None = None
+    recommended_max_new_tokens: int | None = None
+    good_at: tuple[str, ...] = ()
+    kv_bytes_per_token_f16: int | None = None
+    kv_note: str | None = None
+    tokenizer_bytes: int | None = None
+    shape: Shape | None = None
+    shape_source: str
+    chat_template: ChatTemplate
+    runtimes: tuple[Runtime, ...] = ()
+    scores: tuple[Score, ...] = ()
+    notes: tuple[str, ...] = ()
+    from_memory: tuple[str, ...] = ()  # which fields no document confirmed
+
+    def runtime(self, name: str) -> Runtime | None:
+        return next((r for r in self.runtimes if r.name == name), None)
+
+
+class Quantization(Noun, frozen=True, kw_only=True):
+    """One row of quantizations.toml."""
+
+    id: str
+    format: Literal["gguf", "onnx", "torch"]
+    bits: float  # nominal bits per weight of the base type
+    aliases: tuple[str, ...] = ()
+    ftype: int | None = None  # llama.cpp's LLAMA_FTYPE number
+    imatrix: bool = False
+    note: str = ""
+    kld: float | None = None  # published mean KL divergence against F16
+    kld_source: str | None = None  # names the model it was measured on
+
+
+class Need(Noun, frozen=True, kw_only=True):
+    """What a model with this exact use would occupy, in bytes, and how that was found.
+
+    ``reclaimable_bytes`` come on top of the total where they are seen: pages of mapped files that the system may drop.
+    """
+
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    runtime_bytes: int
+    because: str
+    reclaimable_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.runtime_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """What a look at the process would show at its highest."""
+        return self.total_bytes + self.reclaimable_bytes
+
+
+class Goal(Noun, frozen=True, kw_only=True):
+    """What the user wants to do: a workload, limits, and the order of metrics. Data, not code."""
+
+    id: str
+    title: str
+    prompt_tokens: int
+    new_tokens: int
+    context: int
+    benchmarks: tuple[str, ...]  # published scores that speak of this goal, best first
+    order: tuple[str, ...]  # metrics, compared lexicographically
+    limits: dict[str, float] = {}
+    requires: tuple[str, ...] = ()  # "reasoning", "function_calling", "multilingual", "image", "audio"
+    thinking_tokens: int | None = None  # assumed, never published
+    source: str = ""

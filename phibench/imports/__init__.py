@@ -1,0 +1,4 @@
+"""Figures that other tools measured, as runs.
+
+In: files of llama-bench and llama-batched-bench. Out: runs that say that they were imported.
+"""

@@ -1,0 +1,48 @@
+"""Which backends take part: the usual one, those named, or all that can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from phibench import backends, catalog
+from phibench.catalog import plans
+from phibench.core.errors import PhibenchError
+from phibench.measure.request import DEFAULT_BACKEND, RunRequest, every
+
+
+def with_backends(request: RunRequest, note: Callable[[str], None]) -> RunRequest:
+    """The request with its backends by name.
+
+    ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
+    """
+    names = request.backends or (DEFAULT_BACKEND,)
+    if every(names):
+        objections = {module.NAME: _objection(module, request) for module in recommendable()}
+        left_out = [f"{name} is left out: {why}" for name, why in objections.items() if why]
+        if len(left_out) == len(objections):
+            raise PhibenchError("; ".join(left_out))
+        for line in left_out:
+            note(line)
+        names = tuple(name for name, why in objections.items() if not why)
+    return msgspec.structs.replace(request, backends=tuple(dict.fromkeys(backends.load(name).NAME for name in names)))
+
+
+def recommendable() -> list[backends.Backend]:
+    return [module for module in map(backends.load, backends.names()) if module.RECOMMENDABLE]
+
+
+def _objection(module: backends.Backend, request: RunRequest) -> str | None:
+    """Why a backend cannot take part; None if it can."""
+    if module.installed() is None:
+        return f"not installed; pip install 'phibench[{module.EXTRA}]'"
+    built = {device.split(":")[0] for device in module.devices()}
+    for device in map(str.lower, request.devices):
+        if device.split(":")[0] not in built:
+            return f"as it is installed here it cannot use {device}"
+    for name in request.models:
+        variant = catalog.variant(name)
+        if why := plans.objection(variant, module.FORMATS[0]):
+            return f"{variant.id}: {why}"
+    return None

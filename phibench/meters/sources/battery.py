@@ -1,0 +1,31 @@
+"""A battery's own meter, which shows a new value every few seconds to a minute: windows of minutes.
+
+It sees the whole machine, screen included, and only while nothing else feeds it. Not run on hardware.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from phibench.meters.counters import Dial
+from phibench.probe.energy import sources as power
+from phibench.probe.system import text_files as tree
+
+_LEAST_S = 300.0
+
+
+def dials(place: power.Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+    del stack
+
+    def watts() -> float:
+        status = tree.text(place.at / "status", 64).strip()
+        if status != "Discharging" or power.supply(root) == "mains":
+            raise OSError(f"it is not what feeds the machine ({status.lower() or 'unknown'})")
+        power_uw = power.battery_uw(place.at)
+        if not power_uw:
+            raise OSError("it tells no power")
+        return power_uw / 1e6
+
+    return [Dial(name=place.source.name, scope=place.source.scope, method="integrated_power", read=watts,
+                 least_s=_LEAST_S)]  # fmt: skip

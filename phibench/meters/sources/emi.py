@@ -1,0 +1,24 @@
+"""Windows' Energy Meter Interface: the processor's packages and memory, in picowatt-hours. Not run on hardware."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from pathlib import Path
+
+from phibench.meters.counters import Dial
+from phibench.probe.energy import emi
+from phibench.probe.energy.sources import Place
+
+
+def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+    del root, stack
+    channel = next((found for found in emi.channels() if found.at == place.at), None)
+    if channel is None:
+        raise OSError("the energy meter is gone")
+    return [Dial(name=place.source.name, scope=place.source.scope, method="counter", joules=emi.JOULES,
+                 read=functools.partial(_count, channel))]  # fmt: skip
+
+
+def _count(channel: emi.Channel) -> int:
+    return emi.counts(channel.device, channel.of)[channel.place]

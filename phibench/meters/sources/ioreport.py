@@ -1,0 +1,21 @@
+"""Apple's chips: what macOS adds up for processor, GPU, neural engine and memory. Not run on hardware.
+
+Apple calls these figures estimates. Some channels are published twice in two seconds only, so windows are long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from phibench.meters.counters import Dial
+from phibench.probe.devices import apple
+from phibench.probe.energy.sources import Place
+
+_LEAST_S = 30.0
+
+
+def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+    del root, stack
+    return [Dial(name=place.source.name, scope=place.source.scope, method="counter", read=apple.energy(), joules=1e-3,
+                 least_s=_LEAST_S, note="Apple calls its own figures estimates")]  # fmt: skip

@@ -1,0 +1,203 @@
+"""Tokens per second by the best basis there is: measured > calibrated > probed > spec.
+
+measured    the same whole setup and workload was measured on a machine of this identity.
+calibrated  something near it was: same backend, device and options, other shapes; scaled by physics.
+probed      only the machine's bandwidth (and matrix rate) is known.
+spec        the same from a data sheet.
+
+Unknown is None. Formulas, sources and what is not validated yet: docs/predicting.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from phibench.core import stats, units
+from phibench.core.nouns import Basis, Device, Estimate, Machine, Noun, Setup
+from phibench.predict import roofline as physics
+from phibench.predict.calibration import Anchor, Speed, work
+
+# Work per token that differs by less than this is the same workload: below the noise of one run. A prompt must
+# have the same length, too.
+SAME_WORK = 0.05
+# Factors of an 80 % interval: [value / f, value * f].
+SAME_SHAPE = 1.15  # the same tensors at another depth or prompt length, or under another variant's name (assumed)
+# On public community results, a line through two anchors of a machine leaves 16 % mean error, one multiplier 32 %.
+# With normal errors 80 % lie within 1.6 mean errors: 26 % and 51 %.
+TWO_ANCHORS = 1.26
+ONE_ANCHOR = 1.51
+OTHER_QUANTIZATION = 1.75  # kernels differ by type: wider than one anchor (assumed)
+FAR = 4.0  # a line is not trusted beyond this ratio from its nearest anchor
+APART = 1.3  # anchors whose work is closer than this give no slope
+
+# From the best known to the least: a number made of two is as good as the worse.
+BASES: tuple[Basis, ...] = ("exact", "published", "measured", "calibrated", "probed", "spec", "assumed")
+
+
+class Use(Noun, frozen=True, kw_only=True):
+    """A goal's workload as the predictor needs it; ``thinking_tokens`` come before the answer, None is not known."""
+
+    prompt_tokens: int
+    new_tokens: int
+    thinking_tokens: int | None = 0
+
+    @property
+    def generated(self) -> int:
+        return self.new_tokens + (self.thinking_tokens or 0)
+
+    @property
+    def depth(self) -> float:
+        """Mean number of tokens in the KV cache while decoding."""
+        return self.prompt_tokens + self.generated / 2
+
+
+def speed(
+    metric: Speed, setup: Setup, load: physics.Load, machine: Machine, anchors: Sequence[Anchor]
+) -> Estimate | None:
+    """Tokens per second by the best basis there is; None where nothing says."""
+    device = machine.device(setup.device)
+    if device is None:
+        return None
+    cost = work(metric, load, device, machine.limits.threads)
+    near = [a for a in anchors if a.metric == metric and _engine_of(a.setup) == _engine_of(setup)]
+    same = [a for a in near if metric == "decode_tps" or a.prompt_tokens == load.prompt_tokens]
+    return (
+        _measured(setup, cost, same)
+        or _calibrated(setup, cost, near)
+        or _physical(metric, load, device, machine.limits.threads)
+    )
+
+
+def _engine_of(setup: Setup) -> tuple[object, ...]:
+    return setup.backend, setup.device, setup.options
+
+
+def _is_same(anchor: Anchor, setup: Setup, cost: float) -> bool:
+    return anchor.setup == setup and anchor.layers is None and abs(cost / anchor.work - 1) <= SAME_WORK
+
+
+def _measured(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | None:
+    newest = next((a for a in near if _is_same(a, setup, cost)), None)
+    if newest is None:
+        return None
+    return Estimate(
+        value=newest.tps, low=newest.low, high=newest.high, basis="measured", because=f"measured: {newest.seen}"
+    )
+
+
+def _calibrated(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | None:
+    alike = [a for a in near if a.setup.quantization == setup.quantization]
+    twins = [a for a in alike if a.layers is None and _is_twin(a.setup, setup)]
+    if twins:
+        return _scaled(_nearest(twins, cost), cost, SAME_SHAPE)
+    pool = alike or near
+    if not pool:
+        return None
+    return (_on_line(pool, cost) if alike else None) or _scaled(
+        _nearest(pool, cost), cost, ONE_ANCHOR if alike else OTHER_QUANTIZATION
+    )
+
+
+def _is_twin(one: Setup, other: Setup) -> bool:
+    """Phi-4 and Phi-4-reasoning are one set of tensors: what one was seen to do, the other does."""
+    return one == other or physics.sheet(one).streams == physics.sheet(other).streams
+
+
+def _nearest(pool: Sequence[Anchor], cost: float) -> Anchor:
+    """The anchor whose work is nearest; the newest of equals."""
+    return min(pool, key=lambda a: abs(math.log(cost / a.work)))
+
+
+def _scaled(anchor: Anchor, cost: float, factor: float) -> Estimate:
+    tps = anchor.tps * anchor.work / cost
+    slice_of = f", {anchor.layers} layers" if anchor.layers else ""
+    return Estimate(
+        value=tps,
+        low=tps / factor * anchor.low / anchor.tps,
+        high=tps * factor * anchor.high / anchor.tps,
+        basis="calibrated",
+        because=f"scaled from {anchor.setup}{slice_of}: {anchor.tps:.3g} tok/s, {anchor.seen}",
+    )
+
+
+def _on_line(pool: Sequence[Anchor], cost: float) -> Estimate | None:
+    """Time per token = a + b x work through two or more anchors; None where they do not make a sensible line."""
+    newest: dict[tuple[Setup, int | None, int], Anchor] = {}
+    for anchor in pool:
+        newest.setdefault((anchor.setup, anchor.layers, anchor.prompt_tokens), anchor)
+    points = [(a.work, 1 / a.tps) for a in newest.values()]
+    works = [x for x, _ in points]
+    if max(works) < APART * min(works) or not min(works) / FAR <= cost <= max(works) * FAR:
+        return None
+    mean_x, mean_y = stats.mean(works), stats.mean([y for _, y in points])
+    slope = math.fsum((x - mean_x) * (y - mean_y) for x, y in points) / math.fsum((x - mean_x) ** 2 for x in works)
+    start = mean_y - slope * mean_x
+    if slope <= 0 or start < 0:
+        return None
+    tps = 1 / (start + slope * cost)
+    names = ", ".join(dict.fromkeys(str(key[0]) for key in newest))
+    return Estimate(
+        value=tps,
+        low=tps / TWO_ANCHORS,
+        high=tps * TWO_ANCHORS,
+        basis="calibrated",
+        because=f"line through {len(points)} measurements here: {names}",
+    )
+
+
+def _physical(metric: Speed, load: physics.Load, device: Device, threads: int) -> Estimate | None:
+    basis: Basis
+    if metric == "decode_tps":
+        span, basis = physics.decode_s(load, device, threads), device.basis or "spec"
+        source = "probed" if basis == "probed" else "data sheet"
+        what = f"{units.gb(load.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
+    else:
+        span, (rate, basis, source) = (
+            physics.prompt_token_s(load, device),
+            physics.matrix_rate(device) or (0, "spec", ""),
+        )
+        what = f"{load.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
+    if span is None:
+        return None
+    return Estimate(
+        value=1 / math.sqrt(span[0] * span[1]),
+        low=1 / span[1],
+        high=1 / span[0],
+        basis=basis,
+        because=what,
+    )
+
+
+def timings(use: Use, prefill: Estimate | None, decode: Estimate | None) -> dict[str, Estimate]:
+    """ttft_s, tpot_s and answer_s from the two speeds; what cannot be said is left out."""
+    found: dict[str, Estimate] = {}
+    if prefill:
+        found["ttft_s"] = _inverse(prefill, use.prompt_tokens, f"{use.prompt_tokens} prompt tokens")
+    if decode:
+        found["tpot_s"] = _inverse(decode, 1, "one token")
+    if prefill and decode and use.thinking_tokens is not None:
+        first, later, count = found["ttft_s"], found["tpot_s"], use.generated - 1
+        thinks = f", of them {use.thinking_tokens} thinking (assumed)" if use.thinking_tokens else ""
+        found["answer_s"] = Estimate(
+            value=first.value + count * later.value,
+            low=first.low + count * later.low,
+            high=first.high + count * later.high,
+            basis=worst(first.basis, later.basis, "assumed" if use.thinking_tokens else "exact"),
+            because=f"TTFT + {count} tokens x TPOT{thinks}",
+        )
+    return found
+
+
+def worst(*bases: Basis) -> Basis:
+    return max(bases, key=BASES.index)
+
+
+def _inverse(speed: Estimate, tokens: int, what: str) -> Estimate:
+    return Estimate(
+        value=tokens / speed.value,
+        low=tokens / speed.high,
+        high=tokens / speed.low,
+        basis=speed.basis,
+        because=f"{what}; {speed.because}",
+    )

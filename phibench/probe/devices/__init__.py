@@ -1,0 +1,1 @@
+"""Accelerators: GPUs and NPUs as buses, drivers and vendors' libraries show them."""

@@ -1,0 +1,59 @@
+"""Intel's GPUs as the kernel drivers i915 and xe show them in sysfs. Not run on hardware: recorded trees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phibench.core.nouns import Device
+from phibench.probe.devices import pci
+from phibench.probe.system import text_files as tree
+
+_INTEGRATED_SLOT = "0000:00:02.0"  # from memory; i915 itself looks for the integrated GPU there
+
+
+def devices(root: Path) -> tuple[Device, ...]:
+    """``xpu:0``, ... A card has memory that it tells of, or the energy counter that only cards have, or another slot
+    than the one in which Intel has put its integrated GPUs since 2004."""
+    found = pci.cards(root, "0x8086", frozenset({"i915", "xe"}))
+    return tuple(_device(folder, driver, f"xpu:{i}") for i, (folder, driver) in enumerate(found))
+
+
+def _device(folder: Path, driver: str, kind: str) -> Device:
+    memory = _memory(folder)
+    energy = pci.sensor(folder, "energy1_input", "energy2_input")
+    integrated = memory is None and energy is None and pci.slot(folder) in {"", _INTEGRATED_SLOT}
+    facts = {
+        "pci": pci.identity(folder) or None,
+        "power_cap": pci.watts(pci.sensor(folder, "power1_max", "power1_cap")),
+        "clock_max": _clock(folder),
+        "energy_counter_hwmon": "yes" if energy is not None else None,
+    }
+    notes = []
+    if integrated:
+        notes.append("integrated: its memory is a part of the machine's")
+    elif memory is None:
+        notes.append(f"{driver} does not tell how much memory the card has")
+    return Device(
+        kind=kind,
+        name=f"Intel {'integrated GPU' if integrated else 'GPU'} {pci.identity(folder)}".strip(),
+        memory_bytes=memory,
+        shares_memory=integrated,
+        because=f"{driver} tells neither memory clock nor bus width",
+        driver=driver,
+        facts={key: value for key, value in facts.items() if value},
+        notes=tuple(notes),
+    )
+
+
+def _memory(folder: Path) -> int | None:
+    """All tiles together: xe's ``tile*/physical_vram_size_bytes`` (with what the driver keeps for itself), and
+    ``lmem_total_bytes``, which only Intel's own builds of i915 have."""
+    files = [*folder.glob("tile*/physical_vram_size_bytes"), folder.parent / "lmem_total_bytes"]
+    sizes = [size for file in files if (size := tree.number(file)) and 0 < size < 1 << 50]
+    return sum(sizes) or None
+
+
+def _clock(folder: Path) -> str | None:
+    files = [*folder.glob("tile*/gt*/freq0/max_freq"), folder.parent / "gt_max_freq_mhz"]
+    clocks = [clock for file in files if (clock := tree.number(file)) and 0 < clock < 1 << 16]
+    return f"{max(clocks)} MHz" if clocks else None

@@ -1,0 +1,66 @@
+"""What the graphics drivers of Linux show under ``/sys/class/drm``: one folder per card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from phibench.probe.system import text_files as tree
+from phibench.probe.system.cpu import clean
+
+
+def cards(root: Path, vendor: str, drivers: frozenset[str]) -> Iterator[tuple[Path, str]]:
+    """(device folder, driver) of every card of ``vendor`` ("0x1002"), in the order of their numbers.
+
+    A card whose driver is another one (vfio, nouveau) belongs to somebody else.
+    """
+    try:
+        names = sorted((f.name for f in (root / "sys/class/drm").iterdir()), key=lambda name: (len(name), name))
+    except OSError:
+        return
+    for name in names:
+        folder = root / "sys/class/drm" / name / "device"
+        if re.fullmatch(r"card[0-9]{1,3}", name) and word(folder / "vendor") == vendor:
+            name_of = driver(folder)
+            if name_of in drivers:
+                yield folder, name_of
+
+
+def word(path: Path) -> str:
+    return clean(tree.text(path, 200))
+
+
+def identity(folder: Path) -> str:
+    """``1002:15bf``, as ``lspci -nn`` writes it."""
+    vendor, device = (word(folder / file).removeprefix("0x") for file in ("vendor", "device"))
+    return f"{vendor}:{device}" if vendor and device else ""
+
+
+def sensor(folder: Path, *files: str) -> int | None:
+    """The first of these hwmon files that holds a number."""
+    try:
+        monitors = sorted((folder / "hwmon").iterdir())
+    except OSError:
+        return None
+    found = (tree.number(monitor / file) for file in files for monitor in monitors)
+    return next((number for number in found if number is not None and number >= 0), None)
+
+
+def watts(microwatts: int | None) -> str | None:
+    return f"{microwatts / 1e6:g} W" if microwatts else None
+
+
+def driver(folder: Path) -> str:
+    """Its name is that of the folder that the link ``driver`` points to; ``uevent`` tells it too."""
+    return _event(folder, "DRIVER")
+
+
+def slot(folder: Path) -> str:
+    """``0000:03:00.0``: domain, bus, device and function."""
+    return _event(folder, "PCI_SLOT_NAME")
+
+
+def _event(folder: Path, key: str) -> str:
+    found = re.search(rf"^{key}=([\w:.-]{{1,40}})$", tree.text(folder / "uevent", 4096), re.MULTILINE)
+    return found[1] if found else ""

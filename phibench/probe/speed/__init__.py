@@ -1,0 +1,1 @@
+"""What is measured of a machine before any model: memory, matrices, disk, each in a child process."""

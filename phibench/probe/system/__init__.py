@@ -1,0 +1,1 @@
+"""The host: processor, memory, limits of this process, what the operating system counts."""

@@ -1,0 +1,118 @@
+"""What the processor is made of and how it is set: cores, caches, NUMA, instruction sets, governor, turbo."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from phibench.core.nouns import Cache, Processor
+from phibench.probe.system import cpu, host, sysctl, windows
+from phibench.probe.system import text_files as tree
+
+_CPUS = "sys/devices/system/cpu"
+# Instruction sets that make a difference to inference engines, as the kernels of Linux call them.
+_MATTERS = re.compile(
+    r"avx2|avx_vnni\w*|avx512f|avx512bw|avx512_vnni|avx512_bf16|avx512_fp16|avx10\w*|amx_\w+|fma|f16c"
+    r"|asimd|asimddp|asimdhp|i8mm|bf16|sve|sve2|sme|sme2"
+)
+_CACHE_KINDS: dict[str, Literal["data", "instruction", "unified"]] = {
+    "Data": "data", "Instruction": "instruction", "Unified": "unified"
+}  # fmt: skip
+
+
+def processor(root: Path = cpu.ROOT) -> Processor:
+    """Never raises; what the system does not say is None or empty. Windows and macOS: not run on hardware."""
+    cpus = cpu.online(root)
+    return Processor(
+        vendor=_vendor(root),
+        sockets=_sockets(root, cpus),
+        performance_cores=_performance(root, cpus),
+        efficiency_cores=cpu.cores(root, cpus) - (_performance(root, cpus) or 0) or None,
+        instruction_sets=tuple(filter(_MATTERS.fullmatch, cpu.flags(root).split())),
+        caches=caches(root, cpus),
+        numa_nodes=_numa(root),
+        governor=_setting(root, f"{_CPUS}/cpu0/cpufreq/scaling_governor"),
+        energy_preference=_setting(root, f"{_CPUS}/cpu0/cpufreq/energy_performance_preference"),
+        platform_profile=_setting(root, "sys/firmware/acpi/platform_profile"),
+        turbo=turbo(root),
+        max_hz=_max_hz(root, cpus),
+        huge_pages=_chosen(tree.text(root / "sys/kernel/mm/transparent_hugepage/enabled", 128)),
+        hypervisor=host.hypervisor(root),
+        container=host.container(root),
+        emulated=host.emulated(root),
+    )
+
+
+def caches(root: Path, cpus: frozenset[int]) -> tuple[Cache, ...]:
+    """Every cache once, however many cpus share it; equal ones together, small levels first."""
+    seen: set[tuple[int, str, int, frozenset[int]]] = set()
+    for number in cpus:
+        for index in range(8):
+            folder = root / _CPUS / f"cpu{number}/cache/index{index}"
+            level, size = tree.number(folder / "level"), tree.text(folder / "size", 64)
+            kilobytes = re.fullmatch(r"([0-9]{1,9})K\s*", size)
+            if level is None:
+                break
+            if kilobytes and 1 <= level <= 9:
+                shared = tree.cpu_list(tree.text(folder / "shared_cpu_list", 4096)) or frozenset({number})
+                seen.add((level, tree.text(folder / "type", 64).strip(), int(kilobytes[1]) << 10, shared & cpus))
+    if not seen and root == cpu.ROOT:
+        return windows.caches()
+    equal = Counter((level, _CACHE_KINDS.get(kind, "unified"), size) for level, kind, size, _ in seen)
+    return tuple(
+        Cache(level=level, kind=kind, bytes=size, count=count) for (level, kind, size), count in sorted(equal.items())
+    )
+
+
+def turbo(root: Path) -> bool | None:
+    """Whether the clock may go above its base: intel_pstate's no_turbo, else cpufreq's boost."""
+    off = tree.number(root / _CPUS / "intel_pstate/no_turbo")
+    if off in (0, 1):
+        return off == 0
+    boost = tree.number(root / _CPUS / "cpufreq/boost")
+    return boost == 1 if boost in (0, 1) else None
+
+
+def _vendor(root: Path) -> str:
+    info = tree.text(root / "proc/cpuinfo", 1 << 16)
+    found = re.search(r"^vendor_id[ \t]*:[ \t]*(\S.*)$", info, re.MULTILINE)
+    text = cpu.clean(found[1]) if found else ""
+    if not text and root == cpu.ROOT and sys.platform == "darwin":
+        return "Apple" if sysctl.number("hw.optional.arm64") == 1 else "GenuineIntel"
+    return {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(text, text)
+
+
+def _sockets(root: Path, cpus: frozenset[int]) -> int | None:
+    ids = {tree.number(root / _CPUS / f"cpu{number}/topology/physical_package_id") for number in cpus}
+    return len(ids - {None, -1}) or None
+
+
+def _performance(root: Path, cpus: frozenset[int]) -> int | None:
+    return max(1, min(cpu.fast_cores(root, cpus), cpu.cores(root, cpus)))
+
+
+def _numa(root: Path) -> int | None:
+    """Nodes that have cpus: memory alone (CXL, HBM in flat mode) is no place to run."""
+    nodes = tree.cpu_list(tree.text(root / "sys/devices/system/node/online", 4096))
+    count = sum(1 for n in nodes if tree.cpu_list(tree.text(root / f"sys/devices/system/node/node{n}/cpulist", 4096)))
+    return count or None
+
+
+def _setting(root: Path, path: str) -> str | None:
+    return cpu.clean(tree.text(root / path, 64)) or None
+
+
+def _max_hz(root: Path, cpus: frozenset[int]) -> float | None:
+    """The highest clock of any core; sysfs counts kHz."""
+    found = [tree.number(root / _CPUS / f"cpu{number}/cpufreq/cpuinfo_max_freq") for number in cpus]
+    known = [kilohertz for kilohertz in found if kilohertz and 1 <= kilohertz < 1e8]
+    return max(known) * 1e3 if known else None
+
+
+def _chosen(words: str) -> str | None:
+    """``always [madvise] never`` is madvise."""
+    found = re.search(r"\[([a-z]{1,20})\]", words)
+    return found[1] if found else None

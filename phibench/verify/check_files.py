@@ -1,0 +1,207 @@
+"""A user's files of one model against each other: do they give the same next-token distributions?
+
+Weights are not compared with a source, for there is none: what quantization loses is part of the distance, so limits
+are wide. They rest on published losses (quantizations.toml) and catch a broken file, not a slightly worse one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from phibench import backends, catalog
+from phibench.catalog.plans import gguf as plan_gguf
+from phibench.catalog.readers import folder, gguf, untrusted
+from phibench.catalog.readers import gguf_header as header
+from phibench.catalog.readers import hugging_face as folder_hf
+from phibench.catalog.readers import onnx as folder_onnx
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Artifact, Job, Setup
+from phibench.probe.system import limits as machine
+from phibench.verify import ask, child
+from phibench.verify import distances as judge
+from phibench.verify import seeded_models as small
+from phibench.verify.outcomes import Outcome, Tell
+
+BACKENDS = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
+LOSS_FACTOR = 5.0  # of the published mean loss: a smaller model, other text; a broken file is off by nats
+# The published loss is known for GGUF alone. Others lose what the GGUF type with the same bits and blocks loses.
+_LIKE = {"fp32": None, "bf16": "F16", "fp16": "F16", "int8": "Q8_0", "int4": "Q4_0", "int4-acc0": "Q4_0", "BF16": "F16"}
+LENGTHS = (32, 200)
+FLOOR = 0.02  # nat: 16-bit engines differ by some 0.001 on small models whatever the weights (docs/verify.md)
+PEAK = 10.0  # one position may be off by so many times the mean
+_SAME = ("layers", "hidden", "vocab")
+_PADDED = 256  # llama.cpp's contexts are multiples: LongRoPE's factors follow the context, so prompts must, too
+
+
+class File(NamedTuple):
+    """What a file or folder says of itself."""
+
+    path: Path
+    format: str
+    quantization: str
+    numbers: dict[str, int | None]  # layers, hidden, vocab: what must be equal
+    original_context: int | None  # of LongRoPE
+    bytes: int
+
+
+def compare(
+    paths: Sequence[Path],
+    seed: int,
+    device: str,
+    tell: Tell,
+    begin: Callable[[Setup], None],
+    trusted: Callable[[Sequence[Setup]], Sequence[Setup]],
+) -> tuple[list[Outcome], str]:
+    """Outcomes against the most precise file, and what was compared in words; ``begin`` hears who is asked.
+
+    ``trusted`` gives setups the options without which their engines fail here.
+
+    Raises PhibenchError: exit 2 for what is no model or not the same one, exit 1 when the reference gives no answer.
+    """
+    found = [look(path) for path in paths]
+    if len(found) < 2:
+        raise PhibenchError("one file has nothing to agree with: give -m twice or more, or none for the small models")
+    _check_same(found)
+    found.sort(key=lambda one: (-_bits(one), one.format != "torch"))
+    prompts = prompts_for(found, seed)
+    best, *others = zip(found, trusted([_setup(one, device) for one in found]), strict=True)
+    begin(best[1])
+    meant = _reply(*best, prompts)
+    if meant.engine is None:
+        raise PhibenchError(f"{best[0].path}, the most precise, gives no answer: {meant.reason}", 1)
+    outcomes = []
+    for one, setup in others:
+        begin(setup)
+        outcome = _outcome(one, setup, _reply(one, setup, prompts), best[0], meant, prompts)
+        tell(outcome)
+        outcomes.append(outcome)
+    told = f"against {best[0].path.name} ({best[1].quantization}, {best[1].backend}); prompts of random token ids"
+    return outcomes, told
+
+
+def look(path: Path) -> File:
+    """Raises PhibenchError (exit 2) for what phibench cannot open as a model, exit 1 for what cannot be read."""
+    if path.is_dir():
+        content = _content(path)
+        kept = {key: content.numbers.get(key) for key in _SAME}
+        original = _original(path) if content.longrope else None
+        return File(path, content.format, content.quantization, kept, original, content.bytes)
+    head = header.read_header(path)
+    name = head.architecture
+    longrope = any(tensor.name.startswith("rope_factors") for tensor in head.tensors)
+    return File(
+        path=path,
+        format="gguf",
+        quantization=_declared(path, head),
+        numbers={
+            "layers": head.count(f"{name}.block_count"),
+            "hidden": head.count(f"{name}.embedding_length"),
+            "vocab": next((t.shape[-1] for t in head.tensors if t.name == "token_embd.weight"), None),
+        },
+        original_context=head.count(f"{name}.rope.scaling.original_context_length") if longrope else None,
+        bytes=head.file_bytes,
+    )
+
+
+def prompts_for(found: Sequence[File], seed: int) -> tuple[small.Prompt, ...]:
+    """Prompts in which no engine changes LongRoPE's factors, and all use the same."""
+    vocab = min(one.numbers["vocab"] or 0 for one in found)
+    originals = {one.original_context for one in found if one.original_context}
+    if not originals:
+        return small.prompts(vocab, seed, LENGTHS)
+    below, above = min(originals), max(originals)
+    safe = [n for n in LENGTHS if -(-(n + small.STEPS + 1) // _PADDED) * _PADDED <= below or n > above]
+    return small.prompts(vocab, seed, safe or (above + 8,))
+
+
+def _content(path: Path) -> untrusted.Content:
+    if (path / untrusted.ONNX).is_file():
+        return folder_onnx.read(path)
+    if (path / untrusted.HUGGING_FACE).is_file() and any(path.glob("*.safetensors")):
+        return folder_hf.read(path)
+    folder.recognise(path)  # says what is wrong
+    raise AssertionError
+
+
+def _original(path: Path) -> int | None:
+    """A package of onnxruntime-genai does not say; the other files will, or none of the prompts comes near it."""
+    config = path / untrusted.HUGGING_FACE
+    return (
+        untrusted.count(untrusted.read_json(config), "original_max_position_embeddings") if config.is_file() else None
+    )
+
+
+def _declared(path: Path, head: header.Header) -> str:
+    number = head.count("general.file_type")
+    names = {kind.ftype: name for name, kind in plan_gguf.types().quantizations.items()}
+    if number is None or (name := names.get(number & ~gguf.GUESSED)) is None:
+        raise PhibenchError(f"{path} does not say its quantization (general.file_type {number}); convert it anew")
+    return name
+
+
+def _check_same(found: Sequence[File]) -> None:
+    first = found[0]
+    for other in found[1:]:
+        for key in _SAME:
+            mine, its = first.numbers[key], other.numbers[key]
+            if mine != its:
+                raise PhibenchError(
+                    f"{first.path} and {other.path} are not the same model: {key} {mine} and {its}; "
+                    "give files of one variant"
+                )
+
+
+def _bits(one: File) -> float:
+    return catalog.quantization(one.quantization, one.format).bits
+
+
+def _setup(one: File, device: str) -> Setup:
+    """The file's own name stands where a variant would: files of one model need not be of the catalog."""
+    backend = backends.require(BACKENDS[one.format])
+    setup = Setup(variant=one.path.name, quantization=one.quantization, backend=backend.NAME, device=device)
+    backends.check_device(setup)
+    return setup
+
+
+def _reply(one: File, setup: Setup, prompts: Sequence[small.Prompt]) -> ask.Reply:
+    artifact = Artifact(path=str(one.path), bytes=one.bytes, weights="real")
+    job = Job(setup=setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=machine.limits().threads)
+    return next(ask.ask([child.Question(job=job, prompts=tuple(prompts))]))
+
+
+def _outcome(
+    one: File, setup: Setup, reply: ask.Reply, best: File, meant: ask.Reply, prompts: Sequence[small.Prompt]
+) -> Outcome:
+    against = best.path.name
+    if reply.engine is None:
+        return Outcome(setup=setup, verdict="failed", reason=reply.reason, kind=reply.kind, against=against)
+    distance = judge.distance(meant.logits, reply.logits)
+    allowed = limit(best, one)
+    why = judge.objection(distance, allowed, prompts, None)
+    return Outcome(
+        setup=setup, verdict="differs" if why else "same", reason=why or "", distance=distance, limit=allowed,
+        against=against,
+    )  # fmt: skip
+
+
+def limit(best: File, one: File) -> judge.Limit:
+    """LOSS_FACTOR times what both quantizations lose as published, and never less than FLOOR."""
+    loss = LOSS_FACTOR * (_loss(best) + _loss(one))
+    mean = max(loss, FLOOR)
+    return judge.Limit(
+        architecture="", format=one.format, quantization=one.quantization,
+        kl_mean=mean, kl_max=PEAK * mean, agreement=0.0, weights=0.0,
+    )  # fmt: skip
+
+
+def _loss(one: File) -> float:
+    """Published mean divergence from F16, in nat."""
+    like = _LIKE.get(one.quantization, one.quantization)
+    if like is None:
+        return 0.0
+    known = catalog.quantization(like, "gguf").kld
+    if known is None:
+        raise PhibenchError(f"no published loss is known for {one.quantization}, so there is no limit for {one.path}")
+    return known

@@ -1,0 +1,91 @@
+"""What the tiny models should answer: logits of transformers in float32, written once and shipped with phibench.
+
+``make answers`` writes them anew, with torch and what the formats are read with; a test compares them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phibench.verify import seeded_models as small
+from phibench.verify.selftest import weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FILE = Path(__file__).with_name("answers.npz")
+MIXED = "all types"  # the one file of GGUF
+QUANTIZATIONS = {
+    "gguf": (MIXED,),
+    "onnx": ("int4", "int4-acc0", "int8", "fp16", "fp32"),
+    "torch": ("bf16", "int8", "int4", "fp16", "fp32"),
+}
+
+
+def load(fmt: str, quantization: str) -> NDArray[np.float32]:
+    """Logits, shape (1 + STEPS, vocabulary): after the prompt, and after each token that follows."""
+    import numpy as np
+
+    with np.load(FILE, allow_pickle=False) as stored:
+        found: NDArray[np.float32] = stored[_key(fmt, quantization)].astype(np.float32)
+    return found
+
+
+def write(fmt: str, made: small.Model, quantization: str, folder: Path) -> Path:
+    """The file or folder of a tiny model in ``folder``; ONNX's and torch's as ``verify`` writes them."""
+    if fmt == "gguf":
+        return weights.write_gguf(made, folder)
+    path: Path = importlib.import_module(f"phibench.verify.formats.{fmt}").write(made, quantization, folder)
+    return path
+
+
+def compute(fmt: str, quantization: str) -> NDArray[np.float32]:
+    """What is right for what really lies in the file, dequantized. Needs torch and the format's own package."""
+    from phibench.verify import reference
+    from phibench.verify import weights as stored
+
+    made = weights.model()
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(fmt, made, quantization, Path(folder))
+        found = importlib.import_module(f"phibench.verify.formats.{fmt}").stored(made, quantization, path)
+        held = stored.check(made, found, float("inf")).weights
+    # llama.cpp takes LongRoPE's factors by the context, the others by the prompt's length: both are beyond the switch
+    return reference.logits(made.shape, held, made.rope, (weights.prompt(),))[0]
+
+
+def _key(fmt: str, quantization: str) -> str:
+    return f"{fmt} {quantization}"
+
+
+def _all() -> Iterator[tuple[str, str]]:
+    for fmt, quantizations in QUANTIZATIONS.items():
+        for quantization in quantizations:
+            yield fmt, quantization
+
+
+def main() -> None:
+    """Each in a process of its own, since ONNX Runtime and torch share none; half precision is enough for logits."""
+    import subprocess
+
+    import numpy as np
+
+    if arguments := sys.argv[1:]:
+        np.save(arguments[0], compute(*arguments[1:]).astype(np.float16))
+        return
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for fmt, quantization in _all():
+            path = Path(folder) / f"{fmt}-{quantization}.npy"
+            subprocess.run([sys.executable, "-P", "-m", __spec__.name, str(path), fmt, quantization], check=True)
+            found[_key(fmt, quantization)] = np.load(path)
+    np.savez_compressed(FILE, **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,379 @@
+"""The whole advice on the real catalog: three answers, one order, nothing invented."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from fakes import GIB, SETUP, machine, measured, run, workload
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phibench import backends, catalog
+from phibench.advise import recommend as advise
+from phibench.advise import rules
+from phibench.core import metrics
+from phibench.core.errors import BAD_INPUT, PhibenchError
+from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
+
+# the fixture is the same for every example
+SLOW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def place(free_gib: float = 21, bandwidth: float | None = 41e9, flops: float | None = 400e9) -> Machine:
+    m = machine()
+    cpu = msgspec.structs.replace(m.devices[0], read_bytes_s=bandwidth, flops_s=flops, basis="probed")
+    free = int(free_gib * GIB)
+    limits = Limits(cpus=2, threads=2, memory_bytes=max(free, 24 * GIB), free_bytes=free)
+    return msgspec.structs.replace(m, devices=(cpu,), limits=limits)
+
+
+def quick() -> tuple[Run, ...]:
+    """What ``make run`` leaves behind: pp512 at 40 tok/s and tg32 at 12."""
+    results = (measured(workload(512, 0), (1.28, 1.27, 1.29)), measured(workload(0, 32), (1 / 12, 1 / 11.8, 1 / 12.2)))
+    return (run(*results),)
+
+
+@functools.cache
+def chat() -> tuple[Verdict, ...]:
+    return advise.advise(place(), catalog.goal("chat"), quick())
+
+
+def find(verdicts: tuple[Verdict, ...], text: str) -> Verdict:
+    return next(v for v in verdicts if str(v.setup) == text)
+
+
+# ------------------------------------------------------------------------------------------ end to end
+
+
+def test_a_small_laptop_is_told_phi_4_mini_for_chat() -> None:
+    """2 cores, 24 GB, 41 GB/s: phi-4 is too slow to read along, phi-4-mini in 4 bits is what the field would take."""
+    best = advise.shown(chat(), 1)[0]
+    assert best.verdict == "yes"
+    assert best.setup.variant == "phi-4-mini-instruct"
+    assert best.setup.quantization in ("Q4_K_M", "Q4_K_S", "IQ4_NL")
+    phi4 = find(chat(), "phi-4:Q4_K_M@llama_cpp/cpu")
+    assert phi4.verdict == "no"
+    assert any("Decode" in o for o in phi4.objections)
+    moe = find(chat(), "phi-3.5-moe-instruct:Q4_K_M@llama_cpp/cpu")
+    assert any("GiB" in o for o in moe.objections)
+
+
+def test_what_was_measured_here_is_quoted_and_its_neighbours_are_calibrated() -> None:
+    known = find(chat(), str(SETUP)).estimates
+    assert known["decode_tps"].basis == "measured"
+    assert known["decode_tps"].value == pytest.approx(12)
+    assert known["prefill_tps"].basis == "calibrated"  # pp512 was measured, the goal's prompt is another
+    other = find(chat(), "phi-4:Q4_K_M@llama_cpp/cpu").estimates
+    assert other["decode_tps"].basis == other["ttft_s"].basis == "calibrated"
+
+
+def test_every_variant_and_quantization_is_a_candidate_once_and_null_is_none() -> None:
+    setups = [str(v.setup) for v in chat()]
+    assert len(set(setups)) == len(setups)
+    assert {v.setup.variant for v in chat()} == {v.id for v in catalog.variants()}
+    assert {v.setup.quantization for v in chat()} >= {"F16", "Q4_K_M", "IQ2_M"}
+    assert not any(v.setup.backend == "null" for v in chat())
+
+
+@pytest.mark.parametrize("goal", [g.id for g in catalog.goals()])
+def test_every_goal_of_the_catalog_gets_an_answer_with_reasons(goal: str) -> None:
+    for verdict in advise.advise(place(), catalog.goal(goal), quick()):
+        if verdict.verdict != "yes":
+            assert all((*verdict.objections, *verdict.unknowns))
+
+
+def test_a_fast_gpu_elsewhere_takes_a_larger_model() -> None:
+    """A machine that is not here, from a data sheet (RTX 4090), no runs."""
+    gpu = Device(
+        kind="cuda:0", name="RTX 4090", memory_bytes=24 * GIB, read_bytes_s=1008e9, flops_s=165e12, basis="spec"
+    )
+    desktop = msgspec.structs.replace(place(), devices=(gpu,))
+    best = advise.advise(desktop, catalog.goal("chat"), ())[0]
+    assert best.verdict == "yes"
+    assert best.setup.variant.startswith("phi-4")
+    assert best.setup.device == "cuda:0"
+    assert best.estimates["decode_tps"].basis == "spec"
+    assert advise.table_rows([best])[0]["memory"].endswith("GiB")
+
+
+def test_without_bandwidth_or_runs_nothing_is_promised() -> None:
+    verdicts = advise.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
+    assert {v.verdict for v in verdicts} == {"no", "unknown"}
+    assert advise.fits(verdicts)
+    assert not any("decode_tps" in v.estimates for v in verdicts)
+
+
+def test_nothing_fits_into_a_tiny_machine() -> None:
+    assert not advise.fits(advise.advise(place(free_gib=0.25), catalog.goal("chat"), ()))
+
+
+def test_what_the_user_asks_replaces_the_goals_own() -> None:
+    goal = catalog.goal("chat")
+    strict = advise.advise(place(), goal, quick(), min_tps=100)
+    assert not any(v.verdict == "yes" for v in strict)
+    patient = msgspec.structs.replace(goal, limits={"ttft_s": 1.0, "decode_tps": 10.0})
+    loose = advise.advise(place(), patient, quick(), min_tps=0.1, max_ttft=1e6)
+    assert any(v.verdict == "yes" and v.setup.variant == "phi-4" for v in loose)
+    short = advise.advise(place(), goal, quick(), context=1024)
+    full = find(chat(), str(SETUP)).estimates["kv_bytes"].value
+    assert find(short, str(SETUP)).estimates["kv_bytes"].value == full / 8
+
+
+def test_a_context_too_short_for_the_goal_is_an_error_with_the_remedy() -> None:
+    with pytest.raises(PhibenchError, match="--context 1k"):
+        advise.advise(place(), catalog.goal("chat"), (), context=100)
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"min_tps": 0.0}, "--min-tps 0.0 makes no sense; write 0.001 to 1000000, or leave it out"),
+        ({"min_tps": -5.0}, "--min-tps -5.0 makes no sense"),
+        ({"min_tps": math.nan}, "--min-tps nan makes no sense"),
+        ({"min_tps": math.inf}, "--min-tps inf makes no sense"),
+        ({"max_ttft": 0.0}, "--max-ttft 0.0 makes no sense"),
+        ({"max_ttft": -1.0}, "--max-ttft -1.0 makes no sense"),
+        ({"max_ttft": math.nan}, "--max-ttft nan makes no sense"),
+        ({"thinking_tokens": -5}, "--thinking-tokens -5 makes no sense; write 0 to 1000000, or leave it out"),
+        ({"thinking_tokens": 10**400}, "--thinking-tokens 1000"),
+        ({"min_tps": 1e308}, "--min-tps 1e+308 makes no sense"),
+        ({"max_ttft": 5e-324}, "--max-ttft 5e-324 makes no sense"),
+        ({"context": 0}, "--context 0 holds no token; write 4096 or 4k"),
+        ({"context": 10 << 20}, "--context 10485760 is too long: no Phi reads more than 131072 tokens"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_with_the_flag_and_the_remedy(asked: dict[str, Any], line: str) -> None:
+    with pytest.raises(PhibenchError) as caught:
+        advise.advise(place(), catalog.goal("chat"), (), **asked)
+    assert str(caught.value).startswith(line)
+    assert caught.value.exit_code == BAD_INPUT
+
+
+@pytest.mark.usefixtures("few_quantizations")
+@pytest.mark.parametrize("figure", [0.001, 1e6])
+def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
+    goal = catalog.goal("chat")
+    found = advise.advise(place(), goal, quick(), min_tps=figure, max_ttft=figure, thinking_tokens=round(figure))
+    assert len(advise.table_rows(found)) == len(found)
+
+
+def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.load("llama_cpp"), "installed", lambda: None)
+    assert advise.hints(chat()) == ("llama_cpp is not installed here: pip install 'phibench[llama-cpp]'",)
+    assert advise.advise(place(), catalog.goal("chat"), quick()) == chat()
+
+
+# ------------------------------------------------------------------------------------------------ order
+
+
+def test_where_nothing_fits_the_nearest_comes_first() -> None:
+    """Not the best model that is far too slow, and not one that cannot run at all."""
+    verdicts = advise.advise(place(bandwidth=10e9, flops=50e9), catalog.goal("chat"), ())
+    assert not advise.fits(verdicts)
+    assert verdicts[0].setup.variant == "phi-4-mini-instruct"
+    assert all("asked for at" in text for text in verdicts[0].objections)
+    soft = [v.hard == 0 for v in verdicts]
+    assert soft == sorted(soft, reverse=True)
+
+
+def test_yes_comes_before_unknown_before_no() -> None:
+    ranks = [("yes", "unknown", "no").index(v.verdict) for v in chat()]
+    assert ranks == sorted(ranks)
+
+
+def test_the_order_is_total_and_does_not_depend_on_where_it_starts() -> None:
+    goal = catalog.goal("chat")
+    keys = [advise.order_key(goal, v) for v in chat()]
+    assert len(set(keys)) == len(keys)
+    shuffled = random.Random(0).sample(chat(), len(chat()))
+    assert tuple(sorted(shuffled, key=lambda v: advise.order_key(goal, v))) == chat()
+
+
+def certain(metric_value: float) -> Estimate:
+    return Estimate(
+        value=metric_value, low=metric_value, high=metric_value, basis="exact", because="test", benchmark="X"
+    )
+
+
+def verdict(name: str, **estimates: float) -> Verdict:
+    setup = Setup(variant=name, quantization="Q4_K_M", backend="llama_cpp")
+    return Verdict(setup=setup, estimates={m: certain(v) for m, v in estimates.items()})
+
+
+GOAL = Goal(
+    id="t", title="T", prompt_tokens=1, new_tokens=1, context=8, benchmarks=("X", "Y"), order=("quality", "decode_tps")
+)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (verdict("a", quality=60, decode_tps=1), verdict("b", quality=50, decode_tps=9)),
+        (verdict("a", quality=60.1, decode_tps=9), verdict("b", quality=60.4, decode_tps=1)),  # within a point: a tie
+        (verdict("a", quality=1), verdict("b")),  # no score ranks last
+        (verdict("a", weights_bytes=1), verdict("b", weights_bytes=2)),
+        (verdict("a"), verdict("b")),
+    ],
+)
+def test_metrics_are_compared_one_after_the_other(better: Verdict, worse: Verdict) -> None:
+    assert advise.order_key(GOAL, better) < advise.order_key(GOAL, worse)
+
+
+def test_scores_of_different_benchmarks_are_not_compared_with_each_other() -> None:
+    second = msgspec.structs.replace(
+        verdict("b"), estimates={"quality": msgspec.structs.replace(certain(99), benchmark="Y")}
+    )
+    assert advise.order_key(GOAL, verdict("a", quality=1)) < advise.order_key(GOAL, second)
+
+
+def test_of_equals_the_measured_one_comes_first() -> None:
+    guess = msgspec.structs.replace(certain(10), basis="calibrated")
+    seen = msgspec.structs.replace(certain(10), basis="measured")
+    setups = {e.basis: msgspec.structs.replace(verdict("a"), estimates={"decode_tps": e}) for e in (guess, seen)}
+    assert advise.order_key(GOAL, setups["measured"]) < advise.order_key(GOAL, setups["calibrated"])
+
+
+# ------------------------------------------------------------------------------------------ properties
+
+
+@pytest.fixture
+def few_quantizations() -> Iterator[None]:
+    """All variants, but only some of the 24 GGUF quantizations: a tenth of a second an advice."""
+    some = tuple(q for q in catalog.quantizations("gguf") if q.id in ("F16", "BF16", "Q4_K_M", "IQ3_S"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "quantizations", lambda fmt=None: some)
+        yield
+
+
+def yes(verdicts: tuple[Verdict, ...]) -> set[str]:
+    return {str(v.setup) for v in verdicts if v.verdict == "yes"}
+
+
+def no(verdicts: tuple[Verdict, ...]) -> set[str]:
+    return {str(v.setup) for v in verdicts if v.verdict == "no"}
+
+
+@SLOW
+@pytest.mark.usefixtures("few_quantizations")
+@given(st.floats(0.5, 32), st.floats(1, 4), st.floats(1e10, 1e12), st.floats(1, 10))
+def test_more_memory_or_bandwidth_never_turns_a_yes_into_less(
+    free_gib: float, more_memory: float, bandwidth: float, faster: float
+) -> None:
+    goal = catalog.goal("chat")
+    small = advise.advise(place(free_gib, bandwidth, 2e12), goal, ())
+    large = advise.advise(place(free_gib * more_memory, bandwidth * faster, 2e12), goal, ())
+    assert yes(small) <= yes(large)
+    assert no(large) <= no(small)
+
+
+@SLOW
+@pytest.mark.usefixtures("few_quantizations")
+@given(st.floats(0.1, 50), st.floats(1, 5), st.floats(0.1, 100), st.floats(1, 5), st.integers(512, 30_000))
+def test_a_stricter_limit_never_adds_a_yes(
+    min_tps: float, faster: float, max_ttft: float, sooner: float, context: int
+) -> None:
+    def ask(tps: float, ttft: float, tokens: int) -> tuple[Verdict, ...]:
+        return advise.advise(place(), catalog.goal("chat"), quick(), min_tps=tps, max_ttft=ttft, context=tokens)
+
+    loose, strict = ask(min_tps, max_ttft, context), ask(min_tps * faster, max_ttft / sooner, context * 2)
+    assert yes(strict) <= yes(loose)
+    assert no(loose) <= no(strict)
+
+
+@SLOW
+@pytest.mark.usefixtures("few_quantizations")
+@given(st.floats(1e10, 1e12), st.integers(2, 8))
+def test_a_machine_twice_as_fast_and_limits_twice_as_strict_give_the_same_advice(bandwidth: float, factor: int) -> None:
+    """Units cancel: on a GPU, where bandwidth and matrix rate alone decide."""
+
+    def ask(scale: int) -> tuple[Verdict, ...]:
+        gpu = Device(
+            kind="cuda:0", name="a gpu", memory_bytes=16 * GIB, basis="spec",
+            read_bytes_s=bandwidth * scale, flops_s=1e12 * scale,
+        )  # fmt: skip
+        goal = catalog.goal("chat")
+        goal = msgspec.structs.replace(goal, limits={"decode_tps": 6.0 * scale, "ttft_s": 10.0 / scale})
+        return advise.advise(msgspec.structs.replace(place(), devices=(gpu,)), goal, ())
+
+    assert yes(ask(1)) == yes(ask(factor))
+    assert no(ask(1)) == no(ask(factor))
+
+
+def test_unknown_never_counts_as_yes() -> None:
+    goal = catalog.goal("chat")
+    for v in chat():
+        for metric, limit in goal.limits.items():
+            if v.verdict == "yes":
+                assert rules.judge(metric, v.estimates[metric], limit) is True
+
+
+def test_no_number_without_an_interval_around_it_and_a_reason() -> None:
+    for v in chat():
+        for metric, e in v.estimates.items():
+            assert e.low <= e.value * (1 + 1e-9), (v.setup, metric)
+            assert e.value <= e.high * (1 + 1e-9), (v.setup, metric)
+            assert e.because
+
+
+# ----------------------------------------------------------------------------------------------- shown
+
+
+def test_the_table_has_one_row_per_variant_unless_everything_is_asked_for() -> None:
+    rows = advise.table_rows(chat(), 5)
+    assert [r["rank"] for r in rows] == ["1", "2", "3", "4", "5"]
+    assert len({r["setup"].split(":")[0] for r in rows}) == 5
+    assert len(advise.table_rows(chat())) == len(chat())
+
+
+def test_a_row_names_the_benchmark_and_tells_bases_apart() -> None:
+    row = next(r for r in advise.table_rows(chat()) if r["setup"] == str(SETUP))
+    assert row["quality"] == "52.8 MMLU-Pro"
+    assert row["decode tok/s"] == "12"
+    assert row["TTFT"].startswith("~6.")
+    row = next(r for r in advise.table_rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
+    assert row["decode tok/s"].startswith("~")
+    assert "Decode" in row["why"]
+
+
+def test_a_command_is_told_once_per_row() -> None:
+    verdicts = advise.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
+    row = advise.table_rows(verdicts, 1)[0]
+    assert row["verdict"] == "unknown"
+    command = f": {rules.command(verdicts[0].setup)}"
+    assert row["why"].count(command) == 1
+    assert row["why"].endswith(command)
+    told = advise.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
+    assert len(told) > 1
+    assert all(text.endswith(command) for text in told)
+
+
+def test_json_is_what_the_interface_says() -> None:
+    goal = catalog.goal("chat")
+    document: dict[str, Any] = json.loads(msgspec.json.encode(advise.to_json(place(), goal, None, chat())))
+    assert document["schema"] == 1
+    assert document["goal"] == "chat"
+    assert document["context"] == goal.context
+    assert document["machine"]["devices"][0]["kind"] == "cpu"
+    assert len(document["candidates"]) == len(chat())
+    for candidate in document["candidates"]:
+        assert set(candidate) == {
+            "setup", "variant", "quantization", "backend", "device", "options", "verdict", "estimates", "objections",
+            "unknowns",
+        }  # fmt: skip
+        for metric, estimate in candidate["estimates"].items():
+            assert metric in metrics.METRICS or metric == "device_peak_bytes"
+            assert estimate is None or set(estimate) == {"value", "low", "high", "basis", "because"}
+    silica = next(c for c in document["candidates"] if c["variant"] == "phi-silica")
+    assert silica["estimates"]["decode_tps"] is None
+
+
+@pytest.mark.parametrize("shorten", [advise.shown, advise.table_rows])
+def test_top_counts_variants(shorten: Callable[..., Any]) -> None:
+    assert len(shorten(chat(), 3)) == 3

@@ -1,0 +1,292 @@
+"""Each rule says why not, with the numbers; each can say that it does not know."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+import pytest
+from fakes import GIB, machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phibench import backends, catalog
+from phibench.advise import rules
+from phibench.core.errors import PhibenchError
+from phibench.core.metrics import METRICS
+from phibench.core.nouns import Basis, Device, Estimate, Goal, Limits, Need, Setup
+
+GOAL = Goal(
+    id="test", title="Test", prompt_tokens=100, new_tokens=100, context=8192, benchmarks=(), order=("decode_tps",)
+)
+NEED = Need(weights_bytes=3 * GIB, kv_bytes=GIB, compute_bytes=0, runtime_bytes=GIB // 4, because="test")
+
+
+def estimate(value: float, low: float | None = None, high: float | None = None, basis: Basis = "probed") -> Estimate:
+    return Estimate(
+        value=value,
+        low=value if low is None else low,
+        high=value if high is None else high,
+        basis=basis,
+        because="test",
+    )
+
+
+def case(variant: str = "phi-4-mini-instruct", goal: dict[str, Any] | None = None, **changes: Any) -> rules.Case:
+    place = machine()
+    plain: dict[str, Any] = {
+        "machine": place,
+        "device": place.devices[0],
+        "goal": msgspec.structs.replace(GOAL, **(goal or {})),
+        "variant": catalog.variant(variant),
+        "quantization": catalog.quantization("Q4_K_M"),
+        "backend": backends.load("llama_cpp"),
+        "setup": Setup(variant=variant, quantization="Q4_K_M", backend="llama_cpp"),
+        "estimates": {"decode_tps": estimate(10, 8, 12)},
+        "need": NEED,
+    }
+    return rules.Case(**(plain | changes))
+
+
+def answers(asked: rules.Case) -> list[rules.Answer]:
+    return [a for rule in rules.RULES if (a := rule(asked))]
+
+
+def only(asked: rules.Case) -> rules.No | rules.Unknown:
+    found = answers(asked)
+    assert len(found) == 1, found
+    assert found[0] is not None
+    return found[0]
+
+
+def test_nothing_speaks_against_a_small_model_on_a_large_machine() -> None:
+    assert answers(case()) == []
+
+
+def test_a_backend_that_cannot_run_the_variant_is_named_with_the_catalogs_note() -> None:
+    found = only(case("phi-3-small-8k-instruct", need=None, no_file="no GGUF form"))
+    assert isinstance(found, rules.No)
+    assert "block-sparse attention" in str(found)
+
+
+def test_whether_it_runs_may_be_unknown() -> None:
+    found = only(case("phi-3.5-vision-instruct"))
+    assert isinstance(found, rules.Unknown)
+    assert "no converted file confirmed" in str(found)
+
+
+def test_a_variant_without_a_known_file_is_refused_with_the_reason() -> None:
+    found = answers(case("phi-4-reasoning-vision-15b", need=None, no_file="no GGUF shape"))
+    assert rules.No("no GGUF shape") in found
+
+
+class Engine:
+    """The facts of a backend that does not exist yet."""
+
+    KINDS = ("cuda", "npu")
+    MODALITIES = ("text", "image")
+
+
+def test_a_backend_says_which_devices_it_can_use() -> None:
+    backend = cast("backends.Backend", Engine())
+    found = rules.knows_the_device(case(backend=backend))
+    assert isinstance(found, rules.No)
+    assert "cuda, npu" in str(found)
+    gpu = Device(kind="cuda:1", name="a gpu")
+    assert rules.knows_the_device(case(backend=backend, device=gpu)) is None
+
+
+@pytest.mark.parametrize(
+    ("ability", "words", "able", "unable"),
+    [
+        ("reasoning", "thinking", "phi-4-reasoning", "phi-4"),
+        ("function_calling", "function calling", "phi-4-mini-instruct", "phi-4"),
+        ("multilingual", "languages", "phi-4-mini-instruct", "phi-2"),
+    ],
+)
+def test_an_ability_that_the_goal_requires(ability: str, words: str, able: str, unable: str) -> None:
+    goal = {"requires": (ability,), "context": 2048}
+    assert rules.is_able(case(able, goal)) is None
+    found = rules.is_able(case(unable, goal))
+    assert isinstance(found, rules.No)
+    assert words in str(found)
+
+
+def test_an_ability_nobody_documented_is_unknown() -> None:
+    found = rules.is_able(case("phi-4-mini-reasoning", {"requires": ("function_calling",)}))
+    assert isinstance(found, rules.Unknown)
+
+
+def test_a_backend_that_runs_only_the_text_part_cannot_see() -> None:
+    goal = {"requires": ("image",)}
+    found = rules.is_able(case("phi-3.5-vision-instruct", goal))
+    assert isinstance(found, rules.No)
+    assert "only its text part" in str(found)
+    assert rules.is_able(case("phi-3.5-vision-instruct", goal, backend=cast("backends.Backend", Engine()))) is None
+    blind = rules.is_able(case("phi-4", goal))
+    assert isinstance(blind, rules.No)
+    assert "not made for image" in str(blind)
+
+
+def test_a_misspelled_ability_is_an_error_that_names_the_right_one() -> None:
+    with pytest.raises(PhibenchError, match="did you mean 'reasoning'"):
+        rules.is_able(case(goal={"requires": ("reasonning",)}))
+
+
+def test_context_beyond_the_variants_own() -> None:
+    found = rules.holds_the_context(case("phi-4", {"context": 32768}))
+    assert isinstance(found, rules.No)
+    assert "32768" in str(found)
+    assert "16384" in str(found)
+
+
+def test_thinking_must_fit_into_the_context() -> None:
+    goal = {"context": 4096, "thinking_tokens": 8192}
+    found = rules.holds_the_context(case("phi-4-reasoning", goal))
+    assert isinstance(found, rules.No)
+    assert "8392" in str(found)
+    assert rules.holds_the_context(case("phi-4", goal)) is None  # does not think
+
+
+def limited(memory_gib: float, free_gib: float) -> Any:
+    limits = Limits(cpus=2, threads=2, memory_bytes=int(memory_gib * GIB), free_bytes=int(free_gib * GIB))
+    return msgspec.structs.replace(machine(), limits=limits)
+
+
+def test_memory_too_small_names_both_numbers_and_a_context_that_would_fit() -> None:
+    longest = {"max_context_tokens": estimate(2048, basis="exact")}
+    found = only(case(machine=limited(4, 4), goal={"order": ()}, estimates=longest))
+    assert isinstance(found, rules.No)
+    for text in ("4.25 GiB", "4 GiB", "context of 8k", "2048 would fit"):
+        assert text in str(found)
+
+
+def test_memory_too_small_for_the_weights_offers_no_context() -> None:
+    found = only(case(machine=limited(1, 1), goal={"order": ()}, estimates={"max_context_tokens": estimate(0)}))
+    assert "too little for any context" in str(found)
+
+
+def test_memory_that_others_occupy() -> None:
+    found = rules.fits_in_memory(case(machine=limited(16, 2)))
+    assert isinstance(found, rules.No)
+    assert "close other programs" in str(found)
+
+
+def test_a_gpu_needs_no_room_for_the_runtime_and_unknown_memory_is_unknown() -> None:
+    exact = Device(kind="cuda:0", name="a gpu", memory_bytes=4 * GIB)
+    assert rules.fits_in_memory(case(device=exact)) is None
+    assert isinstance(rules.fits_in_memory(case(device=Device(kind="cuda:0", name="a gpu"))), rules.Unknown)
+
+
+@pytest.mark.parametrize(
+    ("found", "limit", "answer"),
+    [
+        (estimate(10, 8, 12), 7, type(None)),
+        (estimate(10, 8, 12), 10, rules.Unknown),
+        (estimate(10, 8, 12), 13, rules.No),
+        (estimate(10, 8, 12, "measured"), 10, type(None)),  # the median decides
+        (estimate(10, 8, 12, "measured"), 11, rules.No),
+        (None, 1, rules.Unknown),
+    ],
+)
+def test_speed_has_three_answers(found: Estimate | None, limit: float, answer: type) -> None:
+    known = {"decode_tps": found} if found else {}
+    said = rules.is_fast_enough(case(goal={"limits": {"decode_tps": limit}}, estimates=known))
+    assert isinstance(said, answer)
+    if isinstance(said, rules.Unknown):
+        assert said.remedy == "phibench run latency -m phi-4-mini-instruct -q Q4_K_M -b llama_cpp"
+        assert "phibench" not in said.text
+
+
+def test_time_is_judged_the_other_way_round() -> None:
+    goal = {"limits": {"ttft_s": 5.0}}
+    for span, answer in (((1, 4), type(None)), ((4, 6), rules.Unknown), ((6, 9), rules.No)):
+        times = {"ttft_s": estimate(5, *span)}
+        assert isinstance(rules.answers_in_time(case(goal=goal, estimates=times)), answer)
+
+
+def test_quantization_loss_above_the_limit_and_without_a_figure() -> None:
+    goal = {"limits": {"quant_kld": 0.05}}
+    lossy = {"quant_kld": estimate(0.3, basis="published")}
+    found = rules.is_good_enough(case(goal=goal, estimates=lossy))
+    assert isinstance(found, rules.No)
+    assert "0.3" in str(found)
+    assert "0.05" in str(found)
+    unpublished = rules.is_good_enough(case(goal=goal, estimates={}))
+    assert isinstance(unpublished, rules.Unknown)
+    assert (unpublished.remedy, str(unpublished).endswith(": nobody has published a figure")) == ("", True)
+
+
+def test_a_limit_that_phibench_cannot_estimate_is_unknown_not_ignored() -> None:
+    found = rules.keeps_other_limits(case(goal={"limits": {"decode_j_per_token": 1.0}}))
+    assert isinstance(found, rules.Unknown)
+
+
+def test_how_long_a_variant_thinks_is_asked_of_the_user() -> None:
+    found = rules.answers_in_time(case("phi-4-reasoning", {"limits": {"answer_s": 60}}, estimates={}))
+    assert isinstance(found, rules.Unknown)
+    assert "--thinking-tokens" in str(found)
+
+
+def test_a_goal_that_orders_by_speed_says_no_yes_to_an_unknown_speed() -> None:
+    assert isinstance(only(case(estimates={})), rules.Unknown)
+    assert answers(case(goal={"order": ("quality",)}, estimates={})) == []
+
+
+@given(
+    st.sampled_from(["decode_tps", "ttft_s"]), st.floats(0.01, 1e3), st.floats(1, 4), st.floats(0.01, 1e3),
+    st.floats(1, 4), st.sampled_from(["measured", "calibrated", "probed", "spec", "assumed"]),
+)  # fmt: skip
+def test_a_stricter_limit_never_turns_into_a_yes(
+    metric: str, value: float, spread: float, limit: float, stricter: float, basis: Basis
+) -> None:
+    found = estimate(value, value / spread, value * spread, basis)
+    strict = limit * stricter if METRICS[metric].better == "higher" else limit / stricter
+    order = {True: 0, None: 1, False: 2}
+    assert order[rules.judge(metric, found, limit)] <= order[rules.judge(metric, found, strict)]
+
+
+# ---------------------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("basis", "text"),
+    [
+        ("measured", "9.12"),
+        ("calibrated", "~9.1 (7.9–10)"),
+        ("probed", "~9.1 (7.9–10)?"),
+        ("spec", "~9.1 (7.9–10)??"),
+        ("assumed", "~9.1 (7.9–10) assumed"),
+    ],
+)
+def test_bases_never_look_alike(basis: Basis, text: str) -> None:
+    assert rules.shown("decode_tps", estimate(9.123, 7.86, 10.46, basis)) == text
+
+
+def test_a_unit_is_told_once_in_a_range() -> None:
+    assert rules.shown("ttft_s", estimate(6.2, 5.4, 7.1)) == "~6.2 s (5.4–7.1 s)?"
+    assert rules.shown("ttft_s", estimate(80, 50, 200)) == "~80 s (50 s–3 min 20 s)?"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "digits", "text"),
+    [
+        ("decode_tps", 1234.5, 2, "1200"),
+        ("decode_tps", 0.2345, 2, "0.23"),
+        ("ttft_s", 6.23, 2, "6.2 s"),
+        ("ttft_s", 187.0, 3, "3 min 7 s"),
+        ("host_needed_bytes", 4.25 * GIB, 3, "4.25 GiB"),
+        ("device_peak_bytes", 4.25 * GIB, 3, "4.25 GiB"),
+        ("disk_bytes", 2.49e9, 3, "2.49 GB"),
+        ("quality", 52.8, 3, "52.8"),
+        ("quant_kld", 0.031273, 3, "0.0313"),
+        ("decode_tps", 0.0, 3, "0"),
+    ],
+)
+def test_amounts(metric: str, value: float, digits: int, text: str) -> None:
+    assert rules.amount(metric, value, digits) == text
+
+
+def test_the_command_names_the_device_where_it_is_not_the_cpu() -> None:
+    setup = Setup(variant="phi-4", quantization="Q8_0", backend="llama_cpp", device="cuda:0")
+    assert rules.command(setup).endswith("-m phi-4 -q Q8_0 -b llama_cpp -dev cuda:0")

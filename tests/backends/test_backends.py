@@ -1,0 +1,210 @@
+"""One contract for every backend in the folder, on a real engine where it is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import tiny
+from engine_children import ENGINES
+
+from phibench import backends, catalog, synth
+from phibench.backends.llama_cpp import log
+from phibench.catalog import plans
+from phibench.catalog.plans import hf_config as hf
+from phibench.core import files
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Artifact, Job, Need, Setup, Suite, Workload
+from phibench.measure import timing as measure
+
+NAMES = backends.names()
+GRID = (
+    Workload(prompt_tokens=8, new_tokens=0),
+    Workload(prompt_tokens=0, new_tokens=40),
+    Workload(prompt_tokens=8, new_tokens=4),
+    Workload(prompt_tokens=4, new_tokens=3, depth=16),
+)
+
+
+def artifact(backend: backends.Backend) -> Artifact:
+    """Two layers of a narrow Phi-4-mini in the backend's own format; torch fills the weights in memory."""
+    if not backend.FORMATS:
+        return Artifact(path="", bytes=0, weights="synthetic")
+    variant = tiny.tiny("phi-4-mini-instruct")
+    made = synth.ensure(variant, backend.QUANTIZATION, backend.FORMATS[0], 2)
+    if made.path:
+        return made
+    assert variant.shape is not None
+    folder = files.cache_dir() / "torch"
+    files.write_json(folder / "config.json", hf.config(variant.shape, 2))
+    return msgspec.structs.replace(made, path=str(folder))
+
+
+def job(backend: backends.Backend, file: Artifact | None = None, device: str = "cpu", **options: str) -> Job:
+    setup = Setup(variant="phi-4-mini-instruct", quantization=backend.QUANTIZATION, backend=backend.NAME,
+                  device=device, options=tuple(sorted(options.items())))  # fmt: skip
+    suite = Suite(name="contract", question="?", metrics=())
+    return Job(setup=setup, suite=suite, workloads=GRID, artifact=file or artifact(backend), threads=1)
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.engine(name) if name in ENGINES else ()) for name in NAMES]
+)
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
+    found = backends.load(request.param)
+    if found.installed() is None:
+        pytest.skip(f"{found.PACKAGE} is not installed")
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_read_without_the_engine(name: str) -> None:
+    code = (
+        f"import sys; from phibench import backends; b = backends.load({name!r}); b.devices(); b.installed();"
+        "heavy = {'numpy', 'torch', 'llama_cpp', 'onnxruntime', 'rich'} & set(sys.modules);"
+        "sys.exit(' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = backends.load(name)
+    assert name == facts.NAME
+    assert "threads" in facts.DEFAULTS
+
+
+def test_an_installed_backend_has_a_device_and_a_version(backend: backends.Backend) -> None:
+    assert "cpu" in backend.devices()
+    assert backend.installed()
+
+
+@pytest.mark.parametrize("workload", GRID, ids=str)
+def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend, workload: Workload) -> None:
+    with backend.session(job(backend)) as session:
+        for _ in range(2):  # a second repetition starts from nothing again
+            sample = measure.once(session, workload)
+            assert len(sample.arrivals_s) == max(1, workload.new_tokens)
+            assert (sample.sampling_s is None) == (backend.NAME == "onnxruntime")  # it chooses inside its step
+            assert 0 <= (sample.sampling_s or 0) <= sample.arrivals_s[-1]
+        assert session.engine.name == backend.NAME
+        assert session.engine.version == backend.installed()
+        assert session.engine.placement
+        assert session.engine.evidence or not backend.FORMATS
+
+
+def test_what_is_scored_is_what_is_timed(backend: backends.Backend) -> None:
+    """Logits after a prompt do not depend on how it was cut: one prefill, or a shorter one and then steps."""
+    if not backend.FORMATS:
+        pytest.skip("computes nothing")
+    words = [3, 1, 4, 1, 5, 9, 2, 6]
+    with backend.session(job(backend)) as session:
+        whole = session.score(words, [])
+        cut = session.score(words[:4], words[4:])
+        again = session.score(words, [7])
+    assert whole.shape == (1, 1024)
+    assert cut.shape == (5, 1024)
+    assert whole.dtype == np.float32
+    scale = float(np.abs(whole).max())
+    assert np.abs(whole[0] - cut[-1]).max() < 0.05 * scale  # sums in another order, activations rounded apart
+    np.testing.assert_array_equal(whole[0], again[0])
+
+
+def test_memory_grows_with_context_and_never_with_a_slice(backend: backends.Backend) -> None:
+    variant = catalog.variant("phi-4-mini-instruct")
+    assert variant.shape is not None
+
+    def need(context: int, layers: int | None = None) -> Need:
+        assert variant.shape is not None
+        fmt = (*backend.FORMATS, "gguf")[0]
+        return backend.need(plans.plan(variant, backend.QUANTIZATION, layers, fmt), variant.shape, context, {})
+
+    totals = [need(context).total_bytes for context in (128, 4096, 32768, 131072)]
+    assert totals == sorted(totals)
+    assert need(4096, 8).total_bytes <= need(4096).total_bytes
+
+
+@pytest.fixture
+def llama() -> backends.Backend:
+    return backends.require("llama_cpp")
+
+
+@pytest.mark.engine("llama_cpp")
+def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) -> None:
+    with llama.session(job(llama, n_ubatch="64", type_k="q8_0")) as session:
+        measure.once(session, GRID[0])
+        engine = session.engine
+    assert engine.placement.startswith("no layers on GPU; model ")
+    assert "; KV " in engine.placement
+    assert not [use for use in engine.buffers if " " in use]  # all of it in host memory
+    assert engine.options["n_ubatch"] == "64"
+    assert engine.options["type_k"] == "q8_0"
+    assert engine.options["flash_attn"] == "on"  # auto, resolved by the engine
+    assert engine.options["n_threads"] == "1"
+    assert engine.details["system_info"]
+
+
+@pytest.mark.engine("llama_cpp")
+def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backends.Backend) -> None:
+    workload = GRID[3]
+    with llama.session(job(llama)) as session:
+        for _ in range(3):
+            measure.once(session, workload)
+            memory = session._api.llama_get_memory(session._context)  # type: ignore[attr-defined]
+            last = session._api.llama_memory_seq_pos_max(memory, 0)  # type: ignore[attr-defined]
+            assert last + 1 == workload.depth + workload.prompt_tokens + workload.new_tokens - 1
+
+
+@pytest.mark.engine("llama_cpp")
+def test_llama_cpp_has_filled_the_depth_before_the_clock_starts(
+    llama: backends.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a decode returns before it is done; here the order of calls."""
+    done: list[str] = []
+    with llama.session(job(llama)) as session:
+        api = session._api  # type: ignore[attr-defined]
+        monkeypatch.setattr(api, "llama_decode", lambda *_: done.append("llama_decode"))
+        monkeypatch.setattr(api, "llama_synchronize", lambda *_: done.append("llama_synchronize"))
+        session.begin(GRID[3])
+    assert done == ["llama_decode", "llama_synchronize"]
+
+
+@pytest.mark.engine("llama_cpp")
+def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.Backend) -> None:
+    if "cuda:0" in llama.devices():
+        pytest.skip("this build has CUDA")
+    with (
+        pytest.raises(PhibenchError, match=r"asked for cuda:0, but llama\.cpp put the model on "),
+        llama.session(job(llama, device="cuda:0")),
+    ):
+        pass
+
+
+@pytest.mark.engine("llama_cpp")
+def test_a_file_that_llama_cpp_refuses_is_one_clear_error(llama: backends.Backend, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    file = Artifact(path=str(broken), bytes=104, weights="real")
+    with pytest.raises(PhibenchError, match=r"cannot open broken\.gguf"), llama.session(job(llama, file)):
+        pass
+
+
+def test_an_unknown_backend_and_an_unknown_option_name_the_nearest() -> None:
+    with pytest.raises(PhibenchError, match="did you mean 'llama_cpp'"):
+        backends.load("lama_cpp")
+    with pytest.raises(PhibenchError, match="did you mean 'n_ubatch'"):
+        backends.check_options(Setup(variant="v", quantization="q", backend="llama_cpp", options=(("n_ubach", "1"),)))
+    assert backends.load("llama.cpp").NAME == "llama_cpp"
+
+
+def test_the_log_of_a_gpu_build_is_read() -> None:
+    said = (
+        "load_tensors: offloaded 33/33 layers to GPU\n"
+        "load_tensors:   CPU_Mapped model buffer size =   480.81 MiB\n"
+        "load_tensors:        CUDA0 model buffer size =  2370.00 MiB\n"
+        "llama_kv_cache:      CUDA0 KV buffer size =    64.00 MiB\n"
+    )
+    assert log.placement(said) == (
+        "33/33 layers on GPU; model CPU_Mapped 481 MiB; model CUDA0 2370 MiB; KV CUDA0 64 MiB"
+    )

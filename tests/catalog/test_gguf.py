@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phibench import catalog
+from phibench.catalog import plans
+from phibench.catalog import tensor_types as ggml
+from phibench.catalog.plans import gguf as plan_gguf
+from phibench.catalog.readers import gguf
+from phibench.catalog.tensor_types import MetaValue, Tensor
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Variant
+
+SMALL_TENSORS = (ggml.tensor("token_embd.weight", (256, 4), "Q4_K"), ggml.tensor("output_norm.weight", (256,), "F32"))
+SMALL_KEYS: dict[str, MetaValue] = {"general.architecture": "phi3", "phi3.block_count": 2, "a": 0.5, "b": True}
+SMALL = ggml.header(SMALL_KEYS, SMALL_TENSORS) + bytes(4 * 144 + 1024)
+
+on_one_folder = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def save(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def refused(path: Path, code: int) -> str:
+    with pytest.raises(PhibenchError) as error:
+        gguf.recognise(path)
+    assert error.value.exit_code == code
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def real(
+    folder: Path,
+    name: str,
+    quantization: str = "Q4_K_M",
+    *,
+    keys: dict[str, MetaValue] | None = None,
+    change: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    stem: str = "model",
+) -> Path:
+    """A file as a publisher would make it (sparse): the plan's tensors, other names in its metadata."""
+    plan = plans.plan(catalog.variant(name), quantization)
+    ours = {k: v for k, v in plan.metadata.items() if not k.startswith(("phibench.", "general.name"))}
+    tensors = tuple(change(tensor) for tensor in plan.tensors)
+    path = folder / f"{stem}.gguf"
+    with path.open("wb") as stream:
+        stream.write(ggml.header(ours | (keys or {}), tensors))
+        stream.truncate(stream.tell() + sum(ggml.padded(t.bytes) for t in tensors))
+    return path
+
+
+def test_reads_what_the_header_says(tmp_path: Path) -> None:
+    header = gguf.read_header(save(tmp_path / "small.gguf", SMALL))
+    assert header.metadata == SMALL_KEYS
+    assert header.tensors == SMALL_TENSORS
+    assert header.data_offset == len(SMALL) - 4 * 144 - 1024
+    assert header.histogram == {"Q4_K": 1, "F32": 1}
+
+
+def test_steps_over_a_vocabulary(tmp_path: Path) -> None:
+    """Arrays are not kept, and what comes after them is found: 200,000 strings across many reads."""
+    words = b"".join(struct.pack("<Q", n) + b"x" * n for n in (i % 23 for i in range(200_000)))
+    long = struct.pack("<Q", 3 << 20) + bytes(3 << 20)
+    arrays = [
+        (b"tokens", struct.pack("<IQ", 8, 200_001) + words + long),
+        (b"scores", struct.pack("<IQ", 6, 200_000) + bytes(800_000)),
+    ]
+    values = b"".join(struct.pack("<Q", len(k)) + k + struct.pack("<I", 9) + v for k, v in arrays)
+    plain = ggml.header({"after": 7}, SMALL_TENSORS)
+    counts = struct.pack("<4sIQQ", b"GGUF", 3, 2, 3)
+    path = save(tmp_path / "vocabulary.gguf", counts + values + plain[24:] + bytes(2048))
+    header = gguf.read_header(path)
+    assert header.metadata == {"after": 7}
+    assert header.tensors == SMALL_TENSORS
+
+
+@on_one_folder
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
+    refused(save(tmp_path / "random.gguf", b"?" + content), code=2)
+
+
+@on_one_folder
+@given(st.integers(0, len(SMALL) - 1))
+def test_a_cut_file_is_refused(tmp_path: Path, length: int) -> None:
+    refused(save(tmp_path / "cut.gguf", SMALL[:length]), code=1 if length >= 4 else 2)
+
+
+@on_one_folder
+@given(st.lists(st.tuples(st.integers(4, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=6))
+def test_a_changed_file_is_read_or_refused(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(SMALL)
+    for place, value in changes:
+        content[place] = value
+    path = save(tmp_path / "changed.gguf", bytes(content))
+    for read in (gguf.read_header, gguf.recognise):
+        with contextlib.suppress(PhibenchError):
+            read(path)
+
+
+@settings(on_one_folder, max_examples=60)
+@given(st.data())
+def test_a_real_file_with_changes_is_named_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    """Numbers of the metadata replaced by anything the format can hold."""
+    plan = plans.plan(catalog.variant("phi-4"), "Q4_K_M")
+    anything = st.one_of(st.integers(0, 2**32 - 1), st.floats(width=32), st.booleans(), st.text(max_size=9))
+    keys = plan.metadata | data.draw(st.dictionaries(st.sampled_from(sorted(plan.metadata)), anything, min_size=1))
+    path = tmp_path / "file.gguf"
+    with path.open("wb") as stream:
+        stream.write(ggml.header(keys, plan.tensors))
+        stream.truncate(stream.tell() + 10_000_000_000)
+    try:
+        found = gguf.recognise(path)
+    except PhibenchError:
+        return
+    assert plans.can_plan(catalog.variant(found.variant))
+
+
+@pytest.mark.parametrize(
+    ("content", "why", "code"),
+    [
+        (b"", "not a GGUF file", 2),
+        (b"PK\x03\x04", "not a GGUF file", 2),
+        (struct.pack(">4sIQQ", b"GGUF", 3, 0, 0), "big-endian", 2),
+        (struct.pack("<4sIII", b"GGUF", 1, 0, 0), "version 1", 2),
+        (struct.pack("<4sIQQ", b"GGUF", 3, 1 << 40, 0), "1099511627776 tensors", 2),
+        (struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 1 << 60), "a text of", 2),
+        (SMALL[:-1], f"has {len(SMALL) - 1} bytes and needs {len(SMALL)}; download it again", 1),
+        (SMALL[:60], "end within the header", 1),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, content: bytes, why: str, code: int) -> None:
+    assert why in refused(save(tmp_path / "file.gguf", content), code)
+
+
+def test_missing_and_unreadable_files(tmp_path: Path) -> None:
+    assert "there is no file" in refused(tmp_path / "none.gguf", code=2)
+    assert refused(tmp_path, code=1) == f"cannot read {tmp_path}: it is a folder"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert "it is not a file" in refused(tmp_path / "pipe.gguf", code=1)
+
+
+def test_other_models_are_named(tmp_path: Path) -> None:
+    content = ggml.header({"general.architecture": "llama"}, SMALL_TENSORS) + bytes(2048)
+    assert "'llama' model; phibench measures Phi" in refused(save(tmp_path / "llama.gguf", content), code=2)
+    assert "shape (2 layers of" in refused(save(tmp_path / "small.gguf", SMALL), code=2)
+    split = ggml.header(SMALL_KEYS | {"split.count": 2}, SMALL_TENSORS) + bytes(2048)
+    assert "--merge" in refused(save(tmp_path / "split.gguf", split), code=2)
+
+
+@pytest.mark.parametrize("variant", [v for v in catalog.variants() if plans.can_plan(v)], ids=lambda v: v.id)
+def test_a_variant_is_known_by_its_repository_name(tmp_path: Path, variant: Variant) -> None:
+    name = (variant.hf_repo or variant.id).split("/")[-1].replace("-", " ")
+    found = gguf.recognise(real(tmp_path, variant.id, "Q8_0", keys={"general.name": name}))
+    assert (found.variant, found.quantization, found.notes) == (variant.id, "Q8_0", ())
+    assert found.artifact.weights == "real"
+
+
+@pytest.mark.parametrize("quantization", list(plan_gguf.types().quantizations))
+def test_every_quantization_is_known(tmp_path: Path, quantization: str) -> None:
+    found = gguf.recognise(real(tmp_path, "phi-2", quantization))
+    assert (found.variant, found.quantization, found.notes) == ("phi-2", quantization, ())
+    assert found.artifact.tensor_types == plans.plan(catalog.variant("phi-2"), quantization).histogram
+
+
+def test_names_decide_between_equal_shapes(tmp_path: Path) -> None:
+    by_file = gguf.recognise(real(tmp_path, "phi-4-reasoning", stem="Phi-4-reasoning-plus-Q4_K_M"))
+    assert (by_file.variant, by_file.notes) == ("phi-4-reasoning-plus", ())
+    parts: dict[str, MetaValue] = {"general.basename": "Phi-4", "general.finetune": "reasoning-plus"}
+    assert gguf.recognise(real(tmp_path, "phi-4-reasoning", keys=parts)).variant == "phi-4-reasoning-plus"
+    # the rope base tells phi-4 from its reasoning children even when the name does not
+    assert gguf.recognise(real(tmp_path, "phi-4", keys={"general.name": "Phi 4"})).variant == "phi-4"
+
+
+def test_without_a_name_the_doubt_is_said(tmp_path: Path) -> None:
+    found = gguf.recognise(real(tmp_path, "phi-4-mini-reasoning"))
+    assert found.variant == "phi-4-mini-instruct"
+    assert "phi-4-mini-reasoning" in found.notes[0]
+    assert "no name in the file decides" in found.notes[0]
+
+
+def test_an_older_mix_is_named_and_noted(tmp_path: Path) -> None:
+    def older(tensor: Tensor) -> Tensor:
+        return ggml.tensor(tensor.name, tensor.shape, "Q5_K") if "attn_qkv" in tensor.name else tensor
+
+    found = gguf.recognise(real(tmp_path, "phi-4", change=older))
+    assert found.quantization == "Q4_K_M"
+    assert "40 x Q5_K" in found.notes[0]
+    assert found.plan.histogram == found.artifact.tensor_types == found.header.histogram
+
+
+def test_tensors_are_believed_before_the_label(tmp_path: Path) -> None:
+    found = gguf.recognise(real(tmp_path, "phi-4", "Q4_K_M", keys={"general.file_type": 7}))
+    assert found.quantization in ("Q4_K_M", "Q4_1")
+    odd = real(tmp_path, "phi-4", "Q8_0", change=lambda t: ggml.tensor(t.name, t.shape, "F32"))
+    assert "no known quantization" in refused(odd, code=2)
+
+
+@pytest.mark.parametrize("layers", [None, 4])
+def test_our_own_files_are_synthetic(tmp_path: Path, layers: int | None) -> None:
+    from phibench.synth import gguf as synth
+
+    plan = plans.plan(catalog.variant("phi-4-mini-reasoning"), "IQ4_XS", layers)
+    synth.header_only(plan, tmp_path / "own.gguf")
+    found = gguf.recognise(tmp_path / "own.gguf")
+    assert (found.variant, found.quantization, found.notes) == ("phi-4-mini-reasoning", "IQ4_XS", ())
+    assert (found.artifact.weights, found.artifact.layers) == ("synthetic", layers)
+    assert msgspec.structs.replace(found.plan, tokenizer_bytes=plan.tokenizer_bytes) == plan

@@ -1,0 +1,420 @@
+"""Physics, anchors, speeds and estimates: what is said, how surely, and what is not said."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from fakes import GIB, SETUP, machine, measured, run, workload
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phibench import backends, catalog
+from phibench.analysis.max_context import STEP
+from phibench.catalog import plans
+from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup
+from phibench.predict import calibration as anchors
+from phibench.predict import predictions as predict
+from phibench.predict import roofline as physics
+from phibench.predict import speed as speeds
+
+LLAMA = backends.load("llama_cpp")
+PHI4_MINI = catalog.variant("phi-4-mini-instruct")
+
+
+def here(bandwidth: float | None = 41e9, flops: float | None = None, basis: str = "probed") -> Machine:
+    m = machine()
+    device = msgspec.structs.replace(m.devices[0], read_bytes_s=bandwidth, flops_s=flops, basis=basis)
+    return msgspec.structs.replace(m, devices=(device,))
+
+
+def load_of(setup: Setup = SETUP, prompt: int = 512, depth: float = 0, layers: int | None = None) -> physics.Load:
+    return physics.load(physics.sheet(setup, layers), prompt_tokens=prompt, prompt_depth=0, depth=depth)
+
+
+def like(**changes: Any) -> Setup:
+    return msgspec.structs.replace(SETUP, **changes)
+
+
+def decode(
+    runs: tuple[Run, ...], setup: Setup = SETUP, depth: float = 16, place: Machine | None = None
+) -> Estimate | None:
+    place = place or here(None)
+    return speeds.speed("decode_tps", setup, load_of(setup, depth=depth), place, anchors.anchors(place, runs))
+
+
+# ------------------------------------------------------------------------------------------- physics
+
+
+def test_decode_reads_the_weights_once_and_the_cache() -> None:
+    plan = plans.plan(PHI4_MINI, "Q4_K_M")
+    assert load_of(depth=0).read_bytes == pytest.approx(plan.read_bytes_per_token)
+    assert load_of(depth=1000).read_bytes - load_of(depth=0).read_bytes == pytest.approx(131_072 * 1000)
+
+
+@pytest.mark.parametrize("variant", ["phi-4", "phi-3-mini-4k-instruct", "phi-2", "phi-3.5-moe-instruct"])
+def test_load_and_plan_agree_on_what_a_step_reads(variant: str) -> None:
+    """Untied embeddings are one row per token; of the experts only those in use are read."""
+    plan = plans.plan(catalog.variant(variant), "Q4_K_M")
+    assert load_of(like(variant=variant)).read_bytes == pytest.approx(plan.read_bytes_per_token)
+
+
+def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once() -> None:
+    short, long = load_of(prompt=1).prompt_flops, load_of(prompt=10_000).prompt_flops
+    weights = PHI4_MINI.parameters
+    head = 200_064 * 3072
+    assert weights is not None
+    assert short == pytest.approx(2 * weights, rel=0.01)
+    attention = 4 * 32 * 24 * 128 * 5000
+    assert long == pytest.approx(2 * (weights - head) + attention, rel=0.01)
+
+
+def test_a_mixture_of_experts_computes_with_the_experts_in_use() -> None:
+    moe = catalog.variant("phi-3.5-moe-instruct")
+    assert moe.parameters_active is not None
+    assert load_of(like(variant=moe.id), prompt=1).prompt_flops == pytest.approx(2 * moe.parameters_active, rel=0.05)
+
+
+def test_no_bandwidth_no_decode_and_no_matrix_rate_no_prefill() -> None:
+    device = Device(kind="cpu", name="a cpu")
+    assert physics.decode_s(load_of(), device, 8) is None
+    assert physics.prompt_token_s(load_of(), device) is None
+
+
+def test_the_trial_machine_lies_inside_its_probed_interval() -> None:
+    """11 to 14 tok/s were seen on 2 Zen 4 cores with 41 GB/s."""
+    found = decode((), place=here(41e9))
+    assert found is not None
+    assert found.basis == "probed"
+    assert found.low < 11
+    assert found.high > 14
+
+
+def test_low_bit_types_wait_for_arithmetic_on_few_cores_but_not_on_a_gpu() -> None:
+    cpu = Device(kind="cpu", name="a cpu", read_bytes_s=41e9, basis="probed")
+    gpu = Device(kind="cuda:0", name="a gpu", read_bytes_s=41e9, basis="probed")
+    small, large = load_of(like(quantization="IQ3_S")), load_of(like(quantization="Q4_K_M"))
+
+    def middle(load: physics.Load, device: Device) -> float:
+        span = physics.decode_s(load, device, 2)
+        assert span is not None
+        return math.sqrt(span[0] * span[1])
+
+    assert small.read_bytes < large.read_bytes
+    assert middle(small, cpu) > middle(large, cpu)
+    assert middle(small, gpu) < middle(large, gpu)
+
+
+@given(st.floats(1e9, 1e13), st.floats(1.0, 100.0), st.integers(1, 128), st.sampled_from(["cpu", "cuda:0"]))
+def test_more_bandwidth_is_never_slower(bandwidth: float, more: float, threads: int, kind: str) -> None:
+    load = load_of()
+    slow = physics.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth), threads)
+    fast = physics.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth * more), threads)
+    assert slow is not None
+    assert fast is not None
+    assert fast[0] <= slow[0]
+    assert fast[1] <= slow[1]
+    assert slow[0] < slow[1]
+
+
+# ------------------------------------------------------------------------------- measured, calibrated
+
+
+def test_the_same_setup_and_workload_measured_here_is_quoted_with_its_range() -> None:
+    found = decode((run(measured(workload(0, 32), (0.1, 0.08, 0.09))),))
+    assert found is not None
+    assert found.basis == "measured"
+    assert (found.low, found.value, found.high) == pytest.approx((10, 1 / 0.09, 12.5))
+    for word in ("2026-07-01", "0.3.36", "synthetic weights", "tg32", "range of 3"):
+        assert word in found.because
+
+
+def test_the_newest_measurement_counts() -> None:
+    old = run(measured(workload(0, 32), (0.1,)), started="2026-06-01")
+    new = run(measured(workload(0, 32), (0.2,)), started="2026-07-01")
+    for runs in ((old, new), (new, old)):
+        found = decode(runs)
+        assert found is not None
+        assert found.value == pytest.approx(5)
+
+
+def test_launches_of_one_run_are_one_measurement() -> None:
+    results = [measured(workload(0, 32), (0.1, 0.11), launch=i) for i in range(3)]
+    found = decode((run(*results),))
+    assert found is not None
+    assert "interval of 6" in found.because
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        (msgspec.structs.replace(run(measured(workload(0, 32))), example=True),),
+        (msgspec.structs.replace(run(measured(workload(0, 32))), machine=machine(cpu="another cpu")),),
+        (run(measured(workload(0, 32)), metrics=("host_needed_bytes",)),),  # memory was watched: timings do not count
+        (run(measured(workload(0, 32), setup=like(backend="null"))),),
+        (run(measured(workload(0, 32), setup=like(options=(("threads", "1"),)))),),
+        (run(measured(workload(0, 32), setup=like(variant="phi-99"))),),
+        (run(measured(workload(0, 32), setup=like(backend="of-tomorrow"))),),
+        (run(measured(workload(0, 32, batch=4))),),
+        (run(measured(workload(512, 0))),),
+    ],
+    ids=["example", "elsewhere", "not claimed", "null", "options", "variant", "backend", "batch", "prefill"],
+)
+def test_what_never_counts_as_a_decode_speed_of_this_machine(runs: tuple[Run, ...]) -> None:
+    assert decode(runs) is None
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("of-tomorrow", "1"), ("n_ubatch", "abc"), ("n_ubatch", "9" * 5000), ("type_k", "f17"), ("flash_attn", "maybe")],
+    ids=["unknown", "no number", "endless", "no type", "no such value"],
+)
+def test_a_run_with_an_option_that_makes_no_sense_is_left_out(option: tuple[str, str]) -> None:
+    odd = run(measured(workload(0, 32), setup=like(options=(option,))))
+    assert not anchors.anchors(here(), (odd,))
+    assert anchors.anchors(here(), (odd, run(measured(workload(0, 32)))))
+
+
+def test_another_depth_is_scaled_by_the_cache_and_called_calibrated() -> None:
+    found = decode((run(measured(workload(0, 32), (0.1,))),), depth=8000)
+    assert found is not None
+    assert found.basis == "calibrated"
+    assert found.value == pytest.approx(10 * load_of(depth=16).read_bytes / load_of(depth=8000).read_bytes)
+    assert found.low < found.value < found.high
+
+
+def test_another_variant_is_scaled_by_bytes_with_a_wide_interval() -> None:
+    found = decode((run(measured(workload(0, 32), (0.1,))),), like(variant="phi-4"))
+    assert found is not None
+    assert found.basis == "calibrated"
+    mini, phi4 = load_of(depth=16).read_bytes, load_of(like(variant="phi-4"), depth=16).read_bytes
+    assert found.value == pytest.approx(10 * mini / phi4)
+    assert found.high / found.low >= 1.5**2
+    assert str(SETUP) in found.because
+
+
+def test_a_variant_with_the_same_tensors_is_as_good_as_the_same_setup() -> None:
+    runs = (run(measured(workload(0, 32), (0.1,))),)
+    twin, other = decode(runs, like(variant="phi-4-mini-reasoning")), decode(runs, like(variant="phi-4"))
+    assert twin is not None
+    assert other is not None
+    assert twin.basis == "calibrated"
+    assert twin.value == pytest.approx(10)
+    assert twin.high / twin.low < other.high / other.low
+
+
+def test_another_quantization_is_wider_still() -> None:
+    runs = (run(measured(workload(0, 32), (0.1,))),)
+    near, far = decode(runs, like(variant="phi-4")), decode(runs, like(quantization="Q8_0"))
+    assert near is not None
+    assert far is not None
+    assert far.high / far.low > near.high / near.low
+
+
+def test_two_slices_make_a_line_but_never_a_measurement() -> None:
+    """Time affine in bytes: 10 ms that do not shrink with the layers, and 25 GB/s."""
+
+    def step_s(layers: int | None) -> float:
+        return 0.010 + load_of(depth=16, layers=layers).read_bytes / 25e9
+
+    slices = run(*(measured(workload(0, 32), (step_s(n),), layers=n) for n in (8, 16)))
+    found = decode((slices,))
+    assert found is not None
+    assert found.basis == "calibrated"
+    assert found.value == pytest.approx(1 / step_s(None), rel=0.01)
+    assert "line through 2" in found.because
+
+
+def test_a_slice_of_nearly_everything_is_still_not_a_measurement() -> None:
+    found = decode((run(measured(workload(0, 32), (0.1,), layers=31)),))
+    assert found is not None
+    assert found.basis == "calibrated"
+    assert "31 layers" in found.because
+
+
+def test_a_line_that_makes_no_sense_is_not_drawn() -> None:
+    """The larger slice came out faster: only the nearest counts, with the interval of one."""
+    slices = run(*(measured(workload(0, 32), (s,), layers=n) for n, s in ((8, 0.2), (16, 0.1))))
+    found = decode((slices,))
+    assert found is not None
+    assert "16 layers" in found.because
+    assert found.value < 10
+
+
+def test_prefill_is_measured_only_at_the_same_prompt_length() -> None:
+    place = here(None)
+    seen = anchors.anchors(place, (run(measured(workload(512, 0), (0.1,))),))
+    bases = {}
+    for prompt in (512, 400):
+        found = speeds.speed("prefill_tps", SETUP, load_of(prompt=prompt), place, seen)
+        assert found is not None
+        bases[prompt] = found.basis
+    assert bases == {512: "measured", 400: "calibrated"}
+
+
+def test_a_data_sheet_is_wider_than_a_probe() -> None:
+    probe, sheet = decode((), place=here(41e9)), decode((), place=here(41e9, basis="spec"))
+    assert probe is not None
+    assert sheet is not None
+    assert (probe.basis, sheet.basis) == ("probed", "spec")
+    assert sheet.high / sheet.low > probe.high / probe.low
+
+
+# ------------------------------------------------------------------------------------------- timings
+
+
+def certain(value: float, basis: str = "measured", spread: float = 1.0) -> Estimate:
+    return msgspec.convert(
+        {"value": value, "low": value / spread, "high": value * spread, "basis": basis, "because": "test"}, Estimate
+    )
+
+
+def test_times_follow_from_speeds() -> None:
+    use = speeds.Use(prompt_tokens=100, new_tokens=11)
+    found = speeds.timings(use, certain(50), certain(10))
+    assert found["ttft_s"].value == pytest.approx(2)
+    assert found["tpot_s"].value == pytest.approx(0.1)
+    assert found["answer_s"].value == pytest.approx(3)
+    assert {e.basis for e in found.values()} == {"measured"}
+
+
+def test_a_sum_is_as_good_as_its_worse_part_and_thinking_is_assumed() -> None:
+    plain = speeds.Use(prompt_tokens=100, new_tokens=10)
+    assert speeds.timings(plain, certain(50, "probed"), certain(10))["answer_s"].basis == "probed"
+    thinks = speeds.timings(
+        speeds.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=1000), certain(50), certain(10)
+    )
+    assert thinks["answer_s"].basis == "assumed"
+    assert thinks["answer_s"].value > 100
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    use = speeds.Use(prompt_tokens=100, new_tokens=10)
+    assert set(speeds.timings(use, None, certain(10))) == {"tpot_s"}
+    assert speeds.timings(use, None, None) == {}
+    unknown = speeds.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=None)
+    assert "answer_s" not in speeds.timings(unknown, certain(50), certain(10))
+
+
+@given(st.floats(0.01, 1e5), st.floats(0.01, 1e5), st.floats(1, 5), st.integers(1, 10**5), st.integers(1, 10**5))
+def test_every_time_lies_inside_its_interval(p: float, d: float, spread: float, prompt: int, new: int) -> None:
+    use = speeds.Use(prompt_tokens=prompt, new_tokens=new)
+    for found in speeds.timings(use, certain(p, "spec", spread), certain(d, "spec", spread)).values():
+        assert found.low <= found.value * (1 + 1e-9)
+        assert found.value <= found.high * (1 + 1e-9)
+
+
+# ----------------------------------------------------------------------------------------- estimates
+
+
+def estimates(goal: Goal, setup: Setup = SETUP, place: Machine | None = None) -> dict[str, Estimate]:
+    sheet = physics.sheet(setup)
+    need = LLAMA.need(sheet.plan, sheet.shape, goal.context, {})
+    return predict.estimates(place or here(), goal, setup, catalog.quantization(setup.quantization), need, ())
+
+
+def test_memory_is_what_the_backend_says_and_told_part_by_part() -> None:
+    goal = catalog.goal("chat")
+    found = estimates(goal)
+    plan = plans.plan(PHI4_MINI, "Q4_K_M")
+    assert PHI4_MINI.shape is not None
+    need = LLAMA.need(plan, PHI4_MINI.shape, goal.context, {})
+    assert found["host_needed_bytes"].value == need.total_bytes
+    assert found["kv_bytes"].value == need.kv_bytes
+    assert found["disk_bytes"].value == plan.disk_bytes
+    for part in ("weights", "KV cache", "compute", "runtime"):
+        assert part in found["host_needed_bytes"].because
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_what_is_not_counted_byte_by_byte_has_an_interval(device: str) -> None:
+    gpu = Device(kind="cuda:0", name="a gpu", memory_bytes=4 * GIB)
+    limits = Limits(cpus=2, threads=2, memory_bytes=24 * GIB, free_bytes=4 * GIB)
+    place = msgspec.structs.replace(here(), devices=(*here().devices, gpu), limits=limits)
+    found = estimates(catalog.goal("chat"), like(device=device), place)
+    need = found["host_needed_bytes" if device == "cpu" else "device_peak_bytes"]
+    assert need.low == found["weights_bytes"].value + found["kv_bytes"].value
+    assert need.low < need.value == need.high
+    assert "estimates" in need.because
+    longest = found["max_context_tokens"]
+    assert longest.low == longest.value < longest.high
+    for exact in ("weights_bytes", "kv_bytes", "disk_bytes"):
+        assert found[exact].low == found[exact].value == found[exact].high
+
+
+@pytest.mark.parametrize("free_gib", [1, 3, 4, 8, 20])
+def test_the_longest_context_fits_and_one_step_more_does_not(free_gib: float) -> None:
+    free = int(free_gib * GIB)
+    place = here()
+    limits = Limits(cpus=2, threads=2, memory_bytes=24 * GIB, free_bytes=free)
+    found = estimates(catalog.goal("chat"), place=msgspec.structs.replace(place, limits=limits))
+    most = int(found["max_context_tokens"].value)
+    plan = plans.plan(PHI4_MINI, "Q4_K_M")
+    assert PHI4_MINI.shape is not None
+    assert PHI4_MINI.context_tokens is not None
+    if most:
+        assert LLAMA.need(plan, PHI4_MINI.shape, most, {}).total_bytes <= free
+    if most < PHI4_MINI.context_tokens:
+        more = most + STEP
+        assert LLAMA.need(plan, PHI4_MINI.shape, more, {}).total_bytes > free
+
+
+def test_on_a_gpu_the_model_is_counted_there() -> None:
+    gpu = Device(kind="cuda:0", name="a gpu", memory_bytes=8 * GIB, read_bytes_s=300e9, basis="spec")
+    place = msgspec.structs.replace(here(), devices=(*here().devices, gpu))
+    found = estimates(catalog.goal("chat"), like(device="cuda:0"), place)
+    assert found["device_peak_bytes"].value > 2e9 > found["host_needed_bytes"].value
+    assert found["decode_tps"].basis == "spec"
+
+
+def test_quality_is_the_first_of_the_goals_benchmarks_and_names_it() -> None:
+    goal = catalog.goal("chat")
+    found = estimates(goal)["quality"]
+    assert found.benchmark == "MMLU-Pro"
+    assert (found.value, found.basis) == (52.8, "published")
+    swapped = msgspec.structs.replace(goal, benchmarks=("no such benchmark", "MMLU"))
+    assert estimates(swapped)["quality"].benchmark == "MMLU"
+    none = msgspec.structs.replace(goal, benchmarks=("no such benchmark",))
+    assert "quality" not in estimates(none)
+
+
+def test_a_score_from_memory_says_so_and_a_documented_one_goes_first() -> None:
+    goal = msgspec.structs.replace(catalog.goal("code"), benchmarks=("HumanEval",))
+    scores = {
+        s.source_kind: s.value for s in catalog.variant("phi-3-mini-4k-instruct").scores if s.benchmark == "HumanEval"
+    }
+    found = estimates(goal, like(variant="phi-3-mini-4k-instruct"))["quality"]
+    assert found.value == scores["primary"]
+    assert "from memory" in estimates(goal, like(variant="phi-1"))["quality"].because
+
+
+def test_quantization_loss_says_on_which_model_it_was_measured() -> None:
+    found = estimates(catalog.goal("chat"))["quant_kld"]
+    assert "measured on Llama-3-8B" in found.because
+    assert "quant_kld" not in estimates(catalog.goal("chat"), like(quantization="BF16"))
+
+
+def test_thinking_counts_for_reasoning_variants_alone() -> None:
+    goal = msgspec.structs.replace(catalog.goal("reasoning"), thinking_tokens=5000)
+    place = here(flops=500e9)
+    plain = estimates(goal, place=place)["answer_s"]
+    thinks = estimates(goal, like(variant="phi-4-mini-reasoning"), place)["answer_s"]
+    assert thinks.value > 5 * plain.value
+    assert thinks.basis == "assumed"
+    assert plain.basis != "assumed"
+
+
+def test_a_mean_with_a_pause_in_it_is_no_speed_of_decode() -> None:
+    """torch computes the cache of Phi-4-mini anew at token 4097; llama.cpp does not."""
+    walk = workload(0, 400, depth=3900)
+    before, after = workload(0, 32, depth=1024), workload(0, 32, depth=5000)
+    torch = Setup(variant="phi-4-mini-instruct", quantization="bf16", backend="torch")
+    genai = Setup(variant="phi-4", quantization="int4", backend="onnxruntime")
+    for setup, seen in ((torch, {1024, 5000}), (genai, {1024, 5000}), (SETUP, {1024, 3900, 5000})):
+        done = run(*(measured(work, [0.1], setup=setup) for work in (before, walk, after)))
+        found = anchors.anchors(machine(), [done])
+        assert len([a for a in found if a.metric == "decode_tps"]) == len(seen), setup
+    assert physics.recomputes(torch, walk)
+    assert not physics.recomputes(torch, workload(4200, 32))  # long from the start: computed once

@@ -1,0 +1,213 @@
+"""GPUs that look like something else, MIG slices, and drivers that answer nonsense. None of it ran on hardware."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+import trees_gpu as trees
+from fake_nvml import H100, RTX, Nvml, NvmlError
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import GIB, plant
+
+from phibench.core.nouns import Device, Throttle
+from phibench.probe.devices import amd, intel, nvidia
+
+
+def check(devices: tuple[Device, ...]) -> None:
+    """What every device must be, whatever it was read from."""
+    for device in devices:
+        assert msgspec.convert(msgspec.to_builtins(device), Device) == device
+        assert (device.free_bytes or 0) <= (device.memory_bytes or 0)
+        assert (device.read_bytes_s is None) == (device.basis is None)
+        assert device.because
+        assert device.name.isprintable()
+
+
+# ------------------------------------------------------------------------------------------------- in sysfs
+
+
+@pytest.mark.parametrize(
+    ("tree", "shared", "memory_gib", "free_gib"),
+    [
+        (trees.PHOENIX, True, 14.5, None),
+        (trees.STRIX_HALO, False, 96, 95),  # set aside by the firmware: nobody else can take it
+        (trees.RX_6400, False, 4, 3),
+    ],
+)
+def test_amd(tmp_path: Path, tree: dict[str, str], shared: bool, memory_gib: float, free_gib: int | None) -> None:
+    (found,) = amd.devices(plant(tmp_path, tree))
+    assert found.shares_memory == shared
+    assert found.memory_bytes == int(memory_gib * GIB)
+    assert found.free_bytes == (free_gib and free_gib * GIB)
+    check((found,))
+
+
+def test_more_memory_used_than_there_is_leaves_free_unknown(tmp_path: Path) -> None:
+    plant(tmp_path, trees.RX_6400 | {"sys/class/drm/card0/device/mem_info_vram_used": f"{5 * GIB}\n"})
+    (found,) = amd.devices(tmp_path)
+    assert (found.memory_bytes, found.free_bytes) == (4 * GIB, None)
+
+
+def test_an_apu_says_where_its_memory_is(tmp_path: Path) -> None:
+    (found,) = amd.devices(plant(tmp_path, trees.STRIX_HALO))
+    assert found.notes == ("integrated: its memory was set aside by the firmware, the system does not see it",)
+
+
+@pytest.mark.parametrize(
+    ("tree", "name", "shared"),
+    [
+        (trees.B580, "Intel GPU 8086:e20b", False),
+        (trees.A770_BLIND, "Intel GPU 8086:56a0", False),
+        (trees.IRIS, "Intel integrated GPU 8086:46a6", True),
+    ],
+)
+def test_intel(tmp_path: Path, tree: dict[str, str], name: str, shared: bool) -> None:
+    (found,) = intel.devices(plant(tmp_path, tree))
+    assert (found.name, found.shares_memory) == (name, shared)
+
+
+def test_a_card_that_tells_no_memory_says_so(tmp_path: Path) -> None:
+    (found,) = intel.devices(plant(tmp_path, trees.A770_BLIND))
+    assert found.memory_bytes is None
+    assert found.notes == ("i915 does not tell how much memory the card has",)
+
+
+def test_each_maker_counts_its_own(tmp_path: Path) -> None:
+    both = trees.IRIS | trees.card("amdgpu", "1002:744c", "0000:03:00.0", number=1)
+    plant(tmp_path, both | trees.card("amdgpu", "1002:15bf", "0000:c1:00.0", number=10))
+    assert [device.kind for device in intel.devices(tmp_path)] == ["xpu:0"]
+    assert [device.facts["pci"] for device in amd.devices(tmp_path)] == ["1002:744c", "1002:15bf"]
+
+
+_ALL = (trees.PHOENIX, trees.STRIX_HALO, trees.RX_6400, trees.B580, trees.A770_BLIND, trees.IRIS)
+_WORDS = st.one_of(
+    st.text("0123456789-.: *MhzDRIVE=amdgpu\n\0é", max_size=40),
+    st.integers().map(str),
+    st.sampled_from(["9" * 30, "-1", "0", "\0", "0: 99999Mhz"]),
+)
+
+
+@given(st.data())
+def test_garbage_in_any_file_is_no_more_than_unknown(data: st.DataObject) -> None:
+    tree = dict(data.draw(st.sampled_from(_ALL)))
+    for name in data.draw(st.sets(st.sampled_from(sorted(tree)), max_size=4)):
+        tree[name] = data.draw(_WORDS)
+    with tempfile.TemporaryDirectory() as folder:
+        root = plant(Path(folder), tree)
+        check((*amd.devices(root), *intel.devices(root)))
+
+
+# ----------------------------------------------------------------------------------------------------- NVML
+
+
+@pytest.fixture(autouse=True)
+def _all_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def part(uuid: str, gib: int) -> dict[str, Any]:
+    return {
+        "nvmlDeviceGetName": f"NVIDIA H100 80GB HBM3 MIG 1g.{gib}gb",
+        "nvmlDeviceGetUUID": uuid,
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=gib * GIB, free=gib * GIB),
+    }
+
+
+CUT = H100 | {
+    "nvmlDeviceGetMaxMigDeviceCount": 7,
+    "nvmlDeviceGetMigDeviceHandleByIndex": {
+        0: part("MIG-aaaa", 10), 1: part("MIG-bbbb", 20), **dict.fromkeys(range(2, 7), NvmlError("Not Found")),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("visible", "gib"),
+    [(None, [10]), ("0", [10]), ("MIG-bbbb", [20]), ("GPU-1111", [10]), ("MIG-cccc", []), ("MIG-bbbb,MIG-bbbb", [20])],
+)
+def test_a_slice_is_not_the_whole_gpu(monkeypatch: pytest.MonkeyPatch, visible: str | None, gib: list[int]) -> None:
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = nvidia.devices(Nvml(CUT))
+    assert [device.memory_bytes for device in found] == [n * GIB for n in gib]
+    for device in found:
+        assert "MIG 1g" in device.name
+        assert device.read_bytes_s is device.spec_read_bytes_s is None  # of the whole, so not of a slice
+        assert device.facts["mig"] == "on"
+    check(found)
+
+
+def test_what_is_cut_into_slices_that_nobody_shows_promises_nothing() -> None:
+    (found,) = nvidia.devices(Nvml(H100))
+    assert found.memory_bytes is None
+    assert found.read_bytes_s is None
+    assert not found.shares_memory
+
+
+def test_a_laptop_that_is_throttled_and_has_no_counter() -> None:
+    laptop = RTX | {
+        "nvmlDeviceGetName": "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=16 * GIB, free=15 * GIB),
+        "nvmlDeviceGetMaxClockInfo": {1: 3105, 2: 9001},
+        "nvmlDeviceGetMemoryBusWidth": 256,
+        "nvmlDeviceGetEnforcedPowerLimit": NvmlError("Not Supported"),
+        "nvmlDeviceGetTotalEnergyConsumption": NvmlError("Not Supported"),
+        "nvmlDeviceGetCurrentClocksEventReasons": 0x20 | 0x4 | 0x1,
+    }
+    (found,) = nvidia.devices(Nvml(laptop))
+    assert found.read_bytes_s == pytest.approx(576e9, rel=1e-3)  # the data sheet's
+    assert found.facts["energy_counter"] == "no"
+    assert found.energy_method is None
+    assert nvidia.devices(Nvml(laptop | {"nvmlDeviceGetPowerUsage": 90_000}))[0].energy_method == "power"
+    assert "power_limit" not in found.facts
+    assert nvidia.throttle(Nvml(laptop)) == (
+        Throttle(name="power cap"), Throttle(name="heat (software)", protects=True)
+    )  # fmt: skip
+    mask = {"nvmlDeviceGetCurrentClocksEventReasons": 0x1FF | 0x400}
+    protects = {one.name: one.protects for one in nvidia.throttle(Nvml(RTX | mask))}
+    assert protects == {
+        "power cap": False, "hardware slowdown": True, "heat (software)": True, "heat (hardware)": True,
+        "power brake": True, "reliability voltage": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gpu", "shared"),
+    [
+        ({"nvmlDeviceGetName": "NVIDIA GB10"}, True),
+        (RTX | {"nvmlDeviceGetName": "NVIDIA GB10"}, True),  # a driver that tells the system's memory as the GPU's
+        (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("GPU is lost")}, False),
+    ],
+)
+def test_no_memory_is_shared_memory_only_where_the_driver_says_so(gpu: dict[str, Any], shared: bool) -> None:
+    (found,) = nvidia.devices(Nvml(gpu))
+    assert found.shares_memory == shared
+    assert (found.spec_read_bytes_s is None) == shared
+
+
+def test_a_virtual_gpu_promises_no_bandwidth() -> None:
+    (found,) = nvidia.devices(Nvml(RTX | {"nvmlDeviceGetVirtualizationMode": 2}))
+    assert found.read_bytes_s is None
+    assert "others use the same hardware" in found.notes[0]
+
+
+def test_more_memory_free_than_there_is_is_nonsense() -> None:
+    gpu = RTX | {"nvmlDeviceGetMemoryInfo": SimpleNamespace(total=GIB, free=2 * GIB)}
+    check(nvidia.devices(Nvml(gpu)))
+
+
+def test_a_number_beyond_all_numbers_ends_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0," + "9" * 5000)
+    assert len(nvidia.devices(Nvml(RTX, RTX))) == 1
+
+
+def test_without_the_package_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert (nvidia.devices(), nvidia.processes(), nvidia.throttle()) == ((), None, ())

@@ -1,0 +1,277 @@
+"""The machine card: names, cores, caches, bandwidth, and what is remembered of them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import DOCKER_V1, GIB, arm, plant, x86
+
+from phibench import probe
+from phibench.core import files
+from phibench.core.nouns import Machine
+from phibench.machine import inventory
+from phibench.probe.speed import memory
+from phibench.probe.speed.memory import Bandwidth
+from phibench.probe.system import cpu
+
+# ------------------------------------------------------------------------------------------------ processor
+
+
+def test_a_desktop(tmp_path: Path) -> None:
+    found = cpu.cpu(plant(tmp_path, x86(cores=8, smt=2)))
+    assert found.name == "AMD Ryzen 7 5800X 8-Core Processor"  # without the maker's padding
+    assert (found.physical_cores, found.logical_cores) == (8, 16)
+    assert found.cache_bytes == 32 << 20  # one cache shared by all, counted once
+    assert found.flags == "sse4_2 avx avx2 fma f16c"
+
+
+def test_a_raspberry_pi(tmp_path: Path) -> None:
+    board = "Raspberry Pi 5 Model B Rev 1.0"
+    found = cpu.cpu(plant(tmp_path, arm(*[("0x41", "0xd0b")] * 4, board=board)))
+    assert found.name == f"{board} (4 x Cortex-A76)"
+    assert found.flags == "asimd asimddp"
+    assert found.cache_bytes is None  # this tree does not tell
+    assert "0123456789abcdef" not in repr(found)  # the board's serial number stays where it is
+
+
+def test_big_and_little_cores_and_one_nobody_knows(tmp_path: Path) -> None:
+    parts = [("0x41", "0xd05"), ("0x41", "0xd05"), ("0x41", "0xd0b"), ("0x99", "0xabc")]
+    found = cpu.name(plant(tmp_path, arm(*parts)))
+    assert found == "2 x Cortex-A55 + 1 x Cortex-A76 + 1 x ARM core 0x99/0xabc"
+
+
+def test_two_sockets_have_two_caches(tmp_path: Path) -> None:
+    tree = x86(cores=4, smt=1)
+    for n in range(4):
+        tree[f"sys/devices/system/cpu/cpu{n}/cache/index1/shared_cpu_list"] = "0-1\n" if n < 2 else "2-3\n"
+    assert cpu.cpu(plant(tmp_path, tree)).cache_bytes == 64 << 20
+
+
+def test_an_empty_tree_still_has_a_processor(tmp_path: Path) -> None:
+    found = cpu.cpu(tmp_path)
+    assert found.name.endswith("processor")
+    assert found.logical_cores >= 1
+
+
+# -------------------------------------------------------------------------------------------------- machine
+
+
+def test_this_machine_without_measuring() -> None:
+    found = probe.machine(bandwidth_s=None)
+    (processor,) = found.devices
+    assert processor.kind == "cpu"
+    assert processor.memory_bytes == found.limits.memory_bytes <= found.memory_bytes
+    assert processor.read_bytes_s is None
+    assert processor.basis is None
+    for secret in (socket.gethostname(), getpass.getuser()):
+        assert secret in {"", "root"} or secret not in repr(found)
+
+
+def test_a_recorded_machine_is_not_given_the_bandwidth_of_this_one(tmp_path: Path) -> None:
+    found = probe.machine(bandwidth_s=0.1, root=plant(tmp_path, x86() | DOCKER_V1))
+    assert found.devices[0].read_bytes_s is None
+    assert found.devices[0].memory_bytes == 4 * GIB
+    assert "1.5 cpus" in found.identity
+
+
+def test_what_is_free_now_is_not_part_of_the_identity(tmp_path: Path) -> None:
+    one = probe.machine(root=plant(tmp_path / "one", x86(free_gib=20)))
+    other = probe.machine(root=plant(tmp_path / "other", x86(free_gib=2)))
+    assert one.limits.free_bytes != other.limits.free_bytes
+    assert one.identity == other.identity
+
+
+# ------------------------------------------------------------------------------------------------ bandwidth
+
+
+@given(st.integers(1, 512), st.integers(0, 1 << 42), st.one_of(st.none(), st.integers(1, 1 << 31)))
+def test_arrays_are_larger_than_caches_and_small_against_free_memory(
+    threads: int, free: int, cache: int | None
+) -> None:
+    size, least = memory.array_bytes(threads, free, cache)
+    assert size <= free // 4
+    assert least >= 4 * (cache or 0)
+    assert size >= least or size == free // 4
+
+
+def test_too_little_memory_is_a_reason_not_an_error() -> None:
+    found = memory.read_bandwidth(0.1, 2, free_bytes=1 << 20, cache_bytes=32 << 20)
+    assert found.read_bytes_s is None
+    assert "512 MiB" in found.because
+
+
+@given(st.integers(1, 1024))
+def test_sweep_is_in_range_and_starts_with_all(threads: int) -> None:
+    counts = memory.sweep(threads)
+    assert counts[0] == threads
+    assert len(set(counts)) == len(counts)
+    assert {1, threads} <= set(counts) <= set(range(1, threads + 1))
+
+
+def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ROUND_S", 0.002)  # seconds of a round, which the real thing needs
+    found = memory.measure(0.05, 2, 8 << 20)
+    assert found.read_bytes_s
+    assert 1e8 < found.read_bytes_s < 1e14
+    assert found.rounds >= 5
+    assert found.read_bytes_s == max(found.by_threads.values())
+    assert found.by_threads[str(found.threads)] == found.read_bytes_s
+    assert 0 <= found.ran < 1.5
+
+
+@pytest.mark.parametrize(
+    ("ran", "stolen", "says"),
+    [
+        (0.41, 0.5, "too low: its threads had a core only 41% of the time"),
+        (0.95, 0.08, "too low: the host took 8% of the cpu time"),
+    ],
+)
+def test_a_disturbed_figure_says_by_what(ran: float, stolen: float, says: str) -> None:
+    found = Bandwidth(read_bytes_s=9e9, because="threaded np.dot", ran=ran, steal_share=stolen)
+    assert found.disturbed
+    doubted = memory.doubted(found)
+    assert (doubted.because, doubted.doubt) == (f"threaded np.dot; {says}", says)
+
+
+def test_arrays_that_no_memory_holds_are_a_reason(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    memory.main(["--seconds", "0.1", "--threads", "2", "--bytes", str(1 << 60)])
+    found = msgspec.json.decode(capfdbinary.readouterr().out, type=Bandwidth)
+    assert found.read_bytes_s is None
+    assert found.because.startswith("not measured")
+
+
+def test_the_child_process_prints_one_json_line() -> None:
+    command = [sys.executable, "-W", "error", "-m", "phibench.probe.speed.memory", "--seconds", "0.1"]
+    done = subprocess.run(
+        [*command, "--threads", "1", "--bytes", "4194304"], capture_output=True, check=True, timeout=60
+    )
+    found = msgspec.json.decode(done.stdout, type=Bandwidth)
+    assert found.read_bytes_s
+    assert found.array_bytes == 4 << 20
+    assert done.stderr == b""
+
+
+# ------------------------------------------------------------------------------------------------ inventory
+
+FAST = Bandwidth(read_bytes_s=41e9, because="threaded np.dot, 2 of 2 threads")
+SLOW = Bandwidth(read_bytes_s=9e9, because="threaded np.dot; too low: busy", doubt="too low: busy", ran=0.3)
+NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
+
+
+class Measure:
+    """Stands for three seconds of measuring: answers in turn, and counts."""
+
+    def __init__(self, *answers: Bandwidth) -> None:
+        self.answers, self.calls = list(answers), 0
+
+    def __call__(self, here: Machine, seconds: float) -> Bandwidth:
+        self.calls += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def _measure(monkeypatch: pytest.MonkeyPatch, *answers: Bandwidth) -> Measure:
+    measure = Measure(*answers)
+    monkeypatch.setattr(probe, "bandwidth", measure)
+    return measure
+
+
+def test_bandwidth_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, FAST)
+    first, second = inventory.here(), inventory.here()
+    assert measure.calls == 1
+    assert first.devices == second.devices
+    assert second.devices[0].read_bytes_s == 41e9
+    assert second.devices[0].basis == "probed"
+    assert inventory.here(bandwidth=False).devices[0].read_bytes_s == 41e9
+
+
+def test_without_bandwidth_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, FAST)
+    assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
+    assert measure.calls == 0
+
+
+def test_other_limits_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, FAST, SLOW)
+    inventory.here()
+    quick = probe.machine(bandwidth_s=None)
+    narrow = msgspec.structs.replace(quick, limits=msgspec.structs.replace(quick.limits, cpus=0.5))
+    monkeypatch.setattr(probe, "machine", lambda **_: narrow)
+    assert inventory.here().devices[0].read_bytes_s == 9e9
+    assert measure.calls == 2
+    assert len(json.loads((files.cache_dir() / "machine.json").read_bytes())) == 2
+
+
+def test_a_failure_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, NONE, FAST)
+    assert inventory.here().devices[0].because.startswith("not measured")
+    assert inventory.here().devices[0].read_bytes_s == 41e9
+    assert measure.calls == 2
+
+
+def test_a_disturbed_figure_is_tried_again_later_and_the_better_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, SLOW, FAST, SLOW)
+    first = inventory.here().devices[0]
+    assert (first.read_bytes_s, first.doubt) == (9e9, "too low: busy")
+    inventory.here()
+    assert measure.calls == 1  # not for every command
+    monkeypatch.setattr(inventory, "_RETRY_S", -1)
+    assert inventory.here().devices[0].read_bytes_s == 41e9
+    inventory.here()
+    assert measure.calls == 2  # a figure without disturbance stays
+    assert inventory.here(anew=True).devices[0].read_bytes_s == 9e9  # asked for: takes what it gets
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"a": 1}',
+        b'{"a": {"at": 0}}',
+        b"[" * 100_000,
+        b"null",
+        b'{"a": {"x": ' + b"[" * 100_000,
+    ],
+)
+def test_a_damaged_cache_is_measured_anew_and_rewritten(monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
+    measure = _measure(monkeypatch, FAST)
+    path = files.cache_dir() / "machine.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    inventory.here()
+    inventory.here()
+    assert measure.calls == 1
+
+
+def test_a_nonsense_figure_in_the_cache_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _measure(monkeypatch, FAST)
+    inventory.here()
+    path = files.cache_dir() / "machine.json"
+    path.write_text(path.read_text().replace("41000000000.0", "-1.0"))
+    assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _measure(monkeypatch, FAST)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "file" / "below"))
+    assert inventory.here().devices[0].read_bytes_s == 41e9
+
+
+def test_software_names_nobody() -> None:
+    found = inventory.software()
+    assert {"python", "phibench", "numpy", "psutil", "os"} <= set(found)
+    for secret in (socket.gethostname(), getpass.getuser()):
+        assert secret in {"", "root"} or secret not in " ".join(found.values())

@@ -1,0 +1,205 @@
+"""What is measured of a machine: matrix rate, disk, GPUs by torch, and what is remembered of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from phibench import probe
+from phibench.core.nouns import Device, Machine, Storage
+from phibench.machine import inventory
+from phibench.predict import roofline as physics
+from phibench.probe.speed import child, disk, matrix, memory
+from phibench.probe.speed import gpu as torch_rates
+from phibench.probe.speed.memory import Bandwidth
+
+FAKE_TORCH = """
+uint8, bfloat16 = "uint8", "bfloat16"
+class Tensor:
+    def copy_(self, other): return self
+    def to(self, kind): return self
+    def __matmul__(self, other): return self
+def zeros(*shape, **_): return Tensor()
+ones_like = randn = zeros
+class cuda:
+    @staticmethod
+    def synchronize(): pass
+"""
+
+
+def test_the_matrix_rate_is_that_of_real_products() -> None:
+    found = matrix.rates(1)
+    assert isinstance(found, dict), found
+    assert 1e8 < found["float32"] < 1e14
+
+
+def test_best_of_a_product_counts_two_n_cubed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def product(n: int) -> None:
+        now[0] += 2 * n**3 / 1e11
+
+    assert matrix.best(product) == pytest.approx(1e11)
+
+
+def test_copies_are_measured_beside_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ROUND_S", 0.002)
+    found = memory.measure(0.05, 1, 8 << 20)
+    assert found.copy_bytes_s
+    assert 1e8 < found.copy_bytes_s < 1e14
+    assert found.steal_share is None or 0 <= found.steal_share <= 1
+
+
+def test_time_that_the_host_took_is_a_disturbance() -> None:
+    assert Bandwidth(read_bytes_s=1e9, because="", steal_share=0.1).disturbed
+    assert not Bandwidth(read_bytes_s=1e9, because="", steal_share=0.01).disturbed
+
+
+def test_a_disk_is_read_and_left_as_it_was(tmp_path: Path) -> None:
+    found = disk.storage(tmp_path / "not" / "yet", size=8 << 20)
+    assert found.free_bytes
+    assert found.read_bytes_s is None or found.read_bytes_s > 1e6
+    assert found.because
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_little_space_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "free_bytes", lambda _: 1 << 30)
+    assert disk.storage(tmp_path) == Storage(
+        free_bytes=1 << 30, because="not measured: 1 GiB free, less than 2 GiB to spare"
+    )
+
+
+def test_a_full_disk_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    assert disk.storage(tmp_path, size=8 << 20).because == "not measured: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_as_fast_as_memory_was_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "_read", lambda *_: (1e12, "somehow"))
+    assert disk.storage(tmp_path, size=8 << 20).read_bytes_s is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [(["-c"], "left with exit code"), (["--threads", "0", "--type", "float64"], "left with exit code 2")],
+)
+def test_a_child_that_fails_is_a_reason(arguments: list[str], why: str) -> None:
+    found = child.ask("phibench.probe.speed.matrix", arguments, dict[str, float], 60)
+    assert isinstance(found, str)
+    assert why in found
+
+
+def test_a_child_that_hangs_is_a_reason() -> None:
+    assert (
+        child.ask("timeit", ["-n", "1", "import time; time.sleep(60)"], dict[str, float], 0.5) == "no answer in 500 ms"
+    )
+
+
+GPU = Device(kind="cuda:0", name="RTX 4090", read_bytes_s=1008e9, spec_read_bytes_s=1008e9, basis="spec")
+
+
+def test_a_gpu_without_torch_keeps_its_data_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    found = torch_rates.measured(GPU)
+    assert (found.read_bytes_s, found.basis) == (1008e9, "spec")
+    assert found.notes == ("bandwidth not measured: torch is not installed",)
+
+
+def test_the_child_that_measures_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a torch that computes nothing, and so is too fast to be true."""
+    (tmp_path / "torch.py").write_text(FAKE_TORCH, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    found = child.ask("phibench.probe.speed.gpu", ["--device", "cuda:0"], torch_rates.Rates, 60)
+    assert isinstance(found, torch_rates.Rates), found
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert "nonsense" in torch_rates.measured(GPU).notes[0]
+
+
+def test_a_measured_gpu_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    monkeypatch.setattr(child, "ask", lambda *_: torch_rates.Rates(920e9, 160e12))
+    found = torch_rates.measured(GPU)
+    assert (found.read_bytes_s, found.spec_read_bytes_s, found.basis) == (920e9, 1008e9, "probed")
+    assert found.matrix_flops_s == {"bfloat16": 160e12}
+    assert physics.matrix_rate(found) == (160e12, "probed", "bfloat16 product measured here")
+
+
+# ------------------------------------------------------------------------------------------------ inventory
+
+MATRIX = {"float32": 2e11, "bfloat16": 4e11}
+
+
+class Slow:
+    """Counts how often each slow thing is measured."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, gpus: tuple[Device, ...] = ()) -> None:
+        self.calls: list[str] = []
+        quick = probe.machine(bandwidth_s=None)
+        quick = msgspec.structs.replace(quick, devices=(*quick.devices, *gpus))
+        monkeypatch.setattr(probe, "machine", lambda **_: quick)
+        monkeypatch.setattr(probe, "bandwidth", lambda *_: self("memory", Bandwidth(read_bytes_s=40e9, because="dot")))
+        monkeypatch.setattr(inventory, "matrix_rates", lambda _: self("matrix", MATRIX))
+        monkeypatch.setattr(disk, "storage", lambda _: self("disk", Storage(read_bytes_s=1e9, because="direct")))
+        monkeypatch.setattr(
+            torch_rates,
+            "measured",
+            lambda d: self(d.kind, msgspec.structs.replace(d, read_bytes_s=9e11, basis="probed")),
+        )
+
+    def __call__(self, what: str, value: object) -> object:
+        self.calls.append(what)
+        return value
+
+
+def test_everything_slow_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, (GPU,))
+    told: list[str] = []
+    first = inventory.here(full=True, tell=told.append)
+    assert told == ["memory bandwidth", "matrix rate", "disk", "RTX 4090"]
+    second = inventory.here(full=True)
+    assert slow.calls == ["memory", "matrix", "disk", "cuda:0"]
+    assert first.devices == second.devices
+    cpu, gpu = second.devices
+    assert cpu.matrix_flops_s == MATRIX
+    assert (gpu.read_bytes_s, gpu.spec_read_bytes_s, gpu.basis) == (9e11, 1008e9, "probed")
+    assert second.storage is not None
+    assert second.storage.read_bytes_s == 1e9
+    assert second.storage.free_bytes
+    assert {b.backend for b in second.backends} == {"llama_cpp", "onnxruntime", "torch"}
+    inventory.here(full=True, anew=True)
+    assert slow.calls[4:] == ["memory", "matrix", "disk", "cuda:0"]
+
+
+def test_a_recommendation_waits_for_the_bandwidth_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, (GPU,))
+    assert inventory.here().devices[0].matrix_flops_s == {}
+    assert slow.calls == ["memory"]
+    inventory.here(full=True)
+    assert inventory.here(bandwidth=False).devices[0].matrix_flops_s == MATRIX  # what is known is used
+
+
+def test_a_quick_look_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, (GPU,))
+    found: Machine = inventory.here(bandwidth=False, full=True)
+    assert slow.calls == []
+    assert found.devices[0].read_bytes_s is None
+    assert found.devices[1].basis == "spec"
+
+
+def test_what_could_not_be_measured_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    monkeypatch.setattr(inventory, "matrix_rates", lambda _: slow("matrix", "not measured: no numpy"))
+    inventory.here(full=True)
+    inventory.here(full=True)
+    assert slow.calls == ["memory", "matrix", "disk", "matrix"]
