@@ -29,7 +29,7 @@ from phibench import backends, catalog, synth
 from phibench.core import stats
 from phibench.core.nouns import Job, Setup, Suite, Workload
 from phibench.machine.inventory import here
-from phibench.measure import timing as measure
+from phibench.measure import timing
 
 TESTS = {"pp64": Workload(prompt_tokens=64, new_tokens=0), "tg16": Workload(prompt_tokens=0, new_tokens=16)}
 BY_HAND = """
@@ -107,7 +107,7 @@ def pairs(session: Any, peer: Peer | SameModel, workload: Workload, count: int) 
     tokens = workload.prompt_tokens + workload.new_tokens
     for number in range(count + 1):
         first = peer.seconds(workload) if number % 2 else None
-        ours = measure.once(session, workload).arrivals_s[-1]
+        ours = timing.once(session, workload).arrivals_s[-1]
         theirs = peer.seconds(workload) if first is None else first
         if number:
             yield tokens / ours, tokens / theirs

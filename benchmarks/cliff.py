@@ -16,10 +16,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from phibench.analysis import context_cliff as cliff
+from phibench.analysis import context_cliff
 from phibench.backends import null
 from phibench.core.nouns import Artifact, Job, Setup, Suite, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 
 Gaps = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Gaps]
@@ -87,7 +87,7 @@ def recorded() -> Noise:
         artifact=Artifact(path="", bytes=0, weights="synthetic"), threads=1,
     )  # fmt: skip
     with null.session(job) as session:
-        walks = cliff.gaps(TOKENS, [measure.once(session, workload).arrivals_s for _ in range(_RECORDED)])
+        walks = context_cliff.gaps(TOKENS, [timing.once(session, workload).arrivals_s for _ in range(_RECORDED)])
     return lambda rng, count: walks[rng.choice(len(walks), count, replace=False)]
 
 
@@ -96,8 +96,8 @@ def alarms(noise: Noise, repetitions: int, drift: float, trials: int) -> tuple[i
     rng = np.random.default_rng(1)
     slope = np.linspace(1, 1 + drift, TOKENS)
     walks = [noise(rng, repetitions) * slope for _ in range(trials)]
-    pauses = sum(cliff.pause(DEPTH, gaps) is not None for gaps in walks)
-    return pauses, sum(cliff.step(DEPTH, gaps) is not None for gaps in walks)
+    pauses = sum(context_cliff.pause(DEPTH, gaps) is not None for gaps in walks)
+    return pauses, sum(context_cliff.step(DEPTH, gaps) is not None for gaps in walks)
 
 
 def found(kind: str, size: float, noise: Noise, repetitions: int, trials: int) -> tuple[int, int]:
@@ -109,7 +109,7 @@ def found(kind: str, size: float, noise: Noise, repetitions: int, trials: int) -
         place = int(rng.integers(60, TOKENS - 60))
         late = slice(place, place + 1) if kind == "pause" else slice(place, TOKENS)
         gaps[:, late] *= size
-        what = cliff.pause(DEPTH, gaps) if kind == "pause" else cliff.step(DEPTH, gaps)
+        what = context_cliff.pause(DEPTH, gaps) if kind == "pause" else context_cliff.step(DEPTH, gaps)
         hits += what is not None
         near += what is not None and abs(what.token - (DEPTH + place + 1)) <= 1
     return hits, near

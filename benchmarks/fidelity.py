@@ -33,7 +33,7 @@ from phibench import backends, catalog, synth
 from phibench.core import stats
 from phibench.core.nouns import Job, Setup, Suite, Workload
 from phibench.machine.inventory import here
-from phibench.measure import timing as measure
+from phibench.measure import timing
 
 TESTS = {
     "pp128": Workload(prompt_tokens=128, new_tokens=0), "pp512": Workload(prompt_tokens=512, new_tokens=0),
@@ -87,7 +87,7 @@ def pairs(session: Any, workload: Workload, job: Job, binary: Path, count: int) 
     def ours() -> tuple[float, float]:
         session.begin(workload)
         engine.seconds = 0.0
-        timed_s = measure.once(session, workload).arrivals_s[-1]
+        timed_s = timing.once(session, workload).arrivals_s[-1]
         return tokens / timed_s, 1 - engine.seconds / timed_s
 
     try:

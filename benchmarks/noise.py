@@ -32,7 +32,7 @@ from typing import Any
 import msgspec
 
 from phibench.analysis import winners
-from phibench.compare import comparison as compare
+from phibench.compare import comparison
 from phibench.compare.selection import Side
 from phibench.core import files, stats
 from phibench.core.nouns import Event, Job, Machine, Progress, Run, Setup, Suite, Warmup
@@ -137,7 +137,7 @@ def block(folder: Path, share: float, machine: Machine) -> Iterator[dict[str, An
                 launch(side, SUITE, machine, share if side is sides[1] else 0.0)
         print(f"{folder} is measured", file=sys.stderr, flush=True)
     a, b = (Side(text=str(side), runs=files.read_runs(side)[0]) for side in sides)
-    for row in compare.compare(a, b).rows:
+    for row in comparison.compare(a, b).rows:
         assert row["pairs"] == stats.MIN_PAIRS, row
         yield row
 

@@ -17,8 +17,7 @@ from phibench import catalog, synth
 from phibench.backends import llama_cpp
 from phibench.core import stats
 from phibench.core.nouns import Artifact, Job, Measured, Setup, Suite, Workload
-from phibench.measure import launch
-from phibench.measure import timing as measure
+from phibench.measure import launch, timing
 from phibench.meters import memory
 from phibench.probe.system.limits import limits
 
@@ -47,7 +46,7 @@ def watched_pairs(layers: int | None, pairs: int, tokens: int) -> list[tuple[flo
 
         def seconds(watched: bool) -> float:
             with memory.watching(os.getpid(), "cpu") if watched else contextlib.nullcontext():
-                return measure.once(session, Workload(prompt_tokens=0, new_tokens=tokens)).arrivals_s[-1]
+                return timing.once(session, Workload(prompt_tokens=0, new_tokens=tokens)).arrivals_s[-1]
 
         seconds(watched=False)
         found = []

@@ -17,8 +17,8 @@ from phibench import backends, catalog, probe
 from phibench.core import stats, units
 from phibench.core.nouns import Job, Setup, Suite, Workload
 from phibench.machine.inventory import here
-from phibench.measure import timing as measure
-from phibench.predict import roofline as physics
+from phibench.measure import timing
+from phibench.predict import roofline
 from phibench.synth import gguf
 
 
@@ -37,13 +37,13 @@ def main() -> None:
         setup=setup, suite=Suite(name="roofline", question="Is it a roof?", metrics=()), workloads=(workload,),
         artifact=gguf.ensure(variant, args.quant, args.layers), threads=machine.limits.threads,
     )  # fmt: skip
-    load = physics.load(physics.sheet(setup, args.layers), prompt_tokens=0, prompt_depth=0, depth=16)
+    load = roofline.load(roofline.sheet(setup, args.layers), prompt_tokens=0, prompt_depth=0, depth=16)
     rounds: list[tuple[float, float]] = []
     with backends.require("llama_cpp").session(job) as session:
-        measure.once(session, workload)
+        timing.once(session, workload)
         for _ in range(args.rounds):
             before = probe.bandwidth(machine, 1.5).read_bytes_s or 0.0
-            speed = workload.new_tokens / measure.once(session, workload).arrivals_s[-1]
+            speed = workload.new_tokens / timing.once(session, workload).arrivals_s[-1]
             after = probe.bandwidth(machine, 1.5).read_bytes_s or 0.0
             rounds.append((max(before, after), speed * load.read_bytes))
             probed, reached = rounds[-1]

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from phibench import catalog
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config, plan
 from phibench.catalog.plans import onnx as plan_onnx
-from phibench.catalog.plans import plan
 from phibench.core import stats
 
 PROMPT, NEW, THREADS = 64, 16, 2
@@ -123,7 +122,7 @@ def _weights(args: argparse.Namespace) -> dict[str, float]:
 
     shape = catalog.variant(args.variant).shape
     assert shape is not None
-    config = hf.config(shape, args.layers or shape.layers)
+    config = hf_config.config(shape, args.layers or shape.layers)
     kinds = {"phi": ("PhiConfig", "PhiForCausalLM"), "phi3": ("Phi3Config", "Phi3ForCausalLM")}
     config_type, model_type = (getattr(transformers, one) for one in kinds[config["model_type"]])
     with torch.device("meta"):

@@ -23,7 +23,7 @@ from phibench.catalog.plans.base import Plan
 from phibench.core import stats
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Job, Setup, Suite, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 from phibench.probe.speed import memory
 from phibench.probe.system import cpu, limits
 from phibench.synth.artifacts import artifact
@@ -50,7 +50,7 @@ def main() -> None:
     with backend.session(job) as session:
         print(f"opened in {time.perf_counter() - began:.1f} s, {peak_mib()} MiB at most", file=sys.stderr)
         workload = Workload(prompt_tokens=args.prompt, new_tokens=args.new)
-        measure.once(session, Workload(prompt_tokens=args.prompt, new_tokens=2))
+        timing.once(session, Workload(prompt_tokens=args.prompt, new_tokens=2))
         print(f"{peak_mib()} MiB with a prompt", file=sys.stderr)
         if args.profile:
             print(profile(session))
@@ -61,12 +61,12 @@ def main() -> None:
 def ways_of(session: Any, workload: Workload, quantization: str) -> dict[str, Callable[[], Times]]:
     """Everything that makes tokens with these weights."""
     if quantization in ("int8", "int4"):
-        return {"phibench": lambda: list(measure.once(session, workload).arrivals_s)}
+        return {"phibench": lambda: list(timing.once(session, workload).arrivals_s)}
     model = plain(session, quantization)
     return {
         "generate": lambda: generate(model, workload, onednn=True),
         "generate, oneDNN off in decode": lambda: generate(model, workload, onednn=False),
-        "phibench": lambda: list(measure.once(session, workload).arrivals_s),
+        "phibench": lambda: list(timing.once(session, workload).arrivals_s),
     }
 
 
@@ -74,12 +74,12 @@ def plain(session: Any, quantization: str) -> Any:
     """transformers' untouched modules on the session's weights; what phibench holds in pieces is copied."""
     from phibench.backends.torch import build
     from phibench.backends.torch.linear import SplitLinear
-    from phibench.catalog.plans import hf_config as hf
+    from phibench.catalog.plans import hf_config
 
     ours = session._model  # noqa: SLF001
     shape = catalog.variant(session._job.setup.variant).shape  # noqa: SLF001
     assert shape is not None
-    model = build.empty(hf.config(shape, ours.config.num_hidden_layers), quantization, "elsewhere")
+    model = build.empty(hf_config.config(shape, ours.config.num_hidden_layers), quantization, "elsewhere")
     pieces = {f"{name}.weight": m for name, m in ours.named_modules() if isinstance(m, SplitLinear)}
     weights = {name: m.whole() for name, m in pieces.items()}
     model.load_state_dict({**ours.state_dict(), **weights}, assign=True)

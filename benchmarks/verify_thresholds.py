@@ -18,9 +18,7 @@ from typing import Any
 
 from phibench.core.nouns import Setup
 from phibench.show import tables
-from phibench.verify import check_backends as gate
-from phibench.verify import distances as judge
-from phibench.verify import faults
+from phibench.verify import check_backends, distances, faults
 from phibench.verify.ask import Program
 from phibench.verify.meant import Reference
 
@@ -48,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     seeds = range(args.first, args.first + args.seeds)
     names = args.backend.split(",") if args.backend else None
-    gate.THREADS = args.threads or gate.THREADS
+    check_backends.THREADS = args.threads or check_backends.THREADS
     if args.from_json:
         rows = json.loads(args.json.read_text())
     else:
@@ -65,28 +63,28 @@ def clean(seeds: Sequence[int], names: Sequence[str] | None, *, everything: bool
     wanted = []
     for seed in seeds:
         first = seed < seeds[0] + FEW
-        setups, _ = gate.setups((*gate.VARIANTS, *(OTHERS if first else ())), names, None, "cpu")
+        setups, _ = check_backends.setups((*check_backends.VARIANTS, *(OTHERS if first else ())), names, None, "cpu")
         if everything and first:
-            more = {(one.variant, one.backend) for one in setups if gate.format_of(one) == "gguf"}
+            more = {(one.variant, one.backend) for one in setups if check_backends.format_of(one) == "gguf"}
             setups += [Setup(variant=v, quantization=q, backend=b) for v, b in sorted(more) for q in EXTRA]
-        wanted += [(seed, trial) for trial in gate.trials(setups, seed)]
+        wanted += [(seed, trial) for trial in check_backends.trials(setups, seed)]
     with Reference() as reference:
         yield from measured(wanted, reference)
 
 
 def measured(
-    wanted: Sequence[tuple[int, gate.Trial]], reference: Reference, fault: str = "", program: Program = ()
+    wanted: Sequence[tuple[int, check_backends.Trial]], reference: Reference, fault: str = "", program: Program = ()
 ) -> Iterator[Row]:
     seeds = {id(trial.prompts): seed for seed, trial in wanted}
-    for trial, reply in gate.answers([trial for _, trial in wanted], program=program):
+    for trial, reply in check_backends.answers([trial for _, trial in wanted], program=program):
         key = (trial.model.shape.architecture, trial.format, trial.setup.quantization)
         row: Row = dict(zip(("architecture", "format", "quantization"), key, strict=True))
         row |= {"variant": trial.setup.variant, "seed": seeds[id(trial.prompts)], "fault": fault}
         if reply.engine is None:
             print(row, reply.reason, file=sys.stderr, flush=True)
             continue
-        allowed = judge.limits().get(key)
-        checked, found = gate.measure(trial, reply, allowed.weights if allowed else float("inf"), reference)
+        allowed = distances.limits().get(key)
+        checked, found = check_backends.measure(trial, reply, allowed.weights if allowed else float("inf"), reference)
         row |= {"kl_mean": found.kl_mean, "kl_max": found.kl_max, "agreement": found.agreement}
         row |= {"weights": checked.error, "off": [one.name for one in checked.off]}
         print(row, file=sys.stderr, flush=True)
@@ -95,11 +93,11 @@ def measured(
 
 def planted(seeds: Sequence[int], names: Sequence[str] | None) -> Iterator[Row]:
     """One row per seed, fault and setup."""
-    wanted: dict[str, list[tuple[int, gate.Trial]]] = {}
+    wanted: dict[str, list[tuple[int, check_backends.Trial]]] = {}
     known: dict[str, faults.Plant] = {}
     for seed in seeds:
-        setups, _ = gate.setups(gate.VARIANTS, names, None, "cpu")
-        for trial in gate.trials(setups, seed):
+        setups, _ = check_backends.setups(check_backends.VARIANTS, names, None, "cpu")
+        for trial in check_backends.trials(setups, seed):
             for fault, plant in faults.plants(trial.model).items():
                 known[fault] = plant
                 if plant.fits(trial.format, trial.setup.quantization):
@@ -122,7 +120,7 @@ def _summary(key: tuple[str, ...], of_it: Sequence[Row]) -> Row:
     pick = min if fault else max
     row = ({"fault": fault} if fault else {}) | {"structure": names[0], "precision": f"{names[2]} ({names[1]})"}
     row["models"] = str(len(of_it))
-    allowed = judge.limits().get((names[0], names[1], names[2]))
+    allowed = distances.limits().get((names[0], names[1], names[2]))
     for column, name, form in (
         ("kl_mean", "KL mean", ".1e"),
         ("kl_max", "KL max", ".1e"),
@@ -162,11 +160,11 @@ def _by_fault(fault: str, structure: str, of_it: Sequence[Row]) -> Row:
 
 def _in_limits(row: Row) -> float:
     """How many times its limit the distance of the answer is: of mean or maximum, whichever is further."""
-    allowed = judge.limit(row["architecture"], row["format"], row["quantization"])
+    allowed = distances.limit(row["architecture"], row["format"], row["quantization"])
     return max(float(row["kl_mean"]) / allowed.kl_mean, float(row["kl_max"]) / allowed.kl_max)
 
 
-def _differs(row: Row, allowed: judge.Limit) -> bool:
+def _differs(row: Row, allowed: distances.Limit) -> bool:
     agreement = 1.0 if row["agreement"] is None else row["agreement"]
     return bool(_in_limits(row) > 1 or agreement < allowed.agreement)
 
@@ -178,8 +176,8 @@ def write_limits(rows: Sequence[Row], seeds: int) -> None:
         groups.setdefault((row["architecture"], row["format"], row["quantization"]), []).append(row)
     lines = [
         "# Written by benchmarks/verify_thresholds.py --limits; docs/verify.md shows what it rests on.",
-        f"# Seeds 0 to {seeds - 1} of small models after {', '.join(gate.VARIANTS)}, {FEW} of them also after",
-        f"# {', '.join(OTHERS)}, on a CPU.",
+        f"# Seeds 0 to {seeds - 1} of small models after {', '.join(check_backends.VARIANTS)},",
+        f"# {FEW} of them also after {', '.join(OTHERS)}, on a CPU.",
         f"# Times the worst seen: kl_mean {MARGIN:g}, kl_max {PEAK_MARGIN:g} (both at least {FLOOR:g} nat),",
         f"# weights {WEIGHTS_MARGIN:g}; agreement: the worst less {WRONG:g}.",
     ]
@@ -197,7 +195,7 @@ def write_limits(rows: Sequence[Row], seeds: int) -> None:
             f"agreement = {agreement - WRONG:.2f}",
             f"weights = {max(FLOOR, WEIGHTS_MARGIN * worst['weights']):.2g}",
         ]
-    judge.LIMITS_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    distances.LIMITS_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -81,9 +81,9 @@ def _over_time(where: str, stamp: Stamp, file: str, setup: str, test: str, layer
 
 @st.cache_resource(max_entries=20, show_spinner="Pairing launches")
 def _comparison(where: str, stamp: Stamp, first: str, second: str, _a: Side, _b: Side) -> Comparison:  # noqa: ARG001
-    from phibench.compare import comparison as compare
+    from phibench.compare import comparison as comparing
 
-    return compare.compare(_a, _b)
+    return comparing.compare(_a, _b)
 
 
 @st.cache_resource(ttl=60, show_spinner="Looking at this machine")  # free memory changes
@@ -108,7 +108,7 @@ def _advice(
     min_tps: float | None,
     max_ttft: float | None,
 ) -> tuple[Verdict, ...]:
-    from phibench.advise import recommend as advise
+    from phibench.advise import recommend
 
     runs = _runs(where, stamp)[0]
-    return advise.advise(machine, goal, runs, context=context, min_tps=min_tps, max_ttft=max_ttft)
+    return recommend.advise(machine, goal, runs, context=context, min_tps=min_tps, max_ttft=max_ttft)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from phibench import catalog
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.core.nouns import Shape, Variant
 
 # One per trait: phi2 with biases and partial rotary; shared heads; neither; LongRoPE; tied, LongRoPE and partial.
@@ -54,7 +54,7 @@ def _hugging_face(shape: Shape, folder: Path) -> None:
     import torch
     import transformers
 
-    config = hf.config(shape, shape.layers)
+    config = hf_config.config(shape, shape.layers)
     kinds = {"phi": ("PhiConfig", "PhiForCausalLM"), "phi3": ("Phi3Config", "Phi3ForCausalLM")}
     config_type, model_type = (getattr(transformers, one) for one in kinds[config["model_type"]])
     kept = {key: value for key, value in config.items() if key not in ("model_type", "dtype")}

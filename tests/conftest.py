@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from hypothesis import settings
 
-from phibench.cli import app as cli
+from phibench.cli import app
 from phibench.core import files
 from phibench.machine import inventory
 from phibench.probe import conditions
@@ -73,7 +73,7 @@ def phibench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
         capfd.readouterr()
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as leave:
             code = leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 1
         captured = capfd.readouterr()

@@ -21,8 +21,8 @@ from phibench.core.nouns import (
     Suite,
     Workload,
 )
-from phibench.show import formats as forms
-from phibench.show import results as render
+from phibench.show import formats
+from phibench.show import results as show_results
 
 SETUP = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
 LATENCY = ("prefill_tps", "decode_tps", "ttft_s", "tpot_s", "itl_p50_s", "itl_p90_s", "itl_p99_s")
@@ -104,4 +104,4 @@ def run(
 
 def records(*runs: Run) -> list[dict[str, Any]]:
     """The rows of runs by the keys that programs read."""
-    return [forms.flat(row) for row in render.rows(runs)]
+    return [formats.flat(row) for row in show_results.rows(runs)]

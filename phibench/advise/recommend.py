@@ -21,10 +21,8 @@ from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import SCHEMA, Device, Estimate, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
-from phibench.predict import calibration as anchors
-from phibench.predict import predictions as predict
-from phibench.predict import roofline as physics
-from phibench.predict import speed as speeds
+from phibench.predict import calibration, predictions, roofline
+from phibench.predict import speed as predict_speed
 
 # What every candidate of recommend -o json shows, null where it is not known.
 ESTIMATED = (
@@ -56,7 +54,7 @@ def advise(
     that no Phi has, or one too short for the goal's prompt and answer.
     """
     asked = _asked(goal, context, min_tps, max_ttft, thinking_tokens)
-    seen = anchors.anchors(machine, runs)
+    seen = calibration.anchors(machine, runs)
     verdicts = (_verdict(machine, asked, seen, *candidate) for candidate in _candidates(machine))
     return tuple(sorted(verdicts, key=lambda v: order_key(asked, v)))
 
@@ -77,7 +75,7 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         verdict.hard,
         _distance(goal, verdict),
         *(_rank(goal, metric, verdict.estimates.get(metric)) for metric in goal.order),
-        speeds.BASES.index(speed.basis) if speed else len(speeds.BASES),
+        predict_speed.BASES.index(speed.basis) if speed else len(predict_speed.BASES),
         size.value if size else float("inf"),
         str(verdict.setup),
     )
@@ -146,7 +144,7 @@ def _candidates(machine: Machine) -> Iterator[tuple[Backend, Device, Variant, Qu
 def _verdict(
     machine: Machine,
     goal: Goal,
-    seen: Sequence[anchors.Anchor],
+    seen: Sequence[calibration.Anchor],
     backend: Backend,
     device: Device,
     variant: Variant,
@@ -156,12 +154,12 @@ def _verdict(
     setup = trust.with_options(setup, machine)
     need, no_file = None, None
     try:
-        sheet = physics.sheet(setup)
+        sheet = roofline.sheet(setup)
     except PhibenchError as error:
         no_file = str(error)
     else:
         need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
-    estimates = predict.estimates(machine, goal, setup, quantization, need, seen)
+    estimates = predictions.estimates(machine, goal, setup, quantization, need, seen)
     case = rules.Case(
         machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,
         backend=backend, setup=setup, estimates=estimates, need=need, no_file=no_file,

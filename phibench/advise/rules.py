@@ -15,7 +15,7 @@ from phibench.core import units
 from phibench.core.errors import unknown
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Reason, Setup, Variant
-from phibench.predict import predictions as predict
+from phibench.predict import predictions
 
 
 class No(Reason, frozen=True):
@@ -169,8 +169,8 @@ def fits_in_memory(case: Case) -> Answer:
     if case.need is None:
         return None
     on_cpu = case.device.kind == "cpu"
-    needed = predict.needed_bytes(case.need, case.device)
-    free = predict.free_bytes(case.machine, case.device)
+    needed = predictions.needed_bytes(case.need, case.device)
+    free = predictions.free_bytes(case.machine, case.device)
     if free is None:
         return Unknown(f"the memory of {case.device.kind} is not known; it needs {units.gib(needed)}")
     if needed <= free:

@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.analysis import energy as joules
-from phibench.analysis import sustained
+from phibench.analysis import energy, sustained
 from phibench.core import stats
 from phibench.core.metrics import METRICS, values
 from phibench.core.nouns import Measured, Noun, Result, Run, Setup, Workload
@@ -49,7 +48,7 @@ def measured(name: str, result: Measured) -> list[float]:
     if name in result.readings:
         return [result.readings[name]]
     if METRICS[name].meter == "energy":
-        return joules.values(name, result)
+        return energy.values(name, result)
     if METRICS[name].meter == "window":
         return sustained.values(result)
     return values(name, result.workload, result.samples)

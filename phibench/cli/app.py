@@ -80,7 +80,7 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
 
     from phibench.core import files
     from phibench.machine import inventory
-    from phibench.show import machine as card
+    from phibench.show import machine as show_machine
 
     if save:
         files.check_machine_name(Path(save))
@@ -88,7 +88,7 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
     if save:
         files.write_machine(Path(save), machine)
     columns = shutil.get_terminal_size().columns
-    _emit(files.json_text(machine) if output == "json" else card.text(machine, min(columns, 120)), out)
+    _emit(files.json_text(machine) if output == "json" else show_machine.text(machine, min(columns, 120)), out)
 
 
 @cli.command()
@@ -100,7 +100,7 @@ def doctor(out: str | None, output: str) -> None:
     from phibench.machine import doctor as rules
     from phibench.machine import inventory
     from phibench.probe import conditions
-    from phibench.show import doctor as doctor_report
+    from phibench.show import doctor as show_doctor
     from phibench.verify import selftest
 
     machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
@@ -110,7 +110,7 @@ def doctor(out: str | None, output: str) -> None:
     if output == "json":
         _emit(files.json_text(rules.findings(machine, now)), out)
     else:
-        _emit(doctor_report.report(machine, now, inventory.software()), out)
+        _emit(show_doctor.report(machine, now, inventory.software()), out)
 
 
 @cli.command()
@@ -120,9 +120,9 @@ def doctor(out: str | None, output: str) -> None:
 def models(variant: str | None, context: str | None, output: str, out: str | None) -> None:
     """The Phi family: sizes, KV cache, licence, abilities."""
     from phibench.core import units
-    from phibench.show import models as listing
+    from phibench.show import models as show_models
 
-    _emit(listing.text(variant, units.tokens(context) if context else None, output, _width(out)), out)
+    _emit(show_models.text(variant, units.tokens(context) if context else None, output, _width(out)), out)
 
 
 @cli.command()
@@ -164,11 +164,11 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 def run(**flags: Any) -> None:
     """Run SUITE over setups: latency, throughput, memory, energy, sustained, load, context, quick, a .toml file, or
     all (the first five, on every backend)."""
-    from phibench.cli import run as run_command
+    from phibench.cli import run as cli_run
 
     output, out = flags["output"], flags["out"]
-    request = run_command.request_from(flags)
-    sys.exit(run_command.run_request(request, output, emit=lambda text: _emit(text, out), width=_width(out)))
+    request = cli_run.request_from(flags)
+    sys.exit(cli_run.run_request(request, output, emit=lambda text: _emit(text, out), width=_width(out)))
 
 
 @cli.command()
@@ -178,12 +178,12 @@ def run(**flags: Any) -> None:
 def results(paths: tuple[str, ...], results: str | None, output: str, out: str | None) -> None:
     """Show stored runs: all, or the FILEs given."""
     from phibench.core import files
-    from phibench.show import results as render
+    from phibench.show import results as show_results
 
     runs = tuple(files.read_run(Path(p)) for p in paths) if paths else _runs(results)
     if not runs:
         _note(f"no runs in {files.results_dir(results)}; type: phibench run quick")
-    _emit(render.FORMATS[output](render.rows(runs), _width(out)), out)
+    _emit(show_results.FORMATS[output](show_results.rows(runs), _width(out)), out)
 
 
 @cli.command()
@@ -196,10 +196,10 @@ def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
     Each RUN is a file, an id or its beginning, or latest.
     """
     from phibench.core import files
-    from phibench.show import report as pages
+    from phibench.show import report as show_report
 
-    found = pages.chosen(runs, files.results_dir(results))
-    files.write_text(Path(out), pages.page(found))
+    found = show_report.chosen(runs, files.results_dir(results))
+    files.write_text(Path(out), show_report.page(found))
     _note(f"report: {out}")
 
 
@@ -219,14 +219,14 @@ def compare(
     from phibench.compare import comparison as comparing
     from phibench.compare.selection import sides
     from phibench.core import files
-    from phibench.show import comparison as comparison_table
+    from phibench.show import comparison
 
     most = comparing.share(fail_on_regression) if fail_on_regression else None
     (a, b), skipped = sides(first, second, files.results_dir(results))
     for line in skipped:
         _note(f"skipped: {line}")
     found = comparing.compare(a, b)
-    _emit(comparison_table.text(a, b, found, output, _width(out)), out)
+    _emit(comparison.text(a, b, found, output, _width(out)), out)
     if output not in ("table", "md"):
         for line in found.notes:
             _note(line)
@@ -272,11 +272,11 @@ def import_(
     from phibench.core import files
     from phibench.imports import importer
     from phibench.imports.translate import Asked
-    from phibench.show import results as render
+    from phibench.show import results as show_results
 
     asked = Asked(variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None)
     runs = importer.run_import(Path(file), asked, files.results_dir(results), _note)
-    _emit(render.FORMATS[output](render.rows(runs), _width(out)), out)
+    _emit(show_results.FORMATS[output](show_results.rows(runs), _width(out)), out)
 
 
 @cli.command()
@@ -295,20 +295,20 @@ def recommend(
 ) -> None:  # fmt: skip
     """Which Phi fits a machine, and why not the others."""
     from phibench import catalog
-    from phibench.advise import recommend as advise
+    from phibench.advise.recommend import advise, fits
     from phibench.core import units
-    from phibench.show import advice as answer
+    from phibench.show import advice
 
     count = _top(top)
     wanted = catalog.goal(goal)
     place = _machine(machine)
-    verdicts = advise.advise(
+    verdicts = advise(
         place, wanted, _runs(results), context=units.tokens(context) if context else None,
         min_tps=min_tps, max_ttft=max_ttft, thinking_tokens=thinking_tokens,
     )  # fmt: skip
     tokens = units.tokens(context) if context else wanted.context
-    _emit(answer.text(place, wanted, tokens, verdicts, count, output, _width(out)), out)
-    if not advise.fits(verdicts):
+    _emit(advice.text(place, wanted, tokens, verdicts, count, output, _width(out)), out)
+    if not fits(verdicts):
         _note("nothing fits: take a shorter --context, looser limits, or more memory")
         sys.exit(NOTHING_FITS)
 
@@ -332,14 +332,14 @@ def cache(clear: bool, output: str, out: str | None) -> None:
     """What synthetic files occupy."""
     from phibench.core import units
     from phibench.show import tables
-    from phibench.synth import cache as stored
+    from phibench.synth import cache as synth_cache
 
     if clear:
-        _note(f"freed {units.gb(stored.clear())}")
+        _note(f"freed {units.gb(synth_cache.clear())}")
         return
-    found = stored.entries()
+    found = synth_cache.entries()
     rows = [{"file": path.name, "bytes": size, "last_used": _when(used)} for path, size, used in found]
-    _note(f"{units.gb(sum(size for _, size, _ in found))} of at most {units.gb(stored.limit_bytes())}")
+    _note(f"{units.gb(sum(size for _, size, _ in found))} of at most {units.gb(synth_cache.limit_bytes())}")
     _emit(tables.text(rows, output, _width(out), name="phibench_cache"), out)
 
 

@@ -7,17 +7,16 @@ from typing import Any
 
 from phibench.core.nouns import Machine, Run
 from phibench.measure import run
-from phibench.predict import calibration as anchors
-from phibench.predict import run_time as effort
+from phibench.predict import calibration, run_time
 
 
 def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Time, disk and memory of every setup before anything starts; unknown is None."""
-    seen = anchors.anchors(machine, runs)
+    seen = calibration.anchors(machine, runs)
     rows = []
     for task in tasks:
         able = task.workloads()
-        seconds = effort.suite_s(task.setup, task.suite, able, task.layers, machine, seen) if task.plan else None
+        seconds = run_time.suite_s(task.setup, task.suite, able, task.layers, machine, seen) if task.plan else None
         rows.append(
             {
                 "setup": str(task.setup),

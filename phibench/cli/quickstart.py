@@ -12,19 +12,17 @@ from typing import Literal
 import msgspec
 
 from phibench import backends, catalog
-from phibench.advise import recommend as advise
-from phibench.advise import rules
+from phibench.advise import recommend, rules
 from phibench.analysis import trust
 from phibench.catalog import plans
-from phibench.cli import run as run_command
+from phibench.cli import run as cli_run
 from phibench.core import files, units
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
 from phibench.machine import inventory
 from phibench.measure import request, run, suites
-from phibench.show import advice as answer
-from phibench.show import machine as card
-from phibench.show import results as render
+from phibench.show import advice, results
+from phibench.show import machine as show_machine
 from phibench.synth import cache
 from phibench.verify import selftest
 
@@ -47,9 +45,9 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     names, absent = _engines(wanted, everything)
     machine, goal = inventory.here(matrix_too=True), catalog.goal(GOAL)
     runs = files.read_runs(folder)[0]
-    before = advise.advise(machine, goal, runs)
+    before = recommend.advise(machine, goal, runs)
     if part != "after":
-        _show("This machine", "\n".join(_line(label, value, width) for label, value in card.short(machine)))
+        _show("This machine", "\n".join(_line(label, value, width) for label, value in show_machine.short(machine)))
         _show(_title(before), _advice(machine, goal, before, width, hints=part is None))
     if part == "before":
         return 0
@@ -61,18 +59,18 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
         without = "" if alive == names else ", without what is not usable here"
         print(f"Nothing was measured, so the advice from the probe stands{without}.\n")
         if part == "after" or without:
-            standing = advise.advise(machine, goal, runs)
+            standing = recommend.advise(machine, goal, runs)
             _show(_title(standing), _advice(machine, goal, standing, width))
         return FAILED
     setups, done, path = found
-    verdicts = advise.advise(machine, goal, files.read_runs(folder)[0])
+    verdicts = recommend.advise(machine, goal, files.read_runs(folder)[0])
     _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
     told_too = "".join(_of_the_measured(setup, verdicts) for setup in setups)
     _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, verdicts, width) + told_too)
     print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], _program())}")
     if alive != names or (absent and not everything):
         return FAILED
-    return run.exit_code((done,)) or (0 if advise.fits(verdicts) else NOTHING_FITS)
+    return run.exit_code((done,)) or (0 if recommend.fits(verdicts) else NOTHING_FITS)
 
 
 def _measured(
@@ -85,7 +83,7 @@ def _measured(
     done, path = measure(tasks, suite, machine, folder)
     some = any(isinstance(result, Measured) for result in done.results)
     if some:
-        _show("Measured", render.FORMATS["table"](render.rows((done,)), width))
+        _show("Measured", results.FORMATS["table"](results.rows((done,)), width))
     for line in failures(done):
         print(f"{line}; the run is in {path}", file=sys.stderr)
     return ([task.setup for task in tasks], done, path) if some else None
@@ -95,7 +93,7 @@ def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: P
     names = ", ".join(str(task.setup) for task in tasks)
     turns = f" in {suite.launches} turns" if len(tasks) > 1 else ""
     print(f"Measuring {names}{turns} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
-    done = run_command.execute(tasks, suite, machine, folder)
+    done = cli_run.execute(tasks, suite, machine, folder)
     print()
     return done
 
@@ -123,8 +121,8 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
     old, new = before[0], after[0]
     same = old.setup == new.setup
     lines = [f"  {'The pick':<16} {'still ' if same else f'{old.setup} -> '}{new.setup}"]
-    answers = {v.setup.variant: v.verdict for v in advise.shown(before, len(before))}
-    for verdict in advise.shown(after, len(after)):
+    answers = {v.setup.variant: v.verdict for v in recommend.shown(before, len(before))}
+    for verdict in recommend.shown(after, len(after)):
         was = answers[verdict.setup.variant]
         if was != verdict.verdict:
             lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.verdict}")
@@ -145,19 +143,19 @@ def _line(label: str, value: str, width: int | None) -> str:
 
 
 def _title(verdicts: Sequence[Verdict]) -> str:
-    bases = {e.basis for v in advise.shown(verdicts, _TOP) if (e := v.estimates.get("decode_tps"))}
+    bases = {e.basis for v in recommend.shown(verdicts, _TOP) if (e := v.estimates.get("decode_tps"))}
     if bases & {"measured", "calibrated"}:
         return f"What fits for the goal '{GOAL}', by what was measured here before"
     return f"What should fit for the goal '{GOAL}': NOT YET MEASURED, from what the probe knows"
 
 
 def _advice(machine: Machine, goal: Goal, verdicts: Sequence[Verdict], width: int | None, *, hints: bool = True) -> str:
-    return answer.text(machine, goal, goal.context, verdicts, _TOP, "table", width, hints=hints)
+    return advice.text(machine, goal, goal.context, verdicts, _TOP, "table", width, hints=hints)
 
 
 def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
     """What the advice says of what was just measured, where the table does not show it."""
-    if any(verdict.setup == setup for verdict in advise.shown(verdicts, _TOP)):
+    if any(verdict.setup == setup for verdict in recommend.shown(verdicts, _TOP)):
         return ""
     verdict = next(v for v in verdicts if v.setup == setup)
     why = "; ".join(verdict.objections or map(str, verdict.unknowns))

@@ -22,7 +22,7 @@ from phibench.measure.backend_choice import with_backends
 from phibench.measure.grid import setups_from
 from phibench.measure.real_file import is_file, real_file
 from phibench.measure.request import ALL, RunRequest
-from phibench.show import results as render
+from phibench.show import results
 from phibench.show.dry_run import dry_text
 from phibench.show.progress import Show
 from phibench.verify import selftest
@@ -129,7 +129,7 @@ def run_request(request: RunRequest, output: str, emit: Callable[[str], None], w
     setups, machine = selftest.ready(setups, machine, _note, force=request.force)
 
     def show(runs: Sequence[Run]) -> None:
-        emit(render.FORMATS[output](render.rows(runs), width))
+        emit(results.FORMATS[output](results.rows(runs), width))
 
     return run.exit_code(_run(request, _planned(setups, asked, machine, given), machine, show))
 

@@ -12,9 +12,8 @@ from phibench.core import units
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Setup
 from phibench.machine import inventory
-from phibench.show import verification as report
-from phibench.verify import check_backends as gate
-from phibench.verify import check_files as real
+from phibench.show import verification
+from phibench.verify import check_backends, check_files
 from phibench.verify.outcomes import Outcome
 
 _CAPTION = "KL divergence in nat; what failed or differs is explained below"
@@ -31,14 +30,14 @@ def verify(
         if variant or backend or quant:
             raise PhibenchError("files are what they are: with -m leave out VARIANT, -b and -q")
         paths = [Path(name).expanduser() for name in models]
-        outcomes, told = real.compare(paths, seed, device.lower(), _tell, _begin, _trusted)
+        outcomes, told = check_files.compare(paths, seed, device.lower(), _tell, _begin, _trusted)
         caption = f"{told}. {_CAPTION}"
     else:
-        variants = [catalog.variant(variant).id] if variant else list(gate.VARIANTS)
-        wanted, absent = gate.setups(variants, _names(backend, "-b"), _names(quant, "-q"), device.lower())
-        outcomes = [*gate.gate(_trusted(wanted), seed, _tell), *absent]
+        variants = [catalog.variant(variant).id] if variant else list(check_backends.VARIANTS)
+        wanted, absent = check_backends.setups(variants, _names(backend, "-b"), _names(quant, "-q"), device.lower())
+        outcomes = [*check_backends.gate(_trusted(wanted), seed, _tell), *absent]
         caption = f"Small seeded models (seed {seed}) against torch float32 on their dequantized weights. {_CAPTION}"
-    emit(report.text(outcomes, output, width, caption))
+    emit(verification.text(outcomes, output, width, caption))
     return FAILED if any(one.verdict in ("differs", "failed") for one in outcomes) else 0
 
 

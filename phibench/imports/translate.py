@@ -12,7 +12,7 @@ from phibench.catalog import plans
 from phibench.core import files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
-from phibench.imports import devices as old_devices
+from phibench.imports import devices
 from phibench.imports.llama_bench import Batched, Bench, Line
 
 BACKEND = "llama_cpp"
@@ -59,11 +59,11 @@ def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) 
         return []
     variant = _variant(row, asked, where)
     quantization = _quantization(row, variant, asked, where)
-    device, more = old_devices.device(row, asked.device, where)
+    device, more = devices.device(row, asked.device, where)
     setup = _setup(variant, quantization, device, row, machine, where)
     seconds = tuple(ns / 1e9 for ns in row.samples_ns) or (row.avg_ns / 1e9,)
     notes = [] if row.samples_ns else [_average(row)]
-    notes += [_RPC] if old_devices.built_with_rpc(row) else []
+    notes += [_RPC] if devices.built_with_rpc(row) else []
     build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
     base = files.base_name(row.model_filename)
     artifact = Artifact(path=base, bytes=row.model_size, weights="synthetic" if _own(base, variant) else "real",
@@ -87,7 +87,7 @@ def _left_out(row: Bench) -> str | None:
         return "prompt and answer in one time: when the first token came is not known"
     said = {
         "neither prompt nor new tokens": not row.n_prompt and not row.n_gen,
-        "other machines too (RPC)": old_devices.other_machines(row),
+        "other machines too (RPC)": devices.other_machines(row),
         "embeddings": row.embeddings,
         "no_kv_offload": row.no_kv_offload,
         "n_cpu_moe": row.n_cpu_moe > 0,
@@ -95,7 +95,7 @@ def _left_out(row: Bench) -> str | None:
     }
     if changed := [key for key, value in said.items() if value]:
         return f"it ran with {', '.join(changed)}, which no setup of phibench says"
-    if accelerator := old_devices.unknown(row):
+    if accelerator := devices.unknown(row):
         return f"it may have run on '{accelerator}', which is no device of phibench"
     several = re.search(", | \\+ ", row.gpu_info) and row.devices in ("auto", "")
     if row.split_mode != "none" and (several or "/" in row.devices):

@@ -20,8 +20,7 @@ from phibench.core import files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Machine, Noun, Rate, SelfTest, Storage
 from phibench.machine import engines
-from phibench.probe.speed import disk
-from phibench.probe.speed import gpu as torch_rates
+from phibench.probe.speed import disk, gpu
 from phibench.probe.speed.matrix import rates as matrix_rates
 from phibench.probe.speed.memory import Bandwidth
 from phibench.probe.system import cpu
@@ -93,7 +92,7 @@ def _with_rates(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
     others = [d for d in machine.devices if d.kind.partition(":")[0] not in ("cpu", "npu")]
     for device in (d for d in others if anew or d.kind not in gpus):
         tell(device.name)
-        gpus = {**gpus, device.kind: torch_rates.measured(device)}
+        gpus = {**gpus, device.kind: gpu.measured(device)}
     gpus = {kind: device for kind, device in gpus.items() if device.basis == "probed"}
     return msgspec.structs.replace(old, matrix=matrix, storage=storage, gpus=gpus)
 

@@ -38,10 +38,9 @@ from phibench.core.nouns import (
 )
 from phibench.core.nouns.conditions import Stored, stored
 from phibench.measure import launch as launched
-from phibench.measure import memory_check as foreseen
+from phibench.measure import memory_check
 from phibench.measure.worker import now
-from phibench.probe import conditions
-from phibench.probe import other_programs as others
+from phibench.probe import conditions, other_programs
 from phibench.probe.system.limits import limits
 
 if TYPE_CHECKING:
@@ -270,7 +269,7 @@ def _disturbed(run: Run) -> tuple[str, ...]:
     """By busy programs, which cost a suite that watches memory nothing: it quotes no time."""
     if metered(run.suite.metrics, "memory"):
         return ()
-    return others.told(run.results, run.machine.limits.cpus)
+    return other_programs.told(run.results, run.machine.limits.cpus)
 
 
 def _opened(run: Run) -> int:
@@ -363,9 +362,9 @@ def _foreseen(task: Task, result: Result, free: int) -> Result:
     if need is None or isinstance(result, Failed):
         return result
     asked = "max_context_tokens" in task.suite.metrics
-    result = foreseen.beside(result, need, task.plan, free if asked else None)
+    result = memory_check.beside(result, need, task.plan, free if asked else None)
     watched = metered(task.suite.metrics, "memory") and task.setup.device == "cpu"
-    return foreseen.as_planned(result, task.plan) if watched and task.plan else result
+    return memory_check.as_planned(result, task.plan) if watched and task.plan else result
 
 
 def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:

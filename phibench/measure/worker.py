@@ -37,8 +37,7 @@ from phibench.core.processes import Board, leave_with_parent, private_output
 from phibench.measure.timing import Report, measure, once
 from phibench.probe.devices import gpu_use
 from phibench.probe.other_programs import Others
-from phibench.probe.system import page_cache as pages
-from phibench.probe.system import process
+from phibench.probe.system import page_cache, process
 
 Send = Callable[[Event], None]
 
@@ -118,7 +117,7 @@ def _page_cache(job: Job) -> PageCache | None:
     if not turns:
         return None
     wanted = turns[job.launch % len(turns)]
-    pages.prepare(Path(job.artifact.path) if job.artifact.path else None, wanted)
+    page_cache.prepare(Path(job.artifact.path) if job.artifact.path else None, wanted)
     return wanted
 
 

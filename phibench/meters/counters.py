@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from phibench.core.nouns import Energy
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 
 Clock = Callable[[], float]
 Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
@@ -55,7 +55,7 @@ class Dial(msgspec.Struct, frozen=True, kw_only=True):
 def number(path: Path) -> int:
     """The number that a file of the kernel's holds now. Raises OSError where it holds none."""
     with path.open(encoding="utf-8", errors="replace") as stream:
-        value = tree.integer(stream.read(64))
+        value = text_files.integer(stream.read(64))
     if value is None or value < 0:
         raise OSError("it tells no number")
     return value

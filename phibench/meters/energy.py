@@ -23,7 +23,7 @@ from phibench.core.errors import NotMeasurableError, PhibenchError
 from phibench.core.nouns import Device, Energy, Noun
 from phibench.meters.counters import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
 from phibench.probe.devices import pci
-from phibench.probe.energy import sources as power
+from phibench.probe.energy import sources
 from phibench.probe.energy.sources import Place
 from phibench.probe.system import cpu
 
@@ -33,11 +33,11 @@ T = TypeVar("T")
 class Way(NamedTuple):
     """Places of one kind that are read together, and what they count."""
 
-    kind: power.Kind
-    scopes: tuple[power.Scope, ...]
+    kind: sources.Kind
+    scopes: tuple[sources.Scope, ...]
 
 
-_PACKAGES: tuple[power.Scope, ...] = ("cpu_package", "dram")
+_PACKAGES: tuple[sources.Scope, ...] = ("cpu_package", "dram")
 _PROCESSOR = (Way("rapl", _PACKAGES), Way("perf", _PACKAGES), Way("emi", _PACKAGES), Way("hwmon", ("cpu_package",)))
 _CHIP = (Way("hwmon", ("soc",)), Way("ina3221", ("soc",)), Way("ioreport", ("soc",)))
 _MACHINE = (Way("hwmon", ("system_ac",)), Way("battery", ("system_dc",)))
@@ -52,7 +52,7 @@ def opened(device: str, root: Path = cpu.ROOT) -> Iterator[Meter]:
     Raises NotMeasurableError where none can be read.
     """
     gpus = probe.gpus(root)
-    places = power.places(root, gpus)
+    places = sources.places(root, gpus)
     chosen = choose(device, places, gpus, root)
     with contextlib.ExitStack() as stack:
         dials, lost = _dials(chosen, root, stack)
@@ -115,7 +115,7 @@ def _dials(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> 
 
 def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str:
     """One reason with its remedy for each kind of source that is there."""
-    said: dict[power.Kind, str] = {}
+    said: dict[sources.Kind, str] = {}
     for place in places:
         if place.apart and not place.source.readable:
             said.setdefault(place.kind, f"{place.source.name}: {place.why}")

@@ -12,7 +12,7 @@ from phibench.core import stats
 from phibench.core.errors import PhibenchError
 from phibench.core.metrics import values
 from phibench.core.nouns import Device, Machine, Measured, Noun, Run, Setup, Spread, Workload
-from phibench.predict import roofline as physics
+from phibench.predict import roofline
 
 Speed = Literal["decode_tps", "prefill_tps"]
 
@@ -31,11 +31,11 @@ class Anchor(Noun, frozen=True, kw_only=True):
     seen: str
 
 
-def work(metric: Speed, load: physics.Load, device: Device, threads: int) -> float:
+def work(metric: Speed, load: roofline.Load, device: Device, threads: int) -> float:
     """What a token costs, in a unit in which time is nearly proportional: modelled seconds, else bytes; FLOPs."""
     if metric == "prefill_tps":
         return load.prompt_flops
-    span = physics.decode_s(load, device, threads)
+    span = roofline.decode_s(load, device, threads)
     return math.sqrt(span[0] * span[1]) if span else load.read_bytes
 
 
@@ -60,7 +60,7 @@ def anchors(machine: Machine, runs: Iterable[Run]) -> tuple[Anchor, ...]:
 
 def _pauses(result: Measured) -> bool:
     try:
-        return physics.recomputes(result.setup, result.workload)
+        return roofline.recomputes(result.setup, result.workload)
     except PhibenchError:  # a setup that this version does not know: left out below
         return False
 
@@ -101,10 +101,10 @@ def _claimed(run: Run) -> tuple[Speed, ...]:
     return tuple(m for m in known if m in run.suite.metrics)
 
 
-def _load_of(result: Measured) -> physics.Load:
+def _load_of(result: Measured) -> roofline.Load:
     w = result.workload
-    return physics.load(
-        physics.sheet(result.setup, result.artifact.layers),
+    return roofline.load(
+        roofline.sheet(result.setup, result.artifact.layers),
         prompt_tokens=w.prompt_tokens,
         prompt_depth=w.depth,
         depth=w.depth + w.prompt_tokens + w.new_tokens / 2,

@@ -11,9 +11,7 @@ from phibench import backends, catalog
 from phibench.analysis.max_context import longest
 from phibench.core import units
 from phibench.core.nouns import Basis, Device, Estimate, Goal, Machine, Need, Quantization, Setup, Variant
-from phibench.predict import calibration as anchors
-from phibench.predict import roofline as physics
-from phibench.predict import speed as speeds
+from phibench.predict import calibration, roofline, speed
 
 
 def estimates(
@@ -22,7 +20,7 @@ def estimates(
     setup: Setup,
     quantization: Quantization,
     need: Need | None,
-    seen: Sequence[anchors.Anchor],
+    seen: Sequence[calibration.Anchor],
 ) -> dict[str, Estimate]:
     """Everything that can be said about ``setup`` at the goal's workload.
 
@@ -79,7 +77,7 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
 def _sizes(
     machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need
 ) -> dict[str, Estimate]:
-    sheet = physics.sheet(setup)
+    sheet = roofline.sheet(setup)
     found = {
         "disk_bytes": _fixed(sheet.disk_bytes, "exact", "every tensor, header and tokenizer"),
         "weights_bytes": _fixed(need.weights_bytes, "exact", "every tensor"),
@@ -116,25 +114,25 @@ def _reckoned(value: int, counted: int, because: str) -> Estimate:
 
 def _longest(setup: Setup, goal: Goal, most: int, free: int, occupied: Callable[[Need], int]) -> int:
     """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0: not even the weights."""
-    sheet, need = physics.sheet(setup), backends.load(setup.backend).need
+    sheet, need = roofline.sheet(setup), backends.load(setup.backend).need
     options = dict(setup.options)
     return longest(lambda n: occupied(need(sheet.plan, sheet.shape, n, options, goal.prompt_tokens)), most, free)
 
 
 def _speeds(
-    machine: Machine, goal: Goal, setup: Setup, variant: Variant, seen: Sequence[anchors.Anchor]
+    machine: Machine, goal: Goal, setup: Setup, variant: Variant, seen: Sequence[calibration.Anchor]
 ) -> dict[str, Estimate]:
     """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
-    use = speeds.Use(
+    use = speed.Use(
         prompt_tokens=goal.prompt_tokens,
         new_tokens=goal.new_tokens,
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
-    load = physics.load(physics.sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth)
-    decode = speeds.speed("decode_tps", setup, load, machine, seen)
-    prefill = speeds.speed("prefill_tps", setup, load, machine, seen)
+    load = roofline.load(roofline.sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth)
+    decode = speed.speed("decode_tps", setup, load, machine, seen)
+    prefill = speed.speed("prefill_tps", setup, load, machine, seen)
     found = {"decode_tps": decode, "prefill_tps": prefill}
-    return {k: e for k, e in found.items() if e} | speeds.timings(use, prefill, decode)
+    return {k: e for k, e in found.items() if e} | speed.timings(use, prefill, decode)
 
 
 def _fixed(value: float, basis: Basis, because: str, benchmark: str = "") -> Estimate:

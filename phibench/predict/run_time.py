@@ -8,9 +8,7 @@ import msgspec
 
 from phibench.core.metrics import metered
 from phibench.core.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
-from phibench.predict import calibration as anchors
-from phibench.predict import roofline as physics
-from phibench.predict import speed as speeds
+from phibench.predict import calibration, roofline, speed
 
 
 def suite_s(
@@ -19,7 +17,7 @@ def suite_s(
     workloads: Sequence[Workload],
     layers: int | None,
     machine: Machine,
-    seen: Sequence[anchors.Anchor],
+    seen: Sequence[calibration.Anchor],
 ) -> Estimate | None:
     """Seconds of depths, warm-up and repetitions of ``workloads`` in all launches; None where no speed is known.
 
@@ -49,7 +47,7 @@ def suite_s(
             if filling is None:
                 return None
             low += filling.low
-            anew = physics.recomputes(setup, workload) or workload.batch > 1  # not every engine can cut a batch back
+            anew = roofline.recomputes(setup, workload) or workload.batch > 1  # not every engine can cut a batch back
             again = 2 * (suite.repetitions + windows) if anew else 1
             high += filling.high * again
         parts.append(once)
@@ -57,29 +55,29 @@ def suite_s(
         value=(low * high) ** 0.5 * suite.launches,
         low=low * suite.launches,
         high=high * suite.launches,
-        basis=speeds.worst(*(part.basis for part in parts)),
+        basis=speed.worst(*(part.basis for part in parts)),
         because=parts[0].because,
     )
 
 
 def _once(
-    workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[anchors.Anchor]
+    workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[calibration.Anchor]
 ) -> Estimate | None:
     """Seconds of one repetition.
 
     A decode step of a batch reads the weights once: it takes at least as long as one of a single sequence, and at most
     as long as that and its tokens as a prompt, or as its sequences one after the other.
     """
-    load = physics.load(
-        physics.sheet(setup, layers),
+    load = roofline.load(
+        roofline.sheet(setup, layers),
         prompt_tokens=max(workload.prompt_tokens, 1),
         prompt_depth=workload.depth,
         depth=workload.depth + workload.prompt_tokens + workload.new_tokens / 2,
     )
-    decode = speeds.speed("decode_tps", setup, load, machine, seen)
+    decode = speed.speed("decode_tps", setup, load, machine, seen)
     if decode is None:
         return None
-    prefill = speeds.speed("prefill_tps", setup, load, machine, seen)
+    prefill = speed.speed("prefill_tps", setup, load, machine, seen)
     batch, prompt, new = workload.batch, workload.prompt_tokens * workload.batch, workload.new_tokens
     single, others = 1 / decode.low, (1 / prefill.low if prefill else 1 / decode.low)
     step = min(batch * single, single + batch * others) if batch > 1 else single
@@ -89,7 +87,7 @@ def _once(
         value=prompt / (prefill or decode).value + new / decode.value,
         low=prompt / fast + new / decode.high,
         high=prompt / slow + new * step,
-        basis=speeds.worst(decode.basis, prefill.basis) if prefill else decode.basis,
+        basis=speed.worst(decode.basis, prefill.basis) if prefill else decode.basis,
         because=decode.because,
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from phibench.core import stats, units
 from phibench.core.nouns import Basis, Device, Estimate, Machine, Noun, Setup
-from phibench.predict import roofline as physics
+from phibench.predict import roofline
 from phibench.predict.calibration import Anchor, Speed, work
 
 # Work per token that differs by less than this is the same workload: below the noise of one run. A prompt must
@@ -53,7 +53,7 @@ class Use(Noun, frozen=True, kw_only=True):
 
 
 def speed(
-    metric: Speed, setup: Setup, load: physics.Load, machine: Machine, anchors: Sequence[Anchor]
+    metric: Speed, setup: Setup, load: roofline.Load, machine: Machine, anchors: Sequence[Anchor]
 ) -> Estimate | None:
     """Tokens per second by the best basis there is; None where nothing says."""
     device = machine.device(setup.device)
@@ -101,7 +101,7 @@ def _calibrated(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate |
 
 def _is_twin(one: Setup, other: Setup) -> bool:
     """Phi-4 and Phi-4-reasoning are one set of tensors: what one was seen to do, the other does."""
-    return one == other or physics.sheet(one).streams == physics.sheet(other).streams
+    return one == other or roofline.sheet(one).streams == roofline.sheet(other).streams
 
 
 def _nearest(pool: Sequence[Anchor], cost: float) -> Anchor:
@@ -146,16 +146,16 @@ def _on_line(pool: Sequence[Anchor], cost: float) -> Estimate | None:
     )
 
 
-def _physical(metric: Speed, load: physics.Load, device: Device, threads: int) -> Estimate | None:
+def _physical(metric: Speed, load: roofline.Load, device: Device, threads: int) -> Estimate | None:
     basis: Basis
     if metric == "decode_tps":
-        span, basis = physics.decode_s(load, device, threads), device.basis or "spec"
+        span, basis = roofline.decode_s(load, device, threads), device.basis or "spec"
         source = "probed" if basis == "probed" else "data sheet"
         what = f"{units.gb(load.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
     else:
         span, (rate, basis, source) = (
-            physics.prompt_token_s(load, device),
-            physics.matrix_rate(device) or (0, "spec", ""),
+            roofline.prompt_token_s(load, device),
+            roofline.matrix_rate(device) or (0, "spec", ""),
         )
         what = f"{load.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
     if span is None:

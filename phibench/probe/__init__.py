@@ -11,7 +11,7 @@ import msgspec
 
 from phibench.core.nouns import Device, Machine
 from phibench.probe.devices import amd, apple, intel, npu, nvidia
-from phibench.probe.energy import sources as power
+from phibench.probe.energy import sources
 from phibench.probe.system import cpu, limits
 from phibench.probe.system.processor import processor
 
@@ -46,8 +46,8 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
         ),
         limits=usable,
         processor=processor(root),
-        power=power.supply(root),
-        energy=power.sources(root, gpus=found_gpus),
+        power=sources.supply(root),
+        energy=sources.sources(root, gpus=found_gpus),
     )
     if bandwidth_s is None or root != cpu.ROOT:
         return quick

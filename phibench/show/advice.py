@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.advise import recommend as advise
+from phibench.advise import recommend
 from phibench.core import units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.text import wrap
@@ -40,14 +40,14 @@ def text(
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     """
     if output == "json":
-        document = advise.to_json(machine, goal, context, verdicts, top)
+        document = recommend.to_json(machine, goal, context, verdicts, top)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in ("csv", "jsonl", "sql"):
         found = flat_rows(machine, goal, context, verdicts, top)
         return tables.text(found, output, name="phibench_recommend")
-    rows, everywhere = _shortened(advise.table_rows(verdicts, top), advise.shown(verdicts, top))
+    rows, everywhere = _shortened(recommend.table_rows(verdicts, top), recommend.shown(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*_reasons(rows), advise.LEGEND, *(advise.hints(verdicts) if hints else ())]
+    notes = [*_reasons(rows), recommend.LEGEND, *(recommend.hints(verdicts) if hints else ())]
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
@@ -60,7 +60,7 @@ def flat_rows(
 ) -> list[dict[str, Any]]:
     """The candidates of the JSON document; of an estimate the value stands under the metric, its bounds beside it."""
     rows = []
-    for rank, candidate in enumerate(advise.to_json(machine, goal, context, verdicts, top)["candidates"], start=1):
+    for rank, candidate in enumerate(recommend.to_json(machine, goal, context, verdicts, top)["candidates"], start=1):
         where = {"goal": goal.id, "context": context, "machine": machine.name, "rank": rank}
         rest = {key: value for key, value in candidate.items() if key != "estimates"}
         estimates: dict[str, Any] = {}

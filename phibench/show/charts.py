@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from phibench.analysis import batch_scaling as batching
+from phibench.analysis import batch_scaling
 from phibench.core import stats, units
 from phibench.core.metrics import METRICS, values
 from phibench.core.nouns import Measured, Row, Run
 from phibench.core.text import number
-from phibench.show import results as render
-from phibench.show import svg
+from phibench.show import results, svg
 from phibench.show.tables import Column
 
 MOST_BARS = 24  # of one chart; the table has them all
@@ -23,8 +22,8 @@ _CURVES = ("decode_tps", "prefill_tps")
 
 def charts(run: Run, rows: Sequence[Row]) -> str:
     """All charts of a run, empty where it has nothing to draw."""
-    subject = render.layout(rows)[1]
-    curves = [name for name in _CURVES if any(len(curve) > 1 for curve in batching.curves(rows, name).values())]
+    subject = results.layout(rows)[1]
+    curves = [name for name in _CURVES if any(len(curve) > 1 for curve in batch_scaling.curves(rows, name).values())]
     drawn = [_curve(rows, name, subject) for name in curves]
     drawn.append(_over_time(run, subject, rows))
     drawn += [
@@ -76,9 +75,9 @@ def _text(metric: str, value: float) -> str:
 def _curve(rows: Sequence[Row], metric: str, subject: Sequence[Column[Row]]) -> str:
     """Tokens of all sequences together over the batch, a ring at the knee."""
     series = []
-    for curve in batching.curves(rows, metric).values():
+    for curve in batch_scaling.curves(rows, metric).values():
         points = [(rows[place].workload.batch, speed) for place, speed in curve]
-        at = batching.knee(points)
+        at = batch_scaling.knee(points)
         knee = f", the knee at {points[at][0]}" if at is not None else ""
         first = rows[curve[0][0]]
         label = name(msgspec.structs.replace(first, workload=first.workload.single), subject)

@@ -12,8 +12,7 @@ from phibench.core.metrics import METRICS
 from phibench.core.nouns import Energy, Machine, Row, Run, Suite, Warmup
 from phibench.core.nouns.conditions import Unit, lines
 from phibench.core.text import number
-from phibench.show import charts as pictures
-from phibench.show import results as render
+from phibench.show import charts, results
 from phibench.show.svg import shown
 from phibench.show.tables import UNKNOWN, Cell, Column, R, Record
 
@@ -88,14 +87,14 @@ def _summary(runs: Sequence[Run]) -> str:
 
 
 def _run(run: Run) -> str:
-    rows = render.rows([run])
+    rows = results.rows([run])
     parts = [f"<h2>{shown(run.suite.name.capitalize())}</h2>", f"<p>{shown(run.suite.question)}</p>", _tags(run, rows)]
     if run.warnings:
         parts.append(f'<div class="doubt"><strong>Doubtful</strong>{_list(run.warnings)}</div>')
     if rows:
-        caption, subject, measures = render.layout(rows)
+        caption, subject, measures = results.layout(rows)
         good = [row for row in rows if row.status == "ok"]
-        parts += [pictures.charts(run, rows), "<h3>Results</h3>"]
+        parts += [charts.charts(run, rows), "<h3>Results</h3>"]
         parts += [f'<p class="soft">{shown(line)}</p>' for line in caption.splitlines()]
         parts += [_table(good, (*subject, *measures))] if good else ["<p>Nothing could be measured.</p>"]
         parts += [_failures(rows, subject), _energy(rows, subject), _notes(rows, subject)]
@@ -170,7 +169,7 @@ def _notes(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     said: dict[str, list[str]] = {}
     for row in rows:
         for note in row.notes:
-            said.setdefault(note.text, []).append(pictures.name(row, subject))
+            said.setdefault(note.text, []).append(charts.name(row, subject))
     told = list(dict.fromkeys(text for row in rows for text in row.contest))
     told += [f"{_names(names, len(rows))}{text}" for text, names in said.items()]
     return f"<h3>Notes</h3>\n{_list(told)}" if told else ""

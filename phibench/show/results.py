@@ -12,7 +12,7 @@ from phibench.core.metrics import METRICS
 from phibench.core.nouns import Row
 from phibench.core.text import number, places, wrap
 from phibench.core.units import gib
-from phibench.show import memory_columns as footprint
+from phibench.show import memory_columns
 from phibench.show.formats import flat
 from phibench.show.rows import SQL_COLUMNS, rows
 from phibench.show.tables import (
@@ -125,7 +125,7 @@ def _legend(rows: Sequence[Row]) -> str | None:
     windows = sorted({row.windows for row in rows if row.windows})
     launches = sorted({row.launches for row in rows if row.launches})
     if not kinds or not counts:
-        return footprint.LEGEND if footprint.columns(rows) else None
+        return memory_columns.LEGEND if memory_columns.columns(rows) else None
     said = {
         "range": f"[lowest..highest] of {_span(counts)} repetition{'s' if counts[-1] > 1 else ''}"
         + (f" in {_span(windows)} window{'s' if windows[-1] > 1 else ''}" if windows else ""),
@@ -164,9 +164,9 @@ def _measures(rows: Sequence[Row], speed: str) -> list[Column[Row]]:
 
     Where no speed is known a word says what became of a test.
     """
-    memory = footprint.columns(rows)
+    memory = memory_columns.columns(rows)
     known = [name for name in METRICS if any(row.median(name) is not None for row in rows)]
-    known = [name for name in known if not (memory and name in footprint.SHOWN)]
+    known = [name for name in known if not (memory and name in memory_columns.SHOWN)]
     both = any(row.workload.prompt_tokens and row.workload.new_tokens for row in rows)
     timed = any(name in known for name in _SPEED)
     columns = [] if both or not timed else [_paired_column(speed, *_SPEED)]

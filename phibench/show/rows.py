@@ -12,10 +12,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.analysis import batch_scaling as batching
-from phibench.analysis import context_cliff as cliff
-from phibench.analysis import energy as joules
-from phibench.analysis import sustained, winners
+from phibench.analysis import batch_scaling, context_cliff, energy, sustained, winners
 from phibench.core import files, stats, units
 from phibench.core.metrics import METRICS, TIMED, complete
 from phibench.core.nouns import Failed, Measured, Note, NoteKind, Result, Row, Run, Spread
@@ -61,7 +58,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 def _rows(run: Run) -> Iterator[Row]:
     contests = {} if run.imported or not _in_turns(run) else winners.verdicts(run)
     found = [_row(run, results, contests) for results in _tests(run)]
-    for row, knee, answer in zip(found, batching.knees(found), joules.answers(found), strict=True):
+    for row, knee, answer in zip(found, batch_scaling.knees(found), energy.answers(found), strict=True):
         yield msgspec.structs.replace(row, notes=(*row.notes, *knee, *answer))
 
 
@@ -119,7 +116,7 @@ def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
         planned=seen.planned if seen else {},
         predicted=seen.predicted if seen else None,
         energy=tuple(e for m in measured for w in m.windows if w.kind == "work" for e in w.energy),
-        energy_sources=joules.sources(run.suite, measured),
+        energy_sources=energy.sources(run.suite, measured),
         metrics=_claimed(run, measured),
         llama_bench=_llama_bench(run, first) | _timing(run, measured),
     )
@@ -129,10 +126,10 @@ def _notes(run: Run, measured: Sequence[Measured]) -> Iterator[Note]:
     """Without those that take other rows to know."""
     said: dict[NoteKind, Iterable[str]] = {
         "run": dict.fromkeys(note for r in measured for note in r.notes),
-        "cliff": cliff.notes(run.suite, measured),
+        "cliff": context_cliff.notes(run.suite, measured),
         "sustained": sustained.notes(run.suite, measured),
         "disk": _disk(run),
-        "energy": joules.notes(run.suite, measured),
+        "energy": energy.notes(run.suite, measured),
     }
     for kind, texts in said.items():
         yield from (Note(kind=kind, text=text) for text in texts)

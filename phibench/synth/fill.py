@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from phibench.catalog.tensor_types import TYPES, Tensor
 from phibench.core.errors import unknown
-from phibench.synth import quantizer as engine
+from phibench.synth import quantizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,5 +105,5 @@ class Filler:
             blocks = SLOW_POOL_BLOCKS if type_name.startswith("IQ") else POOL_BLOCKS[block]
             rng = np.random.default_rng((SEED, 1 << 32, number))
             values = self._draw(rng, blocks * block) * np.float32(scale)
-            self._pools[type_name, scale] = memoryview(engine.quantize(type_name, values))
+            self._pools[type_name, scale] = memoryview(quantizer.quantize(type_name, values))
         return self._pools[type_name, scale]

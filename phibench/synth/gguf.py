@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import tensor_types
 from phibench.catalog.plans import plan
 from phibench.catalog.plans.base import Plan
 from phibench.catalog.plans.gguf import header
@@ -15,8 +15,7 @@ from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Artifact, Variant
 from phibench.core.units import gb
-from phibench.synth import cache, fill
-from phibench.synth import quantizer as engine
+from phibench.synth import cache, fill, quantizer
 from phibench.synth.artifacts import Progress, artifact
 
 
@@ -30,7 +29,7 @@ def ensure(
     wanted = plan(variant, quantization, layers)
     path = _path(wanted)
     cache.ensure(
-        path, wanted.file_bytes, progress, is_whole=lambda: _is_whole(path, wanted), check=engine.ggml_base,
+        path, wanted.file_bytes, progress, is_whole=lambda: _is_whole(path, wanted), check=quantizer.ggml_base,
         write=lambda: write(wanted, path, progress=progress),
     )  # fmt: skip
     return artifact(wanted, str(path))
@@ -49,7 +48,7 @@ def write(wanted: Plan, path: Path, filling: str = "gaussian", progress: Progres
     Raises PhibenchError (exit 1) when the disk is too small; nothing half-written stays.
     """
     filler = fill.Filler(filling)
-    engine.ggml_base()
+    quantizer.ggml_base()
     _check_disk(path, wanted)
     try:
         with files.atomic(path) as stream:
@@ -66,7 +65,7 @@ def pour(wanted: Plan, filler: fill.Filler, stream: BinaryIO, progress: Progress
             done += stream.write(piece)
             if progress:
                 progress(done, total)
-        done += stream.write(bytes(ggml.padded(tensor.bytes) - tensor.bytes))
+        done += stream.write(bytes(tensor_types.padded(tensor.bytes) - tensor.bytes))
     if progress:
         progress(done, total)
 

@@ -20,14 +20,14 @@ from typing import Any
 
 import msgspec
 
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
-from phibench.catalog.plans import gguf_layout as layout
+from phibench.catalog.plans import gguf_layout
 from phibench.catalog.plans.gguf import FileType, Mix, TypeTable
 from phibench.core import ends, units
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Shape
-from phibench.synth import quantizer as engine
+from phibench.synth import quantizer
 
 LLAMA_CPP_COMMIT = "0c1e57098"  # of llama-cpp-python 0.3.36, as its CHANGELOG.md says
 SKIPPED = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4", "MXFP4_MOE"}  # for models trained for them; Phi is none
@@ -47,7 +47,7 @@ def generate(shapes: Iterable[Shape]) -> TypeTable:
     return TypeTable(
         about=ABOUT,
         llama_cpp=LLAMA_CPP_COMMIT,
-        llama_cpp_python=engine.version(),
+        llama_cpp_python=quantizer.version(),
         quantizations=file_types,
         mixes=mixes,
     )
@@ -55,7 +55,7 @@ def generate(shapes: Iterable[Shape]) -> TypeTable:
 
 def offered() -> dict[str, FileType]:
     """Quantizations of the installed llama.cpp; i-quants (and Q2_K_S) are published with an importance matrix."""
-    prefix, library = "LLAMA_FTYPE_MOSTLY_", engine.llama_cpp()
+    prefix, library = "LLAMA_FTYPE_MOSTLY_", quantizer.llama_cpp()
     names = {name.removeprefix(prefix): getattr(library, name) for name in dir(library) if name.startswith(prefix)}
     return {
         name: FileType(number, name.startswith("IQ") or name == "Q2_K_S")
@@ -96,9 +96,9 @@ def ask_here(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict
 
 
 def _complete(shape: Shape, answers: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    expected = {name for name, _ in layout.weight_shapes(shape, shape.layers)}
+    expected = {name for name, _ in gguf_layout.weight_shapes(shape, shape.layers)}
     for name, found in answers.items():
-        if found.keys() != expected or not set(found.values()) <= ggml.TYPES.keys():
+        if found.keys() != expected or not set(found.values()) <= tensor_types.TYPES.keys():
             raise PhibenchError(
                 f"cannot read what llama.cpp's quantizer says about {name}: its log has changed", FAILED
             )
@@ -108,19 +108,19 @@ def _complete(shape: Shape, answers: dict[str, dict[str, str]]) -> dict[str, dic
 def write_twin(shape: Shape, path: Path) -> None:
     """An F16 file of true widths: the header, then nothing up to its full length."""
     tensors = [
-        ggml.tensor(name, dims, "F16" if layout.is_quantizable(name, dims) else "F32")
-        for name, dims in layout.weight_shapes(shape, shape.layers)
+        tensor_types.tensor(name, dims, "F16" if gguf_layout.is_quantizable(name, dims) else "F32")
+        for name, dims in gguf_layout.weight_shapes(shape, shape.layers)
     ]
     keys = {"general.architecture": shape.architecture, "general.file_type": 1}
-    header = ggml.header(keys | layout.key_values(shape, shape.layers), tensors)
+    header = tensor_types.header(keys | gguf_layout.key_values(shape, shape.layers), tensors)
     with path.open("wb") as stream:
         stream.write(header)
-        stream.truncate(len(header) + sum(ggml.padded(tensor.bytes) for tensor in tensors))
+        stream.truncate(len(header) + sum(tensor_types.padded(tensor.bytes) for tensor in tensors))
 
 
 def dry_runs(path: Path, wanted: dict[str, FileType]) -> dict[str, dict[str, str]]:
     """Quantization -> tensor name -> type, read from the quantizer's log. In this process."""
-    library = engine.llama_cpp()
+    library = quantizer.llama_cpp()
     lines: list[str] = []
 
     def keep(_level: int, text: bytes, _data: Any) -> None:
@@ -207,7 +207,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     from phibench import catalog
 
-    shapes = [variant.shape for variant in catalog.variants() if variant.shape and layout.is_loadable(variant.shape)]
+    shapes = [
+        variant.shape for variant in catalog.variants() if variant.shape and gguf_layout.is_loadable(variant.shape)
+    ]
     plan_gguf.TYPES_FILE.write_bytes(encode(generate(shapes)))
 
 

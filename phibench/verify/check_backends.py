@@ -15,10 +15,7 @@ from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Artifact, Engine, Job, Setup, Variant
 from phibench.core.processes import DiedError
 from phibench.probe.system import limits as machine
-from phibench.verify import ask, child
-from phibench.verify import distances as judge
-from phibench.verify import seeded_models as small
-from phibench.verify import weights as stored
+from phibench.verify import ask, child, distances, seeded_models, weights
 from phibench.verify.meant import Reference
 from phibench.verify.outcomes import Outcome, Tell
 from phibench.verify.seeded_models import Model, Prompt
@@ -66,7 +63,7 @@ def setups(
     if quantizations and (nobodys := [q for q in quantizations if not any(_known(q, fmt) for fmt in formats)]):
         raise unknown("quantization", nobodys[0], [q for f in formats for q in QUANTIZATIONS[f]], "see docs/verify.md")
     for variant in variants:
-        small.shrunk(catalog.variant(variant))  # one that no two backends run is refused
+        seeded_models.shrunk(catalog.variant(variant))  # one that no two backends run is refused
         for module in wanted:
             asked = [
                 Setup(variant=variant, quantization=quantization, backend=module.NAME, device=device)
@@ -127,8 +124,10 @@ def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
 
 def trials(wanted: Sequence[Setup], seed: int) -> list[Trial]:
     """Setups of one variant get the same model and the same prompts."""
-    models = {name: small.model(catalog.variant(name), seed) for name in dict.fromkeys(one.variant for one in wanted)}
-    prompts = small.prompts(small.VOCAB, seed)
+    models = {
+        name: seeded_models.model(catalog.variant(name), seed) for name in dict.fromkeys(one.variant for one in wanted)
+    }
+    prompts = seeded_models.prompts(seeded_models.VOCAB, seed)
     return [Trial(models[setup.variant], prompts, setup) for setup in wanted]
 
 
@@ -145,10 +144,10 @@ def outcomes(wanted: Sequence[Trial], reference: Reference, *, program: ask.Prog
 
 
 def _judged(trial: Trial, reply: ask.Reply, reference: Reference) -> Outcome:
-    allowed = judge.limit(trial.model.shape.architecture, trial.format, trial.setup.quantization)
+    allowed = distances.limit(trial.model.shape.architecture, trial.format, trial.setup.quantization)
     checked, distance = measure(trial, reply, allowed.weights, reference)
-    original = small.ORIGINAL_CONTEXT if trial.model.rope else None
-    reasons = [_of_weights(checked), judge.objection(distance, allowed, trial.prompts, original)]
+    original = seeded_models.ORIGINAL_CONTEXT if trial.model.rope else None
+    reasons = [_of_weights(checked), distances.objection(distance, allowed, trial.prompts, original)]
     why = "; ".join(filter(None, reasons))
     return Outcome(
         setup=trial.setup, verdict="differs" if why else "same", reason=why,
@@ -170,16 +169,16 @@ def answers(wanted: Sequence[Trial], *, program: ask.Program = ()) -> Iterator[t
 
 def measure(
     trial: Trial, reply: ask.Reply, weights_limit: float, reference: Reference
-) -> tuple[stored.Check, judge.Distance]:
+) -> tuple[weights.Check, distances.Distance]:
     """How far the file's weights are from the source, and the answer from the reference on those weights.
 
     Raises DiedError when the reference died.
     """
     model = trial.model
-    checked = stored.check(model, reply.stored, weights_limit)
+    checked = weights.check(model, reply.stored, weights_limit)
     assert reply.engine is not None
     meant = reference.logits(model.shape, checked.weights, _factors(model, reply.engine), trial.prompts)
-    return checked, judge.distance(meant, reply.logits)
+    return checked, distances.distance(meant, reply.logits)
 
 
 def _sources(wanted: Sequence[Trial], folder: Path) -> list[child.Source]:
@@ -208,11 +207,11 @@ def _factors(model: Model, engine: Engine) -> Factors | None:
     """LongRoPE's factors as this engine uses them: llama.cpp chooses by the configured context, others by length."""
     if model.rope is None or engine.context_tokens is None:
         return model.rope
-    chosen = model.rope[engine.context_tokens > small.ORIGINAL_CONTEXT]
+    chosen = model.rope[engine.context_tokens > seeded_models.ORIGINAL_CONTEXT]
     return chosen, chosen
 
 
-def _of_weights(checked: stored.Check) -> str | None:
+def _of_weights(checked: weights.Check) -> str | None:
     if not checked.off:
         return None
     worst, *more = checked.off

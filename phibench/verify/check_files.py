@@ -12,16 +12,11 @@ from typing import NamedTuple
 
 from phibench import backends, catalog
 from phibench.catalog.plans import gguf as plan_gguf
-from phibench.catalog.readers import folder, gguf, untrusted
-from phibench.catalog.readers import gguf_header as header
-from phibench.catalog.readers import hugging_face as folder_hf
-from phibench.catalog.readers import onnx as folder_onnx
+from phibench.catalog.readers import folder, gguf, gguf_header, hugging_face, onnx, untrusted
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup
 from phibench.probe.system import limits as machine
-from phibench.verify import ask, child
-from phibench.verify import distances as judge
-from phibench.verify import seeded_models as small
+from phibench.verify import ask, child, distances, seeded_models
 from phibench.verify.outcomes import Outcome, Tell
 
 BACKENDS = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
@@ -88,7 +83,7 @@ def look(path: Path) -> File:
         kept = {key: content.numbers.get(key) for key in _SAME}
         original = _original(path) if content.longrope else None
         return File(path, content.format, content.quantization, kept, original, content.bytes)
-    head = header.read_header(path)
+    head = gguf_header.read_header(path)
     name = head.architecture
     longrope = any(tensor.name.startswith("rope_factors") for tensor in head.tensors)
     return File(
@@ -105,22 +100,22 @@ def look(path: Path) -> File:
     )
 
 
-def prompts_for(found: Sequence[File], seed: int) -> tuple[small.Prompt, ...]:
+def prompts_for(found: Sequence[File], seed: int) -> tuple[seeded_models.Prompt, ...]:
     """Prompts in which no engine changes LongRoPE's factors, and all use the same."""
     vocab = min(one.numbers["vocab"] or 0 for one in found)
     originals = {one.original_context for one in found if one.original_context}
     if not originals:
-        return small.prompts(vocab, seed, LENGTHS)
+        return seeded_models.prompts(vocab, seed, LENGTHS)
     below, above = min(originals), max(originals)
-    safe = [n for n in LENGTHS if -(-(n + small.STEPS + 1) // _PADDED) * _PADDED <= below or n > above]
-    return small.prompts(vocab, seed, safe or (above + 8,))
+    safe = [n for n in LENGTHS if -(-(n + seeded_models.STEPS + 1) // _PADDED) * _PADDED <= below or n > above]
+    return seeded_models.prompts(vocab, seed, safe or (above + 8,))
 
 
 def _content(path: Path) -> untrusted.Content:
     if (path / untrusted.ONNX).is_file():
-        return folder_onnx.read(path)
+        return onnx.read(path)
     if (path / untrusted.HUGGING_FACE).is_file() and any(path.glob("*.safetensors")):
-        return folder_hf.read(path)
+        return hugging_face.read(path)
     folder.recognise(path)  # says what is wrong
     raise AssertionError
 
@@ -133,7 +128,7 @@ def _original(path: Path) -> int | None:
     )
 
 
-def _declared(path: Path, head: header.Header) -> str:
+def _declared(path: Path, head: gguf_header.Header) -> str:
     number = head.count("general.file_type")
     names = {kind.ftype: name for name, kind in plan_gguf.types().quantizations.items()}
     if number is None or (name := names.get(number & ~gguf.GUESSED)) is None:
@@ -165,32 +160,32 @@ def _setup(one: File, device: str) -> Setup:
     return setup
 
 
-def _reply(one: File, setup: Setup, prompts: Sequence[small.Prompt]) -> ask.Reply:
+def _reply(one: File, setup: Setup, prompts: Sequence[seeded_models.Prompt]) -> ask.Reply:
     artifact = Artifact(path=str(one.path), bytes=one.bytes, weights="real")
     job = Job(setup=setup, suite=ask.SUITE, workloads=(), artifact=artifact, threads=machine.limits().threads)
     return next(ask.ask([child.Question(job=job, prompts=tuple(prompts))]))
 
 
 def _outcome(
-    one: File, setup: Setup, reply: ask.Reply, best: File, meant: ask.Reply, prompts: Sequence[small.Prompt]
+    one: File, setup: Setup, reply: ask.Reply, best: File, meant: ask.Reply, prompts: Sequence[seeded_models.Prompt]
 ) -> Outcome:
     against = best.path.name
     if reply.engine is None:
         return Outcome(setup=setup, verdict="failed", reason=reply.reason, kind=reply.kind, against=against)
-    distance = judge.distance(meant.logits, reply.logits)
+    distance = distances.distance(meant.logits, reply.logits)
     allowed = limit(best, one)
-    why = judge.objection(distance, allowed, prompts, None)
+    why = distances.objection(distance, allowed, prompts, None)
     return Outcome(
         setup=setup, verdict="differs" if why else "same", reason=why or "", distance=distance, limit=allowed,
         against=against,
     )  # fmt: skip
 
 
-def limit(best: File, one: File) -> judge.Limit:
+def limit(best: File, one: File) -> distances.Limit:
     """LOSS_FACTOR times what both quantizations lose as published, and never less than FLOOR."""
     loss = LOSS_FACTOR * (_loss(best) + _loss(one))
     mean = max(loss, FLOOR)
-    return judge.Limit(
+    return distances.Limit(
         architecture="", format=one.format, quantization=one.quantization,
         kl_mean=mean, kl_max=PEAK * mean, agreement=0.0, weights=0.0,
     )  # fmt: skip

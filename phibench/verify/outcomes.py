@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from phibench.core.nouns import Kind, Noun, Setup
-from phibench.verify import distances as judge
+from phibench.verify import distances
 
 
 class Outcome(Noun, frozen=True, kw_only=True):
@@ -19,8 +19,8 @@ class Outcome(Noun, frozen=True, kw_only=True):
     verdict: Literal["same", "differs", "failed", "not installed", "no files"]
     reason: str = ""
     kind: Kind | None = None
-    distance: judge.Distance | None = None
-    limit: judge.Limit | None = None
+    distance: distances.Distance | None = None
+    limit: distances.Limit | None = None
     weights_error: float | None = None
     against: str = "torch float32"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.catalog.plans.hf_config import Factors
 from phibench.core import processes
 from phibench.core.nouns import Noun, Shape
@@ -79,7 +79,7 @@ def _model(shape: Shape, rope: Factors | None) -> Any:
 
     from phibench.backends.torch.build import quiet
 
-    told = hf.config(shape, shape.layers, rope) | {"tie_word_embeddings": False}
+    told = hf_config.config(shape, shape.layers, rope) | {"tie_word_embeddings": False}
     with quiet():
         from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
 

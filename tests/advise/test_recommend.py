@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import backends, catalog
-from phibench.advise import recommend as advise
-from phibench.advise import rules
+from phibench.advise import recommend, rules
 from phibench.core import metrics
 from phibench.core.errors import BAD_INPUT, PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
@@ -42,7 +41,7 @@ def quick() -> tuple[Run, ...]:
 
 @functools.cache
 def chat() -> tuple[Verdict, ...]:
-    return advise.advise(place(), catalog.goal("chat"), quick())
+    return recommend.advise(place(), catalog.goal("chat"), quick())
 
 
 def find(verdicts: tuple[Verdict, ...], text: str) -> Verdict:
@@ -54,7 +53,7 @@ def find(verdicts: tuple[Verdict, ...], text: str) -> Verdict:
 
 def test_a_small_laptop_is_told_phi_4_mini_for_chat() -> None:
     """2 cores, 24 GB, 41 GB/s: phi-4 is too slow to read along, phi-4-mini in 4 bits is what the field would take."""
-    best = advise.shown(chat(), 1)[0]
+    best = recommend.shown(chat(), 1)[0]
     assert best.verdict == "yes"
     assert best.setup.variant == "phi-4-mini-instruct"
     assert best.setup.quantization in ("Q4_K_M", "Q4_K_S", "IQ4_NL")
@@ -84,7 +83,7 @@ def test_every_variant_and_quantization_is_a_candidate_once_and_null_is_none() -
 
 @pytest.mark.parametrize("goal", [g.id for g in catalog.goals()])
 def test_every_goal_of_the_catalog_gets_an_answer_with_reasons(goal: str) -> None:
-    for verdict in advise.advise(place(), catalog.goal(goal), quick()):
+    for verdict in recommend.advise(place(), catalog.goal(goal), quick()):
         if verdict.verdict != "yes":
             assert all((*verdict.objections, *verdict.unknowns))
 
@@ -95,40 +94,40 @@ def test_a_fast_gpu_elsewhere_takes_a_larger_model() -> None:
         kind="cuda:0", name="RTX 4090", memory_bytes=24 * GIB, read_bytes_s=1008e9, flops_s=165e12, basis="spec"
     )
     desktop = msgspec.structs.replace(place(), devices=(gpu,))
-    best = advise.advise(desktop, catalog.goal("chat"), ())[0]
+    best = recommend.advise(desktop, catalog.goal("chat"), ())[0]
     assert best.verdict == "yes"
     assert best.setup.variant.startswith("phi-4")
     assert best.setup.device == "cuda:0"
     assert best.estimates["decode_tps"].basis == "spec"
-    assert advise.table_rows([best])[0]["memory"].endswith("GiB")
+    assert recommend.table_rows([best])[0]["memory"].endswith("GiB")
 
 
 def test_without_bandwidth_or_runs_nothing_is_promised() -> None:
-    verdicts = advise.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
+    verdicts = recommend.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
     assert {v.verdict for v in verdicts} == {"no", "unknown"}
-    assert advise.fits(verdicts)
+    assert recommend.fits(verdicts)
     assert not any("decode_tps" in v.estimates for v in verdicts)
 
 
 def test_nothing_fits_into_a_tiny_machine() -> None:
-    assert not advise.fits(advise.advise(place(free_gib=0.25), catalog.goal("chat"), ()))
+    assert not recommend.fits(recommend.advise(place(free_gib=0.25), catalog.goal("chat"), ()))
 
 
 def test_what_the_user_asks_replaces_the_goals_own() -> None:
     goal = catalog.goal("chat")
-    strict = advise.advise(place(), goal, quick(), min_tps=100)
+    strict = recommend.advise(place(), goal, quick(), min_tps=100)
     assert not any(v.verdict == "yes" for v in strict)
     patient = msgspec.structs.replace(goal, limits={"ttft_s": 1.0, "decode_tps": 10.0})
-    loose = advise.advise(place(), patient, quick(), min_tps=0.1, max_ttft=1e6)
+    loose = recommend.advise(place(), patient, quick(), min_tps=0.1, max_ttft=1e6)
     assert any(v.verdict == "yes" and v.setup.variant == "phi-4" for v in loose)
-    short = advise.advise(place(), goal, quick(), context=1024)
+    short = recommend.advise(place(), goal, quick(), context=1024)
     full = find(chat(), str(SETUP)).estimates["kv_bytes"].value
     assert find(short, str(SETUP)).estimates["kv_bytes"].value == full / 8
 
 
 def test_a_context_too_short_for_the_goal_is_an_error_with_the_remedy() -> None:
     with pytest.raises(PhibenchError, match="--context 1k"):
-        advise.advise(place(), catalog.goal("chat"), (), context=100)
+        recommend.advise(place(), catalog.goal("chat"), (), context=100)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_a_context_too_short_for_the_goal_is_an_error_with_the_remedy() -> None:
 )
 def test_what_makes_no_sense_is_one_line_with_the_flag_and_the_remedy(asked: dict[str, Any], line: str) -> None:
     with pytest.raises(PhibenchError) as caught:
-        advise.advise(place(), catalog.goal("chat"), (), **asked)
+        recommend.advise(place(), catalog.goal("chat"), (), **asked)
     assert str(caught.value).startswith(line)
     assert caught.value.exit_code == BAD_INPUT
 
@@ -160,14 +159,14 @@ def test_what_makes_no_sense_is_one_line_with_the_flag_and_the_remedy(asked: dic
 @pytest.mark.parametrize("figure", [0.001, 1e6])
 def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
     goal = catalog.goal("chat")
-    found = advise.advise(place(), goal, quick(), min_tps=figure, max_ttft=figure, thinking_tokens=round(figure))
-    assert len(advise.table_rows(found)) == len(found)
+    found = recommend.advise(place(), goal, quick(), min_tps=figure, max_ttft=figure, thinking_tokens=round(figure))
+    assert len(recommend.table_rows(found)) == len(found)
 
 
 def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.load("llama_cpp"), "installed", lambda: None)
-    assert advise.hints(chat()) == ("llama_cpp is not installed here: pip install 'phibench[llama-cpp]'",)
-    assert advise.advise(place(), catalog.goal("chat"), quick()) == chat()
+    assert recommend.hints(chat()) == ("llama_cpp is not installed here: pip install 'phibench[llama-cpp]'",)
+    assert recommend.advise(place(), catalog.goal("chat"), quick()) == chat()
 
 
 # ------------------------------------------------------------------------------------------------ order
@@ -175,8 +174,8 @@ def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypat
 
 def test_where_nothing_fits_the_nearest_comes_first() -> None:
     """Not the best model that is far too slow, and not one that cannot run at all."""
-    verdicts = advise.advise(place(bandwidth=10e9, flops=50e9), catalog.goal("chat"), ())
-    assert not advise.fits(verdicts)
+    verdicts = recommend.advise(place(bandwidth=10e9, flops=50e9), catalog.goal("chat"), ())
+    assert not recommend.fits(verdicts)
     assert verdicts[0].setup.variant == "phi-4-mini-instruct"
     assert all("asked for at" in text for text in verdicts[0].objections)
     soft = [v.hard == 0 for v in verdicts]
@@ -190,10 +189,10 @@ def test_yes_comes_before_unknown_before_no() -> None:
 
 def test_the_order_is_total_and_does_not_depend_on_where_it_starts() -> None:
     goal = catalog.goal("chat")
-    keys = [advise.order_key(goal, v) for v in chat()]
+    keys = [recommend.order_key(goal, v) for v in chat()]
     assert len(set(keys)) == len(keys)
     shuffled = random.Random(0).sample(chat(), len(chat()))
-    assert tuple(sorted(shuffled, key=lambda v: advise.order_key(goal, v))) == chat()
+    assert tuple(sorted(shuffled, key=lambda v: recommend.order_key(goal, v))) == chat()
 
 
 def certain(metric_value: float) -> Estimate:
@@ -223,21 +222,21 @@ GOAL = Goal(
     ],
 )
 def test_metrics_are_compared_one_after_the_other(better: Verdict, worse: Verdict) -> None:
-    assert advise.order_key(GOAL, better) < advise.order_key(GOAL, worse)
+    assert recommend.order_key(GOAL, better) < recommend.order_key(GOAL, worse)
 
 
 def test_scores_of_different_benchmarks_are_not_compared_with_each_other() -> None:
     second = msgspec.structs.replace(
         verdict("b"), estimates={"quality": msgspec.structs.replace(certain(99), benchmark="Y")}
     )
-    assert advise.order_key(GOAL, verdict("a", quality=1)) < advise.order_key(GOAL, second)
+    assert recommend.order_key(GOAL, verdict("a", quality=1)) < recommend.order_key(GOAL, second)
 
 
 def test_of_equals_the_measured_one_comes_first() -> None:
     guess = msgspec.structs.replace(certain(10), basis="calibrated")
     seen = msgspec.structs.replace(certain(10), basis="measured")
     setups = {e.basis: msgspec.structs.replace(verdict("a"), estimates={"decode_tps": e}) for e in (guess, seen)}
-    assert advise.order_key(GOAL, setups["measured"]) < advise.order_key(GOAL, setups["calibrated"])
+    assert recommend.order_key(GOAL, setups["measured"]) < recommend.order_key(GOAL, setups["calibrated"])
 
 
 # ------------------------------------------------------------------------------------------ properties
@@ -267,8 +266,8 @@ def test_more_memory_or_bandwidth_never_turns_a_yes_into_less(
     free_gib: float, more_memory: float, bandwidth: float, faster: float
 ) -> None:
     goal = catalog.goal("chat")
-    small = advise.advise(place(free_gib, bandwidth, 2e12), goal, ())
-    large = advise.advise(place(free_gib * more_memory, bandwidth * faster, 2e12), goal, ())
+    small = recommend.advise(place(free_gib, bandwidth, 2e12), goal, ())
+    large = recommend.advise(place(free_gib * more_memory, bandwidth * faster, 2e12), goal, ())
     assert yes(small) <= yes(large)
     assert no(large) <= no(small)
 
@@ -280,7 +279,7 @@ def test_a_stricter_limit_never_adds_a_yes(
     min_tps: float, faster: float, max_ttft: float, sooner: float, context: int
 ) -> None:
     def ask(tps: float, ttft: float, tokens: int) -> tuple[Verdict, ...]:
-        return advise.advise(place(), catalog.goal("chat"), quick(), min_tps=tps, max_ttft=ttft, context=tokens)
+        return recommend.advise(place(), catalog.goal("chat"), quick(), min_tps=tps, max_ttft=ttft, context=tokens)
 
     loose, strict = ask(min_tps, max_ttft, context), ask(min_tps * faster, max_ttft / sooner, context * 2)
     assert yes(strict) <= yes(loose)
@@ -300,7 +299,7 @@ def test_a_machine_twice_as_fast_and_limits_twice_as_strict_give_the_same_advice
         )  # fmt: skip
         goal = catalog.goal("chat")
         goal = msgspec.structs.replace(goal, limits={"decode_tps": 6.0 * scale, "ttft_s": 10.0 / scale})
-        return advise.advise(msgspec.structs.replace(place(), devices=(gpu,)), goal, ())
+        return recommend.advise(msgspec.structs.replace(place(), devices=(gpu,)), goal, ())
 
     assert yes(ask(1)) == yes(ask(factor))
     assert no(ask(1)) == no(ask(factor))
@@ -326,37 +325,37 @@ def test_no_number_without_an_interval_around_it_and_a_reason() -> None:
 
 
 def test_the_table_has_one_row_per_variant_unless_everything_is_asked_for() -> None:
-    rows = advise.table_rows(chat(), 5)
+    rows = recommend.table_rows(chat(), 5)
     assert [r["rank"] for r in rows] == ["1", "2", "3", "4", "5"]
     assert len({r["setup"].split(":")[0] for r in rows}) == 5
-    assert len(advise.table_rows(chat())) == len(chat())
+    assert len(recommend.table_rows(chat())) == len(chat())
 
 
 def test_a_row_names_the_benchmark_and_tells_bases_apart() -> None:
-    row = next(r for r in advise.table_rows(chat()) if r["setup"] == str(SETUP))
+    row = next(r for r in recommend.table_rows(chat()) if r["setup"] == str(SETUP))
     assert row["quality"] == "52.8 MMLU-Pro"
     assert row["decode tok/s"] == "12"
     assert row["TTFT"].startswith("~6.")
-    row = next(r for r in advise.table_rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
+    row = next(r for r in recommend.table_rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
     assert row["decode tok/s"].startswith("~")
     assert "Decode" in row["why"]
 
 
 def test_a_command_is_told_once_per_row() -> None:
-    verdicts = advise.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
-    row = advise.table_rows(verdicts, 1)[0]
+    verdicts = recommend.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
+    row = recommend.table_rows(verdicts, 1)[0]
     assert row["verdict"] == "unknown"
     command = f": {rules.command(verdicts[0].setup)}"
     assert row["why"].count(command) == 1
     assert row["why"].endswith(command)
-    told = advise.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
+    told = recommend.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
     assert len(told) > 1
     assert all(text.endswith(command) for text in told)
 
 
 def test_json_is_what_the_interface_says() -> None:
     goal = catalog.goal("chat")
-    document: dict[str, Any] = json.loads(msgspec.json.encode(advise.to_json(place(), goal, None, chat())))
+    document: dict[str, Any] = json.loads(msgspec.json.encode(recommend.to_json(place(), goal, None, chat())))
     assert document["schema"] == 1
     assert document["goal"] == "chat"
     assert document["context"] == goal.context
@@ -374,6 +373,6 @@ def test_json_is_what_the_interface_says() -> None:
     assert silica["estimates"]["decode_tps"] is None
 
 
-@pytest.mark.parametrize("shorten", [advise.shown, advise.table_rows])
+@pytest.mark.parametrize("shorten", [recommend.shown, recommend.table_rows])
 def test_top_counts_variants(shorten: Callable[..., Any]) -> None:
     assert len(shorten(chat(), 3)) == 3

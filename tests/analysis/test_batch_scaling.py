@@ -6,29 +6,29 @@ import fakes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phibench.analysis import batch_scaling as batching
+from phibench.analysis import batch_scaling
 from phibench.core.nouns import Note, Row
-from phibench.show import results as render
+from phibench.show import results as show_results
 
 
 def test_the_knee_is_where_no_larger_batch_gives_a_tenth_more() -> None:
-    assert batching.knee([(1, 10.0), (2, 19.0), (4, 30.0), (8, 32.0), (16, 32.5)]) == 2
-    assert batching.knee([(1, 10.0), (2, 10.5), (4, 10.9)]) == 0
+    assert batch_scaling.knee([(1, 10.0), (2, 19.0), (4, 30.0), (8, 32.0), (16, 32.5)]) == 2
+    assert batch_scaling.knee([(1, 10.0), (2, 10.5), (4, 10.9)]) == 0
 
 
 def test_one_slow_batch_is_no_knee() -> None:
-    assert batching.knee([(1, 10.0), (2, 10.5), (4, 20.0), (8, 40.0)]) is None
+    assert batch_scaling.knee([(1, 10.0), (2, 10.5), (4, 20.0), (8, 40.0)]) is None
 
 
 def test_a_single_batch_has_no_knee() -> None:
-    assert batching.knee([(4, 10.0)]) is None
-    assert batching.knee([]) is None
+    assert batch_scaling.knee([(4, 10.0)]) is None
+    assert batch_scaling.knee([]) is None
 
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=8))
 def test_no_batch_before_the_knee_would_do(speeds: list[float]) -> None:
     curve = [(2**i, speed) for i, speed in enumerate(speeds)]
-    found = batching.knee(curve)
+    found = batch_scaling.knee(curve)
     for place in range(len(curve) - 1 if found is None else found):
         assert any(later >= speeds[place] * 1.1 for later in speeds[place + 1 :])
     if found is not None:
@@ -37,7 +37,7 @@ def test_no_batch_before_the_knee_would_do(speeds: list[float]) -> None:
 
 def rows_of(step_s: dict[int, float]) -> list[Row]:
     results = [fakes.measured(fakes.workload(64, 16, batch=b), (step,)) for b, step in step_s.items()]
-    return render.rows([fakes.run(*results, metrics=("prefill_tps", "decode_tps", "sequence_tps"))])
+    return show_results.rows([fakes.run(*results, metrics=("prefill_tps", "decode_tps", "sequence_tps"))])
 
 
 def test_rows_tell_the_knee_at_its_batch_with_what_each_sequence_gets() -> None:

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from phibench import backends
-from phibench.analysis import context_cliff as cliff
+from phibench.analysis import context_cliff
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Device, Estimate, Failed, Job, Sample, Setup, Suite, Warmup, Workload
 from phibench.measure import run as run_
-from phibench.measure import timing as measure
-from phibench.predict import run_time as effort
-from phibench.show import results as render
+from phibench.measure import timing
+from phibench.predict import run_time
+from phibench.show import results as show_results
 
 Gaps = NDArray[np.float64]
 TOKENS, DEPTH = 400, 3900
@@ -57,7 +57,7 @@ def notes(gaps: Gaps, setup: Setup = SETUP, launches: int = 1, suite: Suite = SU
         msgspec.structs.replace(measured(WALK, setup=setup, launch=n), samples=tuple(samples[n::launches]))
         for n in range(launches)
     ]
-    (row,) = render.rows([msgspec.structs.replace(run(*results), suite=suite)])
+    (row,) = show_results.rows([msgspec.structs.replace(run(*results), suite=suite)])
     return [note.text for note in row.notes]
 
 
@@ -68,7 +68,7 @@ def notes(gaps: Gaps, setup: Setup = SETUP, launches: int = 1, suite: Suite = SU
 @given(at=st.integers(DEPTH + 9, DEPTH + TOKENS), size=st.floats(3, 1000), seed=st.integers(0, 10**6))
 @example(at=4097, size=70, seed=0)
 def test_a_planted_pause_is_found_at_its_very_token(at: int, size: float, seed: int) -> None:
-    found = cliff.pause(DEPTH, planted(flat(seed), at, pause=size))
+    found = context_cliff.pause(DEPTH, planted(flat(seed), at, pause=size))
     assert found is not None
     assert found.token == at
     assert found.seconds == pytest.approx(0.1 * size, rel=0.1)
@@ -78,7 +78,7 @@ def test_a_planted_pause_is_found_at_its_very_token(at: int, size: float, seed: 
 @given(at=st.integers(DEPTH + 60, DEPTH + TOKENS - 60), size=st.floats(1.08, 3), seed=st.integers(0, 10**6))
 @example(at=4097, size=1.2, seed=0)
 def test_a_planted_step_is_found_within_one_token(at: int, size: float, seed: int) -> None:
-    found = cliff.step(DEPTH, planted(flat(seed), at, step=size))
+    found = context_cliff.step(DEPTH, planted(flat(seed), at, step=size))
     assert found is not None
     assert abs(found.token - at) <= 1
     assert found.before_s == pytest.approx(0.1, rel=0.03)
@@ -90,10 +90,10 @@ def test_a_step_near_a_pause_is_found_where_it_begins(step_at: int) -> None:
     near = 0
     for seed in range(20):
         gaps = planted(planted(flat(seed, noise=0.05), 4097, pause=70), step_at, step=1.2)
-        pause = cliff.pause(DEPTH, gaps)
+        pause = context_cliff.pause(DEPTH, gaps)
         assert pause is not None
         assert pause.token == 4097
-        step = cliff.step(DEPTH, gaps, pause)
+        step = context_cliff.step(DEPTH, gaps, pause)
         near += step is not None and abs(step.token - step_at) <= 1
     assert near >= 18
 
@@ -134,8 +134,8 @@ def test_of_200_flat_walks_at_most_10_alarm(kind: str) -> None:
     alarms = 0
     for trial in range(200):
         gaps = noisy(kind, rng, 2 + trial % 3) * np.linspace(1, 1 + 0.1 * (trial % 2), TOKENS)
-        pause = cliff.pause(DEPTH, gaps)
-        alarms += (pause is not None) + (cliff.step(DEPTH, gaps, pause) is not None)
+        pause = context_cliff.pause(DEPTH, gaps)
+        alarms += (pause is not None) + (context_cliff.step(DEPTH, gaps, pause) is not None)
     assert alarms <= 10
 
 
@@ -150,30 +150,30 @@ def notes_of_factors(which: str = "long", size: str = "more than") -> list[str]:
 def test_what_happens_in_one_repetition_is_noise() -> None:
     gaps = flat(4)
     gaps[0] = planted(gaps[:1], 4097, pause=70, step=1.3)[0]
-    assert cliff.pause(DEPTH, gaps) is None
-    assert cliff.step(DEPTH, gaps) is None
+    assert context_cliff.pause(DEPTH, gaps) is None
+    assert context_cliff.step(DEPTH, gaps) is None
 
 
 def test_what_ends_before_the_walk_does_is_no_step() -> None:
     gaps = planted(planted(flat(5), 4000, step=1.3), 4150, step=1 / 1.3)
-    assert cliff.step(DEPTH, gaps) is None
+    assert context_cliff.step(DEPTH, gaps) is None
 
 
 def test_the_first_tokens_are_slow_in_every_repetition_and_no_pause() -> None:
     gaps = flat(6)
     gaps[:, :3] *= 20
-    assert cliff.pause(DEPTH, gaps) is None
+    assert context_cliff.pause(DEPTH, gaps) is None
 
 
 def test_what_is_small_is_no_cliff_however_surely_it_comes_back() -> None:
     """llama.cpp works on its KV cache in blocks of 256 tokens, which costs a little at each."""
     gaps = planted(flat(8, noise=0.001), 4097, pause=1.5, step=1.02)
-    assert cliff.pause(DEPTH, gaps) is None
-    assert cliff.step(DEPTH, gaps) is None
+    assert context_cliff.pause(DEPTH, gaps) is None
+    assert context_cliff.step(DEPTH, gaps) is None
 
 
 def test_a_faster_decode_is_no_cliff() -> None:
-    assert cliff.step(DEPTH, planted(flat(8), 4097, step=0.8)) is None
+    assert context_cliff.step(DEPTH, planted(flat(8), 4097, step=0.8)) is None
 
 
 # --------------------------------------------------------------------------------- repetitions, damaged files
@@ -195,20 +195,20 @@ def test_a_walk_too_short_is_not_judged_and_says_so(tokens: int, judged: bool) -
     work = Workload(prompt_tokens=0, new_tokens=tokens, depth=100)
     samples = tuple(Sample(arrivals_s=row) for row in arrivals(flat(14, tokens=tokens)))
     suite = msgspec.structs.replace(SUITE, walks=((100, 100 + tokens),))
-    said = cliff.notes(suite, [msgspec.structs.replace(measured(work), samples=samples)])
+    said = context_cliff.notes(suite, [msgspec.structs.replace(measured(work), samples=samples)])
     assert said[0].startswith("no pause and no step" if judged else "not judged: a walk of fewer than 128 tokens")
 
 
 def test_short_walks_break_nothing() -> None:
     """A step needs room on both sides, a pause a little less; three tokens say nothing and break nothing."""
-    assert cliff.pause(0, np.ones((3, 3))) is None
-    assert cliff.step(0, np.ones((3, 3))) is None
+    assert context_cliff.pause(0, np.ones((3, 3))) is None
+    assert context_cliff.step(0, np.ones((3, 3))) is None
     gaps = flat(11, tokens=60)
     gaps[:, 40] *= 50
-    found = cliff.pause(0, gaps)
+    found = context_cliff.pause(0, gaps)
     assert found is not None
     assert found.token == 41
-    assert cliff.step(0, gaps, found) is None
+    assert context_cliff.step(0, gaps, found) is None
 
 
 DAMAGED = [(), (0.1,), (math.nan,) * TOKENS, (math.inf,) * TOKENS, tuple(range(TOKENS, 0, -1)), (0.0,) * TOKENS]
@@ -217,19 +217,19 @@ DAMAGED = [(), (0.1,), (math.nan,) * TOKENS, (math.inf,) * TOKENS, tuple(range(T
 @pytest.mark.parametrize("bad", DAMAGED, ids=["none", "one", "nan", "infinite", "backwards", "zero"])
 def test_a_damaged_repetition_changes_nothing(bad: Sequence[float]) -> None:
     whole = arrivals(planted(flat(12), 4097, pause=70))
-    found = cliff.pause(DEPTH, cliff.gaps(TOKENS, [*whole, bad, bad]))
+    found = context_cliff.pause(DEPTH, context_cliff.gaps(TOKENS, [*whole, bad, bad]))
     if bad != (0.0,) * TOKENS:  # a clock that stood still is a walk without gaps
-        assert found == cliff.pause(DEPTH, cliff.gaps(TOKENS, whole))
-    assert cliff.gaps(TOKENS, [bad]).shape[1] == TOKENS
+        assert found == context_cliff.pause(DEPTH, context_cliff.gaps(TOKENS, whole))
+    assert context_cliff.gaps(TOKENS, [bad]).shape[1] == TOKENS
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.lists(st.floats(0, 1e9), min_size=40, max_size=120), min_size=0, max_size=4), st.integers(1, 120))
 def test_no_arrivals_break_it(rows: list[list[float]], tokens: int) -> None:
-    gaps = cliff.gaps(tokens, rows)
-    pause = cliff.pause(0, gaps) if len(gaps) else None
+    gaps = context_cliff.gaps(tokens, rows)
+    pause = context_cliff.pause(0, gaps) if len(gaps) else None
     assert pause is None or 1 <= pause.token <= tokens
-    step = cliff.step(0, gaps, pause) if len(gaps) else None
+    step = context_cliff.step(0, gaps, pause) if len(gaps) else None
     assert step is None or step.after_s > step.before_s
 
 
@@ -237,8 +237,8 @@ def test_no_arrivals_break_it(rows: list[list[float]], tokens: int) -> None:
 
 
 def test_texts() -> None:
-    assert str(cliff.Pause(token=4097, seconds=7.1)) == "pause of 7.1 s at token 4097"
-    step = cliff.Step(token=4097, before_s=1 / 8.2, after_s=1 / 6.9)
+    assert str(context_cliff.Pause(token=4097, seconds=7.1)) == "pause of 7.1 s at token 4097"
+    step = context_cliff.Step(token=4097, before_s=1 / 8.2, after_s=1 / 6.9)
     assert str(step) == "slower from token 4097: 8.2 -> 6.9 tok/s (-16 %)"
 
 
@@ -255,17 +255,17 @@ def test_texts() -> None:
 def test_the_factors_that_llama_cpp_chose_are_a_note(variant: str, backend: str, depth: int, says: list[str]) -> None:
     setup = Setup(variant=variant, quantization="Q4_K_M", backend=backend)
     result = measured(Workload(prompt_tokens=0, new_tokens=8, depth=depth), setup=setup)
-    (row,) = render.rows([msgspec.structs.replace(run(result), suite=SUITE)])
+    (row,) = show_results.rows([msgspec.structs.replace(run(result), suite=SUITE)])
     assert [note.text for note in row.notes] == says
-    assert render.rows([run(result)])[0].notes == ()  # no suite with walks: nobody asked
+    assert show_results.rows([run(result)])[0].notes == ()  # no suite with walks: nobody asked
 
 
 def test_findings_stand_below_the_table_and_in_markdown() -> None:
     samples = tuple(Sample(arrivals_s=row) for row in arrivals(planted(flat(13), 4097, pause=71)))
     whole = run(msgspec.structs.replace(measured(WALK), samples=samples), metrics=("decode_tps",))
-    rows = render.rows([msgspec.structs.replace(whole, suite=SUITE)])
-    assert re.search(r"^tg400 @ d3900: pause of 7\.\d+ s at token 4097$", render.table(rows, 120), re.MULTILINE)
-    assert "at token 4097" in render.markdown_table(rows)
+    rows = show_results.rows([msgspec.structs.replace(whole, suite=SUITE)])
+    assert re.search(r"^tg400 @ d3900: pause of 7\.\d+ s at token 4097$", show_results.table(rows, 120), re.MULTILINE)
+    assert "at token 4097" in show_results.markdown_table(rows)
 
 
 # ------------------------------------------------------------------------------- depths that do not fit here
@@ -314,7 +314,7 @@ def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path:
     (task,) = run_.prepare((setup,), suite, fakes.machine())
     task = msgspec.structs.replace(task, refused=((WALK, run_.Refusal("no room")),))
     done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, tell=lambda *_: None)
-    rows = {str(row.workload): row for row in render.rows([done])}
+    rows = {str(row.workload): row for row in show_results.rows([done])}
     assert {test: row.status for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
     assert rows["tg400 @ d3900"].reason == "no room"
     assert [result.cause for result in done.results if isinstance(result, Failed)] == ["refused"]
@@ -327,7 +327,7 @@ def test_filling_a_depth_counts_in_the_time_that_is_told_before() -> None:
         cpu = Device(kind="cpu", name="Test CPU", read_bytes_s=40e9, basis="probed", matrix_flops_s={"f32": 2e11})
         setup = Setup(variant="phi-4-mini-instruct", quantization=backends.load(backend).QUANTIZATION, backend=backend)
         work = (Workload(prompt_tokens=0, new_tokens=8, depth=depth),)
-        found = effort.suite_s(setup, SUITE, work, None, msgspec.structs.replace(place, devices=(cpu,)), ())
+        found = run_time.suite_s(setup, SUITE, work, None, msgspec.structs.replace(place, devices=(cpu,)), ())
         assert found is not None
         return found
 
@@ -385,9 +385,9 @@ def test_null_plants_what_it_says_at_the_token_it_says() -> None:
 
 def test_null_counts_tokens_as_a_sequence_does() -> None:
     session = null_session(pause_at="6", pause_ms="20")
-    gaps = np.diff(measure.once(session, Workload(prompt_tokens=0, new_tokens=4, depth=3)).arrivals_s, prepend=0.0)
+    gaps = np.diff(timing.once(session, Workload(prompt_tokens=0, new_tokens=4, depth=3)).arrivals_s, prepend=0.0)
     assert gaps.argmax() == 2  # tokens 4, 5, 6, 7
-    after_prompt = measure.once(session, Workload(prompt_tokens=4, new_tokens=4)).arrivals_s
+    after_prompt = timing.once(session, Workload(prompt_tokens=4, new_tokens=4)).arrivals_s
     assert np.diff(after_prompt).argmax() == 1  # tokens 5, 6, 7
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from phibench.analysis import sustained
 from phibench.core.nouns import Measured, Sample, Suite, Window
-from phibench.show import results as render
+from phibench.show import results
 
 SUITE = Suite(name="sustained", question="?", metrics=("decode_tps", "sustained_tps"))
 NEW = 16
@@ -101,7 +101,7 @@ def test_other_suites_and_single_tests_say_nothing() -> None:
 
 
 def test_rows_show_the_steady_speed_beside_all_tests() -> None:
-    [row] = render.rows([fakes.run(result([20.0] * 60 + [10.0] * 40), metrics=SUITE.metrics)])
+    [row] = results.rows([fakes.run(result([20.0] * 60 + [10.0] * 40), metrics=SUITE.metrics)])
     assert row.median("sustained_tps") == pytest.approx(10.0)
     assert row.median("decode_tps") == pytest.approx(20.0)
     assert any(note.text.startswith("slower from") for note in row.notes if note.kind == "sustained")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from phibench.core import stats
 from phibench.core.nouns import Measured, Need, Result, Run, Setup, Suite
-from phibench.show import results as render
+from phibench.show import results as show_results
 
 LLAMA = SETUP
 TORCH = msgspec.structs.replace(SETUP, backend="torch", quantization="bf16")
@@ -74,11 +74,11 @@ def test_noise_names_a_winner_as_rarely_as_promised() -> None:
 
 def wins(done: Run) -> dict[str, list[str]]:
     """Backend -> the metrics that it wins."""
-    return {row.setup.backend: list(row.wins) for row in render.rows((done,)) if row.wins}
+    return {row.setup.backend: list(row.wins) for row in show_results.rows((done,)) if row.wins}
 
 
 def text(done: Run) -> str:
-    return render.table(render.rows((done,)), 120)
+    return show_results.table(show_results.rows((done,)), 120)
 
 
 def test_a_winner_beats_everyone_in_the_shared_drift() -> None:
@@ -142,7 +142,7 @@ def test_a_peak_is_of_the_whole_worker_in_whatever_order_tests_came() -> None:
         for launch, peaks in ((0, (5e9, 7e9)), (1, (7e9, 7e9)))
         for work, peak in zip((DECODE, prompt), peaks, strict=True)
     ]
-    rows = render.rows((run(*results, metrics=("host_peak_bytes",)),))
+    rows = show_results.rows((run(*results, metrics=("host_peak_bytes",)),))
     peaks = [row.metrics["host_peak_bytes"] for row in rows]
     assert [(peak.low, peak.median) for peak in peaks if peak] == [(7e9, 7e9)] * 2
 
@@ -165,7 +165,7 @@ def test_a_slice_and_the_whole_are_two_contests() -> None:
         msgspec.structs.replace(r, artifact=msgspec.structs.replace(r.artifact, layers=4))
         for r in launched(8, llama=lambda n: 0.02, torch=lambda n: 0.01)
     ]
-    rows = render.rows((run(*whole, *part),))
+    rows = show_results.rows((run(*whole, *part),))
     assert [(row.setup.backend, row.layers, bool(row.wins)) for row in rows] == [
         ("llama_cpp", None, True), ("torch", None, False), ("llama_cpp", 4, False), ("torch", 4, True),
     ]  # fmt: skip

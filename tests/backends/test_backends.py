@@ -15,11 +15,11 @@ from engine_children import ENGINES
 from phibench import backends, catalog, synth
 from phibench.backends.llama_cpp import log
 from phibench.catalog import plans
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.core import files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Need, Setup, Suite, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 
 NAMES = backends.names()
 GRID = (
@@ -40,7 +40,7 @@ def artifact(backend: backends.Backend) -> Artifact:
         return made
     assert variant.shape is not None
     folder = files.cache_dir() / "torch"
-    files.write_json(folder / "config.json", hf.config(variant.shape, 2))
+    files.write_json(folder / "config.json", hf_config.config(variant.shape, 2))
     return msgspec.structs.replace(made, path=str(folder))
 
 
@@ -84,7 +84,7 @@ def test_an_installed_backend_has_a_device_and_a_version(backend: backends.Backe
 def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend, workload: Workload) -> None:
     with backend.session(job(backend)) as session:
         for _ in range(2):  # a second repetition starts from nothing again
-            sample = measure.once(session, workload)
+            sample = timing.once(session, workload)
             assert len(sample.arrivals_s) == max(1, workload.new_tokens)
             assert (sample.sampling_s is None) == (backend.NAME == "onnxruntime")  # it chooses inside its step
             assert 0 <= (sample.sampling_s or 0) <= sample.arrivals_s[-1]
@@ -133,7 +133,7 @@ def llama() -> backends.Backend:
 @pytest.mark.engine("llama_cpp")
 def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) -> None:
     with llama.session(job(llama, n_ubatch="64", type_k="q8_0")) as session:
-        measure.once(session, GRID[0])
+        timing.once(session, GRID[0])
         engine = session.engine
     assert engine.placement.startswith("no layers on GPU; model ")
     assert "; KV " in engine.placement
@@ -150,7 +150,7 @@ def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backen
     workload = GRID[3]
     with llama.session(job(llama)) as session:
         for _ in range(3):
-            measure.once(session, workload)
+            timing.once(session, workload)
             memory = session._api.llama_get_memory(session._context)  # type: ignore[attr-defined]
             last = session._api.llama_memory_seq_pos_max(memory, 0)  # type: ignore[attr-defined]
             assert last + 1 == workload.depth + workload.prompt_tokens + workload.new_tokens - 1

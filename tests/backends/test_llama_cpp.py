@@ -21,7 +21,7 @@ from phibench.backends.llama_cpp.plan import planned
 from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup, Suite, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 from phibench.synth import gguf
 
 PROMPTS = [[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8], [3, 1, 4, 1, 5, 9, 2, 6]]
@@ -70,14 +70,14 @@ def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: bac
     workload = Workload(prompt_tokens=8, new_tokens=3, batch=4, depth=depth)
     with llama.session(job()) as session:
         for _ in range(3):
-            sample = measure.once(session, workload)
+            sample = timing.once(session, workload)
             memory = session._api.llama_get_memory(session._context)  # type: ignore[attr-defined]
             last = [session._api.llama_memory_seq_pos_max(memory, n) for n in range(4)]  # type: ignore[attr-defined]
             assert last == [depth + 8 + 3 - 2] * 4
             assert len(sample.arrivals_s) == 3
             assert 0 < (sample.sampling_s or 0) < sample.arrivals_s[-1]
         tokens = list(session._tokens)  # type: ignore[attr-defined]
-        alone = measure.once(session, msgspec.structs.replace(workload, batch=1))
+        alone = timing.once(session, msgspec.structs.replace(workload, batch=1))
         assert len(alone.arrivals_s) == 3
     assert len(tokens) == 4
     assert len(set(tokens)) > 1  # of different prompts

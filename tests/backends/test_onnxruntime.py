@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from phibench import backends, catalog
 from phibench.backends import onnxruntime as backend
 from phibench.backends.onnxruntime import buffers, providers
-from phibench.backends.onnxruntime import profile as placement
+from phibench.backends.onnxruntime import profile as onnxruntime_profile
 from phibench.catalog import plans
-from phibench.catalog.plans import base as one_plan
+from phibench.catalog.plans import base
 from phibench.catalog.readers.folder import recognise
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup, Suite, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 
 pytestmark = [
     pytest.mark.engine("onnxruntime"),
@@ -111,7 +111,7 @@ def test_scores_are_those_of_a_loop_by_hand(package: Path, prompt: int) -> None:
 
 def test_a_step_chooses_as_the_scores_say(package: Path) -> None:
     with backend.session(job(package)) as session:
-        measure.once(session, Workload(prompt_tokens=12, new_tokens=9))
+        timing.once(session, Workload(prompt_tokens=12, new_tokens=9))
         ids = [int(i) for i in session._generator.get_sequence(0)]
         scores = session.score(ids[:12], ids[12:-1])
     ends = session._config.special[1:]
@@ -124,7 +124,7 @@ def test_no_end_of_text_stops_a_run(phi_2: Path, tmp_path: Path) -> None:
     words = set(range(5, 21))
     folder = changed(phi_2, tmp_path / "ends", eos_token_id=[*set(range(416)) - words], pad_token_id=0)
     with backend.session(job(folder)) as session:
-        sample = measure.once(session, Workload(prompt_tokens=5, new_tokens=40))
+        sample = timing.once(session, Workload(prompt_tokens=5, new_tokens=40))
         ids = [int(i) for i in session._generator.get_sequence(0)]
     assert len(sample.arrivals_s) == 40
     assert len(ids) == 45
@@ -136,7 +136,7 @@ def test_room_is_what_the_workload_needs_and_is_recorded(package: Path) -> None:
     said = json.loads((package / "genai_config.json").read_text())["search"]["max_length"]
     with backend.session(job(package, threads=2)) as session:
         for workload in (Workload(prompt_tokens=9, new_tokens=0), Workload(prompt_tokens=0, new_tokens=4, depth=20)):
-            measure.once(session, workload)
+            timing.once(session, workload)
             options = session.engine.options
             assert options["max_length"] == str(workload.context + 1) != str(said)
             assert (options["intra_op_num_threads"], options["inter_op_num_threads"]) == ("2", "1")
@@ -147,8 +147,8 @@ def test_room_is_what_the_workload_needs_and_is_recorded(package: Path) -> None:
 def test_the_whole_context_can_be_measured_and_no_token_more(package: Path) -> None:
     context = 256
     with backend.session(job(package)) as session:
-        measure.once(session, Workload(prompt_tokens=context, new_tokens=0))
-        measure.once(session, Workload(prompt_tokens=context - 3, new_tokens=3))
+        timing.once(session, Workload(prompt_tokens=context, new_tokens=0))
+        timing.once(session, Workload(prompt_tokens=context - 3, new_tokens=3))
         with pytest.raises(PhibenchError, match=r"has a context of 256 tokens, the test needs 257"):
             session.begin(Workload(prompt_tokens=250, new_tokens=7))
 
@@ -158,7 +158,7 @@ def test_a_prompt_in_chunks_gives_the_same_answer(package: Path) -> None:
     with backend.session(job(package)) as whole, backend.session(job(package, chunk_size="16")) as cut:
         np.testing.assert_allclose(cut.score(given, [3]), whole.score(given, [3]), atol=2e-3)
         for _ in range(2):  # the engine itself would cut the first prompt alone
-            measure.once(cut, Workload(prompt_tokens=40, new_tokens=1))
+            timing.once(cut, Workload(prompt_tokens=40, new_tokens=1))
             assert cut._generator.get_output("logits").shape[1] == 40 % 16
         assert cut.engine.options["chunk_size"] == "16"
         assert whole.engine.options["chunk_size"] == "0"
@@ -171,7 +171,7 @@ def test_depth_is_kept_between_repetitions(package: Path) -> None:
         session.begin(workload)
         session._append(ids)
         first, held = session._generator.get_logits().copy(), [int(i) for i in session._generator.get_sequence(0)[:16]]
-        measure.once(session, workload)
+        timing.once(session, workload)
         session.begin(workload)
         assert [int(i) for i in session._generator.get_sequence(0)] == held  # random: filled anew it would differ
         session._append(ids)
@@ -227,7 +227,7 @@ def test_every_quantization_runs(name: str, quantization: str, tmp_path: Path) -
     with backend.session(job(tmp_path / "any")) as session:
         for workload in (Workload(prompt_tokens=9, new_tokens=2), Workload(prompt_tokens=0, new_tokens=3, depth=20)):
             for _ in range(2):
-                assert len(measure.once(session, workload).arrivals_s) == workload.new_tokens
+                assert len(timing.once(session, workload).arrivals_s) == workload.new_tokens
         stepwise, whole = session.score(range(50, 60), [7, 8])[-1], session.score([*range(50, 60), 7, 8], [])[0]
     np.testing.assert_allclose(stepwise, whole, atol=0.02)
 
@@ -241,7 +241,7 @@ def test_a_graph_that_takes_no_prompt_behind_a_filled_cache_says_so(tmp_path: Pa
         backend.session(job(tmp_path / "fp16")) as session,
         pytest.raises(PhibenchError, match="4 tokens behind 16, where its graph takes one at a time"),
     ):
-        measure.once(session, Workload(prompt_tokens=4, new_tokens=1, depth=16))
+        timing.once(session, Workload(prompt_tokens=4, new_tokens=1, depth=16))
 
 
 # ------------------------------------------------------------------------------------------------ several sequences
@@ -259,7 +259,7 @@ def test_each_sequence_of_a_batch_gets_what_it_gets_alone(name: str, quantizatio
     workload = Workload(prompt_tokens=61, new_tokens=9, batch=3)
     with backend.session(job(tmp_path / "any")) as session:
         for _ in range(2):
-            assert len(measure.once(session, workload).arrivals_s) == 9
+            assert len(timing.once(session, workload).arrivals_s) == 9
         assert session.engine.options["batch_size"] == "3"
         together = [session._generator.get_sequence(row).copy() for row in range(3)]
         first = [session.score(row[:61], [])[0] for row in together]
@@ -284,7 +284,7 @@ def test_steps_of_a_batch_go_on_from_its_depth(name: str, depth: int, tmp_path: 
     workload = Workload(prompt_tokens=0, new_tokens=4, depth=depth, batch=2)
     with backend.session(job(tmp_path / "any")) as session:
         for _ in range(2):
-            assert len(measure.once(session, workload).arrivals_s) == 4
+            assert len(timing.once(session, workload).arrivals_s) == 4
             assert session._generator.token_count() == depth + 5
         logits = session._generator.get_output("logits").reshape(2, -1)
         rows = [session._generator.get_sequence(row).copy() for row in range(2)]
@@ -308,12 +308,12 @@ def test_what_the_engine_cannot_do_with_a_batch_is_said(package: Path) -> None:
 
 def test_room_beyond_the_test_is_made_for_every_sequence(package: Path) -> None:
     with backend.session(job(package)) as session:
-        measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200, batch=2))
+        timing.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200, batch=2))
         assert session.engine.options["max_length"] == "201"
         assert session._generator.get_input("past_key_values.0.key").shape[::2] == (2, 201)
-        measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
+        timing.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
         assert session._generator.get_input("past_key_values.0.key").shape[::2] == (1, 201)
-        measure.once(session, Workload(prompt_tokens=9, new_tokens=2))
+        timing.once(session, Workload(prompt_tokens=9, new_tokens=2))
         assert session._generator.get_input("past_key_values.0.key").shape[::2] == (1, 12)
 
 
@@ -460,7 +460,7 @@ def profile(**ran: dict[str, int]) -> bytes:
 )
 def test_a_fallback_is_told_from_a_placement(wanted: str, ran: dict[str, dict[str, int]], why: str | None) -> None:
     """Recorded forms of profiles; CUDA and OpenVINO were not run on hardware."""
-    said = placement.fallback(placement.nodes(profile(**ran)), wanted)
+    said = onnxruntime_profile.fallback(onnxruntime_profile.nodes(profile(**ran)), wanted)
     assert (why is None) == (said is None)
     assert (why or "") in (said or "")
 
@@ -478,16 +478,16 @@ def test_a_fallback_is_told_from_a_placement(wanted: str, ran: dict[str, dict[st
     ],
 )
 def test_a_partial_fallback_is_told(ran: dict[str, dict[str, int]], part: str) -> None:
-    said = placement.placement(placement.nodes(profile(**ran)))
+    said = onnxruntime_profile.placement(onnxruntime_profile.nodes(profile(**ran)))
     assert said.endswith(part)
     assert ("partial fallback" in said) == bool(part)
-    assert CUDA not in ran or placement.fallback(placement.nodes(profile(**ran)), CUDA) is None
+    assert CUDA not in ran or onnxruntime_profile.fallback(onnxruntime_profile.nodes(profile(**ran)), CUDA) is None
 
 
 def test_a_profile_that_says_nothing_is_no_proof() -> None:
     for content in (b"", b"[", b"[" * 100_000, b"[]"):
-        assert placement.nodes(content) == Counter()
-    assert placement.fallback(Counter(), CUDA) is not None
+        assert onnxruntime_profile.nodes(content) == Counter()
+    assert onnxruntime_profile.fallback(Counter(), CUDA) is not None
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -498,7 +498,7 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert variant.shape is not None
     plan = plans.plan(variant, "int4", None, "onnx")
 
-    def need(context: int, plan: one_plan.Plan = plan, **options: str) -> Any:
+    def need(context: int, plan: base.Plan = plan, **options: str) -> Any:
         assert variant.shape is not None
         return backend.need(plan, variant.shape, context, options)
 
@@ -523,7 +523,7 @@ def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
     assert shape is not None
     int4, int8 = (plans.plan(variant, one, None, "onnx") for one in ("int4", "int8"))
 
-    def need(plan: one_plan.Plan, context: int, prompt: int, batch: int = 1, used: int | None = None) -> Any:
+    def need(plan: base.Plan, context: int, prompt: int, batch: int = 1, used: int | None = None) -> Any:
         return backend.need(plan, shape, context, {}, prompt, batch, used)
 
     short = need(int4, 8192, 512, used=528)
@@ -566,11 +566,11 @@ def test_buffers_are_what_the_engine_shows(package: Path) -> None:
     size = sum(file.stat().st_size for file in package.iterdir())
     with backend.session(job(package)) as session:
         for batch, room in ((1, 0), (3, 100), (3, 0)):
-            measure.once(session, Workload(prompt_tokens=40, new_tokens=2, batch=batch, room=room))
+            timing.once(session, Workload(prompt_tokens=40, new_tokens=2, batch=batch, room=room))
             found = session.engine.buffers
             assert found["kv"] == 2 * 2 * 64 * 4 * ((room or 42) + 1) * batch
             assert found["logits"] == 40 * 416 * 4 * batch
-        measure.once(session, Workload(prompt_tokens=0, new_tokens=2))
+        timing.once(session, Workload(prompt_tokens=0, new_tokens=2))
         assert session.engine.buffers["logits"] == 416 * 4
     if sys.platform == "linux":
         assert 0 < found["weights"] < 2 * size
@@ -582,7 +582,7 @@ def test_buffers_of_a_cache_that_grows(tmp_path: Path) -> None:
 
     onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
     with backend.session(job(tmp_path / "fp16")) as session:
-        measure.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
+        timing.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
         assert session.engine.buffers["kv"] == 2 * 2 * 4 * 64 * 2 * 11
         assert session.engine.buffers["logits"] == 9 * 416 * 2
 

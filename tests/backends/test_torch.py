@@ -19,10 +19,10 @@ from engine_children import Later
 from phibench import backends
 from phibench.backends import torch as backend
 from phibench.catalog import plans
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.core.errors import FallbackError, PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup, Suite, Variant, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 
 pytestmark = [
     pytest.mark.engine("torch"),
@@ -53,7 +53,7 @@ def small(name: str = "phi-4-mini-instruct", **changes: Any) -> Variant:
 
 def config(variant: Variant) -> dict[str, Any]:
     assert variant.shape is not None
-    return hf.config(variant.shape, LAYERS)
+    return hf_config.config(variant.shape, LAYERS)
 
 
 def job(folder: Path, variant: str = "phi-4-mini-instruct", quantization: str = "fp32", weights: str = "real",
@@ -257,7 +257,7 @@ def test_every_sequence_of_a_batch_has_its_own_depth_prompt_and_choice(tmp_path:
             return feed(ids)
 
         session._loop.feed = listening
-        sample = measure.once(session, workload)
+        sample = timing.once(session, workload)
         assert [tuple(ids.shape) for ids in fed_ids] == [(3, 16), (3, 4), (3, 1), (3, 1)]
         assert session._loop.past == 16 + 4 + 2
         assert all(len(ids.unique(dim=0)) == 3 for ids in fed_ids[:2])
@@ -268,9 +268,9 @@ def test_every_sequence_of_a_batch_has_its_own_depth_prompt_and_choice(tmp_path:
         assert len(fed_ids[2].unique()) == 3
         session._loop.keep(16)
         filled = session._loop.cache[..., :16, :].clone()
-        measure.once(session, workload)
+        timing.once(session, workload)
         assert torch.equal(session._loop.cache[..., :16, :], filled)
-        measure.once(session, Workload(prompt_tokens=4, new_tokens=3, batch=2))
+        timing.once(session, Workload(prompt_tokens=4, new_tokens=3, batch=2))
         assert session._loop.cache.shape[2] == 2
     assert len(sample.arrivals_s) == 3
 
@@ -285,7 +285,7 @@ def test_room_is_made_for_all_sequences_and_written(tmp_path: Path) -> None:
         session.begin(workload)
         cache = session._loop.cache
         written = _resident_bytes(cache.data_ptr())
-        measure.once(session, workload)
+        timing.once(session, workload)
         assert cache.shape == (LAYERS, 2, 2, 2, 16384, 128)
         assert not cache[..., 6:, :].any()
         size = cache.numel() * cache.element_size()
@@ -380,12 +380,12 @@ def test_a_prompt_after_a_depth_is_one_prompt_cut_in_two(saved: tuple[Any, Path]
 def test_a_depth_is_filled_once_and_reused(tmp_path: Path) -> None:
     workload = Workload(prompt_tokens=4, new_tokens=3, depth=16)
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
-        measure.once(session, workload)
+        timing.once(session, workload)
         filled = session._loop.cache[..., :16, :].clone()
-        sample = measure.once(session, workload)
+        sample = timing.once(session, workload)
         assert session._loop.past == 16 + 4 + 2
         assert torch.equal(session._loop.cache[..., :16, :], filled)  # random ids: filled again it would differ
-        measure.once(session, Workload(prompt_tokens=4, new_tokens=3, depth=17))
+        timing.once(session, Workload(prompt_tokens=4, new_tokens=3, depth=17))
         assert session._loop.past == 17 + 4 + 2
     assert len(sample.arrivals_s) == 3
     assert 0 < (sample.sampling_s or 0) < sample.arrivals_s[-1]
@@ -413,7 +413,7 @@ def test_every_quantization_runs_and_weighs_what_its_plan_says(name: str, quanti
     variant = small(name)
     folder = synthetic_folder(variant, tmp_path)
     with opened(folder, quantization=quantization, weights="synthetic") as session:
-        sample = measure.once(session, Workload(prompt_tokens=8, new_tokens=4))
+        sample = timing.once(session, Workload(prompt_tokens=8, new_tokens=4))
         logits = session.score([1, 2, 3], [4, 5])
         held = [*session._model.parameters()]
         held += [b for key, b in session._model.named_buffers() if "rotary" not in key]
@@ -460,7 +460,7 @@ def test_plans_know_the_parameters_of_every_phi_that_torch_runs() -> None:
 def test_threads_are_set_and_told(tmp_path: Path) -> None:
     wanted = job(synthetic_folder(small(), tmp_path), weights="synthetic")
     with backend.session(msgspec.structs.replace(wanted, threads=2)) as session:
-        measure.once(session, Workload(prompt_tokens=2, new_tokens=2))
+        timing.once(session, Workload(prompt_tokens=2, new_tokens=2))
         assert torch.get_num_threads() == 2
         assert session.engine.options["num_threads"] == "2"
         assert session.engine.options["dtype"] == "float32"
@@ -473,7 +473,7 @@ def test_onednn_serves_all_but_one_vector_and_that_where_asked(
     seen = []
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic", onednn_decode=asked) as session:
         session._loop._norm.register_forward_hook(lambda *_: seen.append(torch.backends.mkldnn.enabled))
-        measure.once(session, Workload(prompt_tokens=4, new_tokens=3, batch=batch))
+        timing.once(session, Workload(prompt_tokens=4, new_tokens=3, batch=batch))
     assert seen == [True, wanted, wanted]
     assert torch.backends.mkldnn.enabled
 
@@ -483,7 +483,7 @@ def test_onednn_serves_all_but_one_vector_and_that_where_asked(
 
 def test_the_placement_is_read_from_the_tensors(tmp_path: Path) -> None:
     with opened(synthetic_folder(small(), tmp_path), weights="synthetic") as session:
-        measure.once(session, Workload(prompt_tokens=3, new_tokens=2))
+        timing.once(session, Workload(prompt_tokens=3, new_tokens=2))
         engine = session.engine
     assert re.fullmatch(r"all 1\d tensors on cpu", engine.placement)  # 14 of weights; of rotary tables 1 to 3
     assert "KV cache (2, 2, 1, 2, 5, 128) torch.float32, 20.5 kB, on cpu" in engine.evidence

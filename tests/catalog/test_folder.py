@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from phibench import catalog
 from phibench.catalog import plans
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.readers import folder, untrusted
-from phibench.catalog.readers import hugging_face as folder_hf
-from phibench.catalog.readers import onnx as folder_onnx
+from phibench.catalog.readers import hugging_face as readers_hugging_face
+from phibench.catalog.readers import onnx as readers_onnx
 from phibench.core.errors import PhibenchError
 
 DENSE = [v.id for v in catalog.variants() if plans.can_plan(v, "onnx")]
@@ -275,8 +275,8 @@ def hugging_face(path: Path, name: str, dtype: str = "BF16", shards: int = 1, **
     shape = catalog.variant(name).shape
     assert shape is not None
     path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(hf.config(shape, shape.layers) | config))
-    width = folder_hf.TYPES[dtype][1]
+    (path / "config.json").write_text(json.dumps(hf_config.config(shape, shape.layers) | config))
+    width = readers_hugging_face.TYPES[dtype][1]
     size = shape.vocab * shape.hidden * width
     names = ["model.embed_tokens.weight"] + ([] if shape.tied else ["lm_head.weight"])
     entries = [
@@ -294,7 +294,7 @@ def hugging_face(path: Path, name: str, dtype: str = "BF16", shards: int = 1, **
         file = f"model-{index + 1:05}-of-{len(entries):05}.safetensors"
         safetensors(path / file, entry)
         places |= dict.fromkeys(entry, file)
-    (path / folder_hf.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (path / readers_hugging_face.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return path
 
 
@@ -333,7 +333,7 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     assert "pickles, which can run any code" in refused(path)
     (path / "pytorch_model.bin").unlink()
     assert "has 0 safetensors files" in refused(path)
-    (path / folder_hf.INDEX).write_text(json.dumps({"weight_map": {"a": "pytorch_model.bin"}}))
+    (path / readers_hugging_face.INDEX).write_text(json.dumps({"weight_map": {"a": "pytorch_model.bin"}}))
     (path / "pytorch_model.bin").touch()
     assert "pickles" in refused(path)
     (path / "other.safetensors").touch()
@@ -359,7 +359,7 @@ def test_a_configuration_that_is_no_phi(config: dict[str, Any], why: str, tmp_pa
 def test_shards_outside_of_the_folder_are_not_touched(tmp_path: Path) -> None:
     path = hugging_face(tmp_path / "phi-4", "phi-4", shards=2)
     safetensors(tmp_path / "x.safetensors", {"a": GOOD})
-    (path / folder_hf.INDEX).write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
+    (path / readers_hugging_face.INDEX).write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
     assert "outside of itself" in refused(path)
 
 
@@ -393,12 +393,12 @@ GOOD = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
 def test_entries_of_nonsense(entry: object, tmp_path: Path) -> None:
     safetensors(tmp_path / "a.safetensors", {"w": entry}, data=100)
     with pytest.raises(PhibenchError, match="tensor 'w'"):
-        folder_hf.read_header(tmp_path / "a.safetensors")
+        readers_hugging_face.read_header(tmp_path / "a.safetensors")
 
 
 def test_a_good_header_is_read(tmp_path: Path) -> None:
     safetensors(tmp_path / "a.safetensors", {"w": GOOD, "__metadata__": {"x": "y"}})
-    (found,) = folder_hf.read_header(tmp_path / "a.safetensors")
+    (found,) = readers_hugging_face.read_header(tmp_path / "a.safetensors")
     assert (found.name, found.shape, found.type, found.bytes) == ("w", (2, 3), "fp32", 24)
 
 
@@ -416,7 +416,7 @@ def test_any_bytes_as_safetensors(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with contextlib.suppress(PhibenchError):
-        for tensor in folder_hf.read_header(path):
+        for tensor in readers_hugging_face.read_header(path):
             assert 0 <= tensor.bytes <= len(content)
 
 
@@ -472,7 +472,7 @@ def test_any_bytes_as_graph(data: st.DataObject, graph_bytes: bytes, tmp_path: P
     scribble = data.draw(st.binary(max_size=12))
     (path / "model.onnx").write_bytes(graph_bytes[:at] + scribble + graph_bytes[at + len(scribble) :])
     with contextlib.suppress(PhibenchError, OSError):
-        folder_onnx.read(path)
+        readers_onnx.read(path)
 
 
 def test_recognised_folders_survive_a_round_trip(tmp_path: Path) -> None:

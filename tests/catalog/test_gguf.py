@@ -12,17 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import catalog
-from phibench.catalog import plans
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import plans, tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.catalog.readers import gguf
 from phibench.catalog.tensor_types import MetaValue, Tensor
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Variant
 
-SMALL_TENSORS = (ggml.tensor("token_embd.weight", (256, 4), "Q4_K"), ggml.tensor("output_norm.weight", (256,), "F32"))
+SMALL_TENSORS = (
+    tensor_types.tensor("token_embd.weight", (256, 4), "Q4_K"),
+    tensor_types.tensor("output_norm.weight", (256,), "F32"),
+)
 SMALL_KEYS: dict[str, MetaValue] = {"general.architecture": "phi3", "phi3.block_count": 2, "a": 0.5, "b": True}
-SMALL = ggml.header(SMALL_KEYS, SMALL_TENSORS) + bytes(4 * 144 + 1024)
+SMALL = tensor_types.header(SMALL_KEYS, SMALL_TENSORS) + bytes(4 * 144 + 1024)
 
 on_one_folder = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -55,8 +57,8 @@ def real(
     tensors = tuple(change(tensor) for tensor in plan.tensors)
     path = folder / f"{stem}.gguf"
     with path.open("wb") as stream:
-        stream.write(ggml.header(ours | (keys or {}), tensors))
-        stream.truncate(stream.tell() + sum(ggml.padded(t.bytes) for t in tensors))
+        stream.write(tensor_types.header(ours | (keys or {}), tensors))
+        stream.truncate(stream.tell() + sum(tensor_types.padded(t.bytes) for t in tensors))
     return path
 
 
@@ -77,7 +79,7 @@ def test_steps_over_a_vocabulary(tmp_path: Path) -> None:
         (b"scores", struct.pack("<IQ", 6, 200_000) + bytes(800_000)),
     ]
     values = b"".join(struct.pack("<Q", len(k)) + k + struct.pack("<I", 9) + v for k, v in arrays)
-    plain = ggml.header({"after": 7}, SMALL_TENSORS)
+    plain = tensor_types.header({"after": 7}, SMALL_TENSORS)
     counts = struct.pack("<4sIQQ", b"GGUF", 3, 2, 3)
     path = save(tmp_path / "vocabulary.gguf", counts + values + plain[24:] + bytes(2048))
     header = gguf.read_header(path)
@@ -118,7 +120,7 @@ def test_a_real_file_with_changes_is_named_or_refused(tmp_path: Path, data: st.D
     keys = plan.metadata | data.draw(st.dictionaries(st.sampled_from(sorted(plan.metadata)), anything, min_size=1))
     path = tmp_path / "file.gguf"
     with path.open("wb") as stream:
-        stream.write(ggml.header(keys, plan.tensors))
+        stream.write(tensor_types.header(keys, plan.tensors))
         stream.truncate(stream.tell() + 10_000_000_000)
     try:
         found = gguf.recognise(path)
@@ -156,10 +158,10 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
 
 
 def test_other_models_are_named(tmp_path: Path) -> None:
-    content = ggml.header({"general.architecture": "llama"}, SMALL_TENSORS) + bytes(2048)
+    content = tensor_types.header({"general.architecture": "llama"}, SMALL_TENSORS) + bytes(2048)
     assert "'llama' model; phibench measures Phi" in refused(save(tmp_path / "llama.gguf", content), code=2)
     assert "shape (2 layers of" in refused(save(tmp_path / "small.gguf", SMALL), code=2)
-    split = ggml.header(SMALL_KEYS | {"split.count": 2}, SMALL_TENSORS) + bytes(2048)
+    split = tensor_types.header(SMALL_KEYS | {"split.count": 2}, SMALL_TENSORS) + bytes(2048)
     assert "--merge" in refused(save(tmp_path / "split.gguf", split), code=2)
 
 
@@ -196,7 +198,7 @@ def test_without_a_name_the_doubt_is_said(tmp_path: Path) -> None:
 
 def test_an_older_mix_is_named_and_noted(tmp_path: Path) -> None:
     def older(tensor: Tensor) -> Tensor:
-        return ggml.tensor(tensor.name, tensor.shape, "Q5_K") if "attn_qkv" in tensor.name else tensor
+        return tensor_types.tensor(tensor.name, tensor.shape, "Q5_K") if "attn_qkv" in tensor.name else tensor
 
     found = gguf.recognise(real(tmp_path, "phi-4", change=older))
     assert found.quantization == "Q4_K_M"
@@ -207,7 +209,7 @@ def test_an_older_mix_is_named_and_noted(tmp_path: Path) -> None:
 def test_tensors_are_believed_before_the_label(tmp_path: Path) -> None:
     found = gguf.recognise(real(tmp_path, "phi-4", "Q4_K_M", keys={"general.file_type": 7}))
     assert found.quantization in ("Q4_K_M", "Q4_1")
-    odd = real(tmp_path, "phi-4", "Q8_0", change=lambda t: ggml.tensor(t.name, t.shape, "F32"))
+    odd = real(tmp_path, "phi-4", "Q8_0", change=lambda t: tensor_types.tensor(t.name, t.shape, "F32"))
     assert "no known quantization" in refused(odd, code=2)
 
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from tiny import tiny
 
 from phibench import catalog
-from phibench.catalog import plans
-from phibench.catalog import tensor_types as ggml
-from phibench.catalog.plans import base as one_plan
+from phibench.catalog import plans, tensor_types
+from phibench.catalog.plans import base
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Variant
@@ -34,7 +33,7 @@ PUBLISHED = [
 ]
 
 
-def named(plan: one_plan.Plan) -> dict[str, ggml.Tensor]:
+def named(plan: base.Plan) -> dict[str, tensor_types.Tensor]:
     return {tensor.name: tensor for tensor in plan.tensors}
 
 
@@ -52,7 +51,9 @@ def test_disk_bytes_are_those_of_published_files(name: str, quantization: str, p
 def test_an_older_mix_explains_the_published_q5_k_m() -> None:
     """bartowski's phi-4 Q5_K_M (10.60 GB, early 2025) has every attn_qkv in Q6_K; today's llama.cpp only half."""
     plan = plans.plan(catalog.variant("phi-4"), "Q5_K_M")
-    older = [ggml.tensor(t.name, t.shape, "Q6_K") if t.name.endswith("attn_qkv.weight") else t for t in plan.tensors]
+    older = [
+        tensor_types.tensor(t.name, t.shape, "Q6_K") if t.name.endswith("attn_qkv.weight") else t for t in plan.tensors
+    ]
     assert plan.disk_bytes == pytest.approx(10.60e9, rel=0.01)
     grown = sum(t.bytes for t in older) - plan.weights_bytes
     assert plan.disk_bytes + grown == pytest.approx(10.60e9, rel=0.0006)
@@ -78,7 +79,7 @@ def test_file_bytes_are_header_and_padded_data(variant: Variant, quantization: s
 @given(variants, quantizations)
 def test_every_row_is_whole_blocks(variant: Variant, quantization: str) -> None:
     for tensor in plans.plan(variant, quantization).tensors:
-        kind = ggml.TYPES[tensor.type]
+        kind = tensor_types.TYPES[tensor.type]
         assert tensor.shape[0] % kind.block == 0
         assert tensor.bytes * kind.block == math.prod(tensor.shape) * kind.block_bytes
 
@@ -170,24 +171,24 @@ def test_a_shape_nobody_asked_for_is_not_guessed(change: dict[str, int], why: st
 
 
 def test_a_quantizer_that_hangs_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from phibench.synth import gguf_types as types
+    from phibench.synth import gguf_types
 
-    monkeypatch.setattr(types, "_LIMIT_S", 0.001)
+    monkeypatch.setattr(gguf_types, "_LIMIT_S", 0.001)
     shape = tiny("phi-4").shape
     assert shape is not None
     with pytest.raises(PhibenchError, match="quantizer gave no answer in 1 ms, when asked about"):
-        types.ask(shape, {})
+        gguf_types.ask(shape, {})
 
 
 @pytest.mark.engine("llama_cpp")
 def test_types_are_those_of_the_installed_llama_cpp() -> None:
-    from phibench.synth import gguf_types as types
+    from phibench.synth import gguf_types
 
     shapes = [v.shape for v in PLANNABLE if v.shape]
-    fresh = types.generate(shapes)
+    fresh = gguf_types.generate(shapes)
     assert fresh.mixes == plan_gguf.types().mixes, "llama.cpp's mixes have changed: make types"
     recorded = msgspec.structs.replace(fresh, llama_cpp_python=plan_gguf.types().llama_cpp_python)
-    assert types.encode(recorded) == plan_gguf.TYPES_FILE.read_bytes()
+    assert gguf_types.encode(recorded) == plan_gguf.TYPES_FILE.read_bytes()
 
 
 def test_what_is_asked_once_is_made_once_and_is_no_part_of_a_plan() -> None:

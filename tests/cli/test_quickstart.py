@@ -13,10 +13,9 @@ from conftest import Phibench
 from suite_files import machine
 
 from phibench import backends, catalog
-from phibench.advise import recommend as advise
+from phibench.advise import recommend
 from phibench.analysis import trust
-from phibench.cli import dry_run as dry_rows
-from phibench.cli import quickstart
+from phibench.cli import dry_run, quickstart
 from phibench.core import files, stats
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
@@ -112,7 +111,7 @@ def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
 def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
     suite, small = suites.load("latency"), machine(free_bytes=GIB)
     tasks = run.prepare((quickstart.WANTED,), suite, small)
-    (row,) = dry_rows.dry_rows(tasks, small, [])
+    (row,) = dry_run.dry_rows(tasks, small, [])
     assert (row["fits"], row["time_low_s"]) == (False, None)
     assert "may use 1 GiB" in row["reason"]
 
@@ -324,9 +323,9 @@ def test_an_earlier_measurement_is_not_called_unmeasured(engines: Callable[..., 
 
 def test_changes_tell_the_pick_the_answers_and_the_figures() -> None:
     goal = catalog.goal("chat")
-    before = advise.advise(PROBED, goal, ())
+    before = recommend.advise(PROBED, goal, ())
     slow = fakes.run(*(fakes.measured(fakes.workload(*w), (2.0,) * 3, quickstart.WANTED) for w in ((512, 0), (0, 32))))
-    after = advise.advise(PROBED, goal, (msgspec.structs.replace(slow, machine=PROBED),))
+    after = recommend.advise(PROBED, goal, (msgspec.structs.replace(slow, machine=PROBED),))
     lines = quickstart.changes([quickstart.WANTED], before, after)
     assert lines[0].startswith("  The pick")
     assert any(" yes -> no" in line or " unknown -> no" in line for line in lines)

@@ -20,8 +20,7 @@ from fakes import LATENCY, SETUP, measured, workload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phibench.compare import comparison as compare
-from phibench.compare import pairing
+from phibench.compare import comparison, pairing
 from phibench.core import files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Machine, Measured, Noun, Run, Setup
@@ -400,13 +399,13 @@ def test_what_is_not_known_is_one_line(phibench: Phibench, tmp_path: Path, words
 
 @pytest.mark.parametrize(("text", "value"), [("5%", 0.05), ("0.05", 0.05), ("0", 0.0), (" 7.5 % ", 0.075)])
 def test_a_share_is_a_percentage_or_a_number(text: str, value: float) -> None:
-    assert compare.share(text) == pytest.approx(value)
+    assert comparison.share(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["", "5", "100%", "nan", "five", "5%%", "1e-2", "-0.1"])
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(PhibenchError, match="takes a share"):
-        compare.share(text)
+        comparison.share(text)
 
 
 def test_the_forms_can_be_read_by_programs(phibench: Phibench, tmp_path: Path) -> None:
@@ -425,10 +424,10 @@ def test_the_forms_can_be_read_by_programs(phibench: Phibench, tmp_path: Path) -
 def test_one_bad_launch_is_no_regression() -> None:
     """All eight pairs are 1 % worse, one of them by far: worse it is, but the median says by how much."""
     pairs = [(1.0, 0.99 * w) for w in WOBBLE[:7]] + [(1.0, 0.4)]
-    row = compare._judged("decode_tps", pairs, 1.0)
+    row = comparison._judged("decode_tps", pairs, 1.0)
     assert row["verdict"] == "worse"
-    assert compare.exit_code([row], 0.05) == 0
-    assert compare.exit_code([row], 0.005) == 4
+    assert comparison.exit_code([row], 0.05) == 0
+    assert comparison.exit_code([row], 0.005) == 4
 
 
 def test_a_thing_compared_with_itself_is_rarely_called_different() -> None:
@@ -437,5 +436,5 @@ def test_a_thing_compared_with_itself_is_rarely_called_different() -> None:
     for _ in range(400):
         drift = [1 + 0.3 * rng.random() for _ in range(8)]
         pairs = [(d * rng.lognormvariate(0, 0.05), d * rng.lognormvariate(0, 0.05)) for d in drift]
-        alarms += compare._judged("decode_tps", pairs, 1.0)["verdict"] != "same"
+        alarms += comparison._judged("decode_tps", pairs, 1.0)["verdict"] != "same"
     assert alarms <= 16  # 2 % are 8

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phibench.compare import comparison as compare
+from phibench.compare import comparison
 from phibench.compare.selection import Side
 from phibench.core import files
 from phibench.core.nouns import Energy, Measured, Need, Result, Run, Sample, Setup, Suite, Window, Workload
@@ -317,7 +317,7 @@ def test_the_page_says_what_the_command_says(results: Path) -> None:
     app = alone("compare.py")
     a, b = (box.value for box in app.selectbox)
     sides = [Side(text=text, runs=(whole,), setup=s) for text in (a, b) for s in (fakes.SETUP, RIVAL) if text == str(s)]
-    said = [row["says"] for row in compare.compare(*sides).rows]
+    said = [row["says"] for row in comparison.compare(*sides).rows]
     lines = app.dataframe[0].value
     assert lines["says"].tolist() == said
     assert set(lines["verdict"]) == {"better"}

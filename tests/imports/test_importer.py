@@ -19,13 +19,12 @@ from phibench import catalog
 from phibench.core import files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Machine, Measured, Run, Workload
-from phibench.imports import importer
-from phibench.imports import llama_bench as old_numbers
+from phibench.imports import importer, llama_bench
 from phibench.imports.translate import Asked
 from phibench.machine import inventory
 from phibench.measure import suites
-from phibench.predict import calibration as anchors
-from phibench.show import results as render
+from phibench.predict import calibration
+from phibench.show import results
 
 PHI_4_MINI, PHI_35_MINI, PHI_3_4K = 3_836_021_856, 3_821_079_648, 3_821_079_552  # as llama.cpp counts: rope factors too
 SIZES = {PHI_4_MINI: 2_485_589_376, PHI_35_MINI: 2_396_032_896, PHI_3_4K: 2_396_032_512}
@@ -156,7 +155,7 @@ def test_a_run_that_was_cut_short_keeps_its_whole_rows_and_a_build_without_git_h
 @pytest.mark.parametrize("form", ["[{}]", "[{},{}]", "{}\n{}", "[{}]\n[{}]", "[info] up\n{}", "[0] x\n[\n {}\n]\n"])
 def test_a_whole_file_is_not_called_cut(tmp_path: Path, form: str) -> None:
     (tmp_path / "old.json").write_text(form.replace("{}", json.dumps(bench(**TG))), encoding="utf-8")
-    assert not any("has no end" in line for line in old_numbers.read(tmp_path / "old.json")[2])
+    assert not any("has no end" in line for line in llama_bench.read(tmp_path / "old.json")[2])
 
 
 def test_two_builds_make_two_runs(tmp_path: Path) -> None:
@@ -323,19 +322,19 @@ def test_numbers_of_another_processor_or_of_none_need_a_machine(take: Take) -> N
 
 def test_the_advisor_takes_them_as_measured_and_says_whose_they_are(take: Take) -> None:
     run = take(bench(flash_attn=-1), bench(**TG, flash_attn=-1))
-    found = anchors.anchors(HERE, [run])
+    found = calibration.anchors(HERE, [run])
     assert {(a.metric, round(a.tps, 1)) for a in found} == {("prefill_tps", 42.7), ("decode_tps", 10.7)}
     assert all("real weights" in a.seen and "imported from llama-bench b5163" in a.seen for a in found)
-    assert not anchors.anchors(machine(cpu="another"), [run])
+    assert not calibration.anchors(machine(cpu="another"), [run])
 
 
 def test_tables_say_that_figures_are_imported(take: Take) -> None:
     run = take(bench(), bench(model_type="phi3 3B Q8_0", model_size=0))
-    text = " ".join(render.table(render.rows([run]), 200).split())
+    text = " ".join(results.table(results.rows([run]), 200).split())
     assert "imported from llama-bench b5163 (8cf427ff)" in text
     assert "no winner" not in text
     own = msgspec.structs.replace(run, imported="", id="own")
-    both = render.table(render.rows([run, own]), 250)
+    both = results.table(results.rows([run, own]), 250)
     assert "phibench" in both
     assert "llama-bench b5163" in both
 
@@ -452,7 +451,7 @@ def test_a_damaged_or_hostile_file_is_one_line(phibench: Phibench, tmp_path: Pat
     path = tmp_path / "old.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PhibenchError, match=why):
-        old_numbers.read(path)
+        llama_bench.read(path)
     done = phibench("import", str(path))
     assert done.code == 2
     assert (done.out, len(done.err.strip().splitlines()[-1:])) == ("", 1)
@@ -478,7 +477,7 @@ def test_what_a_file_says_cannot_steer_a_terminal(phibench: Phibench, tmp_path: 
 def test_what_is_no_file_of_text_is_one_line(phibench: Phibench, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"GGUF\xff\xfe\x00")
     with (tmp_path / "big").open("wb") as stream:
-        os.truncate(stream.fileno(), old_numbers.MAX_BYTES + 1)
+        os.truncate(stream.fileno(), llama_bench.MAX_BYTES + 1)
     for name, code, why in (
         ("binary", 2, "not UTF-8"), ("big", 1, "more than any such file"), ("absent", 2, "there is no file"),
         (".", 1, "it is a folder"),
@@ -488,10 +487,10 @@ def test_what_is_no_file_of_text_is_one_line(phibench: Phibench, tmp_path: Path)
 
 
 def test_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(old_numbers, "MAX_ROWS", 3)
+    monkeypatch.setattr(llama_bench, "MAX_ROWS", 3)
     (tmp_path / "old.json").write_text(json.dumps([bench()] * 4), encoding="utf-8")
     with pytest.raises(PhibenchError, match="more than 3 tests"):
-        old_numbers.read(tmp_path / "old.json")
+        llama_bench.read(tmp_path / "old.json")
 
 
 ANY = st.recursive(
@@ -514,5 +513,5 @@ def test_any_value_in_any_field_is_refused_or_makes_a_whole_run(tmp_path: Path, 
         return
     (stored,) = folder.rglob("*.json")
     assert (files.read_run(stored),) == runs
-    for form in render.FORMATS.values():
-        assert form(render.rows(runs), 100)
+    for form in results.FORMATS.values():
+        assert form(results.rows(runs), 100)

@@ -35,8 +35,8 @@ from phibench.core.nouns import (
 )
 from phibench.machine import doctor
 from phibench.probe.speed.memory import Bandwidth
-from phibench.show import doctor as doctor_report
-from phibench.show import machine as card
+from phibench.show import doctor as show_doctor
+from phibench.show import machine as show_machine
 from phibench.verify import selftest
 
 LLAMA = Installed(backend="llama_cpp", package="llama-cpp-python", version="0.3.36", devices=("cpu",),
@@ -151,7 +151,7 @@ def test_every_rule_has_a_case() -> None:
 
 def test_a_healthy_machine_has_no_finding() -> None:
     assert doctor.findings(HEALTHY, Conditions(busy_share=0.01, throttled_periods=0)) == ()
-    text = doctor_report.report(HEALTHY, NOW, {"python": "CPython 3.13"})
+    text = show_doctor.report(HEALTHY, NOW, {"python": "CPython 3.13"})
     assert "Nothing wrong found." in text
     assert "not checked: read bandwidth of memory." in text  # the one thing that nobody has measured
 
@@ -206,13 +206,13 @@ def test_measured_and_data_sheet_stand_apart() -> None:
         GPU, read_bytes_s=920e9, basis="probed", spec_read_bytes_s=1008e9, flops_s=165e12,
         matrix_flops_s={"bfloat16": 150e12},
     )  # fmt: skip
-    text = card.text(sick(devices=(*HEALTHY.devices, gpu)), 120)
+    text = show_machine.text(sick(devices=(*HEALTHY.devices, gpu)), 120)
     assert f"read 920 GB/s, bfloat16 150 TFLOP/s | read {units.gb(1008e9)}/s, 165 TFLOP/s" in text
     assert "not measured | not known" in text  # the processor
 
 
 def test_what_is_not_known_is_not_there() -> None:
-    text = card.text(machine(), 80)
+    text = show_machine.text(machine(), 80)
     for absent in ("None", "governor", "caches", "nan", " 0 GiB"):
         assert absent not in text
     assert "no GPU or no driver for one" in text
@@ -224,14 +224,14 @@ def test_the_card_fits() -> None:
         instruction_sets=("avx512_vnni",) * 20,
     )
     for width in (60, 80, 120):
-        assert max(map(len, card.text(place, width).splitlines())) <= width
-    assert "L1d 8 x 32 KiB, L3 32 MiB" in card.text(place, 120)
+        assert max(map(len, show_machine.text(place, width).splitlines())) <= width
+    assert "L1d 8 x 32 KiB, L3 32 MiB" in show_machine.text(place, 120)
 
 
 def test_text_from_drivers_cannot_draw() -> None:
     place = with_device(name="RTX\x1b[31m\u202e", notes=("a\nb",))
-    assert "\x1b" not in card.text(place, 80)
-    assert "\u202e" not in doctor_report.report(place, NOW, {})
+    assert "\x1b" not in show_machine.text(place, 80)
+    assert "\u202e" not in show_doctor.report(place, NOW, {})
 
 
 def test_card_of_a_described_machine() -> None:
@@ -245,7 +245,7 @@ def test_card_of_a_described_machine() -> None:
         limits=Limits(cpus=1.5, threads=2, memory_bytes=16 * GIB, free_bytes=10 * GIB,
                       notes=("cgroup limits cpus to 1.5",)),
     )  # fmt: skip
-    lines = card.short(laptop)
+    lines = show_machine.short(laptop)
     text = dict(lines)
     assert text["CPU"] == "Ryzen 7"
     assert text["Usable cpus"].startswith("1.5 of 16")
@@ -275,7 +275,7 @@ def test_card_says_for_which_processor_llama_cpp_was_compiled(
     flags: tuple[str, ...], features: tuple[str, ...], says: str, width: int
 ) -> None:
     place = msgspec.structs.replace(engine(features=features), processor=Processor(instruction_sets=flags))
-    text = card.text(place, width)
+    text = show_machine.text(place, width)
     assert max(map(len, text.splitlines())) <= width
     assert says in " ".join(text.split())
     left = says.rpartition("left unused: ")[2]
@@ -285,13 +285,13 @@ def test_card_says_for_which_processor_llama_cpp_was_compiled(
 
 def test_card_does_not_guess_for_which_processor_llama_cpp_was_compiled() -> None:
     for place in (engine(features=()), msgspec.structs.replace(HEALTHY, processor=None)):
-        assert "compiled for" not in card.text(place, 120)
+        assert "compiled for" not in show_machine.text(place, 120)
 
 
 def test_card_says_why_there_is_no_bandwidth() -> None:
     quick = probe.machine(bandwidth_s=None)
-    assert ("Read bandwidth", "not measured") in card.short(quick)
-    assert ("Read bandwidth", NONE.because) in card.short(probe.with_bandwidth(quick, NONE))
+    assert ("Read bandwidth", "not measured") in show_machine.short(quick)
+    assert ("Read bandwidth", NONE.because) in show_machine.short(probe.with_bandwidth(quick, NONE))
 
 
 # ------------------------------------------------------------------------------------------------ the files

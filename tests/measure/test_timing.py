@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from phibench.core.nouns import Energy, Engine, Suite, Warmup, Workload
-from phibench.measure import timing as measure
+from phibench.measure import timing
 from phibench.meters.contract import Watch
 
 
@@ -50,7 +50,7 @@ class Scripted:
 )
 def test_arrivals_start_when_the_work_is_handed_over(prompt: int, new: int, arrivals: tuple[float, ...]) -> None:
     session = Scripted()
-    sample = measure.once(session, Workload(prompt_tokens=prompt, new_tokens=new), session.clock)
+    sample = timing.once(session, Workload(prompt_tokens=prompt, new_tokens=new), session.clock)
     assert sample.arrivals_s == arrivals
     assert sample.sampling_s == 0.5 * len(arrivals)
 
@@ -58,7 +58,7 @@ def test_arrivals_start_when_the_work_is_handed_over(prompt: int, new: int, arri
 def test_what_is_done_is_shown_before_it_is_done() -> None:
     session = Scripted()
     shown: list[tuple[str, float]] = []
-    measure.once(
+    timing.once(
         session,
         Workload(prompt_tokens=100, new_tokens=3),
         session.clock,
@@ -73,9 +73,9 @@ def run(monkeypatch: pytest.MonkeyPatch, took: Callable[[int], float], rule: War
     """Warm-up repetitions that a session needs whose n-th repetition takes ``took(n)`` seconds."""
     session = Scripted()
     monkeypatch.setattr(session, "step", lambda: setattr(session, "time", session.time + took(session.begun)))
-    monkeypatch.setattr(measure.once, "__defaults__", (session.clock, lambda _: None))
+    monkeypatch.setattr(timing.once, "__defaults__", (session.clock, lambda _: None))
     suite = Suite(name="s", question="?", metrics=(), new_tokens=(1,), repetitions=repetitions, warmup=rule)
-    taken = measure.measure(session, suite.workloads()[0], suite, lambda *_: None)
+    taken = timing.measure(session, suite.workloads()[0], suite, lambda *_: None)
     assert len(taken.samples) == repetitions
     assert session.begun == repetitions + len(taken.warmup_s)
     return len(taken.warmup_s)
@@ -95,7 +95,7 @@ def test_progress_counts_repetitions() -> None:
     session = Scripted()
     seen: list[tuple[str, int, int]] = []
     suite = Suite(name="s", question="?", metrics=(), new_tokens=(1,), repetitions=2, warmup=Warmup(max_windows=1))
-    measure.measure(session, suite.workloads()[0], suite, lambda *event: seen.append(event))
+    timing.measure(session, suite.workloads()[0], suite, lambda *event: seen.append(event))
     assert seen == [("warm-up", 0, 1), ("measuring", 0, 2), ("measuring", 1, 2), ("measuring", 2, 2)]
 
 
@@ -119,8 +119,8 @@ class Counter:
 
 
 def windows(
-    monkeypatch: pytest.MonkeyPatch, suite: Suite, least_s: float = 0.0, report: measure.Report = lambda *_: None
-) -> tuple[measure.Taken, Counter]:
+    monkeypatch: pytest.MonkeyPatch, suite: Suite, least_s: float = 0.0, report: timing.Report = lambda *_: None
+) -> tuple[timing.Taken, Counter]:
     session = Scripted()
     meter = Counter(session, least_s)
 
@@ -131,9 +131,9 @@ def windows(
         def sleep(seconds: float) -> None:
             session.time += seconds
 
-    monkeypatch.setattr(measure, "time", Clock)
-    monkeypatch.setattr(measure.once, "__defaults__", (session.clock, lambda _: None))
-    return measure.measure(session, suite.workloads()[0], suite, report, Watch(energy=meter)), meter
+    monkeypatch.setattr(timing, "time", Clock)
+    monkeypatch.setattr(timing.once, "__defaults__", (session.clock, lambda _: None))
+    return timing.measure(session, suite.workloads()[0], suite, report, Watch(energy=meter)), meter
 
 
 def asked(**changes: Any) -> Suite:
@@ -178,5 +178,5 @@ def test_a_shorter_warm_up_has_the_room_of_the_test() -> None:
     session.begin = begun.append  # type: ignore[method-assign, assignment]
     rule = Warmup(windows=1, max_windows=1, max_prompt_tokens=4)
     suite = Suite(name="s", question="?", metrics=(), prompt_tokens=(100,), repetitions=1, warmup=rule)
-    measure.measure(session, suite.workloads()[0], suite, lambda *_: None)
+    timing.measure(session, suite.workloads()[0], suite, lambda *_: None)
     assert [(w.prompt_tokens, w.context) for w in begun] == [(4, 100), (100, 100)]

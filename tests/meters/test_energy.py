@@ -43,10 +43,8 @@ from phibench.core.nouns import (
     Window,
     Workload,
 )
-from phibench.measure import suites, worker
-from phibench.measure import timing as measure
-from phibench.meters import counters as dials
-from phibench.meters import energy
+from phibench.measure import suites, timing, worker
+from phibench.meters import counters, energy
 from phibench.meters.contract import Watch
 from phibench.meters.counters import Dial, Tally
 from phibench.meters.sources import battery, hwmon, ioreport, nvml, rapl
@@ -215,28 +213,28 @@ def ticking(tick_s: float, clock: Clock) -> Callable[[], float]:
 @pytest.mark.parametrize(("tick_s", "window_s"), [(0.1, 10.0), (0.12, 12.0), (0.001, 10.0)])
 def test_a_window_is_as_long_as_a_hundred_ticks(tick_s: float, window_s: float) -> None:
     clock = Clock(0.0002)
-    dial = dials.watched(scripted(0, read=ticking(tick_s, clock)), clock)
+    dial = counters.watched(scripted(0, read=ticking(tick_s, clock)), clock)
     assert dial.tick_s == pytest.approx(tick_s, abs=0.0005)
     assert dial.window_s == pytest.approx(window_s, rel=0.05)
 
 
 def test_a_slow_tick_is_looked_at_for_longer() -> None:
     clock = Clock(0.002)
-    slow = dials.watched(scripted(0, read=ticking(1.2, clock)), clock)
+    slow = counters.watched(scripted(0, read=ticking(1.2, clock)), clock)
     assert slow.tick_s == pytest.approx(1.2, abs=0.01)
     assert slow.window_s == pytest.approx(120, abs=1)
     assert slow.note == ""
-    slower = dials.watched(scripted(1, 2, note="an estimate"), clock)
+    slower = counters.watched(scripted(1, 2, note="an estimate"), clock)
     assert (slower.tick_s, slower.window_s) == (3.0, 300.0)
     assert slower.note == "an estimate; changed once in the 3 s before the model was opened"
 
 
 def test_no_tick_is_seen_of_a_counter_that_stands_nor_of_power() -> None:
     clock = Clock(0.01)
-    stands = dials.watched(scripted(5), clock)
+    stands = counters.watched(scripted(5), clock)
     assert (stands.tick_s, stands.note) == (None, "did not change in the 3 s before the model was opened")
-    assert dials.watched(scripted(1, 2, 3, 4, method="integrated_power"), clock).tick_s is None
-    assert dials.watched(scripted(PermissionError()), clock).tick_s is None
+    assert counters.watched(scripted(1, 2, 3, 4, method="integrated_power"), clock).tick_s is None
+    assert counters.watched(scripted(PermissionError()), clock).tick_s is None
 
 
 def test_a_window_begins_at_a_tick() -> None:
@@ -272,14 +270,14 @@ def test_two_dies_that_show_one_counter_count_once() -> None:
     one, other = (scripted(0, read=shows(30, 0.001), name=f"RAPL package-0-die-{n}") for n in range(2))
     second = scripted(0, read=shows(30, 0.0007), name="RAPL package-1")
     memory = scripted(0, read=shows(30, 0.001), name="dram", scope="dram")
-    kept = dials.distinct([one, other, second, memory], clock)
+    kept = counters.distinct([one, other, second, memory], clock)
     assert [dial.name for dial in kept] == ["RAPL package-0-die-0", "RAPL package-1", "dram"]
     assert kept[0].note == "RAPL package-0-die-1 shows the same counts and is not added"
     assert not any(dial.note for dial in kept[1:])
 
 
 def test_counters_that_stand_are_not_taken_for_twins() -> None:
-    assert len(dials.distinct([scripted(5, name="a"), scripted(5, name="b")], Clock(0.01))) == 2
+    assert len(counters.distinct([scripted(5, name="a"), scripted(5, name="b")], Clock(0.01))) == 2
 
 
 # -------------------------------------------------------------------------------------------- what is opened
@@ -288,8 +286,8 @@ def test_counters_that_stand_are_not_taken_for_twins() -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counters of a recorded tree stand still: no use in waiting for their ticks."""
-    monkeypatch.setattr(dials, "_LOOK_S", 0.002)
-    monkeypatch.setattr(dials, "_LONG_LOOK_S", 0.004)
+    monkeypatch.setattr(counters, "_LOOK_S", 0.002)
+    monkeypatch.setattr(counters, "_LONG_LOOK_S", 0.004)
 
 
 def opened(root: Path, device: str = "cpu", gpus: tuple[Device, ...] = ()) -> list[str]:
@@ -874,7 +872,7 @@ def test_windows_are_filled_with_tests_between_two_rests(monkeypatch: pytest.Mon
     (workload,) = short.workloads()
     meter = energy.Meter([scripted(0, read=read, joules=1e-6, least_s=0.05)], lambda: at_s)
     with busy_session(token_us=500) as session:
-        taken = measure.measure(session, workload, short, lambda *_: None, Watch(energy=meter))
+        taken = timing.measure(session, workload, short, lambda *_: None, Watch(energy=meter))
     assert [w.kind for w in taken.windows] == ["idle", "work", "work", "idle"]
     assert all(w.energy[0].joules == pytest.approx(3 * w.energy[0].seconds) for w in taken.windows)
     work = [w for w in taken.windows if w.kind == "work"]
@@ -890,7 +888,7 @@ def test_short_windows_are_taken_as_they_are_and_marked() -> None:
                   window_s=0.001, idle_s=0.001, warmup=Warmup(max_windows=0), short=True)  # fmt: skip
     meter = energy.Meter([scripted(0, 1000)])
     with busy_session(token_us=10) as session:
-        taken = measure.measure(session, short.workloads()[0], short, lambda *_: None, Watch(energy=meter))
+        taken = timing.measure(session, short.workloads()[0], short, lambda *_: None, Watch(energy=meter))
     assert [w.kind for w in taken.windows] == ["idle", "work", "idle"]
     assert all(w.seconds < 10 for w in taken.windows)
     assert all("shorter than the 10 s it needs" in w.energy[0].note for w in taken.windows)
@@ -955,7 +953,7 @@ def test_a_reader_leaves_when_it_is_asked_no_more(tmp_path: Path) -> None:
 
 def test_a_thread_reads_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that wraps at nearly every reading."""
-    monkeypatch.setattr(dials, "_MOST_MISSED", 10**6)  # this process may have to wait for others
+    monkeypatch.setattr(counters, "_MOST_MISSED", 10**6)  # this process may have to wait for others
     counts = itertools.count()
     dial = scripted(0, read=lambda: 15 * next(counts) % 20, wraps_at=20, joules=1e-3, every_s=0.001)
     meter = energy.Meter([dial])

@@ -15,10 +15,7 @@ from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup
-from phibench.predict import calibration as anchors
-from phibench.predict import predictions as predict
-from phibench.predict import roofline as physics
-from phibench.predict import speed as speeds
+from phibench.predict import calibration, predictions, roofline, speed
 
 LLAMA = backends.load("llama_cpp")
 PHI4_MINI = catalog.variant("phi-4-mini-instruct")
@@ -30,8 +27,8 @@ def here(bandwidth: float | None = 41e9, flops: float | None = None, basis: str 
     return msgspec.structs.replace(m, devices=(device,))
 
 
-def load_of(setup: Setup = SETUP, prompt: int = 512, depth: float = 0, layers: int | None = None) -> physics.Load:
-    return physics.load(physics.sheet(setup, layers), prompt_tokens=prompt, prompt_depth=0, depth=depth)
+def load_of(setup: Setup = SETUP, prompt: int = 512, depth: float = 0, layers: int | None = None) -> roofline.Load:
+    return roofline.load(roofline.sheet(setup, layers), prompt_tokens=prompt, prompt_depth=0, depth=depth)
 
 
 def like(**changes: Any) -> Setup:
@@ -42,7 +39,7 @@ def decode(
     runs: tuple[Run, ...], setup: Setup = SETUP, depth: float = 16, place: Machine | None = None
 ) -> Estimate | None:
     place = place or here(None)
-    return speeds.speed("decode_tps", setup, load_of(setup, depth=depth), place, anchors.anchors(place, runs))
+    return speed.speed("decode_tps", setup, load_of(setup, depth=depth), place, calibration.anchors(place, runs))
 
 
 # ------------------------------------------------------------------------------------------- physics
@@ -79,8 +76,8 @@ def test_a_mixture_of_experts_computes_with_the_experts_in_use() -> None:
 
 def test_no_bandwidth_no_decode_and_no_matrix_rate_no_prefill() -> None:
     device = Device(kind="cpu", name="a cpu")
-    assert physics.decode_s(load_of(), device, 8) is None
-    assert physics.prompt_token_s(load_of(), device) is None
+    assert roofline.decode_s(load_of(), device, 8) is None
+    assert roofline.prompt_token_s(load_of(), device) is None
 
 
 def test_the_trial_machine_lies_inside_its_probed_interval() -> None:
@@ -97,8 +94,8 @@ def test_low_bit_types_wait_for_arithmetic_on_few_cores_but_not_on_a_gpu() -> No
     gpu = Device(kind="cuda:0", name="a gpu", read_bytes_s=41e9, basis="probed")
     small, large = load_of(like(quantization="IQ3_S")), load_of(like(quantization="Q4_K_M"))
 
-    def middle(load: physics.Load, device: Device) -> float:
-        span = physics.decode_s(load, device, 2)
+    def middle(load: roofline.Load, device: Device) -> float:
+        span = roofline.decode_s(load, device, 2)
         assert span is not None
         return math.sqrt(span[0] * span[1])
 
@@ -110,8 +107,8 @@ def test_low_bit_types_wait_for_arithmetic_on_few_cores_but_not_on_a_gpu() -> No
 @given(st.floats(1e9, 1e13), st.floats(1.0, 100.0), st.integers(1, 128), st.sampled_from(["cpu", "cuda:0"]))
 def test_more_bandwidth_is_never_slower(bandwidth: float, more: float, threads: int, kind: str) -> None:
     load = load_of()
-    slow = physics.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth), threads)
-    fast = physics.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth * more), threads)
+    slow = roofline.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth), threads)
+    fast = roofline.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth * more), threads)
     assert slow is not None
     assert fast is not None
     assert fast[0] <= slow[0]
@@ -173,8 +170,8 @@ def test_what_never_counts_as_a_decode_speed_of_this_machine(runs: tuple[Run, ..
 )
 def test_a_run_with_an_option_that_makes_no_sense_is_left_out(option: tuple[str, str]) -> None:
     odd = run(measured(workload(0, 32), setup=like(options=(option,))))
-    assert not anchors.anchors(here(), (odd,))
-    assert anchors.anchors(here(), (odd, run(measured(workload(0, 32)))))
+    assert not calibration.anchors(here(), (odd,))
+    assert calibration.anchors(here(), (odd, run(measured(workload(0, 32)))))
 
 
 def test_another_depth_is_scaled_by_the_cache_and_called_calibrated() -> None:
@@ -245,10 +242,10 @@ def test_a_line_that_makes_no_sense_is_not_drawn() -> None:
 
 def test_prefill_is_measured_only_at_the_same_prompt_length() -> None:
     place = here(None)
-    seen = anchors.anchors(place, (run(measured(workload(512, 0), (0.1,))),))
+    seen = calibration.anchors(place, (run(measured(workload(512, 0), (0.1,))),))
     bases = {}
     for prompt in (512, 400):
-        found = speeds.speed("prefill_tps", SETUP, load_of(prompt=prompt), place, seen)
+        found = speed.speed("prefill_tps", SETUP, load_of(prompt=prompt), place, seen)
         assert found is not None
         bases[prompt] = found.basis
     assert bases == {512: "measured", 400: "calibrated"}
@@ -272,8 +269,8 @@ def certain(value: float, basis: str = "measured", spread: float = 1.0) -> Estim
 
 
 def test_times_follow_from_speeds() -> None:
-    use = speeds.Use(prompt_tokens=100, new_tokens=11)
-    found = speeds.timings(use, certain(50), certain(10))
+    use = speed.Use(prompt_tokens=100, new_tokens=11)
+    found = speed.timings(use, certain(50), certain(10))
     assert found["ttft_s"].value == pytest.approx(2)
     assert found["tpot_s"].value == pytest.approx(0.1)
     assert found["answer_s"].value == pytest.approx(3)
@@ -281,27 +278,25 @@ def test_times_follow_from_speeds() -> None:
 
 
 def test_a_sum_is_as_good_as_its_worse_part_and_thinking_is_assumed() -> None:
-    plain = speeds.Use(prompt_tokens=100, new_tokens=10)
-    assert speeds.timings(plain, certain(50, "probed"), certain(10))["answer_s"].basis == "probed"
-    thinks = speeds.timings(
-        speeds.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=1000), certain(50), certain(10)
-    )
+    plain = speed.Use(prompt_tokens=100, new_tokens=10)
+    assert speed.timings(plain, certain(50, "probed"), certain(10))["answer_s"].basis == "probed"
+    thinks = speed.timings(speed.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=1000), certain(50), certain(10))
     assert thinks["answer_s"].basis == "assumed"
     assert thinks["answer_s"].value > 100
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    use = speeds.Use(prompt_tokens=100, new_tokens=10)
-    assert set(speeds.timings(use, None, certain(10))) == {"tpot_s"}
-    assert speeds.timings(use, None, None) == {}
-    unknown = speeds.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=None)
-    assert "answer_s" not in speeds.timings(unknown, certain(50), certain(10))
+    use = speed.Use(prompt_tokens=100, new_tokens=10)
+    assert set(speed.timings(use, None, certain(10))) == {"tpot_s"}
+    assert speed.timings(use, None, None) == {}
+    unknown = speed.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=None)
+    assert "answer_s" not in speed.timings(unknown, certain(50), certain(10))
 
 
 @given(st.floats(0.01, 1e5), st.floats(0.01, 1e5), st.floats(1, 5), st.integers(1, 10**5), st.integers(1, 10**5))
 def test_every_time_lies_inside_its_interval(p: float, d: float, spread: float, prompt: int, new: int) -> None:
-    use = speeds.Use(prompt_tokens=prompt, new_tokens=new)
-    for found in speeds.timings(use, certain(p, "spec", spread), certain(d, "spec", spread)).values():
+    use = speed.Use(prompt_tokens=prompt, new_tokens=new)
+    for found in speed.timings(use, certain(p, "spec", spread), certain(d, "spec", spread)).values():
         assert found.low <= found.value * (1 + 1e-9)
         assert found.value <= found.high * (1 + 1e-9)
 
@@ -310,9 +305,9 @@ def test_every_time_lies_inside_its_interval(p: float, d: float, spread: float, 
 
 
 def estimates(goal: Goal, setup: Setup = SETUP, place: Machine | None = None) -> dict[str, Estimate]:
-    sheet = physics.sheet(setup)
+    sheet = roofline.sheet(setup)
     need = LLAMA.need(sheet.plan, sheet.shape, goal.context, {})
-    return predict.estimates(place or here(), goal, setup, catalog.quantization(setup.quantization), need, ())
+    return predictions.estimates(place or here(), goal, setup, catalog.quantization(setup.quantization), need, ())
 
 
 def test_memory_is_what_the_backend_says_and_told_part_by_part() -> None:
@@ -414,7 +409,7 @@ def test_a_mean_with_a_pause_in_it_is_no_speed_of_decode() -> None:
     genai = Setup(variant="phi-4", quantization="int4", backend="onnxruntime")
     for setup, seen in ((torch, {1024, 5000}), (genai, {1024, 5000}), (SETUP, {1024, 3900, 5000})):
         done = run(*(measured(work, [0.1], setup=setup) for work in (before, walk, after)))
-        found = anchors.anchors(machine(), [done])
+        found = calibration.anchors(machine(), [done])
         assert len([a for a in found if a.metric == "decode_tps"]) == len(seen), setup
-    assert physics.recomputes(torch, walk)
-    assert not physics.recomputes(torch, workload(4200, 32))  # long from the start: computed once
+    assert roofline.recomputes(torch, walk)
+    assert not roofline.recomputes(torch, workload(4200, 32))  # long from the start: computed once

@@ -27,13 +27,12 @@ from phibench.backends import llama_cpp
 from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Measured, Need, Suite, Warmup
-from phibench.measure import memory_check as foreseen
+from phibench.measure import memory_check
 from phibench.meters import memory
-from phibench.predict import run_time as effort
+from phibench.predict import run_time
 from phibench.probe.devices import gpu_use
 from phibench.probe.system import process, smaps
-from phibench.show import models as listing
-from phibench.show import rows
+from phibench.show import models, rows
 from phibench.show.results import table
 
 MIB = 1 << 20
@@ -295,9 +294,9 @@ def test_what_a_test_took_above_its_prediction_shortens_the_longest_context() ->
     found = []
     for more in (-GIB, 0, GIB):
         result = _seen(NEED.total_bytes + more)
-        found.append(foreseen.beside(result, NEED, plan, 8 * GIB).readings["max_context_tokens"])
+        found.append(memory_check.beside(result, NEED, plan, 8 * GIB).readings["max_context_tokens"])
     assert found[0] > found[1] > found[2] > 0
-    free = foreseen.largest_context(SETUP, plan, workload(512, 16), 7 * GIB)
+    free = memory_check.largest_context(SETUP, plan, workload(512, 16), 7 * GIB)
     assert found[2] == free
 
 
@@ -305,7 +304,7 @@ def test_a_context_is_not_reckoned_for_who_did_not_ask_or_for_a_gpu() -> None:
     plan = plans.plan(catalog.variant(SETUP.variant), "Q4_K_M")
     result = measured(workload(512, 16), (0.1,))
     gpu = msgspec.structs.replace(result, setup=msgspec.structs.replace(SETUP, device="cuda:0"))
-    for found in (foreseen.beside(result, NEED, plan, None), foreseen.beside(gpu, NEED, plan, GIB)):
+    for found in (memory_check.beside(result, NEED, plan, None), memory_check.beside(gpu, NEED, plan, GIB)):
         assert found.readings == {}
         assert found.predicted == NEED
 
@@ -333,14 +332,14 @@ def test_people_see_both_and_by_how_much(width: int) -> None:
 def test_models_reckon_as_run_does() -> None:
     variant = catalog.variant("phi-4-mini-instruct")
     assert variant.shape is not None
-    found = listing.model_rows([variant], 8192)
+    found = models.model_rows([variant], 8192)
     assert all((row["needed_bytes"] is None) == (row["weights_bytes"] is None) for row in found)
     for row in found:
         if row["needed_bytes"] is not None:
             plan = plans.plan(variant, row["quantization"], fmt=row["format"])
-            backend = backends.load(listing.RUNTIMES[row["format"]])
+            backend = backends.load(models.RUNTIMES[row["format"]])
             assert row["needed_bytes"] == backend.need(plan, variant.shape, 8192, {}, 512).total_bytes
-    phi2 = listing.model_rows([catalog.variant("phi-2")], 8192)
+    phi2 = models.model_rows([catalog.variant("phi-2")], 8192)
     assert all(row["needed_bytes"] is None for row in phi2)  # its context ends at 2048
 
 
@@ -354,7 +353,7 @@ def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
         suite = Suite(
             name="x", question="?", metrics=(metric,), new_tokens=(16,), repetitions=1, warmup=Warmup(max_windows=0)
         )
-        found = effort.suite_s(SETUP, suite, suite.workloads(), None, place, ())
+        found = run_time.suite_s(SETUP, suite, suite.workloads(), None, place, ())
         assert found is not None
         return found.value
 
@@ -383,7 +382,7 @@ def test_the_engines_plan_stands_beside_what_it_made(
     result = msgspec.structs.replace(
         result, engine=msgspec.structs.replace(result.engine, buffers={"kv": 64 * MIB + 1000})
     )
-    found = foreseen.as_planned(result, plan)
+    found = memory_check.as_planned(result, plan)
     assert found.notes == (note,)
     assert found.planned == ({} if kv is None else {"kv": kv, "compute": 7})
     assert found.readings == result.readings

@@ -16,8 +16,7 @@ from suite_files import only_run, suite_file
 
 from phibench.core import files
 from phibench.core.nouns import Measured, Run
-from phibench.probe import conditions
-from phibench.probe import other_programs as others
+from phibench.probe import conditions, other_programs
 
 TORCH = msgspec.structs.replace(SETUP, backend="torch", quantization="bf16")
 TWO_LONG_TESTS = "new_tokens = [75, 50]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
@@ -57,7 +56,7 @@ def test_a_hog_that_starts_during_a_run_marks_it_and_a_resumed_run_says_it_once(
     assert said.endswith(f" busy during tg75, tg50 {setup}")
     assert "doubtful: other programs kept" in out
 
-    half = others.told(done.results[:1], done.machine.limits.cpus)
+    half = other_programs.told(done.results[:1], done.machine.limits.cpus)
     cut = msgspec.structs.replace(done, results=done.results[:1], warnings=("on battery", *half), disturbed=half)
     files.write_json(path, cut)
     phibench(*words, "--resume")
@@ -83,7 +82,7 @@ def marks(run: Run) -> list[str]:
     ],
 )
 def test_what_counts_is_a_tenth_of_the_cpus_or_half_a_cpu(share: float | None, cpus: float, says: str | None) -> None:
-    assert others.told((busy(share),), cpus) == ((says,) if says else ())
+    assert other_programs.told((busy(share),), cpus) == ((says,) if says else ())
 
 
 def test_a_line_for_each_setup_with_the_worst_of_its_tests() -> None:
@@ -91,14 +90,14 @@ def test_a_line_for_each_setup_with_the_worst_of_its_tests() -> None:
         busy(0.3), busy(0.5, measured(workload(8, 0))), busy(0.4, measured(workload(0, 4), launch=1)), busy(0.01),
         busy(0.2, measured(workload(0, 4), setup=TORCH)), failed(workload(0, 4)),
     )  # fmt: skip
-    assert others.told(results, 2) == (
+    assert other_programs.told(results, 2) == (
         f"other programs kept up to 50% of the cpus busy during tg4, pp8 ({SETUP})",
         f"other programs kept 20% of the cpus busy during tg4 ({TORCH})",
     )
 
 
 def test_what_we_do_ourselves_is_no_others() -> None:
-    watched = others.Others()
+    watched = other_programs.Others()
     assert watched.share() is None  # too short to tell
     end = time.perf_counter() + 0.6
     while time.perf_counter() < end:

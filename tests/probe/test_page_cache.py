@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phibench.core.errors import PhibenchError
-from phibench.probe.system import page_cache as pages
+from phibench.probe.system import page_cache
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux empties the page cache file by file")
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder on a disk; pages of a file system in memory cannot be dropped."""
     probe = written(tmp_path / "probe")
     try:
-        pages.prepare(probe, "cold")
+        page_cache.prepare(probe, "cold")
     except PhibenchError as error:
         pytest.skip(str(error))
     return tmp_path
@@ -32,10 +32,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_cold_pages_are_gone_and_warm_ones_are_there(folder: Path) -> None:
     file = written(folder / "model.gguf")
-    pages.prepare(file, "cold")
-    assert pages.cached_share(file) < 0.02
-    pages.prepare(file, "warm")
-    assert pages.cached_share(file) == 1.0
+    page_cache.prepare(file, "cold")
+    assert page_cache.cached_share(file) < 0.02
+    page_cache.prepare(file, "warm")
+    assert page_cache.cached_share(file) == 1.0
 
 
 def test_a_folder_is_all_its_files(folder: Path) -> None:
@@ -43,19 +43,19 @@ def test_a_folder_is_all_its_files(folder: Path) -> None:
     (model / "inner").mkdir(parents=True)
     files = [written(model / "model.onnx.data"), written(model / "inner" / "more")]
     (model / "empty").touch()
-    pages.prepare(model, "cold")
-    assert pages.cached_share(model) < 0.02
+    page_cache.prepare(model, "cold")
+    assert page_cache.cached_share(model) < 0.02
     files[0].read_bytes()
-    assert 0.4 < pages.cached_share(model) < 0.6
+    assert 0.4 < page_cache.cached_share(model) < 0.6
 
 
 def test_what_stays_in_memory_is_said_and_not_called_cold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(folder / "model.gguf")
-    monkeypatch.setattr(pages, "_drop", lambda file: None)
+    monkeypatch.setattr(page_cache, "_drop", lambda file: None)
     with pytest.raises(PhibenchError, match=r"unavailable: 100% of model\.gguf stay in the page cache"):
-        pages.prepare(file, "cold")
+        page_cache.prepare(file, "cold")
 
 
 def test_weights_that_are_made_in_memory_have_no_load_time() -> None:
     with pytest.raises(PhibenchError, match="unavailable: its weights are made in memory"):
-        pages.prepare(None, "cold")
+        page_cache.prepare(None, "cold")

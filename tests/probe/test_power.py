@@ -16,13 +16,13 @@ from trees import plant
 
 from phibench.core.nouns import Device, Source
 from phibench.probe.energy import perf
-from phibench.probe.energy import sources as power
+from phibench.probe.energy import sources as energy_sources
 
 ZONE = "sys/class/powercap/intel-rapl:0"
 
 
 def found(root: Path, tree: dict[str, str]) -> dict[str, Source]:
-    sources = power.sources(plant(root, tree))
+    sources = energy_sources.sources(plant(root, tree))
     assert len({source.name for source in sources}) == len(sources)
     return {source.name: source for source in sources}
 
@@ -94,7 +94,7 @@ def test_an_unreadable_counter_says_the_line_that_grants_it(nobody: Path) -> Non
     else:
         for counter in nobody.rglob("energy_uj"):
             counter.chmod(0o000)
-    sources = {source.name: source for source in power.sources(nobody)}
+    sources = {source.name: source for source in energy_sources.sources(nobody)}
     assert not any(source.readable for name, source in sources.items() if name.startswith("RAPL"))
     assert sources["RAPL package-0"].because == (
         "needs read access to /sys/class/powercap/intel-rapl:0/energy_uj: "
@@ -126,7 +126,7 @@ def test_a_counter_that_tells_garbage_is_not_readable(tmp_path: Path, energy: st
 def test_a_counter_that_is_something_else_is_not_readable(tmp_path: Path) -> None:
     (tmp_path / ZONE / "energy_uj").mkdir(parents=True)
     (tmp_path / ZONE / "name").write_text("package-0\n")
-    (source,) = power.sources(tmp_path)
+    (source,) = energy_sources.sources(tmp_path)
     assert not source.readable
     assert source.because.startswith("cannot be read: ")
 
@@ -135,9 +135,9 @@ def test_a_counter_that_is_something_else_is_not_readable(tmp_path: Path) -> Non
 def test_a_container_that_hides_the_counters_is_told_apart_from_a_machine_without(tmp_path: Path) -> None:
     (tmp_path / "sys/class/powercap").mkdir(parents=True)
     (tmp_path / ZONE).symlink_to("../../devices/virtual/powercap/intel-rapl/intel-rapl:0")
-    (source,) = power.sources(tmp_path)
+    (source,) = energy_sources.sources(tmp_path)
     assert "hidden from this container" in source.because
-    assert power.sources(tmp_path / "empty") == ()
+    assert energy_sources.sources(tmp_path / "empty") == ()
 
 
 # --------------------------------------------------------------------------------------------------- perf
@@ -169,7 +169,7 @@ def test_perf_alone_adds_up_and_beside_files_it_does_not(tmp_path: Path) -> None
     assert adds_up(found(tmp_path / "alone", tree)) == {"perf energy-pkg", "perf energy-ram"}
     assert adds_up(found(tmp_path / "both", tree | trees.AMD_DESKTOP)) == {"RAPL package-0"}
     for root in (tmp_path / "alone", tmp_path / "both"):  # a part of its own kind, not a copy of another
-        apart = {place.source.name for place in power.places(root) if place.kind == "perf" and place.apart}
+        apart = {place.source.name for place in energy_sources.places(root) if place.kind == "perf" and place.apart}
         assert apart == {"perf energy-pkg", "perf energy-ram"}
 
 
@@ -228,7 +228,7 @@ def test_nvidia_is_taken_from_its_device() -> None:
         Device(kind="cuda:2", name="GRID"),
         Device(kind="rocm:0", name="RX 7900"),
     )
-    first, second, third = power.sources(Path("/nonexistent"), gpus)
+    first, second, third = energy_sources.sources(Path("/nonexistent"), gpus)
     assert (first.name, first.scope, first.method, first.because) == ("NVML cuda:0", "gpu_board", "counter", "")
     assert (second.method, second.readable) == ("power", True)
     assert not third.readable
@@ -258,8 +258,8 @@ def test_a_battery_tells_power_only_while_it_feeds_the_machine(
     tmp_path: Path, tree: dict[str, str], supply: str | None, readable: bool
 ) -> None:
     root = plant(tmp_path, tree)
-    assert power.supply(root) == supply
-    (source,) = power.sources(root)
+    assert energy_sources.supply(root) == supply
+    (source,) = energy_sources.sources(root)
     assert (source.name, source.scope, source.method) == ("battery BAT0", "system_dc", "power")
     assert source.readable is readable
     assert bool(source.because) is not readable
@@ -267,24 +267,24 @@ def test_a_battery_tells_power_only_while_it_feeds_the_machine(
 
 @pytest.mark.parametrize("tree", [{}, trees.MOUSE, trees.plug("0", "ucsi-source-psy-USBC000:001", "USB")])
 def test_a_machine_without_a_battery(tmp_path: Path, tree: dict[str, str]) -> None:
-    assert power.supply(plant(tmp_path, tree)) is None
-    assert power.sources(tmp_path) == ()
+    assert energy_sources.supply(plant(tmp_path, tree)) is None
+    assert energy_sources.sources(tmp_path) == ()
 
 
 def test_an_empty_bay_is_no_battery(tmp_path: Path) -> None:
     assert found(tmp_path, trees.battery("Unknown", present="0") | trees.plug("1")) == {}
-    assert power.supply(tmp_path) == "mains"
+    assert energy_sources.supply(tmp_path) == "mains"
 
 
 def test_here_nothing_raises_and_every_obstacle_has_a_reason() -> None:
-    assert power.supply() in {"mains", "battery", None}
-    for source in power.sources():
+    assert energy_sources.supply() in {"mains", "battery", None}
+    for source in energy_sources.sources():
         assert source.readable or source.because
 
 
 def test_a_mac_without_the_package_that_reads_its_counters_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    source = power.sources()[-1]
+    source = energy_sources.sources()[-1]
     assert (source.name, source.scope, source.readable) == ("IOReport", "soc", False)
     assert source.because == f"needs the package that reads IOReport: {source.grant}"
     assert source.grant == "pip install zeus-apple-silicon"
@@ -304,8 +304,8 @@ def test_garbage_in_any_file_never_raises_and_never_counts(
     root = plant(tmp_path_factory.mktemp("tree"), EVERYTHING)
     for name, raw in damage.items():
         (root / name).write_bytes(raw)
-    for source in power.sources(root):
+    for source in energy_sources.sources(root):
         assert source.readable or source.because
         assert f"{source.name}{source.because}".isprintable()
         assert len(source.name) < 200
-    assert power.supply(root) in {"mains", "battery", None}
+    assert energy_sources.supply(root) in {"mains", "battery", None}

@@ -12,9 +12,9 @@ import pytest
 from phibench import probe
 from phibench.core.nouns import Device, Machine, Storage
 from phibench.machine import inventory
-from phibench.predict import roofline as physics
+from phibench.predict import roofline
 from phibench.probe.speed import child, disk, matrix, memory
-from phibench.probe.speed import gpu as torch_rates
+from phibench.probe.speed import gpu as speed_gpu
 from phibench.probe.speed.memory import Bandwidth
 
 FAKE_TORCH = """
@@ -110,7 +110,7 @@ GPU = Device(kind="cuda:0", name="RTX 4090", read_bytes_s=1008e9, spec_read_byte
 
 def test_a_gpu_without_torch_keeps_its_data_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    found = torch_rates.measured(GPU)
+    found = speed_gpu.measured(GPU)
     assert (found.read_bytes_s, found.basis) == (1008e9, "spec")
     assert found.notes == ("bandwidth not measured: torch is not installed",)
 
@@ -119,20 +119,20 @@ def test_the_child_that_measures_a_gpu(tmp_path: Path, monkeypatch: pytest.Monke
     """With a torch that computes nothing, and so is too fast to be true."""
     (tmp_path / "torch.py").write_text(FAKE_TORCH, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    found = child.ask("phibench.probe.speed.gpu", ["--device", "cuda:0"], torch_rates.Rates, 60)
-    assert isinstance(found, torch_rates.Rates), found
+    found = child.ask("phibench.probe.speed.gpu", ["--device", "cuda:0"], speed_gpu.Rates, 60)
+    assert isinstance(found, speed_gpu.Rates), found
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert "nonsense" in torch_rates.measured(GPU).notes[0]
+    assert "nonsense" in speed_gpu.measured(GPU).notes[0]
 
 
 def test_a_measured_gpu_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
-    monkeypatch.setattr(child, "ask", lambda *_: torch_rates.Rates(920e9, 160e12))
-    found = torch_rates.measured(GPU)
+    monkeypatch.setattr(child, "ask", lambda *_: speed_gpu.Rates(920e9, 160e12))
+    found = speed_gpu.measured(GPU)
     assert (found.read_bytes_s, found.spec_read_bytes_s, found.basis) == (920e9, 1008e9, "probed")
     assert found.matrix_flops_s == {"bfloat16": 160e12}
-    assert physics.matrix_rate(found) == (160e12, "probed", "bfloat16 product measured here")
+    assert roofline.matrix_rate(found) == (160e12, "probed", "bfloat16 product measured here")
 
 
 # ------------------------------------------------------------------------------------------------ inventory
@@ -152,7 +152,7 @@ class Slow:
         monkeypatch.setattr(inventory, "matrix_rates", lambda _: self("matrix", MATRIX))
         monkeypatch.setattr(disk, "storage", lambda _: self("disk", Storage(read_bytes_s=1e9, because="direct")))
         monkeypatch.setattr(
-            torch_rates,
+            speed_gpu,
             "measured",
             lambda d: self(d.kind, msgspec.structs.replace(d, read_bytes_s=9e11, basis="probed")),
         )

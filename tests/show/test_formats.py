@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from phibench.core import files
 from phibench.core.text import plain as text_plain
-from phibench.show import formats as forms
-from phibench.show import verification as report
+from phibench.show import formats, verification
 from phibench.verify.outcomes import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +42,7 @@ def read(text: str, form: str) -> list[dict[str, Any]]:
         base.row_factory = sqlite3.Row
         base.executescript(text)
         (name,) = base.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchone()
-        return [dict(row) for row in base.execute(f"SELECT * FROM {forms._name(name)}")]
+        return [dict(row) for row in base.execute(f"SELECT * FROM {formats._name(name)}")]
     if form == "csv":
         return list(csv.DictReader(io.StringIO(text)))
     if form == "jsonl":
@@ -81,10 +80,10 @@ def test_every_command_has_every_form(phibench: Phibench, command: str) -> None:
 def test_verify_has_every_form() -> None:
     outcomes = [Outcome(setup=SETUP, verdict="same"), Outcome(setup=SETUP, verdict="failed", reason=HOSTILE)]
     for form in ("json", "jsonl", "csv", "sql"):
-        rows = read(report.text(outcomes, form, None, ""), form)
+        rows = read(verification.text(outcomes, form, None, ""), form)
         assert [row["verdict"] for row in rows] == ["same", "failed"]
         assert rows[0]["kl_mean"] in (None, "")
-    assert 'INTO "phibench_verify"' in report.text(outcomes, "sql", None, "")
+    assert 'INTO "phibench_verify"' in verification.text(outcomes, "sql", None, "")
 
 
 def test_a_candidates_estimates_stand_flat_beside_their_bounds(phibench: Phibench) -> None:
@@ -120,15 +119,15 @@ TEXTS = st.text(max_size=20)
 def test_no_name_and_no_value_breaks_the_sql(rows: list[dict[str, Any]], table: str) -> None:
     plain = [{text_plain(f"c{i}").lower(): value for i, value in enumerate(row.values())} for row in rows]
     base = sqlite3.connect(":memory:")
-    base.executescript(forms.sql_text(plain, f"t{table}"))
-    if forms.keys(plain):
-        (count,) = base.execute(f"SELECT COUNT(*) FROM {forms._name(f't{table}')}").fetchone()
+    base.executescript(formats.sql_text(plain, f"t{table}"))
+    if formats.keys(plain):
+        (count,) = base.execute(f"SELECT COUNT(*) FROM {formats._name(f't{table}')}").fetchone()
         assert count == len(plain)
 
 
 @given(VALUES | TEXTS)
 def test_a_value_comes_back_from_sql_as_it_was(value: Any) -> None:
-    (row,) = read(forms.sql_text([{"x": value}]), "sql")
+    (row,) = read(formats.sql_text([{"x": value}]), "sql")
     if isinstance(value, float):  # SQLite's own reading of decimals may miss the last bit
         assert row["x"] == pytest.approx(value, rel=1e-12, abs=1e-300)
     else:
@@ -136,11 +135,11 @@ def test_a_value_comes_back_from_sql_as_it_was(value: Any) -> None:
 
 
 def test_numbers_stay_numbers_where_some_are_whole_and_a_column_without_values_has_no_type() -> None:
-    rows = read(forms.sql_text([{"x": 1, "y": None}, {"x": 2.5, "y": None}]), "sql")
+    rows = read(formats.sql_text([{"x": 1, "y": None}, {"x": 2.5, "y": None}]), "sql")
     assert [row["x"] for row in rows] == [1.0, 2.5]
-    assert '"y"\n' in forms.sql_text([{"x": 1, "y": None}])
+    assert '"y"\n' in formats.sql_text([{"x": 1, "y": None}])
 
 
 def test_hostile_names_are_only_names() -> None:
-    (row,) = read(forms.sql_text([{HOSTILE: HOSTILE}], HOSTILE), "sql")
+    (row,) = read(formats.sql_text([{HOSTILE: HOSTILE}], HOSTILE), "sql")
     assert row == {text_plain(HOSTILE): text_plain(HOSTILE)}

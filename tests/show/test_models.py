@@ -9,13 +9,12 @@ import sys
 import pytest
 
 from phibench import catalog
-from phibench.catalog import plans
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import plans, tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.core.errors import PhibenchError
-from phibench.show import models as listing
+from phibench.show import models
 
-Row = listing.Row
+Row = models.Row
 
 # Published files. Exact sizes: the microsoft and bartowski repositories on Hugging Face; the others are the table
 # of bartowski/phi-4-GGUF, rounded there to 0.01 GB.
@@ -46,12 +45,12 @@ def one(rows: list[Row], variant: str, quantization: str) -> Row:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return listing.model_rows(catalog.variants())
+    return models.model_rows(catalog.variants())
 
 
 @pytest.mark.parametrize(("variant", "quantization", "published"), PUBLISHED)
 def test_disk_bytes_agree_with_published_files(variant: str, quantization: str, published: int) -> None:
-    found = listing.model_rows([catalog.variant(variant)])
+    found = models.model_rows([catalog.variant(variant)])
     disk = one(found, variant, quantization)["disk_bytes"]
     if quantization == "Q5_K_M":  # the one that today's mix moves by more than 0.5 %: explained below
         assert disk == pytest.approx(published, rel=0.01)
@@ -66,7 +65,7 @@ def test_with_the_mix_of_their_time_files_agree_closely(variant: str, quantizati
     for tensor in plan.tensors:
         kind = old_type(quantization, *plan_gguf.role_of(tensor.name), plan.of_layers)
         if kind:
-            disk += ggml.tensor(tensor.name, tensor.shape, kind).bytes - tensor.bytes
+            disk += tensor_types.tensor(tensor.name, tensor.shape, kind).bytes - tensor.bytes
     assert disk == pytest.approx(published, rel=0.0005)
 
 
@@ -90,9 +89,9 @@ def test_unknown_is_none_with_its_reason(rows: list[Row]) -> None:
 
 def test_kv_cache_at_a_context() -> None:
     phi2, mini = catalog.variant("phi-2"), catalog.variant("phi-4-mini")
-    default = listing.overview_rows([phi2, mini])
+    default = models.overview_rows([phi2, mini])
     assert [(r["context"], r["kv_bytes"]) for r in default] == [(2048, 2048 * 327_680), (8192, 8192 * 131_072)]
-    asked = listing.overview_rows([phi2, mini], 4096)
+    asked = models.overview_rows([phi2, mini], 4096)
     assert [(r["context"], r["kv_bytes"]) for r in asked] == [(4096, None), (4096, 4096 * 131_072)]
 
 
@@ -107,13 +106,13 @@ def test_kv_cache_at_a_context() -> None:
 )
 def test_an_impossible_context_is_refused(name: str | None, context: int, message: str) -> None:
     with pytest.raises(PhibenchError, match=message) as caught:
-        listing.text(name, context, "table")
+        models.text(name, context, "table")
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_overview_shows_every_variant_within_the_width(width: int) -> None:
-    text = listing.text(None, None, "table", width)
+    text = models.text(None, None, "table", width)
     assert max(map(len, text.splitlines())) <= width
     squeezed = "".join(text.split())
     for variant in catalog.variants():
@@ -125,7 +124,7 @@ def test_overview_shows_every_variant_within_the_width(width: int) -> None:
 
 
 def test_page_of_a_variant_shows_facts_with_sources() -> None:
-    text = listing.text("Phi-4-mini", None, "table", 160)
+    text = models.text("Phi-4-mini", None, "table", 160)
     for word in (q.id for q in catalog.quantizations("gguf")):
         assert word in text
     for word in ("131072 bytes per token", "Hugging Face model card", "from memory", "onnxruntime", "2.49 GB", "MIT"):
@@ -133,20 +132,20 @@ def test_page_of_a_variant_shows_facts_with_sources() -> None:
 
 
 def test_page_of_a_variant_without_a_shape() -> None:
-    text = listing.text("phi-silica", None, "table", 100)
+    text = models.text("phi-silica", None, "table", 100)
     assert "650 tokens/s" in text
     assert "Q4_K_M" not in text
 
 
 def test_forms_for_programs() -> None:
-    data = json.loads(listing.text("phi-2", 1024, "json"))
+    data = json.loads(models.text("phi-2", 1024, "json"))
     assert {row["variant"] for row in data} == {"phi-2"}
     assert one(data, "phi-2", "Q4_K_M")["kv_bytes"] == 1024 * 327_680
-    head, *lines = listing.text("phi-2", None, "csv").splitlines()
+    head, *lines = models.text("phi-2", None, "csv").splitlines()
     assert head.startswith("variant,quantization,format")
     assert len(lines) == len(data)
-    assert listing.text(None, None, "md").startswith("| variant")
-    assert "| MIT" in listing.text(None, None, "md")
+    assert models.text(None, None, "md").startswith("| variant")
+    assert "| MIT" in models.text(None, None, "md")
 
 
 def test_listing_needs_no_heavy_package() -> None:

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 
 from phibench.core.nouns import Artifact, Cause, Failed, Measured, Run, Sample, Setup, Spread, Window
 from phibench.core.text import number, plain
-from phibench.show import results as render
+from phibench.show import results as show_results
 from phibench.show import tables
 from phibench.show.formats import flat
 from phibench.show.rows import LLAMA_BENCH, OWN
@@ -200,9 +200,9 @@ def test_a_failed_row_has_its_reason_and_no_number() -> None:
     ],
 )
 def test_what_cannot_be_measured_here_is_no_failure(cause: Cause, reason: str, outcome: str, why: str) -> None:
-    (alone,) = render.rows([run(failed(PP, reason, cause=cause))])
+    (alone,) = show_results.rows([run(failed(PP, reason, cause=cause))])
     assert (alone.outcome, alone.reason, alone.why) == (outcome, reason, why)
-    (beside,) = render.rows([run(failed(PP, reason, cause=cause), measured(PP, launch=1))])
+    (beside,) = show_results.rows([run(failed(PP, reason, cause=cause), measured(PP, launch=1))])
     assert (beside.outcome, beside.why) == ("ok", f"1 of 2 launches failed: {reason}")
 
 
@@ -224,25 +224,25 @@ def test_a_metric_of_another_version_is_left_out() -> None:
 
 
 def test_json_is_an_array_and_jsonl_a_row_a_line() -> None:
-    rows = render.rows([run(measured(PP), measured(TG))])
+    rows = show_results.rows([run(measured(PP), measured(TG))])
     known = [flat(row) for row in rows]
-    assert json.loads(render.FORMATS["json"](rows)) == known
-    assert [json.loads(line) for line in render.FORMATS["jsonl"](rows).splitlines()] == known
-    assert json.loads(render.FORMATS["json"]([])) == []
-    assert render.FORMATS["jsonl"]([]) == ""
+    assert json.loads(show_results.FORMATS["json"](rows)) == known
+    assert [json.loads(line) for line in show_results.FORMATS["jsonl"](rows).splitlines()] == known
+    assert json.loads(show_results.FORMATS["json"]([])) == []
+    assert show_results.FORMATS["jsonl"]([]) == ""
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_json_keeps_any_text_exactly_and_prints_anywhere(text: str) -> None:
-    rows = render.rows([strange(text)])
+    rows = show_results.rows([strange(text)])
     for form in ("json", "jsonl"):
-        assert render.FORMATS[form](rows).isascii()
-    assert json.loads(render.FORMATS["json"](rows)) == json.loads(json.dumps([flat(row) for row in rows]))
+        assert show_results.FORMATS[form](rows).isascii()
+    assert json.loads(show_results.FORMATS["json"](rows)) == json.loads(json.dumps([flat(row) for row in rows]))
 
 
 def test_csv_is_one_table_for_suites_that_claim_different_metrics() -> None:
-    rows = render.rows([run(measured(PP), metrics=("ttft_s",)), run(measured(TG), metrics=("tpot_s",))])
-    first, second = csv.DictReader(io.StringIO(render.FORMATS["csv"](rows)))
+    rows = show_results.rows([run(measured(PP), metrics=("ttft_s",)), run(measured(TG), metrics=("tpot_s",))])
+    first, second = csv.DictReader(io.StringIO(show_results.FORMATS["csv"](rows)))
     assert first.keys() == second.keys() == {key for row in rows for key in flat(row)}
     assert (first["ttft_s"], first["tpot_s"], first["n_depth"], first["example"]) == ("1.0", "", "0", "false")
     assert json.loads(second["samples_ns"]) == rows[1].llama_bench["samples_ns"]
@@ -250,8 +250,8 @@ def test_csv_is_one_table_for_suites_that_claim_different_metrics() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_csv_cell_is_a_formula_or_steers_a_terminal(text: str) -> None:
-    rows = render.rows([strange(text)])
-    shown = render.FORMATS["csv"](rows)
+    rows = show_results.rows([strange(text)])
+    shown = show_results.FORMATS["csv"](rows)
     assert shown.replace("\n", "").isprintable()
     for line in csv.DictReader(io.StringIO(shown)):
         texts = [cell for key, cell in line.items() if key != "n_batch"]  # "-1" is a number there
@@ -270,8 +270,8 @@ def loaded(*scripts: str) -> sqlite3.Connection:
 
 
 def test_sql_of_any_runs_loads_into_one_table() -> None:
-    latency = render.FORMATS["sql"](render.rows([run(measured(PP), failed(TG))]))
-    other = render.FORMATS["sql"](render.rows([run(measured(TG), metrics=("decode_tps",))]))
+    latency = show_results.FORMATS["sql"](show_results.rows([run(measured(PP), failed(TG))]))
+    other = show_results.FORMATS["sql"](show_results.rows([run(measured(TG), metrics=("decode_tps",))]))
     base = loaded(latency, other)
     found = base.execute("SELECT test, status, n_threads, prefill_tps, samples_ns FROM phibench").fetchall()
     assert found == [
@@ -289,7 +289,7 @@ def test_sql_of_any_runs_loads_into_one_table() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_sql_holds_any_text(text: str) -> None:
-    base = loaded(render.FORMATS["sql"](render.rows([strange(text)])))
+    base = loaded(show_results.FORMATS["sql"](show_results.rows([strange(text)])))
     found = base.execute("SELECT variant, placement, notes FROM phibench").fetchone()
     assert found == (plain(text), plain(text), json.dumps([text]))
     assert base.execute("SELECT count(*) FROM phibench").fetchone() == (2,)
@@ -299,18 +299,18 @@ def test_sql_holds_any_text(text: str) -> None:
 @given(st.text(max_size=30), st.text(max_size=30))
 @settings(max_examples=40, deadline=None)
 def test_every_form_takes_any_text(text: str, other: str) -> None:
-    rows = render.rows([strange(text), strange(other)])
-    for name, form in render.FORMATS.items():
+    rows = show_results.rows([strange(text), strange(other)])
+    for name, form in show_results.FORMATS.items():
         shown = form(rows)
         assert shown.replace("\n", "").isprintable(), name
-    loaded(render.FORMATS["sql"](rows)).close()
+    loaded(show_results.FORMATS["sql"](rows)).close()
 
 
 # ---------------------------------------------------------------------------------------------- for people
 
 
 def table(*results: Any, width: int = 80, **fields: Any) -> list[str]:
-    return render.table(render.rows([run(*results, **fields)]), width).splitlines()
+    return show_results.table(show_results.rows([run(*results, **fields)]), width).splitlines()
 
 
 def test_what_does_not_vary_is_said_once_above() -> None:
@@ -356,10 +356,10 @@ def test_what_speaks_against_a_run_is_said_below() -> None:
     doubtful = replace(run(measured(PP), measured(TG)), warnings=("the system swapped",))
     quiet = run(measured(PP), started="2026-08-01")
     assert records(doubtful)[0]["warnings"] == ["the system swapped"]
-    assert render.table(render.rows([doubtful])).splitlines()[-1] == "doubtful: the system swapped"
-    both = render.table(render.rows([doubtful, quiet]), 120).splitlines()
+    assert show_results.table(show_results.rows([doubtful])).splitlines()[-1] == "doubtful: the system swapped"
+    both = show_results.table(show_results.rows([doubtful, quiet]), 120).splitlines()
     assert both[-1] == f"doubtful: run {doubtful.id}: the system swapped"
-    assert "the system swapped" in render.FORMATS["md"](render.rows([doubtful]))
+    assert "the system swapped" in show_results.FORMATS["md"](show_results.rows([doubtful]))
 
 
 def test_a_pair_shows_prefill_and_decode_apart() -> None:
@@ -396,7 +396,7 @@ def test_a_table_never_exceeds_its_width_and_names_what_found_no_room(width: int
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_hostile_text_cannot_break_a_table(width: int) -> None:
     for text in HOSTILE:
-        shown = render.table(render.rows([strange(text)]), width)
+        shown = show_results.table(show_results.rows([strange(text)]), width)
         assert shown.replace("\n", "").isprintable()
         assert max(cell_len(line) for line in shown.splitlines()) <= max(width, 20)
 
@@ -432,7 +432,7 @@ def test_colour_is_only_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_rows_are_said_in_words() -> None:
-    assert render.table([], 80) == "nothing to show\n"
+    assert show_results.table([], 80) == "nothing to show\n"
 
 
 # ------------------------------------------------------------------------------------------------ Markdown
@@ -443,7 +443,9 @@ def cells(line: str) -> list[str]:
 
 
 def test_markdown_has_llama_benchs_columns() -> None:
-    lines = render.FORMATS["md"](render.rows([run(measured(PP, (1.234, 1.25)), metrics=("prefill_tps",))])).splitlines()
+    lines = show_results.FORMATS["md"](
+        show_results.rows([run(measured(PP, (1.234, 1.25)), metrics=("prefill_tps",))])
+    ).splitlines()
     assert cells(lines[0]) == ["model", "size", "params", "backend", "threads", "test", "t/s"]
     assert re.fullmatch(r"\| -+ \| -+: \| -+: \| -+ \| -+: \| -+ \| -+: \|", lines[1])
     assert cells(lines[2]) == ["phi-4-mini-instruct Q4_K_M", "2.31 GiB", "3.84 B", "llama_cpp/cpu", "2", "pp512",
@@ -453,7 +455,7 @@ def test_markdown_has_llama_benchs_columns() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_keeps_its_columns_and_makes_no_html_or_link(text: str) -> None:
-    lines = render.FORMATS["md"](render.rows([strange(text)])).splitlines()
+    lines = show_results.FORMATS["md"](show_results.rows([strange(text)])).splitlines()
     body = [cells(line) for line in lines if line.startswith("|")]
     assert len({len(line) for line in body}) == 1
     assert len(body) == 4
@@ -505,14 +507,14 @@ def test_the_page_about_results_names_every_field_and_key() -> None:
     named = set(re.findall(r"`([a-z_]+)`", page))
     fields = {f.name for noun in (Run, Measured, Failed, Sample, Artifact) for f in msgspec.structs.fields(noun)}
     assert fields | set(OWN) <= named
-    assert set(render.FORMATS) <= set(re.findall(r"\*\*([a-z]+)\*\*", page))
+    assert set(show_results.FORMATS) <= set(re.findall(r"\*\*([a-z]+)\*\*", page))
 
 
 def test_a_note_names_its_tests_unless_it_is_of_all_of_them() -> None:
     works = [workload(64, 0, batch=b) for b in (1, 2, 3, 4, 5, 6)]
     notes = [("all",), ("all", "some"), ("all", "some"), ("all", "many"), ("all", "some", "many"), ("all", "some")]
     results = [msgspec.structs.replace(measured(work), notes=said) for work, said in zip(works, notes, strict=True)]
-    lines = render.table(render.rows([run(*results)]), 120).splitlines()
+    lines = show_results.table(show_results.rows([run(*results)]), 120).splitlines()
     assert "every test: all" in lines
     assert "pp64 x2, pp64 x3, pp64 x5 and 1 more: some" in lines
     assert "pp64 x4, pp64 x5: many" in lines
@@ -522,9 +524,9 @@ def test_windows_are_counted_beside_their_repetitions() -> None:
     work = workload(0, 4)
     windows = tuple(Window(kind=kind, seconds=9.0, tests=2) for kind in ("idle", "work", "work", "idle"))
     result = msgspec.structs.replace(measured(work, (0.1, 0.2, 0.3, 0.4)), windows=windows)
-    (row,) = render.rows([run(result)])
+    (row,) = show_results.rows([run(result)])
     assert row.windows == 2
-    assert "[lowest..highest] of 4 repetitions in 2 windows" in render.table([row], 120)
+    assert "[lowest..highest] of 4 repetitions in 2 windows" in show_results.table([row], 120)
 
 
 def always(value: float) -> Spread:
@@ -532,12 +534,12 @@ def always(value: float) -> Spread:
 
 
 def test_joules_of_prompts_and_of_answers_share_a_column() -> None:
-    (prompt, answer) = render.rows([run(measured(workload(64, 0)), measured(workload(0, 4)))])
+    (prompt, answer) = show_results.rows([run(measured(workload(64, 0)), measured(workload(0, 4)))])
     rows = [
         replace(prompt, metrics={"prefill_j_per_token": always(0.25)}),
         replace(answer, metrics={"decode_j_per_token": always(4.5), "decode_tokens_per_j": always(0.22)}),
     ]
-    text = render.table(rows, 100)
+    text = show_results.table(rows, 100)
     assert "J/tok" in text
     assert [line for line in text.splitlines() if "pp64" in line and "0.250" in line]
     assert [line for line in text.splitlines() if "tg4" in line and "4.50" in line and "0.220" in line]
@@ -547,9 +549,9 @@ def test_joules_of_prompts_and_of_answers_share_a_column() -> None:
 def test_no_winner_is_awaited_of_suites_that_take_no_turns(fields: dict[str, Any]) -> None:
     other = Setup(variant="phi-4-mini-instruct", quantization="int4", backend="onnxruntime")
     both = run(measured(workload(64, 0)), measured(workload(64, 0), setup=other))
-    assert "no winner is named" in render.table(render.rows([both]), 100)
+    assert "no winner is named" in show_results.table(show_results.rows([both]), 100)
     apart = msgspec.structs.replace(both, suite=msgspec.structs.replace(both.suite, **fields))
-    assert "no winner" not in render.table(render.rows([apart]), 100)
+    assert "no winner" not in show_results.table(show_results.rows([apart]), 100)
 
 
 def test_versions_of_engines_are_said_once_where_each_backend_has_one() -> None:
@@ -558,8 +560,8 @@ def test_versions_of_engines_are_said_once_where_each_backend_has_one() -> None:
         result = measured(workload(64, 0), setup=setup)
         return msgspec.structs.replace(result, engine=msgspec.structs.replace(result.engine, version=version))
 
-    text = render.table(render.rows([run(of("torch", "2.13"), of("onnxruntime", "0.18"))]), 120)
+    text = show_results.table(show_results.rows([run(of("torch", "2.13"), of("onnxruntime", "0.18"))]), 120)
     assert "onnxruntime 0.18, torch 2.13" in text
     assert "engine" not in text
     two = [run(of("torch", version), started=day) for version, day in (("2.12", "2026-07-01"), ("2.13", "2026-07-02"))]
-    assert "engine" in render.table(render.rows(two), 160)
+    assert "engine" in show_results.table(show_results.rows(two), 160)

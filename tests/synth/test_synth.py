@@ -19,8 +19,7 @@ from phibench.catalog import plans
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.catalog.readers import gguf as reader
 from phibench.core.errors import PhibenchError
-from phibench.synth import cache, fill, gguf
-from phibench.synth import quantizer as engine
+from phibench.synth import cache, fill, gguf, quantizer
 
 pytestmark = pytest.mark.engine("llama_cpp")
 MIXES = ("F16", "Q5_K_M", "Q4_0", "IQ3_M", "Q2_K")
@@ -357,13 +356,13 @@ def test_too_little_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pyt
 
 def test_types_that_no_weights_have_are_refused() -> None:
     with pytest.raises(PhibenchError, match="type I32"):  # ggml would abort the process
-        engine.quantize("I32", np.ones(32, np.float32))
+        quantizer.quantize("I32", np.ones(32, np.float32))
 
 
 def test_quantize_is_ggmls_own() -> None:
     """Q8_0 by hand: the scale is the largest magnitude over 127, in half precision."""
     values = np.linspace(-1, 1, 32, dtype=np.float32)
-    block = engine.quantize("Q8_0", values)
+    block = quantizer.quantize("Q8_0", values)
     scale = np.frombuffer(block[:2], np.float16)[0]
     assert scale == pytest.approx(1 / 127, rel=1e-3)
     np.testing.assert_allclose(np.frombuffer(block[2:], np.int8) * float(scale), values, atol=0.005)

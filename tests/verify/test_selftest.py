@@ -20,9 +20,9 @@ from conftest import Phibench
 from planting import needs_engines, plant
 
 from phibench import backends, catalog
-from phibench.advise import recommend as advise
+from phibench.advise import recommend
 from phibench.analysis import trust
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.core import files, processes
 from phibench.core.nouns import Conditions, Device, Installed, Machine, Measured, SelfTest, Setup
@@ -64,7 +64,7 @@ def test_widths_and_batch_reach_the_kernels_of_a_true_model() -> None:
 @pytest.mark.parametrize("kind", weights.TYPES)
 def test_random_blocks_are_finite_weights_of_the_wanted_size(kind: str) -> None:
     gguf = pytest.importorskip("gguf")
-    tensor = ggml.tensor("x", (256, 1024), kind)
+    tensor = tensor_types.tensor("x", (256, 1024), kind)
     blocks = weights.matrix(tensor, weights.Plain(7), 0.05)
     assert blocks.nbytes == tensor.bytes
     values = gguf.dequantize(np.frombuffer(blocks.tobytes(), np.uint8), gguf.GGMLQuantizationType[kind])
@@ -445,12 +445,12 @@ def test_verify_takes_the_safe_options(phibench: Phibench) -> None:
 
 def test_advice_knows_what_cannot_be_used_here_and_with_which_options() -> None:
     goal = catalog.goal("chat")
-    verdicts = advise.advise(machine(known(**DEAD)), goal, ())
+    verdicts = recommend.advise(machine(known(**DEAD)), goal, ())
     mine = [v for v in verdicts if v.setup.backend == "llama_cpp"]
     assert {v.verdict for v in mine} == {"no"}
     assert all(any("llama_cpp is not usable here: " in why for why in v.objections) for v in mine)
     assert any(v.verdict != "no" for v in verdicts)
-    healed = advise.advise(machine(known(**HEALED)), goal, ())
+    healed = recommend.advise(machine(known(**HEALED)), goal, ())
     assert {v.setup.options for v in healed if v.setup.backend == "llama_cpp"} == {(("repack", "off"),)}
 
 

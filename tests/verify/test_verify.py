@@ -29,22 +29,18 @@ from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup
 from phibench.core.processes import DiedError
 from phibench.probe import conditions
-from phibench.show import verification as report
-from phibench.verify import ask, child, faults, meant
-from phibench.verify import check_backends as gate
-from phibench.verify import check_files as real
-from phibench.verify import distances as judge
-from phibench.verify import seeded_models as small
-from phibench.verify import weights as stored
+from phibench.show import verification
+from phibench.verify import ask, check_backends, check_files, child, distances, faults, meant, seeded_models
+from phibench.verify import weights as verify_weights
 from phibench.verify.formats import torch as torch_files
 from phibench.verify.meant import Reference
 from phibench.verify.outcomes import Outcome
 
 MINI, PHI2 = "phi-4-mini-instruct", "phi-2"
-LIMIT = judge.Limit(
+LIMIT = distances.Limit(
     architecture="phi3", format="gguf", quantization="Q8_0", kl_mean=0.01, kl_max=0.1, agreement=0.9, weights=0.1
 )
-PROMPTS = small.prompts(512, 0)
+PROMPTS = seeded_models.prompts(512, 0)
 KILLED = f"was killed{' from outside' if conditions.oom_kills() is not None else ''} (SIGKILL)"
 
 
@@ -52,7 +48,7 @@ KILLED = f"was killed{' from outside' if conditions.oom_kills() is not None else
 def _one_thread() -> Iterator[None]:
     """Threads that wait for each other make a busy machine slow."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "THREADS", 1)
+        patch.setattr(check_backends, "THREADS", 1)
         yield
 
 
@@ -113,7 +109,7 @@ logits = arrays(np.float32, (3, 8), elements=st.floats(-20, 20, width=32))
 def test_the_same_answer_is_at_no_distance_whatever_is_added_to_all_logits(
     one: NDArray[np.float32], shift: float
 ) -> None:
-    found = judge.distance([one], [one + np.float32(shift)])
+    found = distances.distance([one], [one + np.float32(shift)])
     assert found.kl_max < 1e-4
     assert found.agreement in (None, 1.0)
 
@@ -123,7 +119,7 @@ def test_the_same_answer_is_at_no_distance_whatever_is_added_to_all_logits(
 def test_divergence_is_never_negative_and_its_mean_never_above_its_maximum(
     one: NDArray[np.float32], other: NDArray[np.float32]
 ) -> None:
-    found = judge.distance([one], [other])
+    found = distances.distance([one], [other])
     assert min(found.flat) > -1e-9
     assert found.kl_mean <= found.kl_max + 1e-12
 
@@ -134,18 +130,18 @@ def logs(*rows: list[float]) -> NDArray[np.float32]:
 
 def test_divergence_is_that_of_the_answer_from_the_reference() -> None:
     meant, given_ = logs([0.5, 0.5]), logs([0.9, 0.1])
-    assert judge.distance([meant], [given_]).kl_mean == pytest.approx(0.5 * math.log(25 / 9), rel=1e-5)
+    assert distances.distance([meant], [given_]).kl_mean == pytest.approx(0.5 * math.log(25 / 9), rel=1e-5)
 
 
 def test_a_greedy_choice_counts_only_where_the_reference_is_clear() -> None:
     meant = logs([0.51, 0.49], [0.8, 0.2], [0.8, 0.2])
     swapped = logs([0.49, 0.51], [0.8, 0.2], [0.2, 0.8])
-    assert judge.distance([meant], [swapped]).agreement == 0.5
+    assert distances.distance([meant], [swapped]).agreement == 0.5
 
 
-def far(*rows: list[int], length: int = 16) -> judge.Distance:
+def far(*rows: list[int], length: int = 16) -> distances.Distance:
     """One nat off at these positions of each prompt."""
-    return judge.Distance(
+    return distances.Distance(
         divergence=tuple(tuple(1.0 if i in row else 1e-4 for i in range(length)) for row in rows), agreement=1.0
     )
 
@@ -161,23 +157,23 @@ def far(*rows: list[int], length: int = 16) -> judge.Distance:
     ],
 )
 def test_an_objection_says_where_and_what_to_look_at(
-    found: judge.Distance, original: int | None, says: tuple[str, ...]
+    found: distances.Distance, original: int | None, says: tuple[str, ...]
 ) -> None:
-    why = judge.objection(found, LIMIT, PROMPTS, original)
+    why = distances.objection(found, LIMIT, PROMPTS, original)
     assert why is not None
     for words in says:
         assert words in why
 
 
 def test_what_is_within_the_limits_is_no_objection() -> None:
-    assert judge.objection(far([], []), LIMIT, PROMPTS, 64) is None
+    assert distances.objection(far([], []), LIMIT, PROMPTS, 64) is None
 
 
 def test_the_mean_the_choices_and_what_is_no_number_are_judged_too() -> None:
-    broad = judge.Distance(divergence=((0.05,) * 16,), agreement=1.0)
-    assert "on average" in (judge.objection(broad, LIMIT, PROMPTS, None) or "")
-    other = judge.Distance(divergence=((0.001,) * 16,), agreement=0.5)
-    assert "agree in 50%" in (judge.objection(other, LIMIT, PROMPTS, None) or "")
+    broad = distances.Distance(divergence=((0.05,) * 16,), agreement=1.0)
+    assert "on average" in (distances.objection(broad, LIMIT, PROMPTS, None) or "")
+    other = distances.Distance(divergence=((0.001,) * 16,), agreement=0.5)
+    assert "agree in 50%" in (distances.objection(other, LIMIT, PROMPTS, None) or "")
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
@@ -185,23 +181,23 @@ def test_an_answer_that_is_no_number_is_never_the_same(broken: float) -> None:
     meant = logs([0.5, 0.5], [0.5, 0.5])
     given_ = meant.copy()
     given_[1, 0] = broken
-    assert "NaN" in (judge.objection(judge.distance([meant], [given_]), LIMIT, PROMPTS, None) or "")
+    assert "NaN" in (distances.objection(distances.distance([meant], [given_]), LIMIT, PROMPTS, None) or "")
 
 
 def test_what_is_no_number_is_unknown_in_json() -> None:
-    none = judge.Distance(divergence=((0.001, math.nan),), agreement=None)
+    none = distances.Distance(divergence=((0.001, math.nan),), agreement=None)
     one = Outcome(setup=setup(MINI, "Q8_0", "llama_cpp"), verdict="differs", distance=none, weights_error=math.inf)
-    (row,) = json.loads(report.text([one], "json", None, ""))
+    (row,) = json.loads(verification.text([one], "json", None, ""))
     assert (row["kl_mean"], row["kl_max"], row["weights_error"]) == (None, None, None)
 
 
 def test_the_table_keeps_what_tells_rows_apart_in_80_columns() -> None:
-    far_ = judge.Distance(divergence=((0.5,),), agreement=0.5)
+    far_ = distances.Distance(divergence=((0.5,),), agreement=0.5)
     rows = [
         Outcome(setup=setup(name, "int4-acc0", "onnxruntime"), verdict="differs", reason="why " * 40, distance=far_)
         for name in (MINI, PHI2)
     ]
-    shown = report.text(rows, "table", 80, "caption")
+    shown = verification.text(rows, "table", 80, "caption")
     assert max(map(len, shown.splitlines())) <= 80
     for name in (MINI, PHI2):
         assert f"{name}:int4-acc0@onnxruntime" in shown
@@ -213,25 +209,25 @@ def test_where_the_width_is_short_the_device_goes_but_no_option() -> None:
     outcomes = [
         Outcome(setup=one, verdict="failed") for one in (plain, msgspec.structs.replace(plain, options=(("a", "1"),)))
     ]
-    short = report._setup(outcomes).short
+    short = verification._setup(outcomes).short
     assert short
-    assert [short(row) for row in report.rows(outcomes)] == [
+    assert [short(row) for row in verification.rows(outcomes)] == [
         "phi-2:int4-acc0@onnxruntime", "phi-2:int4-acc0@onnxruntime/cpu?a=1",
     ]  # fmt: skip
 
 
 def test_every_precision_of_the_gate_has_a_limit() -> None:
     for architecture in ("phi2", "phi3"):
-        for fmt, names in gate.QUANTIZATIONS.items():
+        for fmt, names in check_backends.QUANTIZATIONS.items():
             for name in names:
-                one = judge.limit(architecture, fmt, name)
+                one = distances.limit(architecture, fmt, name)
                 assert 0 < one.kl_mean <= one.kl_max < 0.5
                 assert 0 < one.weights < 0.6
 
 
 def test_a_quantization_without_a_limit_is_refused() -> None:
     with pytest.raises(PhibenchError, match="no limit is known for IQ1_S"):
-        judge.limit("phi3", "gguf", "IQ1_S")
+        distances.limit("phi3", "gguf", "IQ1_S")
 
 
 # ------------------------------------------------------------------------------------------------------ weights
@@ -239,7 +235,7 @@ def test_a_quantization_without_a_limit_is_refused() -> None:
 
 @pytest.mark.parametrize("name", [v.id for v in catalog.variants() if v.shape and not v.shape.experts])
 def test_every_dense_variant_shrinks_to_what_all_formats_can_hold(name: str) -> None:
-    whole, shape = catalog.variant(name).shape, small.shrunk(catalog.variant(name)).shape
+    whole, shape = catalog.variant(name).shape, seeded_models.shrunk(catalog.variant(name)).shape
     assert whole is not None
     assert shape is not None
     assert shape.hidden % 256 == 0 == shape.ffn % 256
@@ -251,25 +247,25 @@ def test_every_dense_variant_shrinks_to_what_all_formats_can_hold(name: str) -> 
 
 def test_a_mixture_of_experts_is_refused() -> None:
     with pytest.raises(PhibenchError, match="nothing to compare"):
-        small.shrunk(catalog.variant("phi-3.5-moe-instruct"))
+        seeded_models.shrunk(catalog.variant("phi-3.5-moe-instruct"))
 
 
 @pytest.mark.parametrize("name", [MINI, PHI2])
 def test_the_small_models_have_something_to_say(reference: Reference, name: str) -> None:
     """Neither certain nor uniform, and not the token that came last: else a fault would not show."""
-    model = small.model(catalog.variant(name), 1)
+    model = seeded_models.model(catalog.variant(name), 1)
     weights = {"lm_head.weight": model.weights["model.embed_tokens.weight"]} | model.weights
     answers = reference.logits(model.shape, weights, model.rope, PROMPTS)
     for prompt, answer in zip(PROMPTS, answers, strict=True):
         p = np.exp(answer - np.logaddexp.reduce(answer, -1, keepdims=True))
         entropy = -(p * np.log(p)).sum(-1).mean()
-        assert 0.3 < entropy / math.log(small.VOCAB) < 0.7
+        assert 0.3 < entropy / math.log(seeded_models.VOCAB) < 0.7
         assert len(set(answer.argmax(-1))) > 4
         assert (answer.argmax(-1) == (prompt.tokens[-1], *prompt.then)).mean() < 0.3
 
 
 def test_seeds_give_different_models_and_one_seed_the_same() -> None:
-    one, again, other = (small.model(catalog.variant(MINI), seed) for seed in (0, 0, 1))
+    one, again, other = (seeded_models.model(catalog.variant(MINI), seed) for seed in (0, 0, 1))
     name = "model.layers.0.mlp.down_proj.weight"
     assert np.array_equal(one.weights[name], again.weights[name])
     assert not np.array_equal(one.weights[name], other.weights[name])
@@ -281,35 +277,37 @@ def test_seeds_give_different_models_and_one_seed_the_same() -> None:
 def test_the_error_of_one_block_is_not_averaged_away(values: NDArray[np.float32], block: int, factor: float) -> None:
     off = values.copy()
     off.reshape(8, 32)[block] *= np.float32(factor)
-    assert stored.block_error(values, off) == pytest.approx(factor - 1, rel=1e-4)
+    assert verify_weights.block_error(values, off) == pytest.approx(factor - 1, rel=1e-4)
 
 
 def test_a_tensor_that_is_missing_or_of_another_shape_is_infinitely_wrong() -> None:
-    model = small.model(catalog.variant(PHI2), 0)
-    whole = [small.Stored(name, [(name, slice(None))], values) for name, values in model.weights.items()]
-    assert stored.check(model, whole, 0.1)[1:] == (0, ())
-    (off,) = stored.check(model, whole[1:], 0.1).off
+    model = seeded_models.model(catalog.variant(PHI2), 0)
+    whole = [seeded_models.Stored(name, [(name, slice(None))], values) for name, values in model.weights.items()]
+    assert verify_weights.check(model, whole, 0.1)[1:] == (0, ())
+    (off,) = verify_weights.check(model, whole[1:], 0.1).off
     assert (off.name, off.error) == (whole[0].name, math.inf)
     cut = whole[0]._replace(values=whole[0].values[:, 1:])
-    (off,) = stored.check(model, [cut, *whole[1:]], 0.1).off
+    (off,) = verify_weights.check(model, [cut, *whole[1:]], 0.1).off
     assert (off.name, off.error) == (whole[0].name, math.inf)
 
 
 def test_the_reference_takes_what_the_file_holds_but_not_what_is_damaged() -> None:
-    model = small.model(catalog.variant(PHI2), 0)
+    model = seeded_models.model(catalog.variant(PHI2), 0)
     name, hurt = "model.layers.0.mlp.fc1.weight", "model.layers.1.mlp.fc1.weight"
     held = model.weights | {name: model.weights[name] * np.float32(1.01), hurt: model.weights[hurt] * np.float32(2)}
-    found = stored.check(model, [small.Stored(n, [(n, slice(None))], v) for n, v in held.items()], 0.1)
+    found = verify_weights.check(model, [seeded_models.Stored(n, [(n, slice(None))], v) for n, v in held.items()], 0.1)
     assert np.array_equal(found.weights[name], held[name])
     assert np.array_equal(found.weights[hurt], model.weights[hurt])
     assert [one.name for one in found.off] == [hurt]
 
 
 def test_what_is_never_quantized_must_be_exact() -> None:
-    model = small.model(catalog.variant(MINI), 0)
+    model = seeded_models.model(catalog.variant(MINI), 0)
     name = "rope_factors_long.weight"
     values = model.source | {name: model.source[name] * np.float32(1.02)}
-    found = stored.check(model, [small.Stored(n, [(n, slice(None))], v) for n, v in values.items()], 0.5)
+    found = verify_weights.check(
+        model, [seeded_models.Stored(n, [(n, slice(None))], v) for n, v in values.items()], 0.5
+    )
     assert [one.name for one in found.off] == [name]
 
 
@@ -372,19 +370,19 @@ SCALE, LATE_BY_ONE = "scale of one block doubled", "position off by one"
 @pytest.fixture(scope="module")
 def found(reference: Reference) -> dict[tuple[str, Setup], Outcome]:
     """(fault, setup) -> outcome of everything above: a process per backend and program, not one per test."""
-    asked: dict[tuple[str, ...], list[tuple[str, gate.Trial]]] = {}
-    asked[()] = [("", trial) for trial in gate.trials([setup(*words) for words in RIGHT], 1000)]
+    asked: dict[tuple[str, ...], list[tuple[str, check_backends.Trial]]] = {}
+    asked[()] = [("", trial) for trial in check_backends.trials([setup(*words) for words in RIGHT], 1000)]
     for fault, *words in [
         *((fault, *words) for fault, *words, _ in FAULTS),
         *((LATE_BY_ONE, *words) for words in LATE),
     ]:
-        (trial,) = gate.trials([setup(*words)], 0)
+        (trial,) = check_backends.trials([setup(*words)], 0)
         plant = faults.plants(trial.model)[fault]
         asked.setdefault(plant.program, []).append((fault, trial._replace(change=plant.change)))
     outcomes = {}
     for program, pairs in asked.items():
         pairs.sort(key=lambda pair: pair[1].setup.backend)  # outcomes come backend by backend
-        told = gate.outcomes([trial for _, trial in pairs], reference, program=program)
+        told = check_backends.outcomes([trial for _, trial in pairs], reference, program=program)
         for (fault, _), one in zip(pairs, told, strict=True):
             outcomes[fault, one.setup] = one
     return outcomes
@@ -415,12 +413,14 @@ def test_every_fault_but_one_scale_shows_in_the_answer_alone(
     for (fault, setup_), one in found.items():
         assert one.distance is not None
         assert one.limit is not None
-        told = judge.objection(one.distance, one.limit, PROMPTS, small.ORIGINAL_CONTEXT)
+        told = distances.objection(one.distance, one.limit, PROMPTS, seeded_models.ORIGINAL_CONTEXT)
         assert fault == SCALE or (told is not None) == bool(fault), (fault, setup_)
 
 
 def test_every_kind_of_fault_is_tried() -> None:
-    names = {name for variant in (MINI, PHI2) for name in faults.plants(small.model(catalog.variant(variant), 0))}
+    names = {
+        name for variant in (MINI, PHI2) for name in faults.plants(seeded_models.model(catalog.variant(variant), 0))
+    }
     assert {fault for fault, *_ in FAULTS} | {LATE_BY_ONE} == names
 
 
@@ -518,7 +518,7 @@ def test_every_death_has_a_name_and_the_next_question_is_answered(
         assert not doing or "phibench doctor tests this engine" in reply.reason
         assert "unrelated" not in reply.reason
         assert after.engine is not None, death
-        assert after.logits[0].shape == (1 + small.STEPS, 8)
+        assert after.logits[0].shape == (1 + seeded_models.STEPS, 8)
 
 
 def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -545,7 +545,7 @@ def test_a_reference_that_dies_is_a_failed_row_and_is_not_tried_for_ever(
     )
     can_import(tmp_path, monkeypatch)
     monkeypatch.setattr(meant, "PROGRAM", "dying_reference")
-    model = small.model(catalog.variant(PHI2), 0)
+    model = seeded_models.model(catalog.variant(PHI2), 0)
     with Reference() as reference:
         for _ in range(3):
             with pytest.raises(DiedError, match=r"the reference, torch .* died of SIGILL .*nothing to compare") as died:
@@ -626,8 +626,8 @@ def test_a_file_that_the_engine_refuses_is_a_failed_row(
         "child.main(sys.argv[1:])\n"
     )
     can_import(tmp_path, monkeypatch)
-    wanted = gate.trials([setup(PHI2, name, "llama_cpp") for name in ("Q8_0", "F16")], 0)
-    found = list(gate.outcomes(wanted, reference, program=("cutting",)))
+    wanted = check_backends.trials([setup(PHI2, name, "llama_cpp") for name in ("Q8_0", "F16")], 0)
+    found = list(check_backends.outcomes(wanted, reference, program=("cutting",)))
     assert [(one.verdict, one.kind) for one in found] == [("failed", None)] * 2
     assert "llama.cpp cannot open phi-2-Q8_0.gguf" in found[0].reason
 
@@ -681,7 +681,7 @@ def test_a_backend_that_is_not_installed_is_told_and_no_failure_unless_asked_for
     phibench: Phibench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends.load("onnxruntime"), "installed", lambda: None)
-    _, absent = gate.setups((PHI2,), None, None, "cpu")
+    _, absent = check_backends.setups((PHI2,), None, None, "cpu")
     assert [(one.verdict, one.reason) for one in absent] == [("not installed", "pip install 'phibench[onnxruntime]'")]
     done = phibench("verify", "-b", "onnxruntime")
     assert done.code == 2
@@ -697,7 +697,7 @@ def test_where_no_engine_is_installed_nothing_was_compared(phibench: Phibench, m
 
 
 def test_a_format_that_a_variant_does_not_have_is_told() -> None:
-    found, absent = gate.setups(("phi-4-multimodal-instruct",), None, None, "cpu")
+    found, absent = check_backends.setups(("phi-4-multimodal-instruct",), None, None, "cpu")
     assert {one.backend for one in found} == {"llama_cpp", "torch"}
     ((verdict, reason),) = ((one.verdict, one.reason) for one in absent)
     assert verdict == "no files"
@@ -767,7 +767,7 @@ def test_a_device_that_files_cannot_use_is_one_line(phibench: Phibench, files: d
 
 
 def test_files_of_two_models_are_refused(phibench: Phibench, files: dict[str, Path], tmp_path: Path) -> None:
-    model = small.model(catalog.variant(PHI2), 0)
+    model = seeded_models.model(catalog.variant(PHI2), 0)
     shape = msgspec.structs.replace(model.shape, layers=2)
     model = model._replace(variant=msgspec.structs.replace(model.variant, shape=shape))
     other = torch_files.write(model, "fp32", tmp_path)
@@ -776,19 +776,19 @@ def test_files_of_two_models_are_refused(phibench: Phibench, files: dict[str, Pa
     assert "not the same model: layers 3 and 2" in done.err
 
 
-def file(original: int | None) -> real.File:
+def file(original: int | None) -> check_files.File:
     numbers: dict[str, int | None] = {"layers": 1, "hidden": 1, "vocab": 100}
-    return real.File(Path("a.gguf"), "gguf", "Q8_0", numbers, original, 0)
+    return check_files.File(Path("a.gguf"), "gguf", "Q8_0", numbers, original, 0)
 
 
 @pytest.mark.parametrize(("original", "lengths"), [(None, [32, 200]), (4096, [32, 200]), (64, [200]), (250, [258])])
 def test_no_prompt_of_real_files_meets_a_change_of_factors(original: int | None, lengths: list[int]) -> None:
-    found = real.prompts_for([file(original), file(None)], 0)
+    found = check_files.prompts_for([file(original), file(None)], 0)
     assert [len(prompt.tokens) for prompt in found] == lengths
 
 
 def test_limits_of_real_files_grow_with_what_both_lose() -> None:
     def limit(one: str, other: str) -> float:
-        return real.limit(file(None)._replace(quantization=one), file(None)._replace(quantization=other)).kl_mean
+        return check_files.limit(file(None)._replace(quantization=one), file(None)._replace(quantization=other)).kl_mean
 
     assert limit("F16", "Q8_0") < limit("F16", "Q4_K_M") < limit("Q8_0", "Q4_K_M") < limit("Q4_K_M", "Q2_K")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from phibench.catalog.readers import genai_config as genai
+from phibench.catalog.readers import genai_config
 from phibench.core.errors import FAILED, PhibenchError
 
 
@@ -26,7 +26,7 @@ def read_config(folder: Path) -> Config:
     """
     path = folder / "genai_config.json"
     try:
-        model = genai.read(path)["model"]
+        model = genai_config.read(path)["model"]
         ends = model.get("eos_token_id", [])
         special = (model["pad_token_id"], *(ends if isinstance(ends, list) else [ends]))
         decoder = model["decoder"]

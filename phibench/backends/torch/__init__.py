@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phibench import catalog
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
 from phibench.core.errors import FAILED, FallbackError, OutOfMemoryError, PhibenchError, UnavailableError
 from phibench.core.nouns import Engine, Job, Need, Shape, Workload
@@ -325,7 +325,7 @@ def _config(job: Job, path: Path | None) -> dict[str, Any]:
     shape = catalog.variant(job.setup.variant).shape
     if shape is None:
         raise PhibenchError(f"the shape of {job.setup.variant} is not known, so it has no synthetic weights")
-    return hf.config(shape, job.artifact.layers or shape.layers)
+    return hf_config.config(shape, job.artifact.layers or shape.layers)
 
 
 def _device(torch: Any, text: str) -> Any:

@@ -22,7 +22,7 @@ from torch import nn
 from phibench.backends.torch.fill import Filler
 from phibench.backends.torch.linear import Int4Linear, Int8Linear, SplitLinear, replace
 from phibench.catalog.plans.torch import dtype_of
-from phibench.catalog.readers import hugging_face as folder_hf
+from phibench.catalog.readers import hugging_face
 from phibench.core.errors import FAILED, PhibenchError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -159,7 +159,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
         why = "only pickles, which could run code: save it as safetensors" if pickles else "no *.safetensors"
         raise PhibenchError(f"{folder.name} has {why}", FAILED)
     try:
-        paths = folder_hf.shards(folder)
+        paths = hugging_face.shards(folder)
     except OSError as error:
         raise PhibenchError(f"{folder.name} cannot be read: {error}", FAILED) from None
     for path in paths:

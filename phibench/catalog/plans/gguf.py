@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from phibench.catalog import tensor_types as ggml
-from phibench.catalog.plans import gguf_layout as layout
+from phibench.catalog import tensor_types
+from phibench.catalog.plans import gguf_layout
 from phibench.catalog.plans.base import Plan, check_layers
 from phibench.catalog.tensor_types import MetaValue, Tensor
 from phibench.core.errors import PhibenchError, unknown
@@ -65,10 +65,10 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         "phibench.variant": variant.id,
         "phibench.layers": count,
         "phibench.of_layers": shape.layers,
-        **layout.key_values(shape, count),
+        **gguf_layout.key_values(shape, count),
     }
     tensors = _tensors(_widths(shape), quantization, count)
-    data_bytes = sum(ggml.padded(tensor.bytes) for tensor in tensors)
+    data_bytes = sum(tensor_types.padded(tensor.bytes) for tensor in tensors)
     return Plan(
         variant=variant.id,
         format="gguf",
@@ -76,7 +76,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         layers=count,
         of_layers=shape.layers,
         tensors=tensors,
-        file_bytes=ggml.header_bytes(keys, tensors) + data_bytes,
+        file_bytes=tensor_types.header_bytes(keys, tensors) + data_bytes,
         metadata=keys,
         embedding="token_embd.weight",
         head="token_embd.weight" if shape.tied else "output.weight",
@@ -87,7 +87,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
 
 def header(plan: Plan) -> bytes:
     """The bytes of the file before its data."""
-    return ggml.header(plan.metadata, plan.tensors)
+    return tensor_types.header(plan.metadata, plan.tensors)
 
 
 @functools.cache
@@ -123,7 +123,7 @@ def objection(variant: Variant) -> str | None:
     shape = variant.shape
     if shape is None:
         return f"{variant.id} has no GGUF form that llama.cpp runs ({variant.shape_source})"
-    if not layout.is_loadable(shape):
+    if not gguf_layout.is_loadable(shape):
         return (
             f"llama.cpp cannot load {variant.id}: its {shape.architecture} loader needs heads x head_dim = hidden, "
             f"here {shape.heads} x {shape.head_dim} = {shape.heads * shape.head_dim}, not {shape.hidden}"
@@ -153,18 +153,20 @@ def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]
     chosen = {role: _by_layer(mix["*"], mix.get(role), shape.layers) for role in _roles(shape)}
     spread = [(2 * index + 1) * shape.layers // (2 * layers) for index in range(layers)]
     found = []
-    for name, dims in layout.weight_shapes(shape, layers):
-        if layout.is_quantizable(name, dims):
+    for name, dims in gguf_layout.weight_shapes(shape, layers):
+        if gguf_layout.is_quantizable(name, dims):
             role, layer = role_of(name)
             kind = chosen[role][spread[layer] if layer is not None else 0]
         else:
             kind = "F32"
-        found.append(ggml.tensor(name, dims, kind))
+        found.append(tensor_types.tensor(name, dims, kind))
     return tuple(found)
 
 
 def _roles(shape: Shape) -> set[str]:
-    return {role_of(name)[0] for name, dims in layout.weight_shapes(shape, 1) if layout.is_quantizable(name, dims)}
+    return {
+        role_of(name)[0] for name, dims in gguf_layout.weight_shapes(shape, 1) if gguf_layout.is_quantizable(name, dims)
+    }
 
 
 def _by_layer(base: object, exceptions: str | dict[str, str] | None, layers: int) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.catalog.plans.base import Plan, check_layers
 from phibench.catalog.tensor_types import Tensor
 from phibench.core.errors import PhibenchError, unknown
@@ -139,7 +139,7 @@ def about(plan: Plan, synthetic: bool = True) -> bytes:
 def genai_config(plan: Plan) -> bytes:
     """Content of ``genai_config.json``: what onnxruntime-genai needs to run the graph on token ids."""
     shape, packed = shape_of(plan), packs_heads(plan.quantization)
-    tokens = hf.config(shape, plan.layers)
+    tokens = hf_config.config(shape, plan.layers)
     inputs = {"input_ids": "input_ids", "attention_mask": "attention_mask"}
     inputs |= {} if packed else {"position_ids": "position_ids"}
     decoder: dict[str, Any] = {

@@ -65,19 +65,18 @@ def recognise(path: Path) -> Recognised:
 
 
 def _content(path: Path) -> Content:
-    from phibench.catalog.readers import hugging_face as folder_hf
-    from phibench.catalog.readers import onnx as folder_onnx
+    from phibench.catalog.readers import hugging_face, onnx
 
     try:
         if (path / ONNX).is_file():
-            return folder_onnx.read(path)
+            return onnx.read(path)
         if (path / HUGGING_FACE).is_file():
             if not any(path.glob("*.safetensors")) and any(next(path.glob(p), None) for p in _PICKLES):
                 raise PhibenchError(
                     f"{path} holds its weights as pickles, which can run any code when they are opened; "
                     "take the model's safetensors files"
                 )
-            return folder_hf.read(path)
+            return hugging_face.read(path)
     except OSError as error:
         raise PhibenchError(f"cannot read {error.filename or path}: {error.strerror or error}", FAILED) from None
     if not path.exists():

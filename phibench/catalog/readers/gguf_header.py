@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import tensor_types
 from phibench.catalog.tensor_types import MetaValue, Tensor
 from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
@@ -28,7 +28,7 @@ MAX_NAME_BYTES = 64  # GGML_MAX_NAME
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_TYPE_NAMES = {kind.number: name for name, kind in ggml.TYPES.items()}
+_TYPE_NAMES = {kind.number: name for name, kind in tensor_types.TYPES.items()}
 
 
 class Header(Noun, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ def _read(cursor: _Cursor) -> Header:
         if value is not None:
             metadata[key] = value
     infos = list(_infos(cursor, tensors_count))
-    alignment = metadata.get("general.alignment", ggml.ALIGNMENT)
+    alignment = metadata.get("general.alignment", tensor_types.ALIGNMENT)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
         raise cursor.bad(f"an alignment of {alignment!r}")
     data_offset = -(-cursor.place // alignment) * alignment
@@ -182,8 +182,8 @@ def _read(cursor: _Cursor) -> Header:
 def _counts(cursor: _Cursor) -> tuple[int, int]:
     """Magic, version and the two counts, each believed only within bounds."""
     magic = cursor.take(min(4, cursor.file_bytes))
-    if magic != ggml.MAGIC:
-        raise PhibenchError(f"{cursor.path} is not a GGUF file: it starts with {magic!r}, not {ggml.MAGIC!r}")
+    if magic != tensor_types.MAGIC:
+        raise PhibenchError(f"{cursor.path} is not a GGUF file: it starts with {magic!r}, not {tensor_types.MAGIC!r}")
     (version,) = cursor.unpack("I")
     if version not in (2, 3):
         big = int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3)
@@ -232,6 +232,6 @@ def _infos(cursor: _Cursor, count: int) -> Iterator[tuple[Tensor, int]]:
         if min(shape) < 1 or math.prod(shape) >= 1 << 63:
             raise cursor.bad(f"tensor {name!r} with shape {shape}")
         try:
-            yield ggml.tensor(name, shape, _TYPE_NAMES[number]), offset
+            yield tensor_types.tensor(name, shape, _TYPE_NAMES[number]), offset
         except ValueError as error:
             raise cursor.bad(str(error)) from None

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from phibench.catalog.readers import genai_config as genai
-from phibench.catalog.readers import untrusted
+from phibench.catalog.readers import genai_config, untrusted
 from phibench.catalog.readers.untrusted import Content, Numbers
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import files
@@ -33,7 +32,7 @@ _PASSES = ("Add", "Mul", "Div", "Tanh", "Cast", "Reshape", "Transpose", "MatMul"
 
 def read(path: Path) -> Content:
     """What the package says. Raises PhibenchError, OSError as :func:`folder.recognise`."""
-    config = genai.read(path / untrusted.ONNX)
+    config = genai_config.read(path / untrusted.ONNX)
     model, search = untrusted.part(config, "model"), untrusted.part(config, "search")
     decoder = untrusted.part(model, "decoder")
     kind = untrusted.text(model, "type")

@@ -9,20 +9,20 @@ import contextlib
 from pathlib import Path
 
 from phibench.meters.counters import Dial
-from phibench.probe.energy import sources as power
-from phibench.probe.system import text_files as tree
+from phibench.probe.energy import sources
+from phibench.probe.system import text_files
 
 _LEAST_S = 300.0
 
 
-def dials(place: power.Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def dials(place: sources.Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
     del stack
 
     def watts() -> float:
-        status = tree.text(place.at / "status", 64).strip()
-        if status != "Discharging" or power.supply(root) == "mains":
+        status = text_files.text(place.at / "status", 64).strip()
+        if status != "Discharging" or sources.supply(root) == "mains":
             raise OSError(f"it is not what feeds the machine ({status.lower() or 'unknown'})")
-        power_uw = power.battery_uw(place.at)
+        power_uw = sources.battery_uw(place.at)
         if not power_uw:
             raise OSError("it tells no power")
         return power_uw / 1e6

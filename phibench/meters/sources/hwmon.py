@@ -11,13 +11,13 @@ from pathlib import Path
 
 from phibench.meters.counters import Dial, number
 from phibench.probe.energy.sources import Place
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 
 
 def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
     del root, stack
     source, channel = place.source, place.at.name.partition("_")[0].replace("energy", "power")
-    limits = [tree.number(place.at.parent / f"{channel}_{kind}") or 0 for kind in ("cap", "max")]
+    limits = [text_files.number(place.at.parent / f"{channel}_{kind}") or 0 for kind in ("cap", "max")]
     most_w = max(limits) / 1e6 or None
     if source.method == "counter":
         return [Dial(name=source.name, scope=source.scope, method="counter", read=lambda: number(place.at),

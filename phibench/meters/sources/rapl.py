@@ -10,13 +10,13 @@ from pathlib import Path
 
 from phibench.meters.counters import Dial, number
 from phibench.probe.energy.sources import Place
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 
 
 def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
     del root, stack
     zone = place.at.parent
-    limits = [tree.number(path) or 0 for path in zone.glob("constraint_*_power_limit_uw")]
+    limits = [text_files.number(path) or 0 for path in zone.glob("constraint_*_power_limit_uw")]
     return [
         Dial(
             name=place.source.name,
@@ -24,7 +24,7 @@ def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
             method="counter",
             read=lambda: number(place.at),
             joules=1e-6,
-            wraps_at=tree.number(zone / "max_energy_range_uj"),
+            wraps_at=text_files.number(zone / "max_energy_range_uj"),
             most_w=max(limits, default=0) / 1e6 or None,  # the short-term one: a package may go above the others
         )
     ]

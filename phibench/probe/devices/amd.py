@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phibench.core.nouns import Device
 from phibench.probe.devices import pci
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 
 
 def devices(root: Path) -> tuple[Device, ...]:
@@ -62,11 +62,11 @@ def _is_integrated(folder: Path) -> bool:
 
 
 def _bytes(path: Path) -> int | None:
-    count = tree.number(path)
+    count = text_files.number(path)
     return count if count is not None and 0 < count < 1 << 50 else None
 
 
 def _highest(path: Path) -> str | None:
     """``0: 400Mhz`` lines, the one in use marked with ``*``."""
-    clocks = [int(n) for n in re.findall(r"^[0-9]+: ([0-9]{1,5})M[Hh]z", tree.text(path, 4096), re.MULTILINE)]
+    clocks = [int(n) for n in re.findall(r"^[0-9]+: ([0-9]{1,5})M[Hh]z", text_files.text(path, 4096), re.MULTILINE)]
     return f"{most} MHz" if (most := max(clocks, default=0)) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phibench.core.nouns import Device
 from phibench.probe.devices import pci
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 
 _INTEGRATED_SLOT = "0000:00:02.0"  # from memory; i915 itself looks for the integrated GPU there
 
@@ -49,11 +49,11 @@ def _memory(folder: Path) -> int | None:
     """All tiles together: xe's ``tile*/physical_vram_size_bytes`` (with what the driver keeps for itself), and
     ``lmem_total_bytes``, which only Intel's own builds of i915 have."""
     files = [*folder.glob("tile*/physical_vram_size_bytes"), folder.parent / "lmem_total_bytes"]
-    sizes = [size for file in files if (size := tree.number(file)) and 0 < size < 1 << 50]
+    sizes = [size for file in files if (size := text_files.number(file)) and 0 < size < 1 << 50]
     return sum(sizes) or None
 
 
 def _clock(folder: Path) -> str | None:
     files = [*folder.glob("tile*/gt*/freq0/max_freq"), folder.parent / "gt_max_freq_mhz"]
-    clocks = [clock for file in files if (clock := tree.number(file)) and 0 < clock < 1 << 16]
+    clocks = [clock for file in files if (clock := text_files.number(file)) and 0 < clock < 1 << 16]
     return f"{max(clocks)} MHz" if clocks else None

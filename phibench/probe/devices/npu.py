@@ -16,7 +16,7 @@ from typing import Any
 
 from phibench.core.nouns import Device, Problem
 from phibench.probe.devices import pci
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 from phibench.probe.system.cpu import ROOT, clean
 
 Provider = tuple[str, str, str]  # execution provider, kind of device ("NPU"), vendor: as ONNX Runtime told them
@@ -69,7 +69,7 @@ def _fastrpc(root: Path) -> Iterator[Found]:
     except OSError:
         return
     if nodes:
-        model = clean(tree.text(root / "proc/device-tree/model", 200))
+        model = clean(text_files.text(root / "proc/device-tree/model", 200))
         yield "fastrpc", nodes[0], {"driver": "fastrpc", **({"model": model} if model else {})}
 
 

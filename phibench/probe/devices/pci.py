@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 from phibench.probe.system.cpu import clean
 
 
@@ -28,7 +28,7 @@ def cards(root: Path, vendor: str, drivers: frozenset[str]) -> Iterator[tuple[Pa
 
 
 def word(path: Path) -> str:
-    return clean(tree.text(path, 200))
+    return clean(text_files.text(path, 200))
 
 
 def identity(folder: Path) -> str:
@@ -43,7 +43,7 @@ def sensor(folder: Path, *files: str) -> int | None:
         monitors = sorted((folder / "hwmon").iterdir())
     except OSError:
         return None
-    found = (tree.number(monitor / file) for file in files for monitor in monitors)
+    found = (text_files.number(monitor / file) for file in files for monitor in monitors)
     return next((number for number in found if number is not None and number >= 0), None)
 
 
@@ -62,5 +62,5 @@ def slot(folder: Path) -> str:
 
 
 def _event(folder: Path, key: str) -> str:
-    found = re.search(rf"^{key}=([\w:.-]{{1,40}})$", tree.text(folder / "uevent", 4096), re.MULTILINE)
+    found = re.search(rf"^{key}=([\w:.-]{{1,40}})$", text_files.text(folder / "uevent", 4096), re.MULTILINE)
     return found[1] if found else ""

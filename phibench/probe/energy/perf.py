@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from phibench.probe.energy.access import Access
-from phibench.probe.system import cpu
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, text_files
 
 _PMU = "sys/bus/event_source/devices/power"
 _SYSCALL = {"x86_64": 298, "aarch64": 241}  # perf_event_open: arch/x86/entry/syscalls, asm-generic/unistd.h
@@ -55,11 +54,11 @@ class Event(NamedTuple):
 
 def event(root: Path, name: str) -> Event | None:
     """An event of the ``power`` PMU; None where the kernel has none of that name."""
-    kind = tree.number(root / _PMU / "type")
-    config = re.fullmatch(r"event=0x([0-9a-f]{1,4})\s*", tree.text(root / _PMU / "events" / name, 64))
+    kind = text_files.number(root / _PMU / "type")
+    config = re.fullmatch(r"event=0x([0-9a-f]{1,4})\s*", text_files.text(root / _PMU / "events" / name, 64))
     if kind is None or not config:
         return None
-    cpus = sorted(tree.cpu_list(tree.text(root / _PMU / "cpumask", 4096)))  # one of each package
+    cpus = sorted(text_files.cpu_list(text_files.text(root / _PMU / "cpumask", 4096)))  # one of each package
     return Event(kind, int(config[1], 16), tuple(cpus) or (0,), _scale(root, name))
 
 
@@ -81,18 +80,18 @@ def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[Found]:
 
 def _scale(root: Path, name: str) -> float:
     """2^-32 J per count in all kernels so far; anything above a joule is not such a scale."""
-    words = tree.text(root / _PMU / "events" / f"{name}.scale", 64).strip()
-    unit = tree.text(root / _PMU / "events" / f"{name}.unit", 64).strip()
+    words = text_files.text(root / _PMU / "events" / f"{name}.scale", 64).strip()
+    unit = text_files.text(root / _PMU / "events" / f"{name}.unit", 64).strip()
     number = float(words) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,40})?(e-[0-9]{1,2})?", words) else 0.0
     return number if 0 < number <= 1 and unit == "Joules" else 0.0
 
 
 def _forbidden(root: Path) -> Access:
     """Events of a whole cpu are for privileged processes above 0 (Documentation/admin-guide/perf-security)."""
-    level = tree.number(root / "proc/sys/kernel/perf_event_paranoid")
+    level = text_files.number(root / "proc/sys/kernel/perf_event_paranoid")
     if level is not None and level <= 0:
         return Access()
-    found = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", tree.text(root / "proc/self/status"), re.MULTILINE)
+    found = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", text_files.text(root / "proc/self/status"), re.MULTILINE)
     if found and int(found[1], 16) & _CAPABLE:
         return Access()
     why = f"needs kernel.perf_event_paranoid at 0 or CAP_PERFMON: {_GRANT} (until the next boot)"

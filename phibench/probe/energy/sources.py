@@ -20,8 +20,7 @@ from phibench.core.nouns import Device, Source
 from phibench.probe.devices import apple
 from phibench.probe.energy import emi, perf
 from phibench.probe.energy.access import Access
-from phibench.probe.system import cpu
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, text_files
 
 Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
 Kind = Literal["rapl", "perf", "hwmon", "ina3221", "nvml", "emi", "battery", "ioreport"]
@@ -112,7 +111,7 @@ def supply(root: Path = cpu.ROOT) -> Literal["mains", "battery"] | None:
     for folder in _supplies(root):
         if _word(folder / "type") == "Battery":
             states.append(_word(folder / "status"))
-        elif (online := tree.number(folder / "online")) is not None:
+        elif (online := text_files.number(folder / "online")) is not None:
             plugs.append(online > 0)  # 2: a programmable USB supply
     if any(plugs):
         return "mains"
@@ -173,7 +172,7 @@ def _zone(names: dict[str, str], zone: str) -> str:
 def _counter(path: Path, shown: str, alike: str = "") -> Access:
     """To a counter in µJ. One at 0 is not counting: 15 µJ pass in a millisecond."""
     found = _read(path, shown, alike)
-    highest = tree.number(path.parent / "max_energy_range_uj")  # of RAPL: where it wraps
+    highest = text_files.number(path.parent / "max_energy_range_uj")  # of RAPL: where it wraps
     if found.value is None:
         return found.access
     if found.value < 0 or (highest and found.value > highest):
@@ -257,7 +256,7 @@ def _batteries(root: Path) -> Iterator[Place]:
     """They tell the power of the whole machine, screen included, and only while they are what feeds it."""
     on = supply(root)
     for folder in _supplies(root):
-        if _word(folder / "type") != "Battery" or tree.number(folder / "present") == 0:
+        if _word(folder / "type") != "Battery" or text_files.number(folder / "present") == 0:
             continue
         status = _word(folder / "status") or "unknown"
         why = _no_watts(battery_uw(folder))
@@ -268,7 +267,7 @@ def _batteries(root: Path) -> Iterator[Place]:
 
 def battery_uw(folder: Path) -> int | None:
     """``power_now`` µW, else ``current_now`` µA x ``voltage_now`` µV; some drivers count discharging as negative."""
-    power, current, volts = (tree.number(folder / f"{kind}_now") for kind in ("power", "current", "voltage"))
+    power, current, volts = (text_files.number(folder / f"{kind}_now") for kind in ("power", "current", "voltage"))
     if power is None and current is not None and volts is not None:
         power = current * volts // 10**6
     return None if power is None else abs(power)
@@ -296,7 +295,7 @@ def _read(path: Path, shown: str, alike: str = "") -> _Found:
     """A number, or why there is none; ``shown`` is the path on this machine, ``alike`` a pattern for all like it."""
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            value = tree.integer(stream.read(64))
+            value = text_files.integer(stream.read(64))
     except PermissionError as error:
         if error.errno == errno.EPERM:  # the driver's answer, not the file's mode: amdgpu's for a card that sleeps
             return _Found(None, Access("the driver does not answer now: a sleeping GPU does once it is in use"))
@@ -318,7 +317,7 @@ def _place(
 
 
 def _word(path: Path) -> str:
-    return cpu.clean(tree.text(path, 200))
+    return cpu.clean(text_files.text(path, 200))
 
 
 def _listed(folder: Path, pattern: str) -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from phibench.core.nouns import Noun
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import text_files
 
 
 class Ceiling(Noun, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ def groups(root: Path) -> tuple[Path, ...]:
     """Folders of the groups that this process is in, each followed by its ancestors up to the mount."""
     mounts = tuple(_mounts(root))
     found: dict[Path, None] = {}
-    for line in tree.text(root / "proc/self/cgroup").splitlines():
+    for line in text_files.text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         hierarchy = [m for m in mounts if m.controllers & (set(controllers.split(",")) if controllers else {""})]
         # A namespace may show a path that no mount contains; the group is then the top of the mount.
@@ -53,7 +53,7 @@ class _Mount(Noun, frozen=True, kw_only=True):
 
 def _mounts(root: Path) -> Iterator[_Mount]:
     """``36 35 0:30 TOP AT options tags - cgroup source rw,cpu,cpuacct`` (proc_pid_mountinfo(5))."""
-    for line in tree.text(root / "proc/self/mountinfo").splitlines():
+    for line in text_files.text(root / "proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         where, what = left.split(" "), right.split(" ")
         if len(where) < 6 or len(what) < 3 or what[0] not in {"cgroup", "cgroup2"}:
@@ -73,11 +73,11 @@ def _unescape(path: str) -> str:
 
 def cpus(group: Path) -> float | None:
     """The quota in cpus, or None: version 2 ``cpu.max`` "quota period" in µs, version 1 two files, -1 for none."""
-    words = tree.text(group / "cpu.max", 64).split()
+    words = text_files.text(group / "cpu.max", 64).split()
     if len(words) == 2:
-        quota, period = tree.integer(words[0]), tree.integer(words[1])
+        quota, period = text_files.integer(words[0]), text_files.integer(words[1])
     else:
-        quota, period = tree.number(group / "cpu.cfs_quota_us"), tree.number(group / "cpu.cfs_period_us")
+        quota, period = text_files.number(group / "cpu.cfs_quota_us"), text_files.number(group / "cpu.cfs_period_us")
     return quota / period if quota and period and quota > 0 and period > 0 else None
 
 
@@ -87,10 +87,10 @@ def ceilings(group: Path) -> tuple[Ceiling, ...]:
     Pages of the file cache count as used by the group, but the kernel drops them before it refuses memory; a model
     mapped from a file is such pages. So what is free is limit - usage + inactive_file + active_file.
     """
-    limits = {file: tree.number(group / file) for file in ("memory.max", "memory.limit_in_bytes", "memory.high")}
-    used = tree.number(group / "memory.current")
-    used = tree.number(group / "memory.usage_in_bytes") if used is None else used
-    stat = tree.counters(group / "memory.stat")
+    limits = {file: text_files.number(group / file) for file in ("memory.max", "memory.limit_in_bytes", "memory.high")}
+    used = text_files.number(group / "memory.current")
+    used = text_files.number(group / "memory.usage_in_bytes") if used is None else used
+    stat = text_files.counters(group / "memory.stat")
     # Version 1 counts children only under total_*; version 2 always does.
     cache = sum(stat.get(f"total_{kind}", stat.get(kind, 0)) for kind in ("inactive_file", "active_file"))
     held = max(0, (used or 0) - cache)
@@ -104,21 +104,21 @@ def ceilings(group: Path) -> tuple[Ceiling, ...]:
 def swap(group: Path) -> int | None:
     """Bytes that the group may still swap out: version 2 ``memory.swap.max``; version 1 limits memory and swap
     together, and what is left of both is the most that swap can take."""
-    most, used = tree.number(group / "memory.swap.max"), tree.number(group / "memory.swap.current")
+    most, used = text_files.number(group / "memory.swap.max"), text_files.number(group / "memory.swap.current")
     if most is None:
-        most = tree.number(group / "memory.memsw.limit_in_bytes")
-        used = tree.number(group / "memory.memsw.usage_in_bytes")
+        most = text_files.number(group / "memory.memsw.limit_in_bytes")
+        used = text_files.number(group / "memory.memsw.usage_in_bytes")
     return None if most is None or most < 0 else max(0, most - (used or 0))
 
 
 def throttled(group: Path) -> int | None:
     """Periods in which the quota stopped the group, since it was made."""
-    return tree.counters(group / "cpu.stat").get("nr_throttled")
+    return text_files.counters(group / "cpu.stat").get("nr_throttled")
 
 
 def oom_kills(group: Path) -> int | None:
     """Processes of the group that were ended because it, or the machine, had no memory left."""
     for file in ("memory.events", "memory.oom_control"):
-        if (count := tree.counters(group / file).get("oom_kill")) is not None:
+        if (count := text_files.counters(group / file).get("oom_kill")) is not None:
             return count
     return None

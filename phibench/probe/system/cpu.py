@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phibench.core.nouns import Noun
-from phibench.probe.system import sysctl, windows
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import sysctl, text_files, windows
 
 ROOT = Path("/")
 _CPUS = "sys/devices/system/cpu"
@@ -60,7 +59,7 @@ def cpu(root: Path = ROOT) -> Cpu:
 
 def name(root: Path = ROOT) -> str:
     """The maker's name without padding, on ARM boards the board and its cores; empty when nobody tells."""
-    info = tree.text(root / "proc/cpuinfo", _INFO_CHARS)
+    info = text_files.text(root / "proc/cpuinfo", _INFO_CHARS)
     if info or root != ROOT:
         return clean(next(filter(None, (_value(info, key) for key in _NAME_KEYS)), "")) or _arm_name(root, info)
     if sys.platform == "darwin":
@@ -72,7 +71,7 @@ def name(root: Path = ROOT) -> str:
 
 def flags(root: Path = ROOT) -> str:
     """Instruction sets that inference engines ask for, in Linux's names and the order of the system."""
-    info = tree.text(root / "proc/cpuinfo", _INFO_CHARS)
+    info = text_files.text(root / "proc/cpuinfo", _INFO_CHARS)
     words = (_value(info, "flags") or _value(info, "Features")).split()
     if not words and root == ROOT:
         words = [*macos_flags(), *windows.features()]
@@ -103,7 +102,7 @@ def clean(words: str) -> str:
 
 def _arm_name(root: Path, info: str) -> str:
     """``Raspberry Pi 5 Model B Rev 1.0 (4 x Cortex-A76)``: device tree for the board, part numbers for cores."""
-    board = clean(tree.text(root / "proc/device-tree/model", 200))
+    board = clean(text_files.text(root / "proc/device-tree/model", 200))
     makers = re.findall(r"^CPU implementer\s*:\s*(0x[0-9a-fA-F]+)\s*$", info, re.MULTILINE | re.ASCII)
     parts = re.findall(r"^CPU part\s*:\s*(0x[0-9a-fA-F]+)\s*$", info, re.MULTILINE | re.ASCII)
     if not parts or len(makers) != len(parts):
@@ -134,9 +133,9 @@ def _registry_name() -> str:
 
 def online(root: Path = ROOT) -> frozenset[int]:
     """Numbers of the logical cpus that run; at least one."""
-    listed = tree.cpu_list(tree.text(root / _CPUS / "online"))
+    listed = text_files.cpu_list(text_files.text(root / _CPUS / "online"))
     if not listed:
-        info = tree.text(root / "proc/cpuinfo")
+        info = text_files.text(root / "proc/cpuinfo")
         listed = frozenset(int(n) for n in re.findall(r"^processor\s*:\s*([0-9]{1,4})\s*$", info, re.MULTILINE))
     return listed or frozenset(range(os.cpu_count() or 1))
 
@@ -170,17 +169,17 @@ def fast_cores(root: Path, cpus: frozenset[int]) -> int:
 
 
 def _siblings(root: Path, cpu: int) -> frozenset[int]:
-    return tree.cpu_list(tree.text(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list", 4096))
+    return text_files.cpu_list(text_files.text(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list", 4096))
 
 
 def _fast(root: Path, cpus: frozenset[int]) -> frozenset[int]:
-    intel = tree.cpu_list(tree.text(root / "sys/devices/cpu_core/cpus", 4096)) & cpus
+    intel = text_files.cpu_list(text_files.text(root / "sys/devices/cpu_core/cpus", 4096)) & cpus
     if intel:
         return intel
     # Half of the strongest parts little from big: an RK3588 shows 1024 for its A76 and about 400 for its A55.
     # Clocks lie closer: 5.1 and 3.5 GHz for Zen 5 and 5c; the best cores of one kind differ by a twentieth.
     for file, least in (("cpu_capacity", 0.5), ("cpufreq/cpuinfo_max_freq", 0.75)):
-        strength = {cpu: tree.number(root / _CPUS / f"cpu{cpu}" / file) or 0 for cpu in cpus}
+        strength = {cpu: text_files.number(root / _CPUS / f"cpu{cpu}" / file) or 0 for cpu in cpus}
         if min(strength.values()) > 0:
             return frozenset(cpu for cpu in cpus if strength[cpu] >= least * max(strength.values()))
     return cpus
@@ -192,12 +191,12 @@ def cache_bytes(root: Path, cpus: frozenset[int]) -> int | None:
     for cpu in cpus:
         for index in range(8):
             folder = root / _CPUS / f"cpu{cpu}/cache/index{index}"
-            level = tree.number(folder / "level")
+            level = text_files.number(folder / "level")
             if level is None:
                 break
-            size = re.fullmatch(r"([0-9]{1,9})K\s*", tree.text(folder / "size", 64))
+            size = re.fullmatch(r"([0-9]{1,9})K\s*", text_files.text(folder / "size", 64))
             if size:
-                shared = tree.cpu_list(tree.text(folder / "shared_cpu_list", 4096)) or frozenset({cpu})
+                shared = text_files.cpu_list(text_files.text(folder / "shared_cpu_list", 4096)) or frozenset({cpu})
                 caches[level, shared] = int(size[1]) << 10
     last = max((level for level, _ in caches), default=None)
     return sum(size for (level, _), size in caches.items() if level == last) or None

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from phibench.probe.system import cpu
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, text_files
 
 _CPUS = "sys/devices/system/cpu"
 _FREQUENCY = f"{_CPUS}/cpu0/cpufreq"
@@ -21,7 +20,7 @@ _SENSOR = re.compile("coretemp|k10temp|zenpower|cpu_thermal")
 
 def load(root: Path) -> float | None:
     """Load average of the last minute."""
-    words = tree.text(root / "proc/loadavg", 256).split()
+    words = text_files.text(root / "proc/loadavg", 256).split()
     if words and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", words[0]):
         return float(words[0])
     return round(os.getloadavg()[0], 2) if root == cpu.ROOT and hasattr(os, "getloadavg") else None
@@ -29,8 +28,8 @@ def load(root: Path) -> float | None:
 
 def ticks(root: Path) -> dict[str, int]:
     """``cpu user nice system idle iowait irq softirq steal guest ...``; guests are already in user."""
-    words = tree.text(root / "proc/stat", 4096).partition("\n")[0].split()
-    counts = [tree.integer(word) for word in words[1:9]]
+    words = text_files.text(root / "proc/stat", 4096).partition("\n")[0].split()
+    counts = [text_files.integer(word) for word in words[1:9]]
     if words[:1] != ["cpu"] or len(counts) < 8:
         return {}
     known = [count for count in counts if count is not None]
@@ -39,7 +38,7 @@ def ticks(root: Path) -> dict[str, int]:
 
 def paging(root: Path) -> dict[str, int | None]:
     """Bytes swapped in and bytes of files read again, since boot; major faults."""
-    stat = tree.counters(root / "proc/vmstat")
+    stat = text_files.counters(root / "proc/vmstat")
     if stat or root != cpu.ROOT or sys.platform == "linux":
         pages = {"swapped_in_bytes": stat.get("pswpin"), "refault_bytes": stat.get("workingset_refault_file")}
         counted = {key: None if count is None else count * mmap.PAGESIZE for key, count in pages.items()}
@@ -53,7 +52,7 @@ def pressure(root: Path) -> dict[str, float | int]:
     """PSI: the share of 10 s in which some task waited, and µs since boot (Documentation/accounting/psi)."""
     found: dict[str, float | int] = {}
     for kind in ("cpu", "memory"):
-        line = tree.text(root / "proc/pressure" / kind, 256).partition("\n")[0]
+        line = text_files.text(root / "proc/pressure" / kind, 256).partition("\n")[0]
         some = re.match(r"some avg10=([0-9]{1,3}\.[0-9]{2}) .*\btotal=([0-9]{1,19})$", line)
         if some:
             found[f"{kind}_pressure"] = min(1.0, round(float(some[1]) / 100, 4))
@@ -70,12 +69,12 @@ def throttles(root: Path) -> dict[str, int | None]:
     times: list[int | None] = []
     for number in cpu.online(root):
         base = root / _CPUS / f"cpu{number}"
-        package = tree.number(base / "topology/physical_package_id") or 0
+        package = text_files.number(base / "topology/physical_package_id") or 0
         for part, key in (("core", number), ("package", package)):
-            count = tree.number(base / f"thermal_throttle/{part}_throttle_count")
+            count = text_files.number(base / f"thermal_throttle/{part}_throttle_count")
             if count is not None:
                 counts[part, key] = max(count, counts.get((part, key), 0))
-            times.append(tree.number(base / f"thermal_throttle/{part}_throttle_total_time_ms"))
+            times.append(text_files.number(base / f"thermal_throttle/{part}_throttle_total_time_ms"))
     known = [time for time in times if time is not None]
     return {
         "thermal_throttles": sum(counts.values()) if counts else None,
@@ -92,16 +91,16 @@ def temperature_c(root: Path) -> float | None:
             ("hwmon", "hwmon[0-9]{1,4}", "name", _SENSOR, "temp1_input"),
         )
         for folder in _folders(root / "sys/class" / parent, pattern)
-        if wanted.fullmatch(tree.text(folder / label, 64).strip())
+        if wanted.fullmatch(text_files.text(folder / label, 64).strip())
     ]
-    found = [tree.number(file) for file in files]
+    found = [text_files.number(file) for file in files]
     known = [value for value in found if value is not None and 0 < value <= 150_000]  # m°C; 0 is a sensor that is off
     return max(known) / 1000 if known else None
 
 
 def clock_hz(root: Path) -> float | None:
     """The mean clock of all cpus now; None where the system does not tell, as in most virtual machines."""
-    found = [tree.number(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in cpu.online(root)]
+    found = [text_files.number(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in cpu.online(root)]
     known = [value for value in found if value]
     return 1e3 * sum(known) / len(known) if known else None  # kHz
 
@@ -114,15 +113,21 @@ def settings(root: Path) -> dict[str, str | None]:
         "energy_preference": f"{_FREQUENCY}/energy_performance_preference",
         "platform_profile": "sys/firmware/acpi/platform_profile",
     }
-    return {key: cpu.clean(tree.text(root / file, 64)) or None for key, file in files.items()} | {"turbo": _turbo(root)}
+    return {key: cpu.clean(text_files.text(root / file, 64)) or None for key, file in files.items()} | {
+        "turbo": _turbo(root)
+    }
 
 
 def _turbo(root: Path) -> str | None:
-    off = tree.number(root / _CPUS / "intel_pstate/no_turbo")
+    off = text_files.number(root / _CPUS / "intel_pstate/no_turbo")
     if off is not None:
         return "off" if off else "on"
     on = next(
-        (n for file in ("cpufreq/boost", "cpu0/cpufreq/boost") if (n := tree.number(root / _CPUS / file)) is not None),
+        (
+            n
+            for file in ("cpufreq/boost", "cpu0/cpufreq/boost")
+            if (n := text_files.number(root / _CPUS / file)) is not None
+        ),
         None,
     )
     return None if on is None else "on" if on else "off"

@@ -7,8 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from phibench.probe.system import cpu, sysctl, windows
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, sysctl, text_files, windows
 
 # sys_vendor or product_name (DMI) -> hypervisor. Names as systemd-detect-virt documents them.
 _VENDORS = {
@@ -25,14 +24,14 @@ def hypervisor(root: Path = cpu.ROOT) -> str | None:
     if wsl := _wsl(root):
         return wsl
     for file in ("sys_vendor", "product_name"):
-        text = tree.text(root / "sys/class/dmi/id" / file, 200)
+        text = text_files.text(root / "sys/class/dmi/id" / file, 200)
         for words, name in _VENDORS.items():
             if words in text:
                 return name
-    kind = cpu.clean(tree.text(root / "sys/hypervisor/type", 64))
+    kind = cpu.clean(text_files.text(root / "sys/hypervisor/type", 64))
     if kind:
         return kind.capitalize()
-    flags = re.search(r"^flags[ \t]*:(.*)$", tree.text(root / "proc/cpuinfo", 1 << 16), re.MULTILINE)
+    flags = re.search(r"^flags[ \t]*:(.*)$", text_files.text(root / "proc/cpuinfo", 1 << 16), re.MULTILINE)
     if flags and "hypervisor" in flags[1].split():
         return "a hypervisor"
     if root == cpu.ROOT and sys.platform == "darwin" and sysctl.number("kern.hv_vmm_present") == 1:
@@ -41,7 +40,7 @@ def hypervisor(root: Path = cpu.ROOT) -> str | None:
 
 
 def _wsl(root: Path) -> str | None:
-    release = tree.text(root / "proc/sys/kernel/osrelease", 256).lower()
+    release = text_files.text(root / "proc/sys/kernel/osrelease", 256).lower()
     if "microsoft" not in release:
         return None
     return "WSL2" if "wsl2" in release or "microsoft-standard" in release else "WSL1"
@@ -49,12 +48,12 @@ def _wsl(root: Path) -> str | None:
 
 def container(root: Path = cpu.ROOT) -> str | None:
     """docker, podman, kubernetes, lxc or nspawn, by the marks they leave; None where there are none."""
-    named = re.search(r"(?:^|\0)container=([a-z0-9-]{1,30})", tree.text(root / "proc/1/environ", 1 << 16))
+    named = re.search(r"(?:^|\0)container=([a-z0-9-]{1,30})", text_files.text(root / "proc/1/environ", 1 << 16))
     if named:
         return named[1]
     if (root / "run/.containerenv").exists():
         return "podman"
-    groups = tree.text(root / "proc/self/cgroup", 1 << 16)
+    groups = text_files.text(root / "proc/self/cgroup", 1 << 16)
     for words, name in _CGROUP.items():
         if words in groups:
             return name
@@ -65,7 +64,7 @@ def emulated(root: Path = cpu.ROOT) -> str | None:
     """What this Python runs as and on, where an emulator translates it: that costs a factor, and AVX."""
     mine = platform.machine().lower()
     if root != cpu.ROOT or sys.platform == "linux":
-        info = tree.text(root / "proc/cpuinfo", 1 << 16)
+        info = text_files.text(root / "proc/cpuinfo", 1 << 16)
         arm = re.search(r"^CPU implementer[ \t]*:", info, re.MULTILINE) or "VirtualApple" in info
         x86 = mine in {"x86_64", "amd64", "i686"}
         return f"{mine} Python on an arm64 processor" if x86 and arm and root == cpu.ROOT else None

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from phibench.core import units
 from phibench.core.nouns import Limits
-from phibench.probe.system import cgroup, cpu
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cgroup, cpu, text_files
 
 
 def limits(root: Path = cpu.ROOT) -> Limits:
@@ -44,8 +43,8 @@ def limits(root: Path = cpu.ROOT) -> Limits:
 def affinity(root: Path = cpu.ROOT) -> frozenset[int]:
     """Logical cpus that the scheduler may give to this process; empty when nobody tells."""
     if root != cpu.ROOT:
-        found = re.search(r"^Cpus_allowed_list:(.*)$", tree.text(root / "proc/self/status"), re.MULTILINE)
-        return tree.cpu_list(found[1]) if found else frozenset()
+        found = re.search(r"^Cpus_allowed_list:(.*)$", text_files.text(root / "proc/self/status"), re.MULTILINE)
+        return text_files.cpu_list(found[1]) if found else frozenset()
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     import psutil
@@ -59,7 +58,7 @@ def affinity(root: Path = cpu.ROOT) -> frozenset[int]:
 
 def host_memory(root: Path = cpu.ROOT) -> tuple[int, int]:
     """Bytes of the whole machine, and of these what can be had without swapping."""
-    info = tree.counters(root / "proc/meminfo")
+    info = text_files.counters(root / "proc/meminfo")
     total = info.get("MemTotal", 0)
     if total > 0:
         # MemAvailable came with Linux 3.14; before it, MemFree is a safe underestimate.
@@ -76,7 +75,7 @@ def host_memory(root: Path = cpu.ROOT) -> tuple[int, int]:
 
 def swap(root: Path, groups: Sequence[Path] | None = None) -> int | None:
     """Bytes of swap that this process could still be given; told, never counted on."""
-    info = tree.counters(root / "proc/meminfo")
+    info = text_files.counters(root / "proc/meminfo")
     free = info.get("SwapFree")
     if free is None and root == cpu.ROOT:
         import psutil

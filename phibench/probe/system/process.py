@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from phibench.probe.system import cpu
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, text_files
 
 
 def peak_bytes(root: Path = cpu.ROOT) -> int | None:
@@ -22,4 +21,4 @@ def peak_bytes(root: Path = cpu.ROOT) -> int | None:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes, as getrusage(2) of macOS has it
-    return tree.counters(root / "proc/self/status").get("VmHWM")
+    return text_files.counters(root / "proc/self/status").get("VmHWM")

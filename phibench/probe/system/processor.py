@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from phibench.core.nouns import Cache, Processor
-from phibench.probe.system import cpu, host, sysctl, windows
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, host, sysctl, text_files, windows
 
 _CPUS = "sys/devices/system/cpu"
 # Instruction sets that make a difference to inference engines, as the kernels of Linux call them.
@@ -39,7 +38,7 @@ def processor(root: Path = cpu.ROOT) -> Processor:
         platform_profile=_setting(root, "sys/firmware/acpi/platform_profile"),
         turbo=turbo(root),
         max_hz=_max_hz(root, cpus),
-        huge_pages=_chosen(tree.text(root / "sys/kernel/mm/transparent_hugepage/enabled", 128)),
+        huge_pages=_chosen(text_files.text(root / "sys/kernel/mm/transparent_hugepage/enabled", 128)),
         hypervisor=host.hypervisor(root),
         container=host.container(root),
         emulated=host.emulated(root),
@@ -52,13 +51,13 @@ def caches(root: Path, cpus: frozenset[int]) -> tuple[Cache, ...]:
     for number in cpus:
         for index in range(8):
             folder = root / _CPUS / f"cpu{number}/cache/index{index}"
-            level, size = tree.number(folder / "level"), tree.text(folder / "size", 64)
+            level, size = text_files.number(folder / "level"), text_files.text(folder / "size", 64)
             kilobytes = re.fullmatch(r"([0-9]{1,9})K\s*", size)
             if level is None:
                 break
             if kilobytes and 1 <= level <= 9:
-                shared = tree.cpu_list(tree.text(folder / "shared_cpu_list", 4096)) or frozenset({number})
-                seen.add((level, tree.text(folder / "type", 64).strip(), int(kilobytes[1]) << 10, shared & cpus))
+                shared = text_files.cpu_list(text_files.text(folder / "shared_cpu_list", 4096)) or frozenset({number})
+                seen.add((level, text_files.text(folder / "type", 64).strip(), int(kilobytes[1]) << 10, shared & cpus))
     if not seen and root == cpu.ROOT:
         return windows.caches()
     equal = Counter((level, _CACHE_KINDS.get(kind, "unified"), size) for level, kind, size, _ in seen)
@@ -69,15 +68,15 @@ def caches(root: Path, cpus: frozenset[int]) -> tuple[Cache, ...]:
 
 def turbo(root: Path) -> bool | None:
     """Whether the clock may go above its base: intel_pstate's no_turbo, else cpufreq's boost."""
-    off = tree.number(root / _CPUS / "intel_pstate/no_turbo")
+    off = text_files.number(root / _CPUS / "intel_pstate/no_turbo")
     if off in (0, 1):
         return off == 0
-    boost = tree.number(root / _CPUS / "cpufreq/boost")
+    boost = text_files.number(root / _CPUS / "cpufreq/boost")
     return boost == 1 if boost in (0, 1) else None
 
 
 def _vendor(root: Path) -> str:
-    info = tree.text(root / "proc/cpuinfo", 1 << 16)
+    info = text_files.text(root / "proc/cpuinfo", 1 << 16)
     found = re.search(r"^vendor_id[ \t]*:[ \t]*(\S.*)$", info, re.MULTILINE)
     text = cpu.clean(found[1]) if found else ""
     if not text and root == cpu.ROOT and sys.platform == "darwin":
@@ -86,7 +85,7 @@ def _vendor(root: Path) -> str:
 
 
 def _sockets(root: Path, cpus: frozenset[int]) -> int | None:
-    ids = {tree.number(root / _CPUS / f"cpu{number}/topology/physical_package_id") for number in cpus}
+    ids = {text_files.number(root / _CPUS / f"cpu{number}/topology/physical_package_id") for number in cpus}
     return len(ids - {None, -1}) or None
 
 
@@ -96,18 +95,22 @@ def _performance(root: Path, cpus: frozenset[int]) -> int | None:
 
 def _numa(root: Path) -> int | None:
     """Nodes that have cpus: memory alone (CXL, HBM in flat mode) is no place to run."""
-    nodes = tree.cpu_list(tree.text(root / "sys/devices/system/node/online", 4096))
-    count = sum(1 for n in nodes if tree.cpu_list(tree.text(root / f"sys/devices/system/node/node{n}/cpulist", 4096)))
+    nodes = text_files.cpu_list(text_files.text(root / "sys/devices/system/node/online", 4096))
+    count = sum(
+        1
+        for n in nodes
+        if text_files.cpu_list(text_files.text(root / f"sys/devices/system/node/node{n}/cpulist", 4096))
+    )
     return count or None
 
 
 def _setting(root: Path, path: str) -> str | None:
-    return cpu.clean(tree.text(root / path, 64)) or None
+    return cpu.clean(text_files.text(root / path, 64)) or None
 
 
 def _max_hz(root: Path, cpus: frozenset[int]) -> float | None:
     """The highest clock of any core; sysfs counts kHz."""
-    found = [tree.number(root / _CPUS / f"cpu{number}/cpufreq/cpuinfo_max_freq") for number in cpus]
+    found = [text_files.number(root / _CPUS / f"cpu{number}/cpufreq/cpuinfo_max_freq") for number in cpus]
     known = [kilohertz for kilohertz in found if kilohertz and 1 <= kilohertz < 1e8]
     return max(known) * 1e3 if known else None
 

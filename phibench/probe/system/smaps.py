@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phibench.core.nouns import Noun
-from phibench.probe.system import cpu
-from phibench.probe.system import text_files as tree
+from phibench.probe.system import cpu, text_files
 
 _MOST_CHARS = 64 << 20  # some 90,000 mappings
 _HEAD = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S{4} [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+) *(.*)$")
@@ -41,7 +40,7 @@ class FilePages(Noun, frozen=True, kw_only=True):
 
 def anonymous(pid: int | None = None, root: Path = cpu.ROOT) -> Anonymous | None:
     """Of this process or another; cheap enough to be asked often. None where the system does not tell."""
-    found = tree.counters(root / f"proc/{pid or 'self'}/status")
+    found = text_files.counters(root / f"proc/{pid or 'self'}/status")
     if "RssAnon" not in found:
         return None
     swapped = found.get("VmSwap", 0)
@@ -73,7 +72,7 @@ def _flush() -> None:
 
 def file_pages(artifact: Path | None, root: Path = cpu.ROOT) -> FilePages | None:
     """Of the file or folder that the model is read from, and of all others; None where the system does not tell."""
-    text = tree.text(root / "proc/self/smaps", _MOST_CHARS)
+    text = text_files.text(root / "proc/self/smaps", _MOST_CHARS)
     if not text:
         return None
     own = os.path.realpath(artifact) if artifact else None
@@ -111,6 +110,6 @@ def _mappings(text: str) -> Iterator[tuple[str, str, dict[str, int]]]:
 
 def _in_memory(root: Path) -> frozenset[str]:
     """Devices of file systems that live in memory: what is mapped from them is no page of a file."""
-    lines = tree.text(root / "proc/self/mountinfo").splitlines()
+    lines = text_files.text(root / "proc/self/mountinfo").splitlines()
     found = (re.match(r"\S+ \S+ ([0-9]+:[0-9]+) .* - tmpfs ", line) for line in lines)
     return frozenset(match[1] for match in found if match)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config, plan
 from phibench.catalog.plans import onnx as plan_onnx
-from phibench.catalog.plans import plan
 from phibench.catalog.plans.base import Plan
 from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
@@ -57,7 +56,7 @@ def write(
     wanted: Plan,
     folder: Path,
     weights: contents.Weights | None = None,
-    rope: hf.Factors | None = None,
+    rope: hf_config.Factors | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a plan to ``folder``: under a temporary name first, in constant memory (under 400 MB).
@@ -88,7 +87,7 @@ def _write(
     wanted: Plan,
     folder: Path,
     weights: contents.Weights | None,
-    rope: hf.Factors | None,
+    rope: hf_config.Factors | None,
     progress: Progress | None,
 ) -> None:
     source = contents.Given(wanted, weights) if weights else contents.Noise(wanted)
@@ -107,7 +106,7 @@ def _write(
 def _pour(
     wanted: Plan,
     source: contents.Noise | contents.Given,
-    rope: hf.Factors | None,
+    rope: hf_config.Factors | None,
     stream: BinaryIO,
     progress: Progress | None,
 ) -> None:
@@ -125,7 +124,7 @@ def _pour(
                 progress(done, wanted.file_bytes)
 
 
-def _model(wanted: Plan, rope: hf.Factors | None, synthetic: bool) -> bytes:
+def _model(wanted: Plan, rope: hf_config.Factors | None, synthetic: bool) -> bytes:
     """``model.onnx``: the graph, where each weight lies, and padding up to the planned size."""
     from onnx import helper
 

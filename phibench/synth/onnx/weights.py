@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.plans.base import Plan
 from phibench.catalog.tensor_types import Tensor
@@ -141,7 +141,7 @@ def sources(name: str, shape: Shape) -> list[tuple[str, slice]]:
     return [(f"{head.replace(projection, whole.get(projection, projection))}.{tail}", rows)]
 
 
-def table(plan: Plan, name: str, rope: hf.Factors | None = None) -> NDArray[np.generic]:
+def table(plan: Plan, name: str, rope: hf_config.Factors | None = None) -> NDArray[np.generic]:
     """Cosines or sines by position and pair of rotary dimensions: ``cos_cache``, ``sin_cache_small``, ...
 
     LongRoPE divides frequencies by its factors and stretches the result by sqrt(1 + ln(context / original) /
@@ -155,7 +155,7 @@ def table(plan: Plan, name: str, rope: hf.Factors | None = None) -> NDArray[np.g
     periods = np.float32(shape.rope_theta) ** powers
     stretch, positions = 1.0, shape.context
     if shape.longrope:
-        short, long = rope or hf.factors(shape)
+        short, long = rope or hf_config.factors(shape)
         small = name.endswith("_small")
         periods *= np.array(short if small else long, np.float32)
         positions = original if small else shape.context

@@ -9,14 +9,13 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from phibench.catalog import tensor_types as ggml
+from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
-from phibench.catalog.plans import gguf_layout as layout
+from phibench.catalog.plans import gguf_layout
 from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Shape
-from phibench.synth import gguf_types as types
-from phibench.synth import quantizer as engine
+from phibench.synth import gguf_types, quantizer
 from phibench.verify.seeded_models import FACTORS, Model, Stored
 
 _OUTER = {"token_embd": "model.embed_tokens", "output": "lm_head"}
@@ -34,22 +33,24 @@ def write(model: Model, quantization: str, folder: Path) -> Path:
     import numpy as np
 
     shape, mix = model.shape, _mix(model.shape, quantization)
-    tensors = [ggml.tensor(name, dims, mix[name]) for name, dims in layout.weight_shapes(shape, shape.layers)]
+    tensors = [
+        tensor_types.tensor(name, dims, mix[name]) for name, dims in gguf_layout.weight_shapes(shape, shape.layers)
+    ]
     keys = {
         "general.architecture": shape.architecture,
         "general.type": "model",
         "general.name": f"phibench verify {model.variant.id}",
         "general.file_type": plan_gguf.types().quantizations[quantization].ftype,
         "general.quantization_version": plan_gguf.QUANTIZATION_VERSION,
-        **layout.key_values(shape, shape.layers),
+        **gguf_layout.key_values(shape, shape.layers),
     }
     path = folder / f"{model.variant.id}-{quantization}.gguf"
     with files.atomic(path) as stream:
-        stream.write(ggml.header(keys, tensors))
+        stream.write(tensor_types.header(keys, tensors))
         for tensor in tensors:
             values = np.concatenate([model.source[name] for name in hf_names(shape, tensor.name)])
-            data = engine.quantize(tensor.type, values.ravel())
-            stream.write(data.ljust(ggml.padded(len(data)), b"\0"))
+            data = quantizer.quantize(tensor.type, values.ravel())
+            stream.write(data.ljust(tensor_types.padded(len(data)), b"\0"))
     return path
 
 
@@ -83,4 +84,4 @@ def hf_names(shape: Shape, name: str) -> tuple[str, ...]:
 def _mix(shape: Shape, quantization: str) -> dict[str, str]:
     """Tensor -> type, asked from llama.cpp's quantizer: its choice depends on the number of layers."""
     kinds = plan_gguf.types().quantizations
-    return types.ask_here(shape, {quantization: kinds[quantization]})[quantization]
+    return gguf_types.ask_here(shape, {quantization: kinds[quantization]})[quantization]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from phibench.catalog.plans import hf_config as hf
+from phibench.catalog.plans import hf_config
 from phibench.catalog.plans import torch as plan_torch
 from phibench.core import files
 from phibench.verify.reference import one_thread
@@ -26,7 +26,7 @@ def write(model: Model, quantization: str, folder: Path) -> Path:  # noqa: ARG00
 
     path = folder / f"{model.variant.id}-hf"
     path.mkdir(exist_ok=True)
-    told = hf.config(model.shape, model.shape.layers, model.rope) | {"dtype": "float32"}
+    told = hf_config.config(model.shape, model.shape.layers, model.rope) | {"dtype": "float32"}
     files.write_text(path / CONFIG, json.dumps(told, indent=2) + "\n")
     with files.atomic(path / WEIGHTS) as stream:
         stream.write(save(model.weights, metadata={"format": "pt"}))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phibench.verify import seeded_models as small
+from phibench.verify import seeded_models
 from phibench.verify.selftest import weights
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def load(fmt: str, quantization: str) -> NDArray[np.float32]:
     return found
 
 
-def write(fmt: str, made: small.Model, quantization: str, folder: Path) -> Path:
+def write(fmt: str, made: seeded_models.Model, quantization: str, folder: Path) -> Path:
     """The file or folder of a tiny model in ``folder``; ONNX's and torch's as ``verify`` writes them."""
     if fmt == "gguf":
         return weights.write_gguf(made, folder)

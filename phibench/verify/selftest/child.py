@@ -22,8 +22,7 @@ from phibench import backends
 from phibench.core.errors import OutOfMemoryError, PhibenchError, UnavailableError
 from phibench.core.nouns import Artifact, Job, Kind, Noun, Suite
 from phibench.core.processes import Board, leave_with_parent, private_output
-from phibench.verify import distances as judge
-from phibench.verify import seeded_models as small
+from phibench.verify import distances, seeded_models
 from phibench.verify.selftest import answers, weights
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def _imports(fmt: str) -> Imported:
     return Imported(seconds=time.perf_counter() - began)
 
 
-def _answer(fmt: str, made: small.Model, name: str, job: Job, board: Board) -> Answer:
+def _answer(fmt: str, made: seeded_models.Model, name: str, job: Job, board: Board) -> Answer:
     """``job.artifact`` is the folder for its files."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=job.artifact.path) as folder:
@@ -113,7 +112,7 @@ def _answer(fmt: str, made: small.Model, name: str, job: Job, board: Board) -> A
             return Answer(outcome="skipped", reason=str(error))
         except PhibenchError as error:
             return Answer(outcome="failed", reason=f"with {name} it says: {error}")
-    distance = judge.distance([answers.load(fmt, name)], [given])
+    distance = distances.distance([answers.load(fmt, name)], [given])
     wrong = not (distance.kl_mean <= KL_MEAN and distance.kl_max <= KL_MAX)  # NaN is no small distance
     if wrong:
         return Answer(outcome="failed", kind="wrong_numbers", reason=f"gives wrong numbers: {_wrong(name, distance)}")
@@ -121,7 +120,7 @@ def _answer(fmt: str, made: small.Model, name: str, job: Job, board: Board) -> A
     return Answer(outcome="passed", placement=placement, kl_max=distance.kl_max, seconds=seconds)
 
 
-def _wrong(name: str, distance: judge.Distance) -> str:
+def _wrong(name: str, distance: distances.Distance) -> str:
     if math.isnan(distance.kl_max):
         return f"with {name} its answer has numbers that are none (NaN)"
     return f"with {name} its answer is {distance.kl_max:.2g} nat (KL) off, {KL_MAX:g} may be"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from phibench import catalog
-from phibench.catalog import tensor_types as ggml
-from phibench.catalog.plans import gguf_layout as layout
+from phibench.catalog import tensor_types
+from phibench.catalog.plans import gguf_layout
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import files
-from phibench.verify import seeded_models as small
+from phibench.verify import seeded_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,32 +89,34 @@ class Plain:
         return self._bits.random_raw(-(-count // 8)).astype("<u8").view(np.uint8)[:count]
 
 
-def model() -> small.Model:
+def model() -> seeded_models.Model:
     """The small Phi-4-mini with more layers and a head of its own; the weights of ONNX and torch, norms of GGUF."""
-    variant = small.shrunk(catalog.variant(VARIANT))
+    variant = seeded_models.shrunk(catalog.variant(VARIANT))
     assert variant.shape is not None
     shape = msgspec.structs.replace(variant.shape, layers=LAYERS, tied=False)
     variant = msgspec.structs.replace(variant, shape=shape)
-    return small.Model(variant, small.weights(shape, Plain(SEED)), small.factors(shape, Plain(SEED + 1)))
+    return seeded_models.Model(
+        variant, seeded_models.weights(shape, Plain(SEED)), seeded_models.factors(shape, Plain(SEED + 1))
+    )
 
 
-def prompt() -> small.Prompt:
-    ids = [int(one) for one in Plain(SEED + 2).uniform(3, small.VOCAB, PROMPT + STEPS)]
-    return small.Prompt(tokens=tuple(ids[:PROMPT]), then=tuple(ids[PROMPT:]))
+def prompt() -> seeded_models.Prompt:
+    ids = [int(one) for one in Plain(SEED + 2).uniform(3, seeded_models.VOCAB, PROMPT + STEPS)]
+    return seeded_models.Prompt(tokens=tuple(ids[:PROMPT]), then=tuple(ids[PROMPT:]))
 
 
-def tensors(made: small.Model) -> Iterator[Tensor]:
+def tensors(made: seeded_models.Model) -> Iterator[Tensor]:
     """Of the GGUF file: a type for each matrix, in turn."""
     turn = 0
-    for name, dims in layout.weight_shapes(made.shape, LAYERS):
+    for name, dims in gguf_layout.weight_shapes(made.shape, LAYERS):
         if len(dims) == 1:
-            yield ggml.tensor(name, dims, "F32")
+            yield tensor_types.tensor(name, dims, "F32")
         else:
-            yield ggml.tensor(name, dims, TYPES[turn % len(TYPES)])
+            yield tensor_types.tensor(name, dims, TYPES[turn % len(TYPES)])
             turn += 1
 
 
-def write_gguf(made: small.Model, folder: Path) -> Path:
+def write_gguf(made: seeded_models.Model, folder: Path) -> Path:
     """The file with every type. Raises PhibenchError (exit 1) when it cannot be written."""
     from phibench.verify.formats import gguf
 
@@ -125,18 +127,18 @@ def write_gguf(made: small.Model, folder: Path) -> Path:
         "general.name": "phibench self-test",
         "general.file_type": 1,
         "general.quantization_version": 2,
-        **layout.key_values(made.shape, LAYERS),
+        **gguf_layout.key_values(made.shape, LAYERS),
     }
     path, bits = folder / "selftest.gguf", Plain(SEED + 3)
     with files.atomic(path) as stream:
-        stream.write(ggml.header(keys, wanted))
+        stream.write(tensor_types.header(keys, wanted))
         for tensor in wanted:
             if tensor.type == "F32":
                 (name,) = gguf.hf_names(made.shape, tensor.name)
                 data = made.source[name].astype("<f4").tobytes()
             else:
                 data = matrix(tensor, bits, _deviation(tensor)).tobytes()
-            stream.write(data.ljust(ggml.padded(len(data)), b"\0"))
+            stream.write(data.ljust(tensor_types.padded(len(data)), b"\0"))
     return path
 
 
@@ -157,7 +159,7 @@ def matrix(tensor: Tensor, bits: Plain, deviation: float) -> NDArray[np.uint8]:
         if tensor.type == "F16":
             return values.astype("<f2").view(np.uint8)
         return (values.view("<u4") >> 16).astype("<u2").view(np.uint8)
-    size = ggml.TYPES[tensor.type].block_bytes
+    size = tensor_types.TYPES[tensor.type].block_bytes
     blocks = bits.bytes(tensor.bytes).reshape(-1, size).copy()
     known = BLOCKS[tensor.type]
     scale = deviation / known.deviation
