@@ -34,10 +34,12 @@ import msgspec
 from phibench.analysis import winners
 from phibench.compare import comparison
 from phibench.compare.selection import Side
-from phibench.core import files, stats
+from phibench.core import files, run_files, stats
 from phibench.core.nouns import Event, Job, Machine, Progress, Run, Setup, Suite, Warmup
-from phibench.machine.inventory import here, software
-from phibench.measure import run
+from phibench.machine.inventory import here
+from phibench.machine.software import software
+from phibench.measure import record, run
+from phibench.measure.tasks import prepare
 
 SETUP = Setup(variant="phi-1", quantization="Q4_K_M", backend="llama_cpp")
 LAYERS = 2
@@ -130,13 +132,13 @@ def line(name: str, blocks: int, rows: Sequence[dict[str, Any]]) -> str:
 def block(folder: Path, share: float, machine: Machine) -> Iterator[dict[str, Any]]:
     """The rows of one comparison of 8 pairs; measured unless they are there."""
     sides = [folder / side for side in "ab"]
-    if any(len(files.read_runs(side)[0]) != stats.MIN_PAIRS for side in sides):
+    if any(len(run_files.read_runs(side)[0]) != stats.MIN_PAIRS for side in sides):
         shutil.rmtree(folder, ignore_errors=True)  # a block that was cut is begun anew
         for turn in range(stats.MIN_PAIRS):
             for side in sides if turn % 2 == 0 else reversed(sides):
                 launch(side, SUITE, machine, share if side is sides[1] else 0.0)
         print(f"{folder} is measured", file=sys.stderr, flush=True)
-    a, b = (Side(text=str(side), runs=files.read_runs(side)[0]) for side in sides)
+    a, b = (Side(text=str(side), runs=run_files.read_runs(side)[0]) for side in sides)
     for row in comparison.compare(a, b).rows:
         assert row["pairs"] == stats.MIN_PAIRS, row
         yield row
@@ -152,9 +154,9 @@ def launch(folder: Path, suite: Suite, machine: Machine, share: float = 0.0, hog
         if hog is not None and not hog and isinstance(event, Progress) and event.stage == "measuring":
             hog.append(subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]))
 
-    tasks = run.prepare([SETUP], suite, machine, layers=LAYERS)
+    tasks = prepare([SETUP], suite, machine, layers=LAYERS)
     done, _ = run.run(tasks, suite, machine, folder, software=software(), tell=tell)
-    if code := run.exit_code([done]):
+    if code := record.exit_code([done]):
         sys.exit(f"a launch failed ({code}): {done.results}")
     return done
 

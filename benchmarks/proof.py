@@ -21,6 +21,7 @@ from pathlib import Path
 from phibench.core import ends, files
 from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError, unknown
 from phibench.core.nouns import Noun
+from phibench.core.text import scrub
 from phibench.machine import inventory
 
 HERE = Path(__file__).parent
@@ -82,9 +83,7 @@ def run(path: Path) -> Outcome:
         print(line, file=sys.stderr)
     if not told:
         return Outcome(name=path.stem, line=f"no figure (the proof {ends.end(done.returncode)})", holds=False)
-    return Outcome(
-        name=path.stem, line=files.scrub(last), holds=None if done.returncode == SKIPPED else done.returncode == 0
-    )
+    return Outcome(name=path.stem, line=scrub(last), holds=None if done.returncode == SKIPPED else done.returncode == 0)
 
 
 def keep(page: Path, outcome: Outcome, date: str, machine: str) -> None:

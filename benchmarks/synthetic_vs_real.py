@@ -19,7 +19,7 @@ from pathlib import Path
 from phibench import catalog
 from phibench.catalog.plans import plan
 from phibench.catalog.readers import gguf as reader
-from phibench.core import files, stats
+from phibench.core import folders, stats
 from phibench.core.errors import PhibenchError
 from phibench.synth import gguf
 from phibench.synth.fill import FILLINGS
@@ -51,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.file) == args.fillings:
         parser.error("give a real FILE.gguf, or --fillings")
-    cache = files.cache_dir()
+    cache = folders.cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="twins-") as name:
         folder = Path(name)

@@ -13,7 +13,7 @@ import streamlit as st
 import verdicts
 
 from phibench import catalog
-from phibench.advise import recommend, rules
+from phibench.advise import ranking, rules
 from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Goal, Machine, Verdict
@@ -111,7 +111,7 @@ def _all(found: tuple[Verdict, ...]) -> None:
     scope = row.segmented_control(
         "Candidates", (_VARIANTS, _ALL), default=_VARIANTS, required=True, label_visibility="collapsed"
     )
-    candidates = found if scope == _ALL else recommend.shown(found, len(found))
+    candidates = found if scope == _ALL else ranking.shown(found, len(found))
     counts = Counter(verdicts.FITS[v.verdict] for v in candidates)
     wanted = row.segmented_control(
         "Fits", [name for name in verdicts.FITS.values() if counts[name]], selection_mode="multi",

@@ -13,7 +13,7 @@ import table
 
 from phibench.compare.comparison import Comparison
 from phibench.compare.selection import Side
-from phibench.core import files
+from phibench.core import folders, run_files
 from phibench.core.nouns import Goal, Machine, Run, Verdict
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -23,7 +23,7 @@ def folder() -> Path:
     """``--results DIR`` of the command line, else as every command of phibench finds it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--results")
-    return files.results_dir(parser.parse_known_args(sys.argv[1:])[0].results)
+    return folders.results_dir(parser.parse_known_args(sys.argv[1:])[0].results)
 
 
 def runs() -> tuple[tuple[Run, ...], tuple[str, ...]]:
@@ -65,7 +65,7 @@ def _stamp(where: Path) -> Stamp:
 
 @st.cache_resource(max_entries=1, show_spinner="Reading results")  # runs are frozen: no copies needed
 def _runs(where: str, stamp: Stamp) -> tuple[tuple[Run, ...], tuple[str, ...]]:  # noqa: ARG001  the cache's key
-    return files.read_runs(Path(where))
+    return run_files.read_runs(Path(where))
 
 
 @st.cache_data(max_entries=1, show_spinner="Reading results")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from phibench.advise import rules
+from phibench.core import amounts
 from phibench.core.metrics import CLAIMED, METRICS
 from phibench.core.nouns import Measured, Row, Run
 from phibench.core.text import number
@@ -195,7 +195,7 @@ def provenance(line: Any) -> dict[str, str | None]:
 def amount(metric: str, value: float) -> str:
     """With its unit: ``2.31 GiB``, ``12.4 s``, ``0.35 J/tok``."""
     unit = METRICS[metric].unit
-    return rules.amount(metric, value, 3) + ("" if unit in ("s", "B") else f" {unit}")
+    return amounts.amount(metric, value, 3) + ("" if unit in ("s", "B") else f" {unit}")
 
 
 def _spread(line: Any, name: str) -> str | None:

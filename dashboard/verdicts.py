@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from phibench.advise import rules
+from phibench.core import amounts
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Basis, Estimate, Verdict
 
@@ -65,16 +65,16 @@ def said(metric: str, estimate: Estimate | None) -> str | None:
 def amount(metric: str, estimate: Estimate) -> str:
     """The number alone: ``12.3``, or ``~9 (4–14)`` when it was reckoned."""
     if estimate.basis in _SURE:
-        return rules.amount(metric, estimate.value, 3)
-    value, low, high = (rules.amount(metric, v, 2) for v in (estimate.value, estimate.low, estimate.high))
+        return amounts.amount(metric, estimate.value, 3)
+    value, low, high = (amounts.amount(metric, v, 2) for v in (estimate.value, estimate.low, estimate.high))
     return f"~{value} ({low}–{high})"
 
 
 def headline(metric: str, estimate: Estimate) -> str:
     """The number for large type, with its unit; of a reckoned one only the interval."""
     if estimate.basis in _SURE:
-        return rules.amount(metric, estimate.value, 3) + unit(metric)
-    return f"{rules.amount(metric, estimate.low, 2)} to {rules.amount(metric, estimate.high, 2)}{unit(metric)}"
+        return amounts.amount(metric, estimate.value, 3) + unit(metric)
+    return f"{amounts.amount(metric, estimate.low, 2)} to {amounts.amount(metric, estimate.high, 2)}{unit(metric)}"
 
 
 def unit(metric: str) -> str:

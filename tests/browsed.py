@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from phibench.core import files
+from phibench.core import folders
 
-APP = files.data_dir("dashboard") / "app.py"
+APP = folders.data_dir("dashboard") / "app.py"
 
 
 def opened(page: str) -> AppTest:

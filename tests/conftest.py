@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from phibench.cli import app
-from phibench.core import files
+from phibench.core import folders
 from phibench.machine import inventory
 from phibench.probe import conditions
 
@@ -51,8 +51,8 @@ def machine_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def probed(machine_json: Path) -> None:
     """No command of this test measures the machine."""
-    files.cache_dir().mkdir(parents=True, exist_ok=True)
-    shutil.copy(machine_json, files.cache_dir())
+    folders.cache_dir().mkdir(parents=True, exist_ok=True)
+    shutil.copy(machine_json, folders.cache_dir())
 
 
 @pytest.fixture(autouse=True)

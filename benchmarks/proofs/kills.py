@@ -29,7 +29,7 @@ from typing import NamedTuple, TypeVar
 import psutil
 
 from phibench import backends
-from phibench.core import files
+from phibench.core import run_files
 from phibench.core.ends import PHASES
 from phibench.core.nouns import Failed, Measured, Result
 
@@ -177,7 +177,7 @@ class Under:
 
     def stored(self) -> tuple[Result, ...]:
         """What the run file has now."""
-        runs, skipped = files.read_runs(self.results)
+        runs, skipped = run_files.read_runs(self.results)
         if skipped or len(runs) != 1:
             raise ValueError("; ".join(skipped) or f"{len(runs)} run files")
         return runs[0].results

@@ -6,16 +6,17 @@ what would settle it): a sentence with the numbers in it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
+from phibench.advise.limits import judge
 from phibench.analysis import trust
-from phibench.backends import Backend
+from phibench.backends.contract import Backend
 from phibench.core import units
+from phibench.core.amounts import amount, shown
 from phibench.core.errors import unknown
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Reason, Setup, Variant
-from phibench.predict import predictions
+from phibench.predict import memory
 
 
 class No(Reason, frozen=True):
@@ -52,39 +53,6 @@ class Case(Noun, frozen=True, kw_only=True):
 
 
 # ---------------------------------------------------------------------------------------------- words
-
-
-def shown(metric: str, estimate: Estimate) -> str:
-    """A value as people read it; bases never look alike.
-
-    ``12.3`` measured, exact or published; ``~9.1 (7.9–10)`` calibrated; ``~9.1 (4.2–14)?`` probed;
-    ``~9.1 (3.1–16)??`` from a data sheet; ``~90 s (60–120 s) assumed``.
-    """
-    if estimate.basis in ("exact", "published", "measured"):
-        return amount(metric, estimate.value, 3)
-    low, high = (_amount(metric, v, 2) for v in (estimate.low, estimate.high))
-    first = low.number if low.unit == high.unit else low  # the same unit is told once
-    mark = {"probed": "?", "spec": "??", "assumed": " assumed"}.get(estimate.basis, "")
-    return f"~{amount(metric, estimate.value, 2)} ({first}–{high}){mark}"
-
-
-def amount(metric: str, value: float, digits: int) -> str:
-    """``value`` with its unit, to ``digits`` significant digits; speeds and scores are plain numbers.
-
-    Memory is binary (GiB), files are decimal (GB).
-    """
-    return str(_amount(metric, value, digits))
-
-
-def _amount(metric: str, value: float, digits: int) -> units.Amount:
-    row = METRICS[metric]
-    if row.unit == "B":
-        return units.binary_bytes(value) if row.binary else units.decimal_bytes(value)
-    if value and math.isfinite(value):
-        value = round(value, digits - 1 - math.floor(math.log10(abs(value))))
-    if row.unit == "s":
-        return units.time(value)
-    return units.Amount(f"{value:.0f}" if value >= 10 ** (digits - 1) else f"{value:g}")
 
 
 def command(setup: Setup) -> str:
@@ -169,8 +137,8 @@ def fits_in_memory(case: Case) -> Answer:
     if case.need is None:
         return None
     on_cpu = case.device.kind == "cpu"
-    needed = predictions.needed_bytes(case.need, case.device)
-    free = predictions.free_bytes(case.machine, case.device)
+    needed = memory.needed_bytes(case.need, case.device)
+    free = memory.free_bytes(case.machine, case.device)
     if free is None:
         return Unknown(f"the memory of {case.device.kind} is not known; it needs {units.gib(needed)}")
     if needed <= free:
@@ -227,31 +195,6 @@ RULES: tuple[Callable[[Case], Answer], ...] = (
     keeps_other_limits,
     has_a_known_speed,
 )
-
-
-def judge(metric: str, estimate: Estimate, limit: float) -> bool | None:
-    """Is the limit kept? None when it lies inside the interval of something that was not measured.
-
-    A measured value is judged by its median: its spread is noise of the machine, not ignorance.
-    """
-    sign = 1 if METRICS[metric].better == "higher" else -1
-    if estimate.basis in ("exact", "published", "measured"):
-        return estimate.value * sign >= limit * sign
-    worst, best = sorted((estimate.low * sign, estimate.high * sign))
-    if best < limit * sign:
-        return False
-    return True if worst >= limit * sign else None
-
-
-def misses(goal: Goal, estimates: dict[str, Estimate]) -> dict[str, float]:
-    """How many times too slow, too large or too late, for every limit of the goal that is not kept."""
-    found = {}
-    for metric, limit in goal.limits.items():
-        estimate = estimates.get(metric)
-        if estimate and judge(metric, estimate, limit) is False:
-            ratio = estimate.value / limit if METRICS[metric].better == "lower" else limit / max(estimate.value, 1e-12)
-            found[metric] = ratio
-    return found
 
 
 def _limits(case: Case, metrics: tuple[str, ...]) -> Answer:

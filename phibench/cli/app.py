@@ -62,10 +62,10 @@ def cli() -> None:
 def quickstart(backend: str | None, part: Literal["before", "after"] | None, results: str | None) -> None:
     """Say which Phi should fit here, measure one, say what that changed and what is next."""
     from phibench.cli import quickstart as first
-    from phibench.core import files, units
+    from phibench.core import folders, units
 
     wanted = units.names(backend, "--backend") if backend else ()
-    sys.exit(first.quickstart(files.results_dir(results), wanted, part))
+    sys.exit(first.quickstart(folders.results_dir(results), wanted, part))
 
 
 @cli.command()
@@ -98,7 +98,7 @@ def doctor(out: str | None, output: str) -> None:
     """What is wrong or slow here for a Phi, and what to do: a report for a bug report."""
     from phibench.core import files
     from phibench.machine import doctor as rules
-    from phibench.machine import inventory
+    from phibench.machine import inventory, software
     from phibench.probe import conditions
     from phibench.show import doctor as show_doctor
     from phibench.verify import selftest
@@ -110,7 +110,7 @@ def doctor(out: str | None, output: str) -> None:
     if output == "json":
         _emit(files.json_text(rules.findings(machine, now)), out)
     else:
-        _emit(show_doctor.report(machine, now, inventory.software()), out)
+        _emit(show_doctor.report(machine, now, software.software()), out)
 
 
 @cli.command()
@@ -177,12 +177,12 @@ def run(**flags: Any) -> None:
 @_output(*_OUTPUTS)
 def results(paths: tuple[str, ...], results: str | None, output: str, out: str | None) -> None:
     """Show stored runs: all, or the FILEs given."""
-    from phibench.core import files
+    from phibench.core import folders, run_files
     from phibench.show import results as show_results
 
-    runs = tuple(files.read_run(Path(p)) for p in paths) if paths else _runs(results)
+    runs = tuple(run_files.read_run(Path(p)) for p in paths) if paths else _runs(results)
     if not runs:
-        _note(f"no runs in {files.results_dir(results)}; type: phibench run quick")
+        _note(f"no runs in {folders.results_dir(results)}; type: phibench run quick")
     _emit(show_results.FORMATS[output](show_results.rows(runs), _width(out)), out)
 
 
@@ -195,10 +195,10 @@ def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
 
     Each RUN is a file, an id or its beginning, or latest.
     """
-    from phibench.core import files
+    from phibench.core import files, folders
     from phibench.show import report as show_report
 
-    found = show_report.chosen(runs, files.results_dir(results))
+    found = show_report.chosen(runs, folders.results_dir(results))
     files.write_text(Path(out), show_report.page(found))
     _note(f"report: {out}")
 
@@ -218,11 +218,11 @@ def compare(
     """
     from phibench.compare import comparison as comparing
     from phibench.compare.selection import sides
-    from phibench.core import files
+    from phibench.core import folders
     from phibench.show import comparison
 
     most = comparing.share(fail_on_regression) if fail_on_regression else None
-    (a, b), skipped = sides(first, second, files.results_dir(results))
+    (a, b), skipped = sides(first, second, folders.results_dir(results))
     for line in skipped:
         _note(f"skipped: {line}")
     found = comparing.compare(a, b)
@@ -269,13 +269,13 @@ def import_(
 
     FILE: JSON or JSON lines of llama-bench, or JSON lines of llama-batched-bench.
     """
-    from phibench.core import files
+    from phibench.core import folders
     from phibench.imports import importer
     from phibench.imports.translate import Asked
     from phibench.show import results as show_results
 
     asked = Asked(variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None)
-    runs = importer.run_import(Path(file), asked, files.results_dir(results), _note)
+    runs = importer.run_import(Path(file), asked, folders.results_dir(results), _note)
     _emit(show_results.FORMATS[output](show_results.rows(runs), _width(out)), out)
 
 
@@ -320,9 +320,9 @@ def recommend(
 def dashboard(results: str | None, port: int | None, no_browser: bool) -> None:
     """Results and advice in the browser (127.0.0.1)."""
     from phibench.cli import dashboard as served
-    from phibench.core import files
+    from phibench.core import folders
 
-    sys.exit(served.serve(files.results_dir(results), port, not no_browser))
+    sys.exit(served.serve(folders.results_dir(results), port, not no_browser))
 
 
 @cli.command()
@@ -356,9 +356,9 @@ def _machine(path: str | None) -> Machine:
 
 def _runs(folder: str | None) -> Sequence[Run]:
     """Every run that can be read; the others are named on stderr."""
-    from phibench.core import files
+    from phibench.core import folders, run_files
 
-    runs, skipped = files.read_runs(files.results_dir(folder))
+    runs, skipped = run_files.read_runs(folders.results_dir(folder))
     for line in skipped:
         _note(f"skipped: {line}")
     return runs

@@ -14,7 +14,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from phibench.core import files
+from phibench.core import folders
 from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError
 
 HOST = "127.0.0.1"  # never another: results and advice are nobody else's
@@ -62,7 +62,7 @@ def command(results: Path, port: int) -> list[str]:
         "client.toolbarMode": "minimal",
         "client.showErrorLinks": "false",  # they would carry a traceback to a search engine
     }
-    start = [sys.executable, "-P", "-m", "streamlit", "run", str(files.data_dir("dashboard") / "app.py")]
+    start = [sys.executable, "-P", "-m", "streamlit", "run", str(folders.data_dir("dashboard") / "app.py")]
     return [*start, *(f"--{key}={value}" for key, value in flags.items()), "--", "--results", str(results)]
 
 

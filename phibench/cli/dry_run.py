@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from phibench.core.nouns import Machine, Run
-from phibench.measure import run
+from phibench.measure.tasks import Task
 from phibench.predict import calibration, run_time
 
 
-def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def dry_rows(tasks: Sequence[Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Time, disk and memory of every setup before anything starts; unknown is None."""
     seen = calibration.anchors(machine, runs)
     rows = []
@@ -35,7 +35,7 @@ def dry_rows(tasks: Sequence[run.Task], machine: Machine, runs: Sequence[Run]) -
     return rows
 
 
-def _reason(task: run.Task) -> str | None:
+def _reason(task: Task) -> str | None:
     if task.objection:
         return str(task.objection)
     return "; ".join(f"{workload}: {refusal}" for workload, refusal in task.refused) or None

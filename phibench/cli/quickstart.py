@@ -12,15 +12,16 @@ from typing import Literal
 import msgspec
 
 from phibench import backends, catalog
-from phibench.advise import recommend, rules
+from phibench.advise import ranking, recommend
 from phibench.analysis import trust
 from phibench.catalog import plans
 from phibench.cli import run as cli_run
-from phibench.core import files, units
+from phibench.core import amounts, run_files, units
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
 from phibench.machine import inventory
-from phibench.measure import request, run, suites
+from phibench.measure import record, request, suites
+from phibench.measure.tasks import Task, prepare
 from phibench.show import advice, results
 from phibench.show import machine as show_machine
 from phibench.synth import cache
@@ -44,7 +45,7 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     everything = request.every(wanted)
     names, absent = _engines(wanted, everything)
     machine, goal = inventory.here(matrix_too=True), catalog.goal(GOAL)
-    runs = files.read_runs(folder)[0]
+    runs = run_files.read_runs(folder)[0]
     before = recommend.advise(machine, goal, runs)
     if part != "after":
         _show("This machine", "\n".join(_line(label, value, width) for label, value in show_machine.short(machine)))
@@ -63,14 +64,14 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
             _show(_title(standing), _advice(machine, goal, standing, width))
         return FAILED
     setups, done, path = found
-    verdicts = recommend.advise(machine, goal, files.read_runs(folder)[0])
+    verdicts = recommend.advise(machine, goal, run_files.read_runs(folder)[0])
     _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
     told_too = "".join(_of_the_measured(setup, verdicts) for setup in setups)
     _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, verdicts, width) + told_too)
     print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], _program())}")
     if alive != names or (absent and not everything):
         return FAILED
-    return run.exit_code((done,)) or (0 if recommend.fits(verdicts) else NOTHING_FITS)
+    return record.exit_code((done,)) or (0 if recommend.fits(verdicts) else NOTHING_FITS)
 
 
 def _measured(
@@ -89,7 +90,7 @@ def _measured(
     return ([task.setup for task in tasks], done, path) if some else None
 
 
-def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
+def measure(tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
     names = ", ".join(str(task.setup) for task in tasks)
     turns = f" in {suite.launches} turns" if len(tasks) > 1 else ""
     print(f"Measuring {names}{turns} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
@@ -121,8 +122,8 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
     old, new = before[0], after[0]
     same = old.setup == new.setup
     lines = [f"  {'The pick':<16} {'still ' if same else f'{old.setup} -> '}{new.setup}"]
-    answers = {v.setup.variant: v.verdict for v in recommend.shown(before, len(before))}
-    for verdict in recommend.shown(after, len(after)):
+    answers = {v.setup.variant: v.verdict for v in ranking.shown(before, len(before))}
+    for verdict in ranking.shown(after, len(after)):
         was = answers[verdict.setup.variant]
         if was != verdict.verdict:
             lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.verdict}")
@@ -132,7 +133,7 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
         other = next(v for v in after if v.setup == setup).estimates
         lines.append(f"  {setup}")
         for metric, label in _CHANGED.items():
-            expected, found = (rules.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
+            expected, found = (amounts.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
             lines.append(f"    {label:<14} {expected} -> {found}")
     return lines
 
@@ -143,7 +144,7 @@ def _line(label: str, value: str, width: int | None) -> str:
 
 
 def _title(verdicts: Sequence[Verdict]) -> str:
-    bases = {e.basis for v in recommend.shown(verdicts, _TOP) if (e := v.estimates.get("decode_tps"))}
+    bases = {e.basis for v in ranking.shown(verdicts, _TOP) if (e := v.estimates.get("decode_tps"))}
     if bases & {"measured", "calibrated"}:
         return f"What fits for the goal '{GOAL}', by what was measured here before"
     return f"What should fit for the goal '{GOAL}': NOT YET MEASURED, from what the probe knows"
@@ -155,7 +156,7 @@ def _advice(machine: Machine, goal: Goal, verdicts: Sequence[Verdict], width: in
 
 def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
     """What the advice says of what was just measured, where the table does not show it."""
-    if any(verdict.setup == setup for verdict in recommend.shown(verdicts, _TOP)):
+    if any(verdict.setup == setup for verdict in ranking.shown(verdicts, _TOP)):
         return ""
     verdict = next(v for v in verdicts if v.setup == setup)
     why = "; ".join(verdict.objections or map(str, verdict.unknowns))
@@ -186,7 +187,7 @@ def _trusted(machine: Machine, names: Sequence[str]) -> tuple[Machine, tuple[str
     return machine, tuple(setup.backend for setup in setups if not trust.objection(setup, machine))
 
 
-def _planned(machine: Machine, names: Sequence[str]) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
+def _planned(machine: Machine, names: Sequence[str]) -> tuple[tuple[Task, ...], Suite, list[str]]:
     """What is run of the suite ``quick``, and notes on what is not."""
     suite = suites.load("quick")
     if tuple(names) != (WANTED.backend,):
@@ -195,24 +196,24 @@ def _planned(machine: Machine, names: Sequence[str]) -> tuple[tuple[run.Task, ..
     return (task,), suite, [note] if note else []
 
 
-def choose(suite: Suite, machine: Machine) -> tuple[run.Task, str]:
+def choose(suite: Suite, machine: Machine) -> tuple[Task, str]:
     """Phi-4-mini Q4_K_M, or with a note the largest smaller file that fits memory and disk here.
 
     Raises PhibenchError (exit 3) when none does.
     """
-    task = run.prepare((trust.with_options(WANTED, machine),), suite, machine)[0]
+    task = prepare((trust.with_options(WANTED, machine),), suite, machine)[0]
     why = _obstacle(task)
     if why is None:
         return task, ""
     assert task.plan is not None
     for setup in (trust.with_options(one, machine) for one in smaller_setups(task.plan.weights_bytes)):
-        smaller = run.prepare((setup,), suite, machine)[0]
+        smaller = prepare((setup,), suite, machine)[0]
         if _obstacle(smaller) is None:
             return smaller, f"{WANTED}: {why}.\nTaking the largest that fits instead: {setup}"
     raise PhibenchError(f"{WANTED}: {why}; and no smaller Phi fits either", NOTHING_FITS)
 
 
-def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple[run.Task, ...], Suite, list[str]]:
+def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple[Task, ...], Suite, list[str]]:
     """Phi-4-mini on several backends, the suite in turns, and notes on what was left out.
 
     Raises PhibenchError (exit 2 for a backend that is not here, exit 3 when it fits on none).
@@ -222,7 +223,7 @@ def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple
         module = backends.load(name)
         usual = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
         setup = trust.with_options(usual, machine)
-        task = run.prepare((setup,), suite, machine)[0]
+        task = prepare((setup,), suite, machine)[0]
         if why := _obstacle(task):
             notes.append(f"{setup} is left out: {why}")
         else:
@@ -233,7 +234,7 @@ def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple
     return tuple(msgspec.structs.replace(task, suite=suite) for task in tasks), suite, notes
 
 
-def _obstacle(task: run.Task) -> str | None:
+def _obstacle(task: Task) -> str | None:
     if refusal := task.objection or next((refusal for _, refusal in task.refused), None):
         return refusal.reason
     room = cache.room_bytes(DISK_RESERVE_BYTES)

@@ -12,22 +12,24 @@ from typing import Any
 import msgspec
 
 from phibench.cli.dry_run import dry_rows
-from phibench.core import files, units
+from phibench.core import folders, run_files, units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Machine, Run, Setup, Suite
 from phibench.core.processes import silence_s
 from phibench.machine import inventory
-from phibench.measure import run, suites
+from phibench.machine.software import software as installed_software
+from phibench.measure import record, run, suites
 from phibench.measure.backend_choice import with_backends
 from phibench.measure.grid import setups_from
 from phibench.measure.real_file import is_file, real_file
 from phibench.measure.request import ALL, RunRequest
+from phibench.measure.tasks import Task, prepare
 from phibench.show import results
 from phibench.show.dry_run import dry_text
 from phibench.show.progress import Show
 from phibench.verify import selftest
 
-Planned = Sequence[tuple[Suite, tuple[run.Task, ...]]]
+Planned = Sequence[tuple[Suite, tuple[Task, ...]]]
 _AXES = {  # flag -> field of a suite
     "n_prompt": "prompt_tokens",
     "n_gen": "new_tokens",
@@ -122,7 +124,7 @@ def run_request(request: RunRequest, output: str, emit: Callable[[str], None], w
     given = {"layers": request.layers, "real": real, "real_plan": real_plan, "force": request.force}
     planned = _planned(setups, asked, machine, given)  # what makes no sense is refused before an engine is tested
     if request.dry_run:
-        seen = files.read_runs(files.results_dir(request.results))[0]
+        seen = run_files.read_runs(folders.results_dir(request.results))[0]
         rows = [{"suite": suite.name, **row} for suite, tasks in planned for row in dry_rows(tasks, machine, seen)]
         emit(dry_text(rows, output, width))
         return 0
@@ -131,7 +133,7 @@ def run_request(request: RunRequest, output: str, emit: Callable[[str], None], w
     def show(runs: Sequence[Run]) -> None:
         emit(results.FORMATS[output](results.rows(runs), width))
 
-    return run.exit_code(_run(request, _planned(setups, asked, machine, given), machine, show))
+    return record.exit_code(_run(request, _planned(setups, asked, machine, given), machine, show))
 
 
 def _run(request: RunRequest, planned: Planned, machine: Machine, show: Callable[[Sequence[Run]], None]) -> list[Run]:
@@ -143,7 +145,7 @@ def _run(request: RunRequest, planned: Planned, machine: Machine, show: Callable
             print(f"suite {suite.name}: {suite.question}", file=sys.stderr)
         try:
             done, path = execute(
-                tasks, suite, machine, files.results_dir(request.results), resume=request.resume, deaths=deaths
+                tasks, suite, machine, folders.results_dir(request.results), resume=request.resume, deaths=deaths
             )
         except run.InterruptedRunError:
             if runs:
@@ -157,7 +159,7 @@ def _run(request: RunRequest, planned: Planned, machine: Machine, show: Callable
 
 
 def _planned(setups: Sequence[Setup], asked: Sequence[Suite], machine: Machine, given: dict[str, Any]) -> Planned:
-    return [(suite, run.prepare(setups, suite, machine, **given)) for suite in asked]
+    return [(suite, prepare(setups, suite, machine, **given)) for suite in asked]
 
 
 def _note(line: str) -> None:
@@ -165,15 +167,15 @@ def _note(line: str) -> None:
 
 
 def execute(
-    tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False,
+    tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False,
     deaths: run.Deaths | None = None,
 ) -> tuple[Run, Path]:  # fmt: skip
     """Run with bars on stderr. ``deaths``: see :func:`run.run`."""
-    software = inventory.software()
-    begun = run.resumable(suite, machine, folder, software) if resume else None
+    software = installed_software()
+    begun = record.resumable(suite, machine, folder, software) if resume else None
     if resume and begun is None:
         print("nothing to resume: no run of this suite, software and machine; a new one starts", file=sys.stderr)
-    left = [w for task, workloads, _ in run.owed(begun[0], tasks) for w in workloads] if begun else None
+    left = [w for task, workloads, _ in record.owed(begun[0], tasks) for w in workloads] if begun else None
     everything = [w for task in tasks for w in task.suite.workloads()] * suite.launches
     with Show(everything if left is None else left) as show:
         return run.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from phibench import catalog
-from phibench.core import files, units
+from phibench.core import run_files, units
 from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Measured, Noun, Run, Setup
 
@@ -30,7 +30,7 @@ def sides(first: str, second: str, folder: Path) -> tuple[tuple[Side, Side], tup
 
     Raises PhibenchError for what nothing is known of, and for two sides that cannot be told apart.
     """
-    stored, skipped = files.read_runs(folder)
+    stored, skipped = run_files.read_runs(folder)
     one, other = side(first, stored, folder), side(second, stored, folder)
     if (one.setup is None) != (other.setup is None):
         lone, run = (one, other) if one.setup else (other, one)
@@ -46,9 +46,9 @@ def side(text: str, stored: Sequence[Run], folder: Path) -> Side:
     """One side; ``stored``: the runs below ``folder``. Raises PhibenchError where it is nothing that is known."""
     path = Path(text).expanduser()
     if path.is_file():
-        return Side(text=text, runs=(files.read_run(path),))
+        return Side(text=text, runs=(run_files.read_run(path),))
     for place in (path, folder / text):
-        if text and place.is_dir() and (runs := files.read_runs(place)[0]):
+        if text and place.is_dir() and (runs := run_files.read_runs(place)[0]):
             return Side(text=text, runs=runs)
     if "==" in text:
         return Side(text=text, runs=_of_version(text, stored))

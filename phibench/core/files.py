@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import secrets
 import stat
 import tomllib
@@ -20,30 +19,10 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from phibench.core.errors import FAILED, PhibenchError, unknown
-from phibench.core.nouns import SCHEMA, Cause, Failed, Machine, Result, Run
+from phibench.core.nouns import Machine
 
 T = TypeVar("T")
-MAX_RUN_BYTES = 64 << 20  # a run file of a long suite is a few MB; a foreign file may be anything
 MAX_WRITTEN_BYTES = 1 << 20  # what a person writes is a few kB
-
-
-def data_dir(name: str) -> Path:
-    """``suites`` or ``dashboard``: beside the package in a checkout, inside it in a wheel."""
-    packaged = Path(__file__).parents[1] / "_data" / name
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
-
-
-def cache_dir() -> Path:
-    """``$PHIBENCH_CACHE``, else ``phibench`` under the XDG cache (absolute paths only, as XDG says)."""
-    if own := os.environ.get("PHIBENCH_CACHE"):
-        return Path(own).expanduser()
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "phibench"
-
-
-def results_dir(flag: str | None = None) -> Path:
-    """``--results DIR``, else ``$PHIBENCH_RESULTS``, else ``./results``."""
-    return Path(flag or os.environ.get("PHIBENCH_RESULTS") or "results").expanduser()
 
 
 def check_readable(path: Path, most_bytes: float = math.inf) -> None:
@@ -68,7 +47,7 @@ def read_strict(path: Path, kind: type[T]) -> T:
     except FileNotFoundError:
         raise PhibenchError(f"there is no file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise PhibenchError(f"cannot read {path}: {_why(error)}") from None
+        raise PhibenchError(f"cannot read {path}: {explained(error)}") from None
     try:
         data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
     except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
@@ -144,7 +123,7 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[Any]:
                 temporary.unlink()
             raise
     except OSError as error:
-        raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
+        raise PhibenchError(f"cannot write {path}: {explained(error)}", FAILED) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -181,103 +160,5 @@ def write_machine(path: Path, machine: Machine) -> None:
     return write_text(path, tomli_w.dumps(msgspec.to_builtins(machine)))
 
 
-def run_path(folder: Path, run: Run) -> Path:
-    """``<results>/<machine slug>/<utc>-<suite>.json``."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", run.suite.name)
-    return folder / run.machine.slug / f"{run.id}-{safe}.json"
-
-
-def reserve(path: Path) -> bool:
-    """Make an empty file that nobody has yet; False when somebody has. Raises PhibenchError (exit 1) on I/O errors."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        if path.parent.is_dir():
-            return False
-        raise PhibenchError(f"cannot write {path}: {path.parent} is not a folder", FAILED) from None
-    except OSError as error:
-        raise PhibenchError(f"cannot write {path}: {_why(error)}", FAILED) from None
-    return True
-
-
-def read_run(path: Path) -> Run:
-    """One run file. Raises PhibenchError (exit 1) when it is damaged or foreign."""
-    try:
-        check_readable(path, MAX_RUN_BYTES)
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise PhibenchError(f"there is no file {path}", FAILED) from None
-    except OSError as error:
-        raise PhibenchError(f"cannot read {path}: {_why(error)}", FAILED) from None
-    try:
-        head = msgspec.json.decode(data, type=_Head)
-        if head.schema != SCHEMA:
-            raise PhibenchError(
-                f"{path} has schema {head.schema}, this phibench reads {SCHEMA}; upgrade phibench", FAILED
-            )
-        run = msgspec.json.decode(data, type=Run)
-        msgspec.msgpack.encode(run)  # refuses integers beyond 64 bits, which arithmetic would choke on later
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise PhibenchError(f"{path} is not a phibench run: {_why(error)}", FAILED) from None
-    return _as_today(run)
-
-
-def _as_today(run: Run) -> Run:
-    """With the fields that older files have in a text alone; nothing else reads them out of it."""
-    tool = next(iter(run.imported.split()), msgspec.UNSET)
-    return msgspec.structs.replace(
-        run, results=tuple(map(_caused, run.results)), imported_tool=run.imported_tool or tool
-    )
-
-
-# How reasons begin in files from before the field ``cause``.
-_BEGINNINGS: dict[str, Cause] = {"unavailable: ": "unavailable", "fallback: ": "fallback"}
-
-
-def _caused(result: Result) -> Result:
-    if not isinstance(result, Failed) or result.cause != "failed":
-        return result
-    found = (cause for beginning, cause in _BEGINNINGS.items() if result.reason.startswith(beginning))
-    return msgspec.structs.replace(result, cause=next(found, "failed"))
-
-
-class _Head(msgspec.Struct):
-    schema: int
-
-
-def read_runs(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-    """All runs below ``folder``, oldest first, and one line for each file that was skipped and why."""
-    runs, skipped = [], []
-    for path in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
-        try:
-            runs.append(read_run(path))
-        except PhibenchError as error:
-            skipped.append(str(error))
-    return tuple(sorted(runs, key=lambda run: run.started)), tuple(skipped)
-
-
-def base_name(path: str) -> str:
-    """Of a path from any system: a folder may hold a user's name."""
-    return re.split(r"[/\\]", path)[-1]
-
-
-def scrub(text: str) -> str:
-    """Text for a shared file: no home folder, host name or user name."""
-    import getpass
-    import socket
-
-    home = str(Path.home())
-    if home != Path.home().anchor:  # a container's home may be the root folder
-        text = text.replace(home, "~")
-    names = [socket.gethostname()]
-    with contextlib.suppress(OSError, KeyError, ImportError):  # no such user; Windows has no pwd
-        names.append(getpass.getuser())
-    for name in names:
-        if len(name) > 2 and name != "root":  # a name such as "pi" is in too many texts to be told from a word
-            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "***", text)
-    return text
-
-
-def _why(error: BaseException) -> str:
+def explained(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import re
 import shutil
+from pathlib import Path
 
 PIPE_WIDTH = 120  # columns when the output is no terminal
 
@@ -41,3 +44,25 @@ def plain(text: str) -> str:
 
 def _visible(char: str) -> bool:
     return char.isprintable() or char == " "
+
+
+def base_name(path: str) -> str:
+    """Of a path from any system: a folder may hold a user's name."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def scrub(text: str) -> str:
+    """Text for a shared file: no home folder, host name or user name."""
+    import getpass
+    import socket
+
+    home = str(Path.home())
+    if home != Path.home().anchor:  # a container's home may be the root folder
+        text = text.replace(home, "~")
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError, KeyError, ImportError):  # no such user; Windows has no pwd
+        names.append(getpass.getuser())
+    for name in names:
+        if len(name) > 2 and name != "root":  # a name such as "pi" is in too many texts to be told from a word
+            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "***", text)
+    return text

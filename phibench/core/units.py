@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from phibench.core.errors import PhibenchError
@@ -143,3 +144,7 @@ def time(seconds: float) -> Amount:
 def context(count: int) -> str:
     """``8k`` for 8192, the plain number where it is not a whole k."""
     return f"{count // 1024}k" if count >= 1024 and count % 1024 == 0 else str(count)
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

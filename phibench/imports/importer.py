@@ -13,7 +13,7 @@ import msgspec
 
 from phibench import __version__, catalog
 from phibench.catalog import plans
-from phibench.core import files
+from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Machine, Measured, Run, Sample, Setup, Suite, Workload
 from phibench.imports.llama_bench import read
@@ -45,12 +45,12 @@ def run_import(path: Path, asked: Asked, folder: Path, note: Note) -> tuple[Run,
     digest = _digest(content, machine, tests)
     if before := sorted(folder.rglob(f"*-{digest}-*.json")):
         note(f"imported before, nothing is written: {', '.join(map(str, before))}")
-        return tuple(files.read_run(old) for old in before)
+        return tuple(run_files.read_run(old) for old in before)
     runs = []
     for number, group in enumerate(groups, start=1):
         run = _run(group, digest if number == 1 else f"{digest}-{number}", machine, _written(path))
-        files.write_json(files.run_path(folder, run), run)
-        note(f"results: {files.run_path(folder, run)}")
+        files.write_json(run_files.run_path(folder, run), run)
+        note(f"results: {run_files.run_path(folder, run)}")
         runs.append(run)
     return tuple(runs)
 

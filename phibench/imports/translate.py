@@ -9,9 +9,9 @@ from datetime import datetime
 
 from phibench import backends, catalog
 from phibench.catalog import plans
-from phibench.core import files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
+from phibench.core.text import base_name
 from phibench.imports import devices
 from phibench.imports.llama_bench import Batched, Bench, Line
 
@@ -65,7 +65,7 @@ def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) 
     notes = [] if row.samples_ns else [_average(row)]
     notes += [_RPC] if devices.built_with_rpc(row) else []
     build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
-    base = files.base_name(row.model_filename)
+    base = base_name(row.model_filename)
     artifact = Artifact(path=base, bytes=row.model_size, weights="synthetic" if _own(base, variant) else "real",
                         parameters=row.model_n_params)  # fmt: skip
     return [
@@ -126,7 +126,7 @@ def _variant(row: Bench, asked: Asked, where: str) -> Variant:
         return catalog.variant(asked.variant)
     if len(fitting) == 1:
         return fitting[0]
-    told = _word(files.base_name(row.model_filename))
+    told = _word(base_name(row.model_filename))
     named = [(len(word), v) for v in fitting for word in _words(v) if word in told]
     if not named:
         raise PhibenchError(

@@ -16,7 +16,7 @@ import time
 import msgspec
 
 from phibench import backends
-from phibench.core import ends, files
+from phibench.core import ends, text
 from phibench.core.nouns import Installed, Noun, Problem
 
 _LIMIT_S = 20.0
@@ -99,7 +99,7 @@ def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
             answers[name] = f"it gave no answer in {limit_s:.0f} s"
         except (msgspec.DecodeError, IndexError, UnicodeDecodeError):
             how = ends.end(child.returncode, errors.decode("utf-8", "replace"))
-            answers[name] = files.scrub(f"it cannot be imported: its process {how}")
+            answers[name] = text.scrub(f"it cannot be imported: its process {how}")
     return answers
 
 

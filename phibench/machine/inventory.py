@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
-import platform
-import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from phibench import __version__, backends, probe
+from phibench import backends, probe
 from phibench.analysis import trust
-from phibench.core import files
+from phibench.core import files, folders
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Machine, Noun, Rate, SelfTest, Storage
 from phibench.machine import engines
@@ -58,7 +55,7 @@ def here(
     """
     installed, providers = engines.ask() if full else ((), ())
     quick = msgspec.structs.replace(probe.machine(bandwidth_s=None, providers=providers), backends=installed)
-    path = files.cache_dir() / "machine.json"
+    path = folders.cache_dir() / "machine.json"
     known = _read(path)
     old = known.get(quick.identity, _Slow(method=_METHOD))
     slow = _with_bandwidth(quick, old, anew, tell) if bandwidth else old
@@ -109,7 +106,7 @@ def _matrix(machine: Machine, known: dict[str, Rate], anew: bool, tell: Tell) ->
 def _storage(known: Storage | None, anew: bool, tell: Tell) -> Storage:
     if known is None or known.read_bytes_s is None or anew:
         tell("disk")
-        return disk.storage(files.cache_dir())
+        return disk.storage(folders.cache_dir())
     return known
 
 
@@ -122,7 +119,7 @@ def _filled(machine: Machine, slow: _Slow) -> Machine:
     for device in others:
         known = slow.gpus.get(device.kind)
         devices.append(_measured(device, known) if known and known.name == device.name else device)
-    free = disk.free_bytes(files.cache_dir())
+    free = disk.free_bytes(folders.cache_dir())
     storage = msgspec.structs.replace(slow.storage or Storage(because="not measured"), free_bytes=free)
     return msgspec.structs.replace(machine, devices=tuple(devices), storage=storage)
 
@@ -185,13 +182,13 @@ def remember(found: SelfTest) -> SelfTest:
     same = (found.backend, found.device, found.build, found.processor)
     others = [one for one in _remembered() if (one.backend, one.device, one.build, one.processor) != same]
     with contextlib.suppress(PhibenchError):
-        files.write_json(files.cache_dir() / "selftests.json", [*others, found][-_MOST_SELFTESTS:])
+        files.write_json(folders.cache_dir() / "selftests.json", [*others, found][-_MOST_SELFTESTS:])
     return found
 
 
 def _remembered() -> list[SelfTest]:
     try:
-        found = msgspec.json.decode((files.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
+        found = msgspec.json.decode((folders.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     return [one for one in found if one.test == trust.VERSION and one.backend in backends.names() and _is_safe(one)]
@@ -203,36 +200,3 @@ def _is_safe(one: SelfTest) -> bool:
 
 
 # ----------------------------------------------------------------------------------------------- software
-
-
-def software() -> dict[str, str]:
-    """Versions that a result depends on; what is not installed is left out. No host or user name."""
-    from importlib import metadata
-
-    found = {
-        "os": _os(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "phibench": __version__,
-    }
-    of_backends = {backends.load(name).PACKAGE for name in backends.names()} - {"phibench"}
-    packages = {"numpy", "psutil", "onnxruntime", "transformers"} | of_backends
-    for package in sorted(packages):
-        try:
-            found[package.replace("-", "_")] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _os() -> str:
-    """``Debian GNU/Linux 12 (bookworm), kernel 6.1.0``: a kernel's own suffix may name who built it."""
-    if sys.platform == "darwin":
-        return f"macOS {platform.mac_ver()[0]}".strip()
-    if sys.platform == "win32":
-        return f"Windows {platform.release()} {platform.version()}"
-    number = re.match(r"[0-9]+(\.[0-9]+){0,2}", platform.release())
-    kernel = f"kernel {number[0]}" if number else "kernel unknown"
-    try:
-        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
-    except (OSError, KeyError):
-        return f"{platform.system()}, {kernel}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from phibench import backends, catalog
+from phibench.backends import contract
 from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
 from phibench.measure.request import DEFAULT_BACKEND, RunRequest, every
@@ -29,11 +30,11 @@ def with_backends(request: RunRequest, note: Callable[[str], None]) -> RunReques
     return msgspec.structs.replace(request, backends=tuple(dict.fromkeys(backends.load(name).NAME for name in names)))
 
 
-def recommendable() -> list[backends.Backend]:
+def recommendable() -> list[contract.Backend]:
     return [module for module in map(backends.load, backends.names()) if module.RECOMMENDABLE]
 
 
-def _objection(module: backends.Backend, request: RunRequest) -> str | None:
+def _objection(module: contract.Backend, request: RunRequest) -> str | None:
     """Why a backend cannot take part; None if it can."""
     if module.installed() is None:
         return f"not installed; pip install 'phibench[{module.EXTRA}]'"

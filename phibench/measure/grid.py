@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from phibench import backends, catalog
+from phibench.backends import contract
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Machine, Setup
 from phibench.measure.request import RunRequest
@@ -34,7 +35,7 @@ def setups_from(request: RunRequest, machine: Machine) -> tuple[Setup, ...]:
     return tuple(dict.fromkeys(grid))
 
 
-def _quantizations(names: Sequence[str], modules: Sequence[backends.Backend]) -> dict[str, list[str]]:
+def _quantizations(names: Sequence[str], modules: Sequence[contract.Backend]) -> dict[str, list[str]]:
     """Of each backend: its usual one, or those of the names that its format has.
 
     Raises PhibenchError for a name that no backend here has, and for a backend that has none of them.

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from phibench import backends
-from phibench.core import ends, files, processes
+from phibench.core import ends, processes, text
 from phibench.core.ends import End
 from phibench.core.nouns import Event, Failed, Job, Kind, Measured, Progress, Result, Workload
 from phibench.core.processes import Child
+from phibench.core.units import now
 from phibench.measure import worker
-from phibench.measure.worker import now, shared
+from phibench.measure.worker import shared
 from phibench.probe import conditions
 
 MOST_DEATHS = 2  # of one setup, of one kind in one phase
@@ -73,7 +74,7 @@ def _placed(job: Job, failed: Failed, phase: str) -> Failed:
     reason = failed.reason
     if failed.kind:
         reason = f"{_with_options(job)} {_doing(phase, failed.workload)}: {reason}; {ends.NEXT[failed.kind]}"
-    return msgspec.structs.replace(failed, reason=files.scrub(reason), phase=phase, engine=_engine(job))
+    return msgspec.structs.replace(failed, reason=text.scrub(reason), phase=phase, engine=_engine(job))
 
 
 def _dead(job: Job, workload: Workload, end: End, phase: str) -> Failed:
@@ -94,7 +95,7 @@ def _untried(job: Job, workload: Workload, death: tuple[Kind, str]) -> Failed:
 
 def _failed(job: Job, workload: Workload, reason: str) -> Failed:
     return Failed(
-        setup=job.setup, workload=workload, reason=files.scrub(reason), engine=_engine(job),
+        setup=job.setup, workload=workload, reason=text.scrub(reason), engine=_engine(job),
         artifact=shared(job.artifact), threads=job.threads, at=now(),
     )  # fmt: skip
 

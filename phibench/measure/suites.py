@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.core import files, stats
+from phibench.core import files, folders, stats
 from phibench.core.errors import PhibenchError, unknown
 from phibench.core.metrics import CLAIMED, METRICS, TIMED, metered
 from phibench.core.nouns import Suite
@@ -21,10 +21,10 @@ def load(name: str) -> Suite:
     """A suite by name (``latency``) or by path. Raises PhibenchError for anything it cannot mean."""
     path = Path(name)
     if path.suffix != ".toml":
-        known = sorted(p.stem for p in files.data_dir("suites").glob("*.toml"))
+        known = sorted(p.stem for p in folders.data_dir("suites").glob("*.toml"))
         if name not in known:
             raise unknown("suite", name, known, f"there are: {', '.join(known)}, or give a .toml file")
-        path = files.data_dir("suites") / f"{name}.toml"
+        path = folders.data_dir("suites") / f"{name}.toml"
     return check(files.read_strict(path, Suite), name)
 
 

@@ -13,7 +13,7 @@ from phibench.core.nouns import Noun, Sample, Stage, Suite, Warmup, Window, Work
 from phibench.meters.contract import UNWATCHED, Watch
 
 if TYPE_CHECKING:
-    from phibench.backends import Session
+    from phibench.backends.contract import Session
 
 Show = Callable[[str], None]  # of ends.PHASES: what is being done
 Report = Callable[[Stage, int, int], None]  # stage, done, in all: repetitions, or tenths of all windows

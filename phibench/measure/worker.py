@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -34,6 +33,7 @@ from phibench.core.nouns import (
     Workload,
 )
 from phibench.core.processes import Board, leave_with_parent, private_output
+from phibench.core.units import now
 from phibench.measure.timing import Report, measure, once
 from phibench.probe.devices import gpu_use
 from phibench.probe.other_programs import Others
@@ -137,10 +137,6 @@ def readings() -> dict[str, float]:
 def shared(artifact: Artifact) -> Artifact:
     """What of an artifact may stand in a shared file: its name, not the folder it lies in."""
     return msgspec.structs.replace(artifact, path=Path(artifact.path).name)
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -24,7 +24,7 @@ from phibench.core.nouns import Device, Energy, Noun
 from phibench.meters.counters import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
 from phibench.probe.devices import pci
 from phibench.probe.energy import sources
-from phibench.probe.energy.sources import Place
+from phibench.probe.energy.place import Kind, Place, Scope
 from phibench.probe.system import cpu
 
 T = TypeVar("T")
@@ -33,11 +33,11 @@ T = TypeVar("T")
 class Way(NamedTuple):
     """Places of one kind that are read together, and what they count."""
 
-    kind: sources.Kind
-    scopes: tuple[sources.Scope, ...]
+    kind: Kind
+    scopes: tuple[Scope, ...]
 
 
-_PACKAGES: tuple[sources.Scope, ...] = ("cpu_package", "dram")
+_PACKAGES: tuple[Scope, ...] = ("cpu_package", "dram")
 _PROCESSOR = (Way("rapl", _PACKAGES), Way("perf", _PACKAGES), Way("emi", _PACKAGES), Way("hwmon", ("cpu_package",)))
 _CHIP = (Way("hwmon", ("soc",)), Way("ina3221", ("soc",)), Way("ioreport", ("soc",)))
 _MACHINE = (Way("hwmon", ("system_ac",)), Way("battery", ("system_dc",)))
@@ -115,7 +115,7 @@ def _dials(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> 
 
 def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str:
     """One reason with its remedy for each kind of source that is there."""
-    said: dict[sources.Kind, str] = {}
+    said: dict[Kind, str] = {}
     for place in places:
         if place.apart and not place.source.readable:
             said.setdefault(place.kind, f"{place.source.name}: {place.why}")

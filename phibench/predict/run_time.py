@@ -8,7 +8,7 @@ import msgspec
 
 from phibench.core.metrics import metered
 from phibench.core.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
-from phibench.predict import calibration, roofline, speed
+from phibench.predict import basis, calibration, roofline, speed
 
 
 def suite_s(
@@ -55,7 +55,7 @@ def suite_s(
         value=(low * high) ** 0.5 * suite.launches,
         low=low * suite.launches,
         high=high * suite.launches,
-        basis=speed.worst(*(part.basis for part in parts)),
+        basis=basis.worst(*(part.basis for part in parts)),
         because=parts[0].because,
     )
 
@@ -87,7 +87,7 @@ def _once(
         value=prompt / (prefill or decode).value + new / decode.value,
         low=prompt / fast + new / decode.high,
         high=prompt / slow + new * step,
-        basis=speed.worst(decode.basis, prefill.basis) if prefill else decode.basis,
+        basis=basis.worst(decode.basis, prefill.basis) if prefill else decode.basis,
         because=decode.because,
     )
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 
 from phibench.core import stats, units
-from phibench.core.nouns import Basis, Device, Estimate, Machine, Noun, Setup
+from phibench.core.nouns import Basis, Device, Estimate, Machine, Setup
 from phibench.predict import roofline
 from phibench.predict.calibration import Anchor, Speed, work
 
@@ -30,26 +30,6 @@ ONE_ANCHOR = 1.51
 OTHER_QUANTIZATION = 1.75  # kernels differ by type: wider than one anchor (assumed)
 FAR = 4.0  # a line is not trusted beyond this ratio from its nearest anchor
 APART = 1.3  # anchors whose work is closer than this give no slope
-
-# From the best known to the least: a number made of two is as good as the worse.
-BASES: tuple[Basis, ...] = ("exact", "published", "measured", "calibrated", "probed", "spec", "assumed")
-
-
-class Use(Noun, frozen=True, kw_only=True):
-    """A goal's workload as the predictor needs it; ``thinking_tokens`` come before the answer, None is not known."""
-
-    prompt_tokens: int
-    new_tokens: int
-    thinking_tokens: int | None = 0
-
-    @property
-    def generated(self) -> int:
-        return self.new_tokens + (self.thinking_tokens or 0)
-
-    @property
-    def depth(self) -> float:
-        """Mean number of tokens in the KV cache while decoding."""
-        return self.prompt_tokens + self.generated / 2
 
 
 def speed(
@@ -166,38 +146,4 @@ def _physical(metric: Speed, load: roofline.Load, device: Device, threads: int) 
         high=1 / span[0],
         basis=basis,
         because=what,
-    )
-
-
-def timings(use: Use, prefill: Estimate | None, decode: Estimate | None) -> dict[str, Estimate]:
-    """ttft_s, tpot_s and answer_s from the two speeds; what cannot be said is left out."""
-    found: dict[str, Estimate] = {}
-    if prefill:
-        found["ttft_s"] = _inverse(prefill, use.prompt_tokens, f"{use.prompt_tokens} prompt tokens")
-    if decode:
-        found["tpot_s"] = _inverse(decode, 1, "one token")
-    if prefill and decode and use.thinking_tokens is not None:
-        first, later, count = found["ttft_s"], found["tpot_s"], use.generated - 1
-        thinks = f", of them {use.thinking_tokens} thinking (assumed)" if use.thinking_tokens else ""
-        found["answer_s"] = Estimate(
-            value=first.value + count * later.value,
-            low=first.low + count * later.low,
-            high=first.high + count * later.high,
-            basis=worst(first.basis, later.basis, "assumed" if use.thinking_tokens else "exact"),
-            because=f"TTFT + {count} tokens x TPOT{thinks}",
-        )
-    return found
-
-
-def worst(*bases: Basis) -> Basis:
-    return max(bases, key=BASES.index)
-
-
-def _inverse(speed: Estimate, tokens: int, what: str) -> Estimate:
-    return Estimate(
-        value=tokens / speed.value,
-        low=tokens / speed.high,
-        high=tokens / speed.low,
-        basis=speed.basis,
-        because=f"{what}; {speed.because}",
     )

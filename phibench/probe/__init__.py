@@ -11,7 +11,7 @@ import msgspec
 
 from phibench.core.nouns import Device, Machine
 from phibench.probe.devices import amd, apple, intel, npu, nvidia
-from phibench.probe.energy import sources
+from phibench.probe.energy import power_supply, sources
 from phibench.probe.system import cpu, limits
 from phibench.probe.system.processor import processor
 
@@ -46,7 +46,7 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
         ),
         limits=usable,
         processor=processor(root),
-        power=sources.supply(root),
+        power=power_supply.supply(root),
         energy=sources.sources(root, gpus=found_gpus),
     )
     if bandwidth_s is None or root != cpu.ROOT:

@@ -14,7 +14,7 @@ from typing import Any
 
 from phibench.core import units
 from phibench.core.nouns import Conditions
-from phibench.probe.energy import sources
+from phibench.probe.energy import power_supply
 from phibench.probe.system import cgroup, cpu, gauges
 from phibench.probe.system.limits import limits
 
@@ -82,7 +82,7 @@ def look(root: Path = cpu.ROOT, busy_s: float | None = None, *, gpu: bool = Fals
         **gauges.pressure(root),
         "cpu_temp_c": gauges.temperature_c(root),
         **gauges.settings(root),
-        "power": sources.supply(root),
+        "power": power_supply.supply(root),
         "free_bytes": limits(root).free_bytes,
         **(_nvidia(watching) if gpu and root == cpu.ROOT else {}),
         "instruction_sets": cpu.flags(root) or None,

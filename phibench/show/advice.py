@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from phibench.advise import recommend
-from phibench.core import units
-from phibench.core.nouns import Goal, Machine, Verdict
+from phibench.advise import ranking, recommend
+from phibench.advise.ranking import shown
+from phibench.core import amounts, units
+from phibench.core.nouns import SCHEMA, Estimate, Goal, Machine, Verdict
 from phibench.core.text import wrap
 from phibench.show import tables
 
@@ -40,14 +41,14 @@ def text(
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     """
     if output == "json":
-        document = recommend.to_json(machine, goal, context, verdicts, top)
+        document = to_json(machine, goal, context, verdicts, top)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in ("csv", "jsonl", "sql"):
         found = flat_rows(machine, goal, context, verdicts, top)
         return tables.text(found, output, name="phibench_recommend")
-    rows, everywhere = _shortened(recommend.table_rows(verdicts, top), recommend.shown(verdicts, top))
+    rows, everywhere = _shortened(table_rows(verdicts, top), ranking.shown(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*_reasons(rows), recommend.LEGEND, *(recommend.hints(verdicts) if hints else ())]
+    notes = [*_reasons(rows), LEGEND, *(recommend.hints(verdicts) if hints else ())]
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
@@ -60,7 +61,7 @@ def flat_rows(
 ) -> list[dict[str, Any]]:
     """The candidates of the JSON document; of an estimate the value stands under the metric, its bounds beside it."""
     rows = []
-    for rank, candidate in enumerate(recommend.to_json(machine, goal, context, verdicts, top)["candidates"], start=1):
+    for rank, candidate in enumerate(to_json(machine, goal, context, verdicts, top)["candidates"], start=1):
         where = {"goal": goal.id, "context": context, "machine": machine.name, "rank": rank}
         rest = {key: value for key, value in candidate.items() if key != "estimates"}
         estimates: dict[str, Any] = {}
@@ -88,3 +89,81 @@ def _workload(goal: Goal) -> str:
 def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Why a row is no, or not known: below the table, where a sentence has room."""
     return [f"{row['rank']} {row['setup']}: {row['why']}" for row in rows if row["why"]]
+
+
+# What every candidate of recommend -o json shows, null where it is not known.
+ESTIMATED = (
+    "quality", "quant_kld", "decode_tps", "prefill_tps", "ttft_s", "tpot_s", "answer_s", "host_needed_bytes",
+    "device_peak_bytes", "weights_bytes", "kv_bytes", "disk_bytes", "max_context_tokens",
+)  # fmt: skip
+
+
+LEGEND = (
+    "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet; "
+    "assumed: rests on a number of thinking tokens that nobody has published"
+)
+
+
+def to_json(
+    machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None
+) -> dict[str, Any]:
+    """The document of ``recommend -o json``."""
+    return {
+        "schema": SCHEMA,
+        "machine": msgspec.to_builtins(machine),
+        "goal": goal.id,
+        "context": goal.context if context is None else context,
+        "candidates": [_candidate(v) for v in shown(verdicts, top)],
+    }
+
+
+def _candidate(verdict: Verdict) -> dict[str, Any]:
+    setup = verdict.setup
+    names = dict.fromkeys((*ESTIMATED, *verdict.estimates))
+    return {
+        "setup": str(setup),
+        "variant": setup.variant,
+        "quantization": setup.quantization,
+        "backend": setup.backend,
+        "device": setup.device,
+        "options": dict(setup.options),
+        "verdict": verdict.verdict,
+        "estimates": {m: _estimate(e) if (e := verdict.estimates.get(m)) else None for m in names},
+        "objections": list(verdict.objections),
+        "unknowns": [str(reason) for reason in verdict.unknowns],
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    """A benchmark is named in ``because``."""
+    return {key: value for key, value in msgspec.to_builtins(estimate).items() if key != "benchmark"}
+
+
+def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict[str, str]]:
+    """One row of text per candidate of :func:`shown`, for a table; the legend of the marks is ``LEGEND``."""
+    rows = []
+    for rank, verdict in enumerate(shown(verdicts, top), start=1):
+        cell = {m: amounts.shown(m, e) for m, e in verdict.estimates.items()}
+        quality = verdict.estimates.get("quality")
+        rows.append(
+            {
+                "rank": str(rank),
+                "setup": str(verdict.setup),
+                "verdict": verdict.verdict,
+                "quality": f"{cell['quality']} {quality.benchmark}" if quality else "no score",
+                "decode tok/s": cell.get("decode_tps", "not known"),
+                "TTFT": cell.get("ttft_s", "not known"),
+                "answer": cell.get("answer_s", "not known"),
+                "memory": cell.get("device_peak_bytes") or cell.get("host_needed_bytes", "not known"),
+                "why": _why(verdict),
+            }
+        )
+    return rows
+
+
+def _why(verdict: Verdict) -> str:
+    """Objections, else what is not known with the command that settles it, once."""
+    if verdict.objections:
+        return "; ".join(verdict.objections)
+    remedies = dict.fromkeys(reason.remedy for reason in verdict.unknowns if reason.remedy)
+    return ": ".join(("; ".join(reason.text for reason in verdict.unknowns), *remedies))

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from phibench.analysis import batch_scaling, context_cliff, energy, sustained, winners
-from phibench.core import files, stats, units
+from phibench.analysis import batch_scaling, context_cliff, energy_notes, sustained, winners
+from phibench.core import stats, units
 from phibench.core.metrics import METRICS, TIMED, complete
 from phibench.core.nouns import Failed, Measured, Note, NoteKind, Result, Row, Run, Spread
+from phibench.core.text import base_name
 
 # llama-bench's fields in its order, with SQL types (tools/llama-bench/llama-bench.cpp: get_fields,
 # get_field_type; BOOLEAN where it prints true or false). What our engines do not say is None.
@@ -58,7 +59,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 def _rows(run: Run) -> Iterator[Row]:
     contests = {} if run.imported or not _in_turns(run) else winners.verdicts(run)
     found = [_row(run, results, contests) for results in _tests(run)]
-    for row, knee, answer in zip(found, batch_scaling.knees(found), energy.answers(found), strict=True):
+    for row, knee, answer in zip(found, batch_scaling.knees(found), energy_notes.answers(found), strict=True):
         yield msgspec.structs.replace(row, notes=(*row.notes, *knee, *answer))
 
 
@@ -75,7 +76,7 @@ def _tests(run: Run) -> Iterator[list[Result]]:
     tests: dict[tuple[Any, ...], list[Result]] = {}
     for result in run.results:
         artifact = result.artifact
-        model = (files.base_name(artifact.path), artifact.layers, artifact.weights) if artifact else None
+        model = (base_name(artifact.path), artifact.layers, artifact.weights) if artifact else None
         tests.setdefault((result.setup, result.workload, model), []).append(result)
     for early in [key for key in tests if key[-1] is None]:  # failed before there was a file: it meant the only one
         same = [key for key in tests if key[:-1] == early[:-1] and key != early]
@@ -116,7 +117,7 @@ def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
         planned=seen.planned if seen else {},
         predicted=seen.predicted if seen else None,
         energy=tuple(e for m in measured for w in m.windows if w.kind == "work" for e in w.energy),
-        energy_sources=energy.sources(run.suite, measured),
+        energy_sources=energy_notes.sources(run.suite, measured),
         metrics=_claimed(run, measured),
         llama_bench=_llama_bench(run, first) | _timing(run, measured),
     )
@@ -129,7 +130,7 @@ def _notes(run: Run, measured: Sequence[Measured]) -> Iterator[Note]:
         "cliff": context_cliff.notes(run.suite, measured),
         "sustained": sustained.notes(run.suite, measured),
         "disk": _disk(run),
-        "energy": energy.notes(run.suite, measured),
+        "energy": energy_notes.notes(run.suite, measured),
     }
     for kind, texts in said.items():
         yield from (Note(kind=kind, text=text) for text in texts)
@@ -173,7 +174,7 @@ def _llama_bench(run: Run, result: Result) -> dict[str, Any]:
     return {key: _typed(said.get(key), kind) for key, kind in LLAMA_BENCH.items()} | {
         "cpu_info": ", ".join(cpus) or None,
         "gpu_info": ", ".join(others) or None,
-        "model_filename": files.base_name(artifact.path) if artifact else None,
+        "model_filename": base_name(artifact.path) if artifact else None,
         "model_type": said.get("model_type", f"{setup.variant} {setup.quantization}"),
         "model_size": (artifact.bytes or None) if artifact else None,
         "model_n_params": artifact.parameters if artifact else None,

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from phibench.core import files, units
+from phibench.core import folders, units
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.units import gb
 
@@ -25,11 +25,11 @@ _POLL_S = 0.05
 
 
 def folder() -> Path:
-    return files.cache_dir() / "gguf"
+    return folders.cache_dir() / "gguf"
 
 
 def onnx_folder() -> Path:
-    return files.cache_dir() / "onnx"
+    return folders.cache_dir() / "onnx"
 
 
 def entries() -> tuple[tuple[Path, int, float], ...]:

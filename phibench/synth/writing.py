@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from phibench.core import ends, files, processes
+from phibench.core import ends, processes, text
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact
 from phibench.synth import cache
@@ -54,6 +54,6 @@ def _died(order: Order, child: processes.Child) -> processes.DiedError:
     except importlib.metadata.PackageNotFoundError:  # another build of it, under a name of its own
         engine = package
     end = child.end()
-    end = msgspec.structs.replace(end, said=files.scrub(end.said))
+    end = msgspec.structs.replace(end, said=text.scrub(end.said))
     doing = ends.DOING[child.phase].format("synthetic weights")
     return processes.DiedError(ends.sentence(engine, end, doing, _THEN), end, child.phase, engine)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from phibench import backends
-from phibench.core import ends, files, processes
+from phibench.core import ends, files, processes, text
 from phibench.core.nouns import Engine, Kind, Setup, Suite
 from phibench.probe import conditions
 from phibench.verify import child
@@ -69,11 +69,11 @@ def ask(questions: Sequence[Question], *, program: Program = ()) -> Iterator[Rep
 
 def _reply(path: Path) -> Reply:
     answer, logits, held = child.read(path)
-    return Reply(tuple(logits), answer.engine, files.scrub(answer.reason), answer.kind, held)
+    return Reply(tuple(logits), answer.engine, text.scrub(answer.reason), answer.kind, held)
 
 
 def _died(setup: Setup, process: processes.Child) -> Reply:
     backend, end = backends.load(setup.backend), process.end()
     doing = ends.DOING[process.phase].format("a small model")
     reason = ends.sentence(f"{backend.PACKAGE} {backend.installed() or ''}".strip(), end, doing, ends.NEXT[end.kind])
-    return Reply(reason=files.scrub(reason), kind=end.kind)
+    return Reply(reason=text.scrub(reason), kind=end.kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from phibench import backends, catalog
+from phibench.backends import contract
 from phibench.catalog import plans
 from phibench.catalog.plans.hf_config import Factors
 from phibench.core.errors import PhibenchError, unknown
@@ -81,7 +82,7 @@ def setups(
     return found, absent
 
 
-def _absent(variant: Variant, module: backends.Backend) -> tuple[Literal["not installed", "no files"], str] | None:
+def _absent(variant: Variant, module: contract.Backend) -> tuple[Literal["not installed", "no files"], str] | None:
     if module.installed() is None:
         return "not installed", f"pip install 'phibench[{module.EXTRA}]'"
     why = plans.objection(variant, module.FORMATS[0]) if module.FORMATS else None
@@ -93,7 +94,7 @@ def format_of(setup: Setup) -> str:
     return backends.load(setup.backend).FORMATS[0]
 
 
-def _with_files() -> list[backends.Backend]:
+def _with_files() -> list[contract.Backend]:
     return [module for name in backends.names() if (module := backends.load(name)).FORMATS]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from phibench.catalog.plans.hf_config import Factors
-from phibench.core import ends, files, processes
+from phibench.core import ends, processes, text
 from phibench.core.nouns import Shape
 from phibench.probe import conditions
 from phibench.verify.seeded_models import Prompt
@@ -71,7 +71,7 @@ class Reference:
 
     def _died(self) -> processes.DiedError:
         engine, end = f"torch {importlib.metadata.version('torch')}", self._child.end()
-        end = msgspec.structs.replace(end, said=files.scrub(end.said))
+        end = msgspec.structs.replace(end, said=text.scrub(end.said))
         doing = ends.DOING[self._child.phase].format("a small model")
         said = ends.sentence(f"the reference, {engine} in float32,", end, doing, _THEN)
         return processes.DiedError(said, end, self._child.phase, engine)

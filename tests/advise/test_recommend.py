@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import backends, catalog
-from phibench.advise import recommend, rules
+from phibench.advise import ranking, recommend, rules
+from phibench.advise.limits import judge
 from phibench.core import metrics
 from phibench.core.errors import BAD_INPUT, PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
+from phibench.show import advice
 
 # the fixture is the same for every example
 SLOW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -53,7 +55,7 @@ def find(verdicts: tuple[Verdict, ...], text: str) -> Verdict:
 
 def test_a_small_laptop_is_told_phi_4_mini_for_chat() -> None:
     """2 cores, 24 GB, 41 GB/s: phi-4 is too slow to read along, phi-4-mini in 4 bits is what the field would take."""
-    best = recommend.shown(chat(), 1)[0]
+    best = ranking.shown(chat(), 1)[0]
     assert best.verdict == "yes"
     assert best.setup.variant == "phi-4-mini-instruct"
     assert best.setup.quantization in ("Q4_K_M", "Q4_K_S", "IQ4_NL")
@@ -99,7 +101,7 @@ def test_a_fast_gpu_elsewhere_takes_a_larger_model() -> None:
     assert best.setup.variant.startswith("phi-4")
     assert best.setup.device == "cuda:0"
     assert best.estimates["decode_tps"].basis == "spec"
-    assert recommend.table_rows([best])[0]["memory"].endswith("GiB")
+    assert advice.table_rows([best])[0]["memory"].endswith("GiB")
 
 
 def test_without_bandwidth_or_runs_nothing_is_promised() -> None:
@@ -160,7 +162,7 @@ def test_what_makes_no_sense_is_one_line_with_the_flag_and_the_remedy(asked: dic
 def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
     goal = catalog.goal("chat")
     found = recommend.advise(place(), goal, quick(), min_tps=figure, max_ttft=figure, thinking_tokens=round(figure))
-    assert len(recommend.table_rows(found)) == len(found)
+    assert len(advice.table_rows(found)) == len(found)
 
 
 def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +191,10 @@ def test_yes_comes_before_unknown_before_no() -> None:
 
 def test_the_order_is_total_and_does_not_depend_on_where_it_starts() -> None:
     goal = catalog.goal("chat")
-    keys = [recommend.order_key(goal, v) for v in chat()]
+    keys = [ranking.order_key(goal, v) for v in chat()]
     assert len(set(keys)) == len(keys)
     shuffled = random.Random(0).sample(chat(), len(chat()))
-    assert tuple(sorted(shuffled, key=lambda v: recommend.order_key(goal, v))) == chat()
+    assert tuple(sorted(shuffled, key=lambda v: ranking.order_key(goal, v))) == chat()
 
 
 def certain(metric_value: float) -> Estimate:
@@ -222,21 +224,21 @@ GOAL = Goal(
     ],
 )
 def test_metrics_are_compared_one_after_the_other(better: Verdict, worse: Verdict) -> None:
-    assert recommend.order_key(GOAL, better) < recommend.order_key(GOAL, worse)
+    assert ranking.order_key(GOAL, better) < ranking.order_key(GOAL, worse)
 
 
 def test_scores_of_different_benchmarks_are_not_compared_with_each_other() -> None:
     second = msgspec.structs.replace(
         verdict("b"), estimates={"quality": msgspec.structs.replace(certain(99), benchmark="Y")}
     )
-    assert recommend.order_key(GOAL, verdict("a", quality=1)) < recommend.order_key(GOAL, second)
+    assert ranking.order_key(GOAL, verdict("a", quality=1)) < ranking.order_key(GOAL, second)
 
 
 def test_of_equals_the_measured_one_comes_first() -> None:
     guess = msgspec.structs.replace(certain(10), basis="calibrated")
     seen = msgspec.structs.replace(certain(10), basis="measured")
     setups = {e.basis: msgspec.structs.replace(verdict("a"), estimates={"decode_tps": e}) for e in (guess, seen)}
-    assert recommend.order_key(GOAL, setups["measured"]) < recommend.order_key(GOAL, setups["calibrated"])
+    assert ranking.order_key(GOAL, setups["measured"]) < ranking.order_key(GOAL, setups["calibrated"])
 
 
 # ------------------------------------------------------------------------------------------ properties
@@ -310,7 +312,7 @@ def test_unknown_never_counts_as_yes() -> None:
     for v in chat():
         for metric, limit in goal.limits.items():
             if v.verdict == "yes":
-                assert rules.judge(metric, v.estimates[metric], limit) is True
+                assert judge(metric, v.estimates[metric], limit) is True
 
 
 def test_no_number_without_an_interval_around_it_and_a_reason() -> None:
@@ -325,37 +327,37 @@ def test_no_number_without_an_interval_around_it_and_a_reason() -> None:
 
 
 def test_the_table_has_one_row_per_variant_unless_everything_is_asked_for() -> None:
-    rows = recommend.table_rows(chat(), 5)
+    rows = advice.table_rows(chat(), 5)
     assert [r["rank"] for r in rows] == ["1", "2", "3", "4", "5"]
     assert len({r["setup"].split(":")[0] for r in rows}) == 5
-    assert len(recommend.table_rows(chat())) == len(chat())
+    assert len(advice.table_rows(chat())) == len(chat())
 
 
 def test_a_row_names_the_benchmark_and_tells_bases_apart() -> None:
-    row = next(r for r in recommend.table_rows(chat()) if r["setup"] == str(SETUP))
+    row = next(r for r in advice.table_rows(chat()) if r["setup"] == str(SETUP))
     assert row["quality"] == "52.8 MMLU-Pro"
     assert row["decode tok/s"] == "12"
     assert row["TTFT"].startswith("~6.")
-    row = next(r for r in recommend.table_rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
+    row = next(r for r in advice.table_rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
     assert row["decode tok/s"].startswith("~")
     assert "Decode" in row["why"]
 
 
 def test_a_command_is_told_once_per_row() -> None:
     verdicts = recommend.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
-    row = recommend.table_rows(verdicts, 1)[0]
+    row = advice.table_rows(verdicts, 1)[0]
     assert row["verdict"] == "unknown"
     command = f": {rules.command(verdicts[0].setup)}"
     assert row["why"].count(command) == 1
     assert row["why"].endswith(command)
-    told = recommend.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
+    told = advice.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
     assert len(told) > 1
     assert all(text.endswith(command) for text in told)
 
 
 def test_json_is_what_the_interface_says() -> None:
     goal = catalog.goal("chat")
-    document: dict[str, Any] = json.loads(msgspec.json.encode(recommend.to_json(place(), goal, None, chat())))
+    document: dict[str, Any] = json.loads(msgspec.json.encode(advice.to_json(place(), goal, None, chat())))
     assert document["schema"] == 1
     assert document["goal"] == "chat"
     assert document["context"] == goal.context
@@ -373,6 +375,6 @@ def test_json_is_what_the_interface_says() -> None:
     assert silica["estimates"]["decode_tps"] is None
 
 
-@pytest.mark.parametrize("shorten", [recommend.shown, recommend.table_rows])
+@pytest.mark.parametrize("shorten", [ranking.shown, advice.table_rows])
 def test_top_counts_variants(shorten: Callable[..., Any]) -> None:
     assert len(shorten(chat(), 3)) == 3

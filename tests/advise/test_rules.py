@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from phibench import backends, catalog
 from phibench.advise import rules
+from phibench.advise.limits import judge
+from phibench.backends.contract import Backend
+from phibench.core import amounts
 from phibench.core.errors import PhibenchError
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Basis, Device, Estimate, Goal, Limits, Need, Setup
@@ -88,7 +91,7 @@ class Engine:
 
 
 def test_a_backend_says_which_devices_it_can_use() -> None:
-    backend = cast("backends.Backend", Engine())
+    backend = cast("Backend", Engine())
     found = rules.knows_the_device(case(backend=backend))
     assert isinstance(found, rules.No)
     assert "cuda, npu" in str(found)
@@ -122,7 +125,7 @@ def test_a_backend_that_runs_only_the_text_part_cannot_see() -> None:
     found = rules.is_able(case("phi-3.5-vision-instruct", goal))
     assert isinstance(found, rules.No)
     assert "only its text part" in str(found)
-    assert rules.is_able(case("phi-3.5-vision-instruct", goal, backend=cast("backends.Backend", Engine()))) is None
+    assert rules.is_able(case("phi-3.5-vision-instruct", goal, backend=cast("Backend", Engine()))) is None
     blind = rules.is_able(case("phi-4", goal))
     assert isinstance(blind, rules.No)
     assert "not made for image" in str(blind)
@@ -243,7 +246,7 @@ def test_a_stricter_limit_never_turns_into_a_yes(
     found = estimate(value, value / spread, value * spread, basis)
     strict = limit * stricter if METRICS[metric].better == "higher" else limit / stricter
     order = {True: 0, None: 1, False: 2}
-    assert order[rules.judge(metric, found, limit)] <= order[rules.judge(metric, found, strict)]
+    assert order[judge(metric, found, limit)] <= order[judge(metric, found, strict)]
 
 
 # ---------------------------------------------------------------------------------------------- words
@@ -260,12 +263,12 @@ def test_a_stricter_limit_never_turns_into_a_yes(
     ],
 )
 def test_bases_never_look_alike(basis: Basis, text: str) -> None:
-    assert rules.shown("decode_tps", estimate(9.123, 7.86, 10.46, basis)) == text
+    assert amounts.shown("decode_tps", estimate(9.123, 7.86, 10.46, basis)) == text
 
 
 def test_a_unit_is_told_once_in_a_range() -> None:
-    assert rules.shown("ttft_s", estimate(6.2, 5.4, 7.1)) == "~6.2 s (5.4–7.1 s)?"
-    assert rules.shown("ttft_s", estimate(80, 50, 200)) == "~80 s (50 s–3 min 20 s)?"
+    assert amounts.shown("ttft_s", estimate(6.2, 5.4, 7.1)) == "~6.2 s (5.4–7.1 s)?"
+    assert amounts.shown("ttft_s", estimate(80, 50, 200)) == "~80 s (50 s–3 min 20 s)?"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +287,7 @@ def test_a_unit_is_told_once_in_a_range() -> None:
     ],
 )
 def test_amounts(metric: str, value: float, digits: int, text: str) -> None:
-    assert rules.amount(metric, value, digits) == text
+    assert amounts.amount(metric, value, digits) == text
 
 
 def test_the_command_names_the_device_where_it_is_not_the_cpu() -> None:

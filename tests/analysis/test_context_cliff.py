@@ -23,8 +23,8 @@ from phibench import backends
 from phibench.analysis import context_cliff
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Device, Estimate, Failed, Job, Sample, Setup, Suite, Warmup, Workload
+from phibench.measure import record, tasks, timing
 from phibench.measure import run as run_
-from phibench.measure import timing
 from phibench.predict import run_time
 from phibench.show import results as show_results
 
@@ -273,11 +273,11 @@ def test_findings_stand_below_the_table_and_in_markdown() -> None:
 
 def prepared(
     variant: str, free_bytes: int, depths: tuple[int, ...] = (0, 1024, 16384), force: bool = False
-) -> run_.Task:
+) -> tasks.Task:
     place = fakes.machine()
     place = msgspec.structs.replace(place, limits=msgspec.structs.replace(place.limits, free_bytes=free_bytes))
     setup = Setup(variant=variant, quantization="Q4_K_M", backend="llama_cpp")
-    (task,) = run_.prepare((setup,), msgspec.structs.replace(SUITE, depths=depths), place, force=force)
+    (task,) = tasks.prepare((setup,), msgspec.structs.replace(SUITE, depths=depths), place, force=force)
     return task
 
 
@@ -311,14 +311,14 @@ def test_a_depth_beyond_the_variants_context_costs_its_test_alone() -> None:
 def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path: Path) -> None:
     setup = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="null")
     suite = msgspec.structs.replace(SUITE, look_s=0, repetitions=1, warmup=Warmup(max_windows=0))
-    (task,) = run_.prepare((setup,), suite, fakes.machine())
-    task = msgspec.structs.replace(task, refused=((WALK, run_.Refusal("no room")),))
+    (task,) = tasks.prepare((setup,), suite, fakes.machine())
+    task = msgspec.structs.replace(task, refused=((WALK, tasks.Refusal("no room")),))
     done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, tell=lambda *_: None)
     rows = {str(row.workload): row for row in show_results.rows([done])}
     assert {test: row.status for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
     assert rows["tg400 @ d3900"].reason == "no room"
     assert [result.cause for result in done.results if isinstance(result, Failed)] == ["refused"]
-    assert run_.exit_code((done,)) == 1
+    assert record.exit_code((done,)) == 1
 
 
 def test_filling_a_depth_counts_in_the_time_that_is_told_before() -> None:

@@ -179,14 +179,15 @@ def test_the_pairs_decide_who_is_ahead_not_the_medians() -> None:
 
 def test_a_steady_drift_favours_nobody_because_turns_are_taken_in_both_orders() -> None:
     """Two equal setups on a machine that slows down by 1 % from measurement to measurement."""
-    from phibench.measure import run as runs
+    from phibench.measure import record
+    from phibench.measure.tasks import Task
 
     setups = (LLAMA, TORCH)
     suite = Suite(name="s", question="?", metrics=LATENCY, new_tokens=(4,), launches=8)
     need = Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="")
-    tasks = [runs.Task(setup=setup, suite=suite, threads=1, need=need) for setup in setups]
+    tasks = [Task(setup=setup, suite=suite, threads=1, need=need) for setup in setups]
     empty = msgspec.structs.replace(run(), suite=suite)
-    order = [(task.setup, launch) for task, _, launch in runs.owed(empty, tasks)]
+    order = [(task.setup, launch) for task, _, launch in record.owed(empty, tasks)]
     rng, alarms = random.Random(2), 0
     for _ in range(50):
         results = [

@@ -13,10 +13,11 @@ import tiny
 from engine_children import ENGINES
 
 from phibench import backends, catalog, synth
+from phibench.backends import contract
 from phibench.backends.llama_cpp import log
 from phibench.catalog import plans
 from phibench.catalog.plans import hf_config
-from phibench.core import files
+from phibench.core import files, folders
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Need, Setup, Suite, Workload
 from phibench.measure import timing
@@ -30,7 +31,7 @@ GRID = (
 )
 
 
-def artifact(backend: backends.Backend) -> Artifact:
+def artifact(backend: contract.Backend) -> Artifact:
     """Two layers of a narrow Phi-4-mini in the backend's own format; torch fills the weights in memory."""
     if not backend.FORMATS:
         return Artifact(path="", bytes=0, weights="synthetic")
@@ -39,12 +40,12 @@ def artifact(backend: backends.Backend) -> Artifact:
     if made.path:
         return made
     assert variant.shape is not None
-    folder = files.cache_dir() / "torch"
+    folder = folders.cache_dir() / "torch"
     files.write_json(folder / "config.json", hf_config.config(variant.shape, 2))
     return msgspec.structs.replace(made, path=str(folder))
 
 
-def job(backend: backends.Backend, file: Artifact | None = None, device: str = "cpu", **options: str) -> Job:
+def job(backend: contract.Backend, file: Artifact | None = None, device: str = "cpu", **options: str) -> Job:
     setup = Setup(variant="phi-4-mini-instruct", quantization=backend.QUANTIZATION, backend=backend.NAME,
                   device=device, options=tuple(sorted(options.items())))  # fmt: skip
     suite = Suite(name="contract", question="?", metrics=())
@@ -54,7 +55,7 @@ def job(backend: backends.Backend, file: Artifact | None = None, device: str = "
 @pytest.fixture(
     params=[pytest.param(name, marks=pytest.mark.engine(name) if name in ENGINES else ()) for name in NAMES]
 )
-def backend(request: pytest.FixtureRequest) -> backends.Backend:
+def backend(request: pytest.FixtureRequest) -> contract.Backend:
     found = backends.load(request.param)
     if found.installed() is None:
         pytest.skip(f"{found.PACKAGE} is not installed")
@@ -75,13 +76,13 @@ def test_facts_are_read_without_the_engine(name: str) -> None:
     assert "threads" in facts.DEFAULTS
 
 
-def test_an_installed_backend_has_a_device_and_a_version(backend: backends.Backend) -> None:
+def test_an_installed_backend_has_a_device_and_a_version(backend: contract.Backend) -> None:
     assert "cpu" in backend.devices()
     assert backend.installed()
 
 
 @pytest.mark.parametrize("workload", GRID, ids=str)
-def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend, workload: Workload) -> None:
+def test_every_step_gives_a_token_and_none_stops_early(backend: contract.Backend, workload: Workload) -> None:
     with backend.session(job(backend)) as session:
         for _ in range(2):  # a second repetition starts from nothing again
             sample = timing.once(session, workload)
@@ -94,7 +95,7 @@ def test_every_step_gives_a_token_and_none_stops_early(backend: backends.Backend
         assert session.engine.evidence or not backend.FORMATS
 
 
-def test_what_is_scored_is_what_is_timed(backend: backends.Backend) -> None:
+def test_what_is_scored_is_what_is_timed(backend: contract.Backend) -> None:
     """Logits after a prompt do not depend on how it was cut: one prefill, or a shorter one and then steps."""
     if not backend.FORMATS:
         pytest.skip("computes nothing")
@@ -111,7 +112,7 @@ def test_what_is_scored_is_what_is_timed(backend: backends.Backend) -> None:
     np.testing.assert_array_equal(whole[0], again[0])
 
 
-def test_memory_grows_with_context_and_never_with_a_slice(backend: backends.Backend) -> None:
+def test_memory_grows_with_context_and_never_with_a_slice(backend: contract.Backend) -> None:
     variant = catalog.variant("phi-4-mini-instruct")
     assert variant.shape is not None
 
@@ -126,12 +127,12 @@ def test_memory_grows_with_context_and_never_with_a_slice(backend: backends.Back
 
 
 @pytest.fixture
-def llama() -> backends.Backend:
+def llama() -> contract.Backend:
     return backends.require("llama_cpp")
 
 
 @pytest.mark.engine("llama_cpp")
-def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) -> None:
+def test_llama_cpp_proves_where_it_ran_and_with_what(llama: contract.Backend) -> None:
     with llama.session(job(llama, n_ubatch="64", type_k="q8_0")) as session:
         timing.once(session, GRID[0])
         engine = session.engine
@@ -146,7 +147,7 @@ def test_llama_cpp_proves_where_it_ran_and_with_what(llama: backends.Backend) ->
 
 
 @pytest.mark.engine("llama_cpp")
-def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backends.Backend) -> None:
+def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: contract.Backend) -> None:
     workload = GRID[3]
     with llama.session(job(llama)) as session:
         for _ in range(3):
@@ -158,7 +159,7 @@ def test_llama_cpp_fills_the_depth_and_forgets_the_last_repetition(llama: backen
 
 @pytest.mark.engine("llama_cpp")
 def test_llama_cpp_has_filled_the_depth_before_the_clock_starts(
-    llama: backends.Backend, monkeypatch: pytest.MonkeyPatch
+    llama: contract.Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU a decode returns before it is done; here the order of calls."""
     done: list[str] = []
@@ -171,7 +172,7 @@ def test_llama_cpp_has_filled_the_depth_before_the_clock_starts(
 
 
 @pytest.mark.engine("llama_cpp")
-def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.Backend) -> None:
+def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: contract.Backend) -> None:
     if "cuda:0" in llama.devices():
         pytest.skip("this build has CUDA")
     with (
@@ -182,7 +183,7 @@ def test_a_device_that_the_build_lacks_is_refused_not_replaced(llama: backends.B
 
 
 @pytest.mark.engine("llama_cpp")
-def test_a_file_that_llama_cpp_refuses_is_one_clear_error(llama: backends.Backend, tmp_path: Path) -> None:
+def test_a_file_that_llama_cpp_refuses_is_one_clear_error(llama: contract.Backend, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
     file = Artifact(path=str(broken), bytes=104, weights="real")

@@ -14,7 +14,7 @@ import tiny
 from numpy.typing import NDArray
 
 from phibench import backends, catalog
-from phibench.backends import llama_cpp
+from phibench.backends import contract, llama_cpp
 from phibench.backends.llama_cpp import log, memory
 from phibench.backends.llama_cpp import plan as llama_plan
 from phibench.backends.llama_cpp.plan import planned
@@ -28,7 +28,7 @@ PROMPTS = [[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8], [3, 1, 4, 1, 5, 9
 
 
 @pytest.fixture
-def llama() -> backends.Backend:
+def llama() -> contract.Backend:
     return backends.require("llama_cpp")
 
 
@@ -53,7 +53,7 @@ def answers(session: Any, prompts: Sequence[Sequence[int]], then: Sequence[Seque
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-3.5-moe-instruct"])
 @pytest.mark.parametrize("n_batch", ["2048", "5"])  # a batch ends inside a sequence: no sequence may be forgotten
-def test_each_of_several_sequences_answers_as_it_would_alone(llama: backends.Backend, name: str, n_batch: str) -> None:
+def test_each_of_several_sequences_answers_as_it_would_alone(llama: contract.Backend, name: str, n_batch: str) -> None:
     then = [[5, 3], [7, 1], [5, 3]]
     with llama.session(job(name, options={"n_batch": n_batch})) as session:
         together = answers(session, PROMPTS, then)
@@ -66,7 +66,7 @@ def test_each_of_several_sequences_answers_as_it_would_alone(llama: backends.Bac
 
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("depth", [0, 16])
-def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: backends.Backend, depth: int) -> None:
+def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: contract.Backend, depth: int) -> None:
     workload = Workload(prompt_tokens=8, new_tokens=3, batch=4, depth=depth)
     with llama.session(job()) as session:
         for _ in range(3):
@@ -84,7 +84,7 @@ def test_every_sequence_holds_its_depth_its_prompt_and_its_own_tokens(llama: bac
 
 
 @pytest.mark.engine("llama_cpp")
-def test_every_sequence_goes_on_with_its_own_choice(llama: backends.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_sequence_goes_on_with_its_own_choice(llama: contract.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[list[int]]] = []
     best: dict[int, int] = {}
     with llama.session(job()) as session:
@@ -106,7 +106,7 @@ def test_every_sequence_goes_on_with_its_own_choice(llama: backends.Backend, mon
 
 
 @pytest.mark.engine("llama_cpp")
-def test_more_sequences_than_llama_cpp_knows_are_one_clear_error(llama: backends.Backend) -> None:
+def test_more_sequences_than_llama_cpp_knows_are_one_clear_error(llama: contract.Backend) -> None:
     with (
         llama.session(job()) as session,
         pytest.raises(PhibenchError, match="at most 256 sequences at once, not 300"),
@@ -115,7 +115,7 @@ def test_more_sequences_than_llama_cpp_knows_are_one_clear_error(llama: backends
 
 
 @pytest.mark.engine("llama_cpp")
-def test_the_buffers_of_a_session_are_told_by_use(llama: backends.Backend) -> None:
+def test_the_buffers_of_a_session_are_told_by_use(llama: contract.Backend) -> None:
     with llama.session(job()) as session:
         session.begin(Workload(prompt_tokens=8, new_tokens=3, batch=2))
         said = session.engine.buffers
@@ -150,7 +150,7 @@ def test_buffers_of_host_and_device_are_told_apart() -> None:
 
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-2", "phi-3.5-moe-instruct"])
-def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: backends.Backend, name: str) -> None:
+def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: contract.Backend, name: str) -> None:
     variant, workload = tiny.tiny(name), Workload(prompt_tokens=100, new_tokens=30, batch=3, room=300)
     options = {"type_k": "f32", "n_ubatch": "64"}
     told = planned(plans.plan(variant, "Q4_K_M", 2), workload, {**llama.DEFAULTS, **options})
@@ -166,7 +166,7 @@ def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: backends.Backe
 
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4", "phi-4-mini-instruct"])
-def test_a_plan_of_the_true_size_is_asked_without_weights(llama: backends.Backend, name: str) -> None:
+def test_a_plan_of_the_true_size_is_asked_without_weights(llama: contract.Backend, name: str) -> None:
     shape, plan = catalog.variant(name).shape, plans.plan(catalog.variant(name), "Q4_K_M")
     assert shape is not None
     workload = Workload(prompt_tokens=512, new_tokens=16, room=8192, batch=2)
@@ -178,7 +178,7 @@ def test_a_plan_of_the_true_size_is_asked_without_weights(llama: backends.Backen
 
 
 @pytest.mark.engine("llama_cpp")
-def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: backends.Backend) -> None:
+def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: contract.Backend) -> None:
     plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
     with pytest.raises(PhibenchError, match=r"does not tell its plan for .*n_seq_max must be <= 256"):
         planned(plan, Workload(prompt_tokens=1, new_tokens=1, batch=300), llama.DEFAULTS)
@@ -209,7 +209,7 @@ def test_a_llama_cpp_that_dies_or_hangs_while_it_plans_is_one_clear_error(
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("quantization", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q4_0"])
 @pytest.mark.parametrize("name", ["phi-4-mini-instruct", "phi-4", "phi-3.5-moe-instruct"])  # tied, not tied, experts
-def test_the_copied_types_are_those_of_the_engine(llama: backends.Backend, name: str, quantization: str) -> None:
+def test_the_copied_types_are_those_of_the_engine(llama: contract.Backend, name: str, quantization: str) -> None:
     variant = tiny.tiny(name)
     with llama.session(job(name, gguf.ensure(variant, quantization, 2))) as session:
         made, placement = session.engine.buffers, session.engine.placement
@@ -242,7 +242,7 @@ WIDE = {"hidden": 1536, "heads": 24, "head_dim": 64, "vocab": 32768}
 )
 @pytest.mark.parametrize("batch", [1, 4])
 def test_the_memory_that_a_prompt_is_written_to_is_counted(
-    llama: backends.Backend, name: str, widths: dict[str, int], batch: int
+    llama: contract.Backend, name: str, widths: dict[str, int], batch: int
 ) -> None:
     known = catalog.variant(name)
     assert known.shape is not None
@@ -276,7 +276,7 @@ def test_a_type_of_the_cache_that_llama_cpp_refuses_is_refused_before(kind: str)
 
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("kind", memory.KV_TYPES)
-def test_every_type_of_the_cache_is_counted_as_the_engine_makes_it(llama: backends.Backend, kind: str) -> None:
+def test_every_type_of_the_cache_is_counted_as_the_engine_makes_it(llama: contract.Backend, kind: str) -> None:
     variant = tiny.tiny("phi-4-mini-instruct")
     assert variant.shape is not None
     options = {"type_k": kind, "type_v": kind}

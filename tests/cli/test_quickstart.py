@@ -16,11 +16,12 @@ from phibench import backends, catalog
 from phibench.advise import recommend
 from phibench.analysis import trust
 from phibench.cli import dry_run, quickstart
-from phibench.core import files, stats
+from phibench.core import files, run_files, stats
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
 from phibench.machine import inventory
-from phibench.measure import run, suites
+from phibench.measure import suites
+from phibench.measure.tasks import Task, prepare
 from phibench.synth import cache
 from phibench.verify import selftest
 
@@ -45,12 +46,12 @@ def test_with_less_memory_the_largest_that_fits_is_taken_and_said(free_gib: floa
     assert f"may use {free_gib:g} GiB now.\nTaking" in note  # the remedy is left out: this is one
     assert str(task.setup) in note
     assert task.plan is not None
-    wanted = run.prepare((quickstart.WANTED,), suite, small)[0].plan
+    wanted = prepare((quickstart.WANTED,), suite, small)[0].plan
     assert wanted is not None
     for setup in quickstart.smaller_setups(wanted.weights_bytes):  # everything between is too big
         if setup == task.setup:
             break
-        between = run.prepare((setup,), suite, small)[0]
+        between = prepare((setup,), suite, small)[0]
         assert between.objection or between.refused
 
 
@@ -110,7 +111,7 @@ def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
 
 def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
     suite, small = suites.load("latency"), machine(free_bytes=GIB)
-    tasks = run.prepare((quickstart.WANTED,), suite, small)
+    tasks = prepare((quickstart.WANTED,), suite, small)
     (row,) = dry_run.dry_rows(tasks, small, [])
     assert (row["fits"], row["time_low_s"]) == (False, None)
     assert "may use 1 GiB" in row["reason"]
@@ -155,7 +156,7 @@ def engines(here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.setattr(module, "installed", lambda gone=name in absent: None if gone else "1.0")
             monkeypatch.setattr(module, "devices", lambda: ("cpu",))
 
-        def measure(tasks: Sequence[run.Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
+        def measure(tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
             results = [
                 fakes.failed(w, DIED, task.setup) if task.setup.backend in dead
                 else fakes.measured(w, (0.1,) * 3, task.setup)
@@ -164,7 +165,7 @@ def engines(here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             done = msgspec.structs.replace(
                 fakes.run(*results, metrics=suite.metrics, name=suite.name), machine=machine, suite=suite
             )
-            path = files.run_path(folder, done)
+            path = run_files.run_path(folder, done)
             files.write_json(path, done)
             return done, path
 

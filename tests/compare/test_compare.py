@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench.compare import comparison, pairing
-from phibench.core import files
+from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Machine, Measured, Noun, Run, Setup
 
@@ -63,7 +63,7 @@ def in_turns(a: Sequence[float], b: Sequence[float], unit: int = 1) -> tuple[lis
 
 def store(folder: Path, found: Sequence[Run]) -> Path:
     for run in found:
-        files.write_json(files.run_path(folder, run), run)
+        files.write_json(run_files.run_path(folder, run), run)
     return folder
 
 
@@ -368,7 +368,7 @@ def test_what_one_side_lacks_and_what_is_doubtful_is_said(phibench: Phibench, tm
 def test_a_run_goes_by_file_by_id_and_by_the_start_of_its_id(phibench: Phibench, tmp_path: Path) -> None:
     first, second = runs([Timed(0.1, 0), Timed(0.2, 61)])
     store(tmp_path / "results", [first, second])
-    for one in (first.id, "20260701T00", str(files.run_path(tmp_path / "results", first))):
+    for one in (first.id, "20260701T00", str(run_files.run_path(tmp_path / "results", first))):
         (row,) = rows(phibench("compare", one, "20260701T0101", "-o", "json"))
         assert row["change"] == pytest.approx(-0.5)
 

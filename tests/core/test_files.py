@@ -16,9 +16,10 @@ from fakes import failed, machine, measured, run, workload
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phibench.core import files
+from phibench.core import files, folders, run_files
 from phibench.core.errors import BAD_INPUT, FAILED, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Noun, Suite
+from phibench.core.text import scrub
 
 SUITE = """
 name = "quick"
@@ -240,9 +241,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_run_survives_being_written_and_read(tmp_path: Path) -> None:
-    path = files.run_path(tmp_path, RUN)
+    path = run_files.run_path(tmp_path, RUN)
     files.write_json(path, RUN)
-    assert files.read_run(path) == RUN
+    assert run_files.read_run(path) == RUN
     assert path.parent == tmp_path / RUN.machine.slug
     assert path.name == f"{RUN.id}-latency.json"
 
@@ -262,7 +263,7 @@ def test_the_cause_of_a_failure_in_an_older_file_is_read_from_its_first_words(
     old = run(failed(workload(8, 0), reason))
     files.write_json(path, old)
     assert "cause" not in json.loads(path.read_text(encoding="utf-8"))["results"][0]
-    (found,) = files.read_run(path).results
+    (found,) = run_files.read_run(path).results
     assert isinstance(found, Failed)
     assert (found.cause, found.reason) == (cause, reason)
 
@@ -274,11 +275,11 @@ def test_the_tool_of_an_older_imported_file_is_its_first_word(tmp_path: Path, im
     path = tmp_path / "old.json"
     files.write_json(path, msgspec.structs.replace(RUN, imported=imported))
     assert "imported_tool" not in path.read_text(encoding="utf-8")
-    assert files.read_run(path).imported_tool == tool
+    assert run_files.read_run(path).imported_tool == tool
 
 
 def test_a_suites_name_cannot_leave_the_folder(tmp_path: Path) -> None:
-    path = files.run_path(tmp_path, run(name="../../etc/pass wd"))
+    path = run_files.run_path(tmp_path, run(name="../../etc/pass wd"))
     assert path.parent.parent == tmp_path
 
 
@@ -291,7 +292,7 @@ def plain_run() -> dict[str, Any]:
 def test_unknown_fields_of_a_newer_phibench_are_ignored(tmp_path: Path) -> None:
     data = plain_run()
     data["colour"] = data["machine"]["colour"] = data["results"][0]["colour"] = {"r": [1]}
-    assert files.read_run(written(tmp_path / "r.json", data)) == RUN
+    assert run_files.read_run(written(tmp_path / "r.json", data)) == RUN
 
 
 def changed(**fields: object) -> dict[str, Any]:
@@ -318,7 +319,7 @@ def late(arrival: object) -> dict[str, Any]:
 def test_a_foreign_or_damaged_file_is_refused_in_one_line(tmp_path: Path, content: object, why: str) -> None:
     path = written(tmp_path / "r.json", content)
     with pytest.raises(PhibenchError) as error:
-        files.read_run(path)
+        run_files.read_run(path)
     assert error.value.exit_code == FAILED
     assert str(path) in str(error.value)
     assert why in str(error.value)
@@ -331,7 +332,7 @@ def test_any_bytes_are_refused_politely(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(content)
     with pytest.raises(PhibenchError):
-        files.read_run(path)
+        run_files.read_run(path)
 
 
 @given(st.integers(0, 1300))
@@ -341,7 +342,7 @@ def test_a_run_that_was_cut_is_refused_wherever_the_cut(tmp_path: Path, length: 
     whole = msgspec.json.encode(RUN)
     path.write_bytes(whole[: min(length, len(whole) - 1)])
     with pytest.raises(PhibenchError):
-        files.read_run(path)
+        run_files.read_run(path)
 
 
 def test_a_folder_is_read_oldest_first_and_names_what_it_skips(tmp_path: Path) -> None:
@@ -351,13 +352,13 @@ def test_a_folder_is_read_oldest_first_and_names_what_it_skips(tmp_path: Path) -
     written(tmp_path / "a" / "cut.json", '{"schema": 1, "id"')
     written(tmp_path / "a" / "note.txt", "not a result")
     (tmp_path / "folder.json").mkdir()
-    runs, skipped = files.read_runs(tmp_path)
+    runs, skipped = run_files.read_runs(tmp_path)
     assert runs == (old, new)
     assert len(skipped) == 2
     assert "cut.json" in skipped[0]
     assert "folder.json" in skipped[1]
     assert (tmp_path / "a" / "cut.json").exists()
-    assert files.read_runs(tmp_path / "none") == ((), ())
+    assert run_files.read_runs(tmp_path / "none") == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -366,7 +367,7 @@ def test_a_folder_is_read_oldest_first_and_names_what_it_skips(tmp_path: Path) -
 def test_a_missing_run_and_a_folder_are_named(tmp_path: Path, name: str, why: str) -> None:
     path = tmp_path / name
     with pytest.raises(PhibenchError) as error:
-        files.read_run(path)
+        run_files.read_run(path)
     assert str(error.value) == why.format(path)
     assert error.value.exit_code == FAILED
 
@@ -374,7 +375,7 @@ def test_a_missing_run_and_a_folder_are_named(tmp_path: Path, name: str, why: st
 @pipes
 def test_a_pipe_among_the_results_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
-    runs, skipped = files.read_runs(tmp_path)
+    runs, skipped = run_files.read_runs(tmp_path)
     assert runs == ()
     assert "is not a file" in skipped[0]
 
@@ -384,28 +385,28 @@ def test_a_pipe_among_the_results_does_not_hang(tmp_path: Path) -> None:
 
 def test_folders_follow_flag_environment_and_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHIBENCH_RESULTS", str(tmp_path / "env"))
-    assert files.results_dir("flag") == Path("flag")
-    assert files.results_dir() == tmp_path / "env"
+    assert folders.results_dir("flag") == Path("flag")
+    assert folders.results_dir() == tmp_path / "env"
     monkeypatch.delenv("PHIBENCH_RESULTS")
-    assert files.results_dir() == Path("results")
+    assert folders.results_dir() == Path("results")
     monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "own"))
-    assert files.cache_dir() == tmp_path / "own"
+    assert folders.cache_dir() == tmp_path / "own"
     monkeypatch.delenv("PHIBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert files.cache_dir() == tmp_path / "phibench"
+    assert folders.cache_dir() == tmp_path / "phibench"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert files.cache_dir().is_absolute()
-    assert files.data_dir("suites").name == "suites"
+    assert folders.cache_dir().is_absolute()
+    assert folders.data_dir("suites").name == "suites"
 
 
 def test_scrubbed_text_has_no_home_host_or_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "anna-laptop")
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     monkeypatch.setattr(Path, "home", lambda: Path("/home/anna"))
-    text = files.scrub("cannot open /home/anna/phi.gguf on anna-laptop for anna; banana stays")
+    text = scrub("cannot open /home/anna/phi.gguf on anna-laptop for anna; banana stays")
     assert text == "cannot open ~/phi.gguf on *** for ***; banana stays"
 
 
 def test_a_home_that_is_the_root_folder_leaves_paths_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/"))
-    assert files.scrub("cannot open /models/phi.gguf") == "cannot open /models/phi.gguf"
+    assert scrub("cannot open /models/phi.gguf") == "cannot open /models/phi.gguf"

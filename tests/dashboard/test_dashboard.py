@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from phibench.cli import dashboard
-from phibench.core import files, stats
+from phibench.core import files, folders, run_files, stats
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import (
     Artifact,
@@ -45,7 +45,7 @@ from phibench.machine import inventory
 
 pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'")
 
-sys.path.insert(0, str(files.data_dir("dashboard")))  # as Streamlit does for its script
+sys.path.insert(0, str(folders.data_dir("dashboard")))  # as Streamlit does for its script
 
 import charts
 import parts
@@ -94,7 +94,7 @@ def run(day: int, *results: Result, example: bool = False, machine: Machine = MA
 
 def save(folder: Path, *runs: Run) -> None:
     for one in runs:
-        files.write_json(files.run_path(folder, one), one)
+        files.write_json(run_files.run_path(folder, one), one)
 
 
 # -------------------------------------------------------------------------------------- runs -> table

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from phibench.compare import comparison
 from phibench.compare.selection import Side
-from phibench.core import files
+from phibench.core import files, folders, run_files
 from phibench.core.nouns import Energy, Measured, Need, Result, Run, Sample, Setup, Suite, Window, Workload
 
 pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'")
 
-sys.path.insert(0, str(files.data_dir("dashboard")))  # as Streamlit does for its script
+sys.path.insert(0, str(folders.data_dir("dashboard")))  # as Streamlit does for its script
 
 import charts
 import comparisons
@@ -101,7 +101,7 @@ def every_suite() -> list[Run]:
 
 def save(folder: Path, runs: Sequence[Run]) -> None:
     for one in runs:
-        files.write_json(files.run_path(folder, one), one)
+        files.write_json(run_files.run_path(folder, one), one)
 
 
 @pytest.fixture

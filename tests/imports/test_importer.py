@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import catalog
-from phibench.core import files
+from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Machine, Measured, Run, Workload
 from phibench.imports import importer, llama_bench
@@ -346,7 +346,7 @@ def test_no_folder_or_name_of_its_maker_is_kept(take: Take, tmp_path: Path) -> N
     take(bench(model_filename=r"C:\Users\somebody\Phi-4-mini.gguf"), bench(**TG))
     (stored,) = (tmp_path / "results").rglob("*.json")
     assert "somebody" not in stored.read_text(encoding="utf-8").replace("somebodys-laptop", "")
-    assert files.read_run(stored).imported
+    assert run_files.read_run(stored).imported
 
 
 def test_the_same_file_again_writes_nothing(phibench: Phibench, tmp_path: Path) -> None:
@@ -512,6 +512,6 @@ def test_any_value_in_any_field_is_refused_or_makes_a_whole_run(tmp_path: Path, 
         assert not folder.exists()
         return
     (stored,) = folder.rglob("*.json")
-    assert (files.read_run(stored),) == runs
+    assert (run_files.read_run(stored),) == runs
     for form in results.FORMATS.values():
         assert form(results.rows(runs), 100)

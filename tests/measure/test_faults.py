@@ -17,8 +17,8 @@ from conftest import Phibench
 from planting import needs_engines, plant
 from suite_files import NULL, only_run, suite_file
 
-from phibench import backends
-from phibench.core import files
+from phibench.backends import contract
+from phibench.core import run_files
 from phibench.core.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload
 from phibench.measure import launch
 from phibench.probe import conditions
@@ -59,7 +59,7 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
     done = phibench("run", suite_file(tmp_path, SUITE), *NULL, *options, *at)
     assert done.code == 1
     rows = json.loads(done.out)
-    results = files.read_run(only_run(tmp_path)).results
+    results = run_files.read_run(only_run(tmp_path)).results
     bad = [result for result in results if isinstance(result, Failed)]
     assert len(rows) == len(results) == 4
     tried = [result for result in bad if not result.reason.startswith("not tried: ")]
@@ -90,7 +90,7 @@ def test_deaths_are_counted_by_kind_and_phase_through_all_suites_of_a_command(
     monkeypatch.setattr("phibench.measure.suites.MISSION", tuple(suite_file(folder, one) for folder in folders))
     done = phibench("run", "all", *NULL, "--backend-option", "fail=bus", "--backend-option", "during=open")
     assert done.code == 1, done.err
-    found = [result for run in files.read_runs(tmp_path)[0] for result in run.results]
+    found = [result for run in run_files.read_runs(tmp_path)[0] for result in run.results]
     told = Counter((result.kind, result.signal) for result in found if isinstance(result, Failed))
     assert told == {("signal", "SIGBUS"): 2, (None, ""): 1}
     assert "has died of a signal 2 times while it opened the model; " in done.out
@@ -125,7 +125,7 @@ def sound_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch, whose import takes seconds and which is not what dies here, is not examined."""
     examine = selftest.examine
 
-    def asked(backend: backends.Backend, device: str, *rest: Any) -> SelfTest:
+    def asked(backend: contract.Backend, device: str, *rest: Any) -> SelfTest:
         if backend.NAME != "torch":
             return examine(backend, device, *rest)
         return SelfTest(backend="torch", device=device, build="", processor="", usable=True)

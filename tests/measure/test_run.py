@@ -20,7 +20,7 @@ from conftest import Phibench
 from suite_files import NULL, machine, only_run, suite_file
 
 from phibench import backends, catalog
-from phibench.core import files
+from phibench.core import folders, run_files
 from phibench.core.errors import FallbackError, NotMeasurableError, PhibenchError, UnavailableError
 from phibench.core.nouns import (
     Artifact,
@@ -36,7 +36,7 @@ from phibench.core.nouns import (
     Setup,
     Suite,
 )
-from phibench.measure import run, suites, worker
+from phibench.measure import record, suites, tasks, worker
 from phibench.probe import conditions
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ T = TypeVar("T")
 def with_results(tmp_path: Path) -> Path | None:
     """The run file, once it holds a result."""
     found = list((tmp_path / "results").rglob("*.json"))
-    return found[0] if found and files.read_runs(tmp_path)[0] and files.read_run(found[0]).results else None
+    return found[0] if found and run_files.read_runs(tmp_path)[0] and run_files.read_run(found[0]).results else None
 
 
 def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench,
     rows = json.loads(done.out)
     assert done.code == 0, done.err
     assert [(r["n_prompt"], r["n_gen"], r["status"]) for r in rows] == [(8, 0, "ok"), (16, 0, "ok"), (0, 4, "ok")]
-    stored = files.read_run(only_run(tmp_path))
+    stored = run_files.read_run(only_run(tmp_path))
     for result in stored.results:
         assert isinstance(result, Measured)
         assert len(result.samples) == 3
@@ -123,8 +123,8 @@ def test_only_what_a_machine_cannot_show_is_no_failure_beside_figures() -> None:
     codes: dict[Cause, int] = {"unavailable": 0, "failed": 1, "fallback": 1, "refused": 1}
     for cause, code in codes.items():
         lost = fakes.failed(fakes.workload(16, 0), "why", cause=cause)
-        assert run.exit_code((fakes.run(good, lost),)) == code
-        assert run.exit_code((fakes.run(lost),)) == 1  # nothing at all was measured
+        assert record.exit_code((fakes.run(good, lost),)) == code
+        assert record.exit_code((fakes.run(lost),)) == 1  # nothing at all was measured
 
 
 def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
@@ -140,14 +140,14 @@ def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert re.search(r"results kept in .*: 1 \(--resume goes on\)", err)
-    kept = files.read_run(path)
+    kept = run_files.read_run(path)
     assert [str(r.workload) for r in kept.results] == ["pp1"]
 
     process = spawn("run", suite, *slow, "--resume")
     wait_for(lambda: worker_of(process.pid))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
-    again = files.read_run(only_run(tmp_path))
+    again = run_files.read_run(only_run(tmp_path))
     assert again.results == kept.results  # pp1 was not measured again, tg200 was not finished
 
 
@@ -166,7 +166,7 @@ def test_ctrl_c_while_the_machine_is_watched_leaves_nothing(
 def test_a_run_stores_what_was_seen_before_and_after(phibench: Phibench, tmp_path: Path) -> None:
     done = phibench("run", suite_file(tmp_path), *NULL)
     assert "looking at the machine" not in done.err  # a look that takes no time is not told
-    seen = files.read_run(only_run(tmp_path)).conditions
+    seen = run_files.read_run(only_run(tmp_path)).conditions
     assert {"before_cpus", "before_free_bytes", "after_cpus", "after_free_bytes"} <= set(seen)
     assert "before_look_s" not in seen
     assert "before_gpu_processes" not in seen  # nothing ran on a GPU
@@ -178,7 +178,7 @@ def test_resume_tries_failures_again_in_the_same_file(phibench: Phibench, tmp_pa
     assert first.code == 1
     again = phibench("run", setup, *NULL, "--backend-option", "fail=error", "--resume")
     assert again.code == 1
-    stored = files.read_run(only_run(tmp_path))
+    stored = run_files.read_run(only_run(tmp_path))
     assert len(stored.results) == 3
     assert all(isinstance(r, Failed) for r in stored.results)
 
@@ -192,7 +192,7 @@ def test_a_worker_leaves_when_its_parent_is_killed(spawn: Callable[..., subproce
     process.kill()
     process.communicate(timeout=120)
     wait_for(lambda: not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2])
-    files.read_run(only_run(tmp_path))  # the file is whole
+    run_files.read_run(only_run(tmp_path))  # the file is whole
 
 
 def worker_of(pid: int) -> int | None:
@@ -213,7 +213,7 @@ def wait_for(what: Callable[[], T | None], seconds: float = 120.0) -> T:
 def test_launches_are_interleaved_and_become_one_row(phibench: Phibench, tmp_path: Path) -> None:
     suite = suite_file(tmp_path, "prompt_tokens = [8]\nrepetitions = 2\n[warmup]\nmax_windows = 0\n")
     done = phibench("run", suite, *NULL, "--launches", "3", "-t", "1,2")
-    stored = files.read_run(only_run(tmp_path))
+    stored = run_files.read_run(only_run(tmp_path))
     assert [r.launch for r in stored.results] == [0, 0, 1, 1, 2, 2]
     assert [r["prefill_tps_spread"] for r in json.loads(done.out)] == ["interval", "interval"]
 
@@ -239,18 +239,18 @@ def test_a_dry_run_writes_nothing(phibench: Phibench, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_with_numbers_unless_forced() -> None:
     setup = Setup(variant="phi-4", quantization="Q4_K_M", backend="llama_cpp")
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(512,))
-    (task,) = run.prepare((setup,), suite, machine(free_bytes=4 << 30))
+    (task,) = tasks.prepare((setup,), suite, machine(free_bytes=4 << 30))
     assert task.objection is not None
     assert re.search(r"needs 8\.\d+ GiB.*may use 4 GiB.*; take a .*--force", str(task.objection))
-    assert run.prepare((setup,), suite, machine(free_bytes=4 << 30), force=True)[0].objection is None
-    assert run.prepare((setup,), suite, machine(free_bytes=16 << 30))[0].objection is None
+    assert tasks.prepare((setup,), suite, machine(free_bytes=4 << 30), force=True)[0].objection is None
+    assert tasks.prepare((setup,), suite, machine(free_bytes=16 << 30))[0].objection is None
 
 
 def test_a_context_beyond_the_variant_is_refused() -> None:
     setup = Setup(variant="phi-2", quantization="Q4_K_M", backend="llama_cpp")
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(4096,))
     with pytest.raises(PhibenchError, match="context of 2k tokens, the suite needs 4096"):
-        run.prepare((setup,), suite, machine())
+        tasks.prepare((setup,), suite, machine())
 
 
 def test_results_that_cannot_be_written_stop_the_run_with_exit_1(phibench: Phibench, tmp_path: Path) -> None:
@@ -265,24 +265,24 @@ def test_results_that_cannot_be_written_stop_the_run_with_exit_1(phibench: Phibe
 def test_resume_knows_a_slice_from_the_whole_and_another_suite(phibench: Phibench, tmp_path: Path) -> None:
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(8,))
     setup = Setup(variant="phi-2", quantization="Q4_K_M", backend="llama_cpp")
-    (whole,) = run.prepare((setup,), suite, machine())
-    (slice_,) = run.prepare((setup,), suite, machine(), layers=4)
+    (whole,) = tasks.prepare((setup,), suite, machine())
+    (slice_,) = tasks.prepare((setup,), suite, machine(), layers=4)
     engine = Engine(name="llama_cpp", version="0", placement="here")
     artifact = Artifact(path="x.gguf", bytes=1, weights="synthetic", layers=4)
     result = Measured(setup=setup, workload=suite.workloads()[0], artifact=artifact, threads=2, engine=engine,
                       samples=(Sample(arrivals_s=(1.0,)),))  # fmt: skip
     done = Run(id="1", started="", suite=suite, machine=machine(), software={}, results=(result,))
-    assert run.owed(done, (slice_,)) == ()
-    assert [task for task, _, _ in run.owed(done, (whole,))] == [whole]
+    assert record.owed(done, (slice_,)) == ()
+    assert [task for task, _, _ in record.owed(done, (whole,))] == [whole]
     other = phibench("run", suite_file(tmp_path), *NULL, "--resume")
     assert "nothing to resume" in other.err
 
 
 def test_two_runs_of_one_second_get_two_files(tmp_path: Path) -> None:
     suite = Suite(name="s", question="?", metrics=(), prompt_tokens=(8,))
-    paths = {run._start(suite, machine(), tmp_path, {})[1] for _ in range(3)}
+    paths = {record.start(suite, machine(), tmp_path, {})[1] for _ in range(3)}
     assert len(paths) == 3
-    assert len(files.read_runs(tmp_path)[0]) == 3
+    assert len(run_files.read_runs(tmp_path)[0]) == 3
 
 
 def test_the_worker_takes_no_module_from_the_current_folder(
@@ -352,7 +352,7 @@ def test_a_suite_with_a_misspelled_key_names_it(phibench: Phibench, tmp_path: Pa
 
 def test_every_shipped_suite_is_sound() -> None:
 
-    names = [p.stem for p in files.data_dir("suites").glob("*.toml")]
+    names = [p.stem for p in folders.data_dir("suites").glob("*.toml")]
     assert {"quick", "latency"} <= set(names)
     for name in names:
         assert suites.load(name).name == name
@@ -364,9 +364,9 @@ def test_every_worker_may_read_its_file_once() -> None:
     pp, tg = fakes.workload(8, 0), fakes.workload(0, 8)
     size = fakes.measured(pp).artifact.bytes
     results = (fakes.measured(pp), fakes.measured(tg), fakes.measured(pp, launch=1))
-    assert run._opened(fakes.run(*results)) == 2 * size
-    assert run._opened(fakes.run(*results, fakes.failed(tg, launch=1))) == 3 * size
-    assert run._opened(fakes.run()) == 0
+    assert record._opened(fakes.run(*results)) == 2 * size
+    assert record._opened(fakes.run(*results, fakes.failed(tg, launch=1))) == 3 * size
+    assert record._opened(fakes.run()) == 0
 
 
 def test_opening_the_model_is_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,12 +374,12 @@ def test_opening_the_model_is_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     size = fakes.measured(fakes.workload(8, 0)).artifact.bytes
     for read, doubts in ((size, 0), (2 * size, 1)):
         monkeypatch.setattr(conditions, "look", lambda read=read, **_: Conditions(refault_bytes=read))
-        assert len(run._judged(one, Conditions(refault_bytes=0), (), {}).warnings) == doubts
+        assert len(record.judged(one, Conditions(refault_bytes=0), (), {}).warnings) == doubts
 
 
 def test_a_doubt_that_grows_is_told_once(phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = itertools.count()
     monkeypatch.setattr(conditions, "look", lambda **_: Conditions(swapped_in_bytes=next(looks) << 30))
     assert phibench("run", suite_file(tmp_path), *NULL).code == 0
-    (doubt,) = files.read_run(only_run(tmp_path)).warnings  # three results, three judgements
+    (doubt,) = run_files.read_run(only_run(tmp_path)).warnings  # three results, three judgements
     assert "3 GiB swapped in" in doubt

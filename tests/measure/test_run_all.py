@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import Phibench
 
-from phibench.core import files
+from phibench.core import run_files
 from phibench.core.nouns import Measured, Run
 from phibench.measure import suites
 
@@ -22,7 +22,7 @@ ALL = ("run", "all", "--quick", *SLOW)
 
 
 def runs(tmp_path: Path) -> list[Run]:
-    found, skipped = files.read_runs(tmp_path / "results")
+    found, skipped = run_files.read_runs(tmp_path / "results")
     assert not skipped
     return sorted(found, key=lambda run: run.id)
 
@@ -73,7 +73,7 @@ def test_ctrl_c_between_and_within_suites_loses_nothing_that_was_saved(
 
 
 def known(tmp_path: Path) -> list[Run]:
-    return list(files.read_runs(tmp_path / "results")[0]) if (tmp_path / "results").exists() else []
+    return list(run_files.read_runs(tmp_path / "results")[0]) if (tmp_path / "results").exists() else []
 
 
 def wait_for(ready: Callable[[], Any], seconds: float = 60) -> None:

@@ -26,6 +26,7 @@ from trees import plant
 from trees_machine import APU, IRIS, RADEON
 
 from phibench.analysis import energy as joules
+from phibench.analysis import energy_notes
 from phibench.backends import null
 from phibench.core.errors import NotMeasurableError, PhibenchError
 from phibench.core.nouns import (
@@ -52,6 +53,7 @@ from phibench.meters.sources import emi as emi_meter
 from phibench.probe.energy import emi, perf
 from phibench.probe.energy import sources as power
 from phibench.probe.energy.access import Access
+from phibench.probe.energy.place import one_place
 
 RANGE = 1_000_000  # counts
 ZONE = "sys/class/powercap/intel-rapl:0"
@@ -554,7 +556,7 @@ def test_apple_counts_millijoules_of_the_whole_chip(monkeypatch: pytest.MonkeyPa
              "dram_mj": 40 * n, "efficiency_cores_mj": 7_777 * n} for n in range(1, 4)]  # fmt: skip
     monitor = SimpleNamespace(get_cumulative_energy=lambda: SimpleNamespace(**told.pop(0)))
     monkeypatch.setitem(sys.modules, "zeus_apple_silicon", SimpleNamespace(AppleEnergyMonitor=lambda: monitor))
-    place = power._place("ioreport", Path(), "IOReport", "soc", "counter", Access())
+    place = one_place("ioreport", Path(), "IOReport", "soc", "counter", Access())
     (dial,) = ioreport.dials(place, Path("/"), contextlib.ExitStack())
     assert (dial.window_s, dial.note) == (30.0, "Apple calls its own figures estimates")
     assert tallied(dial, looks=1).joules == pytest.approx(2 * (10 + 2 + 0.3 + 0.04))
@@ -708,34 +710,34 @@ def test_without_rest_there_is_gross_and_no_net() -> None:
     alone = result(DECODE, WORK)
     assert joules.values("decode_j_per_token", alone) == pytest.approx([2.8])
     assert joules.values("decode_net_j_per_token", alone) == []
-    assert "no power at rest was measured, so there is no net figure" in joules.notes(ENERGY, [alone])
+    assert "no power at rest was measured, so there is no net figure" in energy_notes.notes(ENERGY, [alone])
 
 
 def test_rest_that_is_known_of_one_part_only_gives_no_net() -> None:
     rest = window("idle", counted(PACKAGE, 100.0), counted(DRAM, None, note="stood still for 10 s"))
     seen = result(DECODE, rest, WORK, rest)
     assert joules.values("decode_net_j_per_token", seen) == []
-    assert "at rest, RAPL package-0 dram: stood still for 10 s" in joules.notes(ENERGY, [seen])
+    assert "at rest, RAPL package-0 dram: stood still for 10 s" in energy_notes.notes(ENERGY, [seen])
 
 
 def test_one_part_that_is_lost_takes_the_sum_with_it() -> None:
     lost = window("work", counted(PACKAGE, 500.0), counted(DRAM, None, note="went backwards"))
     seen = result(DECODE, REST, lost, WORK, REST)
     assert joules.values("decode_j_per_token", seen) == pytest.approx([2.8])  # of the other window
-    assert "RAPL package-0 dram: went backwards" in joules.notes(ENERGY, [seen])
+    assert "RAPL package-0 dram: went backwards" in energy_notes.notes(ENERGY, [seen])
 
 
 def test_counters_are_not_added_to_integrated_power() -> None:
     mixed = window("work", counted(BOARD, 1000.0), counted(PACKAGE, 500.0))
     seen = result(DECODE, mixed)
     assert joules.values("decode_j_per_token", seen) == pytest.approx([5.0])
-    said = joules.notes(ENERGY, [seen])
+    said = energy_notes.notes(ENERGY, [seen])
     assert "energy: NVML cuda:0 (gpu_board, integrated_power)" in said
     assert "energy of another method is not added: RAPL package-0 (cpu_package, counter)" in said
 
 
 def test_notes_say_method_scope_and_power() -> None:
-    said = joules.notes(ENERGY, [result(DECODE, REST, WORK, REST)])
+    said = energy_notes.notes(ENERGY, [result(DECODE, REST, WORK, REST)])
     assert said == (
         "energy: RAPL package-0 (cpu_package, counter) + RAPL package-0 dram (dram, counter)",
         "power at work: 56 W",
@@ -746,7 +748,7 @@ def test_notes_say_method_scope_and_power() -> None:
 @pytest.mark.parametrize(("after", "marked"), [(109.0, False), (111.0, True), (89.0, True)])
 def test_an_unstable_rest_is_marked(after: float, marked: bool) -> None:
     before, work = (window(kind, counted(PACKAGE, watts)) for kind, watts in (("idle", 100.0), ("work", 500.0)))
-    said = joules.notes(ENERGY, [result(DECODE, before, work, window("idle", counted(PACKAGE, after)))])
+    said = energy_notes.notes(ENERGY, [result(DECODE, before, work, window("idle", counted(PACKAGE, after)))])
     assert any("unstable" in line for line in said) is marked
 
 
@@ -756,7 +758,7 @@ def test_the_only_rest_that_is_known_keeps_its_name(lost: str) -> None:
     work = window("work", counted(PACKAGE, 500.0))
     first, last, kept = (gone, rest, "after") if lost == "before" else (rest, gone, "before")
     seen = result(DECODE, first, work, last)
-    assert f"power at rest: 10 W {kept}: only one rest is known" in joules.notes(ENERGY, [seen])
+    assert f"power at rest: 10 W {kept}: only one rest is known" in energy_notes.notes(ENERGY, [seen])
     assert joules.values("decode_net_j_per_token", seen) == pytest.approx([2.0])
 
 
@@ -766,7 +768,7 @@ def test_the_only_rest_that_is_known_keeps_its_name(lost: str) -> None:
 def test_a_board_above_its_limit_is_marked(scope: str, watts: float, marked: bool) -> None:
     dial = scripted(*(watts * n for n in range(12)), scope=scope, most_w=100.0)
     found = msgspec.json.decode(msgspec.json.encode(tallied(dial, looks=9)), type=Energy)  # as a run file has it
-    said = joules.notes(ENERGY, [result(DECODE, window("work", found))])
+    said = energy_notes.notes(ENERGY, [result(DECODE, window("work", found))])
     assert found.joules == pytest.approx(10 * watts)
     assert any(f"{watts:g} W is above its limit of 100 W" in line for line in said) is marked
 
@@ -775,14 +777,14 @@ def test_work_that_takes_no_more_than_rest_has_no_net_figure() -> None:
     seen = result(DECODE, window("idle", counted(PACKAGE, 500.0)), window("work", counted(PACKAGE, 499.0)))
     assert joules.values("decode_net_j_per_token", seen) == []
     assert joules.values("decode_j_per_token", seen) != []
-    assert any("no more than rest" in line for line in joules.notes(ENERGY, [seen]))
+    assert any("no more than rest" in line for line in energy_notes.notes(ENERGY, [seen]))
 
 
 @pytest.mark.parametrize(("busy", "told", "marked"), [(0.99, True, False), (0.95, True, True), (0.85, False, True)])
 def test_pauses_between_tests_are_marked_and_then_refused(busy: float, told: bool, marked: bool) -> None:
     seen = result(DECODE, REST, WORK, REST, busy=busy)
     assert bool(joules.values("decode_j_per_token", seen)) is told
-    assert any("is not spent in tests" in line for line in joules.notes(ENERGY, [seen])) is marked
+    assert any("is not spent in tests" in line for line in energy_notes.notes(ENERGY, [seen])) is marked
 
 
 def test_each_window_has_its_own_tests() -> None:
@@ -794,23 +796,23 @@ def test_each_window_has_its_own_tests() -> None:
 
 def test_a_coarse_tick_is_said() -> None:
     fine, coarse = (window("work", counted(PACKAGE, 500.0, tick_s=tick)) for tick in (0.04, 0.1))
-    assert not any("ticks" in line for line in joules.notes(ENERGY, [result(DECODE, fine)]))
-    said = joules.notes(ENERGY, [result(DECODE, coarse)])
+    assert not any("ticks" in line for line in energy_notes.notes(ENERGY, [result(DECODE, fine)]))
+    said = energy_notes.notes(ENERGY, [result(DECODE, coarse)])
     assert "RAPL package-0: ticks every 100 ms, an error of up to 2.0%" in said
 
 
 def test_what_figures_were_read_from_is_told_by_itself() -> None:
     both = "RAPL package-0 (cpu_package, counter) + RAPL package-0 dram (dram, counter)"
-    assert joules.sources(ENERGY, [result(DECODE, REST, WORK, REST)]) == both
+    assert energy_notes.sources(ENERGY, [result(DECODE, REST, WORK, REST)]) == both
     mixed = window("work", counted(BOARD, 1000.0), counted(PACKAGE, 500.0))
-    assert joules.sources(ENERGY, [result(DECODE, mixed)]) == "NVML cuda:0 (gpu_board, integrated_power)"
+    assert energy_notes.sources(ENERGY, [result(DECODE, mixed)]) == "NVML cuda:0 (gpu_board, integrated_power)"
 
 
 def test_a_suite_that_meters_no_energy_says_nothing_of_it() -> None:
-    assert joules.sources(suites.load("latency"), [result(DECODE, REST, WORK, REST)]) is None
-    assert joules.sources(ENERGY, []) is None
-    assert joules.notes(suites.load("latency"), [result(DECODE, REST, WORK, REST)]) == ()
-    assert joules.notes(ENERGY, []) == ()
+    assert energy_notes.sources(suites.load("latency"), [result(DECODE, REST, WORK, REST)]) is None
+    assert energy_notes.sources(ENERGY, []) is None
+    assert energy_notes.notes(suites.load("latency"), [result(DECODE, REST, WORK, REST)]) == ()
+    assert energy_notes.notes(ENERGY, []) == ()
 
 
 def as_rows(*results: Measured) -> list[dict[str, Any]]:
@@ -859,7 +861,7 @@ def busy_session(token_us: int) -> Iterator[Any]:
 
 def test_windows_are_filled_with_tests_between_two_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that shows 3 W at any time."""
-    monkeypatch.setattr(joules, "_MOST_PAUSES", 1.0)  # other programs may come between
+    monkeypatch.setattr(joules, "MOST_PAUSES", 1.0)  # other programs may come between
     at_s = 0.0
 
     def read() -> float:

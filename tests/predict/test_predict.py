@@ -15,7 +15,7 @@ from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup
-from phibench.predict import calibration, predictions, roofline, speed
+from phibench.predict import calibration, predictions, roofline, speed, timings
 
 LLAMA = backends.load("llama_cpp")
 PHI4_MINI = catalog.variant("phi-4-mini-instruct")
@@ -269,8 +269,8 @@ def certain(value: float, basis: str = "measured", spread: float = 1.0) -> Estim
 
 
 def test_times_follow_from_speeds() -> None:
-    use = speed.Use(prompt_tokens=100, new_tokens=11)
-    found = speed.timings(use, certain(50), certain(10))
+    use = timings.Use(prompt_tokens=100, new_tokens=11)
+    found = timings.timings(use, certain(50), certain(10))
     assert found["ttft_s"].value == pytest.approx(2)
     assert found["tpot_s"].value == pytest.approx(0.1)
     assert found["answer_s"].value == pytest.approx(3)
@@ -278,25 +278,27 @@ def test_times_follow_from_speeds() -> None:
 
 
 def test_a_sum_is_as_good_as_its_worse_part_and_thinking_is_assumed() -> None:
-    plain = speed.Use(prompt_tokens=100, new_tokens=10)
-    assert speed.timings(plain, certain(50, "probed"), certain(10))["answer_s"].basis == "probed"
-    thinks = speed.timings(speed.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=1000), certain(50), certain(10))
+    plain = timings.Use(prompt_tokens=100, new_tokens=10)
+    assert timings.timings(plain, certain(50, "probed"), certain(10))["answer_s"].basis == "probed"
+    thinks = timings.timings(
+        timings.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=1000), certain(50), certain(10)
+    )
     assert thinks["answer_s"].basis == "assumed"
     assert thinks["answer_s"].value > 100
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    use = speed.Use(prompt_tokens=100, new_tokens=10)
-    assert set(speed.timings(use, None, certain(10))) == {"tpot_s"}
-    assert speed.timings(use, None, None) == {}
-    unknown = speed.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=None)
-    assert "answer_s" not in speed.timings(unknown, certain(50), certain(10))
+    use = timings.Use(prompt_tokens=100, new_tokens=10)
+    assert set(timings.timings(use, None, certain(10))) == {"tpot_s"}
+    assert timings.timings(use, None, None) == {}
+    unknown = timings.Use(prompt_tokens=100, new_tokens=10, thinking_tokens=None)
+    assert "answer_s" not in timings.timings(unknown, certain(50), certain(10))
 
 
 @given(st.floats(0.01, 1e5), st.floats(0.01, 1e5), st.floats(1, 5), st.integers(1, 10**5), st.integers(1, 10**5))
 def test_every_time_lies_inside_its_interval(p: float, d: float, spread: float, prompt: int, new: int) -> None:
-    use = speed.Use(prompt_tokens=prompt, new_tokens=new)
-    for found in speed.timings(use, certain(p, "spec", spread), certain(d, "spec", spread)).values():
+    use = timings.Use(prompt_tokens=prompt, new_tokens=new)
+    for found in timings.timings(use, certain(p, "spec", spread), certain(d, "spec", spread)).values():
         assert found.low <= found.value * (1 + 1e-9)
         assert found.value <= found.high * (1 + 1e-9)
 

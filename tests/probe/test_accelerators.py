@@ -15,7 +15,7 @@ from trees_machine import APU, HEXAGON, IRIS, RADEON, VPU, XDNA, XE
 
 from phibench import probe
 from phibench.core.nouns import Device, Throttle
-from phibench.predict import predictions
+from phibench.predict import memory
 from phibench.probe.devices import amd, apple, gpu_use, intel, npu, nvidia
 
 
@@ -116,7 +116,7 @@ def test_an_apu_is_not_extra_memory(tmp_path: Path) -> None:
     assert found.memory_bytes == (512 << 20) + (14 << 30)
     assert found.facts == {"pci": "1002:15bf", "clock_max": "2700 MHz", "power_sensor": "yes"}
     whole = probe.machine(bandwidth_s=None, root=plant(tmp_path, x86(gib=16, free_gib=9) | APU))
-    assert predictions.free_bytes(whole, whole.devices[1]) == 9 * GIB
+    assert memory.free_bytes(whole, whole.devices[1]) == 9 * GIB
 
 
 def test_a_radeon_has_memory_of_its_own(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_radeon_has_memory_of_its_own(tmp_path: Path) -> None:
     assert (found.name, found.memory_bytes, found.free_bytes) == ("Radeon RX 7900 XTX", 24 * GIB, 23 * GIB)
     assert not found.shares_memory
     assert found.facts["power_cap"] == "327 W"
-    assert predictions.free_bytes(machine(), found) == 23 * GIB  # whatever the host has free
+    assert memory.free_bytes(machine(), found) == 23 * GIB  # whatever the host has free
 
 
 def test_an_arc_card(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_graphics_in_an_intel_processor(tmp_path: Path) -> None:
     assert found.shares_memory
     assert found.facts["clock_max"] == "1400 MHz"
     place = machine()
-    assert predictions.free_bytes(place, found) == place.limits.free_bytes  # unknown of its own, but not more than that
+    assert memory.free_bytes(place, found) == place.limits.free_bytes  # unknown of its own, but not more than that
 
 
 def test_a_card_that_another_driver_holds_is_not_ours(tmp_path: Path) -> None:

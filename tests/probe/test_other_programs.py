@@ -14,7 +14,7 @@ from conftest import Phibench
 from fakes import SETUP, failed, measured, workload
 from suite_files import only_run, suite_file
 
-from phibench.core import files
+from phibench.core import files, run_files
 from phibench.core.nouns import Measured, Run
 from phibench.probe import conditions, other_programs
 
@@ -49,7 +49,7 @@ def test_a_hog_that_starts_during_a_run_marks_it_and_a_resumed_run_says_it_once(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     path = only_run(tmp_path)
-    done = files.read_run(path)
+    done = run_files.read_run(path)
     (said,) = marks(done)
     assert done.disturbed == (said,)
     assert said.startswith("other programs kept up to ")
@@ -60,7 +60,7 @@ def test_a_hog_that_starts_during_a_run_marks_it_and_a_resumed_run_says_it_once(
     cut = msgspec.structs.replace(done, results=done.results[:1], warnings=("on battery", *half), disturbed=half)
     files.write_json(path, cut)
     phibench(*words, "--resume")
-    again = files.read_run(path)
+    again = run_files.read_run(path)
     assert again.warnings[0] == "on battery"
     (said,) = marks(again)
     assert said.endswith(f" busy during tg75, tg50 {setup}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trees import plant
 
 from phibench.core.nouns import Device, Source
-from phibench.probe.energy import perf
+from phibench.probe.energy import perf, power_supply
 from phibench.probe.energy import sources as energy_sources
 
 ZONE = "sys/class/powercap/intel-rapl:0"
@@ -258,7 +258,7 @@ def test_a_battery_tells_power_only_while_it_feeds_the_machine(
     tmp_path: Path, tree: dict[str, str], supply: str | None, readable: bool
 ) -> None:
     root = plant(tmp_path, tree)
-    assert energy_sources.supply(root) == supply
+    assert power_supply.supply(root) == supply
     (source,) = energy_sources.sources(root)
     assert (source.name, source.scope, source.method) == ("battery BAT0", "system_dc", "power")
     assert source.readable is readable
@@ -267,17 +267,17 @@ def test_a_battery_tells_power_only_while_it_feeds_the_machine(
 
 @pytest.mark.parametrize("tree", [{}, trees.MOUSE, trees.plug("0", "ucsi-source-psy-USBC000:001", "USB")])
 def test_a_machine_without_a_battery(tmp_path: Path, tree: dict[str, str]) -> None:
-    assert energy_sources.supply(plant(tmp_path, tree)) is None
+    assert power_supply.supply(plant(tmp_path, tree)) is None
     assert energy_sources.sources(tmp_path) == ()
 
 
 def test_an_empty_bay_is_no_battery(tmp_path: Path) -> None:
     assert found(tmp_path, trees.battery("Unknown", present="0") | trees.plug("1")) == {}
-    assert energy_sources.supply(tmp_path) == "mains"
+    assert power_supply.supply(tmp_path) == "mains"
 
 
 def test_here_nothing_raises_and_every_obstacle_has_a_reason() -> None:
-    assert energy_sources.supply() in {"mains", "battery", None}
+    assert power_supply.supply() in {"mains", "battery", None}
     for source in energy_sources.sources():
         assert source.readable or source.because
 
@@ -308,4 +308,4 @@ def test_garbage_in_any_file_never_raises_and_never_counts(
         assert source.readable or source.because
         assert f"{source.name}{source.because}".isprintable()
         assert len(source.name) < 200
-    assert energy_sources.supply(root) in {"mains", "battery", None}
+    assert power_supply.supply(root) in {"mains", "battery", None}

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from trees import DOCKER_V1, GIB, arm, plant, x86
 
 from phibench import probe
-from phibench.core import files
+from phibench.core import folders
 from phibench.core.nouns import Machine
-from phibench.machine import inventory
+from phibench.machine import inventory, software
 from phibench.probe.speed import memory
 from phibench.probe.speed.memory import Bandwidth
 from phibench.probe.system import cpu
@@ -208,7 +208,7 @@ def test_other_limits_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(probe, "machine", lambda **_: narrow)
     assert inventory.here().devices[0].read_bytes_s == 9e9
     assert measure.calls == 2
-    assert len(json.loads((files.cache_dir() / "machine.json").read_bytes())) == 2
+    assert len(json.loads((folders.cache_dir() / "machine.json").read_bytes())) == 2
 
 
 def test_a_failure_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_a_disturbed_figure_is_tried_again_later_and_the_better_one_stays(monkey
 )
 def test_a_damaged_cache_is_measured_anew_and_rewritten(monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
     measure = _measure(monkeypatch, FAST)
-    path = files.cache_dir() / "machine.json"
+    path = folders.cache_dir() / "machine.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(damage)
     inventory.here()
@@ -258,7 +258,7 @@ def test_a_damaged_cache_is_measured_anew_and_rewritten(monkeypatch: pytest.Monk
 def test_a_nonsense_figure_in_the_cache_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     _measure(monkeypatch, FAST)
     inventory.here()
-    path = files.cache_dir() / "machine.json"
+    path = folders.cache_dir() / "machine.json"
     path.write_text(path.read_text().replace("41000000000.0", "-1.0"))
     assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
 
@@ -271,7 +271,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.Monkey
 
 
 def test_software_names_nobody() -> None:
-    found = inventory.software()
+    found = software.software()
     assert {"python", "phibench", "numpy", "psutil", "os"} <= set(found)
     for secret in (socket.gethostname(), getpass.getuser()):
         assert secret in {"", "root"} or secret not in " ".join(found.values())

@@ -15,7 +15,7 @@ from fakes import LATENCY, SETUP, failed, machine, measured, run, workload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phibench.core import files
+from phibench.core import files, run_files
 from phibench.core.text import plain as text_plain
 from phibench.show import formats, verification
 from phibench.verify.outcomes import Outcome
@@ -56,7 +56,7 @@ def read(text: str, form: str) -> list[dict[str, Any]]:
 def stored(tmp_path: Path) -> None:
     """A run with a failure in it, and a file in the cache."""
     whole = run(measured(workload(512, 0)), failed(workload(0, 4)), metrics=LATENCY)
-    files.write_json(files.run_path(tmp_path / "results", whole), whole)
+    files.write_json(run_files.run_path(tmp_path / "results", whole), whole)
     (tmp_path / "cache" / "gguf").mkdir(parents=True)
     (tmp_path / "cache" / "gguf" / "phi-4-Q4_K_M-0123456789.gguf").write_bytes(b"GGUF")
 

@@ -15,7 +15,7 @@ from fakes import LATENCY, SETUP, failed, measured, run, sample, workload
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phibench.core import files
+from phibench.core import files, run_files
 from phibench.core.nouns import Energy, Measured, Result, Run, Setup, Warmup, Window
 from phibench.show import report, svg
 from phibench.show.svg import Bar, Series, Stack
@@ -345,9 +345,9 @@ def test_a_long_line_is_thinned_to_medians() -> None:
 def stored(tmp_path: Path) -> Path:
     for day, name in (("2026-07-01", "latency"), ("2026-07-02", "energy")):
         one = run(measured(PP), name=name, started=day)
-        files.write_json(files.run_path(tmp_path / "results", one), one)
+        files.write_json(run_files.run_path(tmp_path / "results", one), one)
     example = replace(run(measured(PP), started="2026-07-09"), example=True)
-    files.write_json(files.run_path(tmp_path / "results", example), example)
+    files.write_json(run_files.run_path(tmp_path / "results", example), example)
     return tmp_path / "results"
 
 

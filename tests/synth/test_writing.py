@@ -20,7 +20,7 @@ from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Need, Setup, Suite
 from phibench.core.processes import DiedError
-from phibench.measure import run
+from phibench.measure import run, tasks
 from phibench.probe import conditions
 from phibench.synth import cache, writing
 
@@ -127,7 +127,7 @@ def test_a_writer_that_is_killed_for_memory_is_told_so(
 def test_a_run_counts_the_writers_that_were_killed_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer("os.kill(os.getpid(), signal.SIGKILL)", tmp_path, monkeypatch)
     monkeypatch.setattr(conditions, "oom_kills", itertools.count().__next__)
-    task = run.Task(
+    task = tasks.Task(
         setup=Setup(variant="phi-4", quantization="Q4_0", backend="llama_cpp"), threads=1, layers=1,
         suite=Suite(name="small", question="?", metrics=()), plan=plans.plan(catalog.variant("phi-4"), "Q4_0", 1),
         need=Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="?"),

@@ -22,12 +22,13 @@ from planting import needs_engines, plant
 from phibench import backends, catalog
 from phibench.advise import recommend
 from phibench.analysis import trust
+from phibench.backends import contract
 from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
-from phibench.core import files, processes
+from phibench.core import files, folders, processes, run_files, text
 from phibench.core.nouns import Conditions, Device, Installed, Machine, Measured, SelfTest, Setup
 from phibench.machine import doctor, engines, inventory
-from phibench.measure import launch, run, suites
+from phibench.measure import launch, record, run, suites, tasks
 from phibench.verify import selftest
 from phibench.verify.selftest import answers, child, weights
 
@@ -123,7 +124,7 @@ def test_the_tiny_file_lies_in_every_buffer_that_a_true_model_lies_in(phibench: 
     words = ("-m", "phi-4-mini-instruct", "-q", "Q4_K_M", "-b", "llama_cpp", "--layers", "2", "-p", "64", "-n", "0")
     done = phibench("run", "quick", *words, "-r", "1", "--launches", "1", "-o", "json")
     assert done.code == 0, done.err
-    (stored,) = files.read_runs(tmp_path / "results")[0]
+    (stored,) = run_files.read_runs(tmp_path / "results")[0]
     true = [result for result in stored.results if isinstance(result, Measured)]
     assert true
     for result in true:
@@ -211,7 +212,7 @@ def test_what_cannot_be_tested_is_told_used_and_not_remembered(
     line = next(line for line in done.err.splitlines() if "could not be tested" in line)
     assert line.startswith("llama_cpp could not be tested: its process was killed from outside (SIGKILL)")
     assert line.endswith("; it is used untested")
-    (stored,) = files.read_runs(tmp_path / "results")[0]
+    (stored,) = run_files.read_runs(tmp_path / "results")[0]
     assert stored.conditions["selftest_llama_cpp_cpu"] == line
     assert inventory.selftests() == ()
     (note,) = [one for one in doctor.findings(stored.machine, Conditions()) if "could not be tested" in one.title]
@@ -235,7 +236,7 @@ def test_a_death_leaves_no_files_and_no_name_of_the_user(monkeypatch: pytest.Mon
     monkeypatch.setenv("TMPDIR", str(here))
     monkeypatch.setattr(tempfile, "tempdir", None)
     plant(monkeypatch, "llama_cpp prefill SIGSEGV")
-    monkeypatch.setattr(files, "scrub", lambda text: text.replace("SIGSEGV", "~"))
+    monkeypatch.setattr(text, "scrub", lambda said: said.replace("SIGSEGV", "~"))
     found = examined("llama_cpp")
     assert not found.usable
     assert "died of ~ " in found.reason
@@ -272,7 +273,7 @@ def test_safe_options_stand_in_every_row_on_the_screen_and_in_the_run(
     assert all(row["options"]["repack"] == "off" for row in json.loads(done.out))
     line = next(line for line in done.err.splitlines() if "SIGSEGV" in line)
     assert line.endswith("with repack=off it is right, so that is used here")
-    (stored,) = files.read_runs(tmp_path / "results")[0]
+    (stored,) = run_files.read_runs(tmp_path / "results")[0]
     assert stored.conditions["selftest_llama_cpp_cpu"] == line
     assert [one.options for one in stored.machine.selftests] == [{"repack": "off"}]
     again = phibench(*words)
@@ -309,7 +310,7 @@ def test_what_is_remembered_is_of_this_build_and_this_processor() -> None:
 
 
 def remembered() -> list[SelfTest]:
-    return msgspec.json.decode((files.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
+    return msgspec.json.decode((folders.cache_dir() / "selftests.json").read_bytes(), type=list[SelfTest])
 
 
 @pytest.mark.parametrize("changes", [{"test": trust.VERSION - 1}, {"options": {"an_option_of_old": "on"}}])
@@ -318,7 +319,7 @@ def test_what_another_test_found_is_no_memory(changes: dict[str, Any]) -> None:
         pytest.skip("llama_cpp is not installed")
     inventory.remember(known(**HEALED))
     assert len(inventory.selftests()) == 1
-    files.write_json(files.cache_dir() / "selftests.json", [msgspec.structs.replace(remembered()[0], **changes)])
+    files.write_json(folders.cache_dir() / "selftests.json", [msgspec.structs.replace(remembered()[0], **changes)])
     assert inventory.selftests() == ()
 
 
@@ -349,8 +350,8 @@ def test_of_a_gpu_its_name_and_driver_are_remembered(other: dict[str, str]) -> N
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'[{"backend": 1}]', b"[" * 5000, b"\xff\xfe"])
 def test_a_damaged_memory_is_no_memory(content: bytes) -> None:
-    files.cache_dir().mkdir(parents=True)
-    (files.cache_dir() / "selftests.json").write_bytes(content)
+    folders.cache_dir().mkdir(parents=True)
+    (folders.cache_dir() / "selftests.json").write_bytes(content)
     assert inventory.selftests() == ()
 
 
@@ -396,7 +397,7 @@ def test_force_runs_what_is_not_usable_here_and_says_so(phibench: Phibench, tmp_
     if backends.load("llama_cpp").installed() is None:
         pytest.skip("llama_cpp is not installed")
     suite, dead = suites.load("quick"), machine(known(**DEAD))
-    (refused,), (forced,) = (run.prepare((SETUP,), suite, dead, force=force) for force in (False, True))
+    (refused,), (forced,) = (tasks.prepare((SETUP,), suite, dead, force=force) for force in (False, True))
     assert refused.objection
     assert str(refused.objection).endswith("; --force runs it all the same")
     assert forced.objection is None
@@ -408,8 +409,8 @@ def test_force_runs_what_is_not_usable_here_and_says_so(phibench: Phibench, tmp_
         lines.clear()
         selftest.ready((SETUP,), dead, lines.append)
         assert not [line for line in lines if "--force" in line]
-    assert run._trust(dead, (forced,))["llama_cpp_cpu"].endswith("; run all the same (--force)")
-    assert "--force" not in run._trust(dead, (refused,))["llama_cpp_cpu"]
+    assert record.trust_conditions(dead, (forced,))["llama_cpp_cpu"].endswith("; run all the same (--force)")
+    assert "--force" not in record.trust_conditions(dead, (refused,))["llama_cpp_cpu"]
 
 
 def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,7 +419,7 @@ def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatc
     monkeypatch.setattr(launch, "results", lambda job, *_: [fakes.measured(w, setup=job.setup) for w in job.workloads])
     monkeypatch.setattr(run, "_write", lambda *_: fakes.measured(fakes.workload(1, 0)).artifact)
     here, suite = machine(known(), known(backend="torch"), known(device="cuda:0")), suites.load("quick")
-    (task,) = run.prepare((SETUP,), suite, here)
+    (task,) = tasks.prepare((SETUP,), suite, here)
     done, path = run.run((task,), suite, here, tmp_path, software={}, tell=lambda *_: None)
     assert done.machine.selftests == (known(),)
     assert {k: v for k, v in done.conditions.items() if k.startswith("selftest")} == {
@@ -486,7 +487,7 @@ def test_the_doctor_tests_anew_what_is_known_on_every_device_that_an_engine_can_
     monkeypatch.setattr(backends.load("llama_cpp"), "devices", lambda: built)
     asked = []
 
-    def examine(backend: backends.Backend, device: str, *_: object) -> SelfTest:
+    def examine(backend: contract.Backend, device: str, *_: object) -> SelfTest:
         asked.append(device)
         return known(device=device)
 

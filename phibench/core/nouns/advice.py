@@ -45,3 +45,7 @@ class Verdict(Noun, frozen=True, kw_only=True):
         if self.objections:
             return "no"
         return "unknown" if self.unknowns else "yes"
+
+
+def exact(value: float, basis: Basis, because: str, benchmark: str = "") -> Estimate:
+    return Estimate(value=value, low=value, high=value, basis=basis, because=because, benchmark=benchmark)

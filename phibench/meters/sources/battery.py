@@ -9,20 +9,21 @@ import contextlib
 from pathlib import Path
 
 from phibench.meters.counters import Dial
-from phibench.probe.energy import sources
+from phibench.probe.energy import power_supply
+from phibench.probe.energy.place import Place
 from phibench.probe.system import text_files
 
 _LEAST_S = 300.0
 
 
-def dials(place: sources.Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
     del stack
 
     def watts() -> float:
         status = text_files.text(place.at / "status", 64).strip()
-        if status != "Discharging" or sources.supply(root) == "mains":
+        if status != "Discharging" or power_supply.supply(root) == "mains":
             raise OSError(f"it is not what feeds the machine ({status.lower() or 'unknown'})")
-        power_uw = sources.battery_uw(place.at)
+        power_uw = power_supply.battery_uw(place.at)
         if not power_uw:
             raise OSError("it tells no power")
         return power_uw / 1e6

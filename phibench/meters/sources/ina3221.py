@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from phibench.meters.counters import Dial, number
-from phibench.probe.energy.sources import Place
+from phibench.probe.energy.place import Place
 
 
 def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phibench.meters.counters import Dial
 from phibench.probe.devices import apple
-from phibench.probe.energy.sources import Place
+from phibench.probe.energy.place import Place
 
 _LEAST_S = 30.0
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from phibench.meters.counters import Dial
 from phibench.probe.devices import nvml
-from phibench.probe.energy.sources import Place
+from phibench.probe.energy.place import Place
 
 _MOST = 1 << 62
 

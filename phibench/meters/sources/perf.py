@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phibench.meters.counters import Dial
 from phibench.probe.energy import perf
-from phibench.probe.energy.sources import Place
+from phibench.probe.energy.place import Place
 
 
 def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:

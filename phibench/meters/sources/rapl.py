@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 
 from phibench.meters.counters import Dial, number
-from phibench.probe.energy.sources import Place
+from phibench.probe.energy.place import Place
 from phibench.probe.system import text_files
 
 

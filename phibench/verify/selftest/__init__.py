@@ -17,8 +17,8 @@ import msgspec
 
 from phibench import backends
 from phibench.analysis import trust
-from phibench.backends import Backend
-from phibench.core import ends, files, processes
+from phibench.backends.contract import Backend
+from phibench.core import ends, processes, text
 from phibench.core.nouns import Artifact, Job, Kind, Machine, SelfTest, Setup
 from phibench.core.processes import Child
 from phibench.machine import inventory
@@ -122,10 +122,10 @@ def examine(backend: Backend, device: str, machine: Machine, tell: Tell) -> Self
 
     first = attempt({})
     if first.outcome == "refused":
-        return msgspec.structs.replace(found, untested=files.scrub(first.reason))
+        return msgspec.structs.replace(found, untested=text.scrub(first.reason))
     if first.outcome == "passed":
         return _passed(found, first)
-    reason = files.scrub(first.reason)
+    reason = text.scrub(first.reason)
     failed = msgspec.structs.replace(found, kind=first.kind, reason=reason)
     for options in backend.SAFE:
         safe = attempt(options)

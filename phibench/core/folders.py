@@ -1,0 +1,25 @@
+"""Where phibench keeps things: what ships with it, its cache, and the user's results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_dir(name: str) -> Path:
+    """``suites`` or ``dashboard``: beside the package in a checkout, inside it in a wheel."""
+    packaged = Path(__file__).parents[1] / "_data" / name
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
+
+
+def cache_dir() -> Path:
+    """``$PHIBENCH_CACHE``, else ``phibench`` under the XDG cache (absolute paths only, as XDG says)."""
+    if own := os.environ.get("PHIBENCH_CACHE"):
+        return Path(own).expanduser()
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "phibench"
+
+
+def results_dir(flag: str | None = None) -> Path:
+    """``--results DIR``, else ``$PHIBENCH_RESULTS``, else ``./results``."""
+    return Path(flag or os.environ.get("PHIBENCH_RESULTS") or "results").expanduser()
