@@ -71,8 +71,11 @@ _BEGINNINGS: dict[str, Cause] = {"unavailable: ": "unavailable", "fallback: ": "
 def _caused(result: Result) -> Result:
     if not isinstance(result, Failed) or result.cause != "failed":
         return result
-    found = (cause for beginning, cause in _BEGINNINGS.items() if result.reason.startswith(beginning))
-    return msgspec.structs.replace(result, cause=next(found, "failed"))
+    for beginning, cause in _BEGINNINGS.items():
+        if result.reason.startswith(beginning):
+            why = result.reason.removeprefix(beginning) if cause == "unavailable" else ""
+            return msgspec.structs.replace(result, cause=cause, why=why)
+    return result
 
 
 class _Head(msgspec.Struct):

@@ -105,8 +105,9 @@ def _failed(job: Job, workload: Workload, error: Exception) -> Failed:
     kind = "wrong_numbers" if isinstance(error, WrongNumbersError) else kind
     cause: Cause = "unavailable" if isinstance(error, NotMeasurableError) else "failed"
     cause = "fallback" if isinstance(error, FallbackError) else cause
+    why = error.why if isinstance(error, NotMeasurableError) else ""
     return Failed(
-        setup=job.setup, workload=workload, reason=str(error) or "the process ran out of memory", cause=cause,
+        setup=job.setup, workload=workload, reason=str(error) or "the process ran out of memory", cause=cause, why=why,
         kind=kind, artifact=shared(job.artifact), at=now(), threads=job.threads,
     )  # fmt: skip
 

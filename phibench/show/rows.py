@@ -95,7 +95,7 @@ def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
     test = winners.contest(first)
     verdicts = contests.get(test, {}) if test else {}
     seen = measured[0] if measured else None
-    reason, cause = _reason(failed, len(measured)), failed[0].cause if failed else None
+    reason = _reason([one.reason for one in failed], len(measured))
     return Row(
         run=run,
         setup=first.setup,
@@ -103,9 +103,9 @@ def _row(run: Run, results: Sequence[Result], contests: Contests) -> Row:
         artifact=first.artifact,
         threads=first.threads,
         status="ok" if measured else "failed",
-        cause=cause,
+        cause=failed[0].cause if failed else None,
         reason=reason,
-        why=reason.removeprefix("unavailable: ") if reason and cause == "unavailable" else reason,
+        why=reason if measured else _reason([one.why or one.reason for one in failed]),
         engine=seen.engine if seen else None,
         launches=len(measured),
         windows=sum(w.kind == "work" for m in measured for w in m.windows) or None,
@@ -144,12 +144,12 @@ def _disk(run: Run) -> tuple[str, ...]:
     return (f"the disk reads {units.gb(disk.read_bytes_s)}/s" if disk.read_bytes_s else f"disk: {disk.because}",)
 
 
-def _reason(failed: Sequence[Failed], measured: int) -> str | None:
-    reasons = list(dict.fromkeys(r.reason for r in failed))
-    if not reasons:
+def _reason(failed: Sequence[str], measured: int = 0) -> str | None:
+    """Each reason once; ``failed``: that of every launch that failed."""
+    if not failed:
         return None
     missing = f"{len(failed)} of {len(failed) + measured} launches failed: " if measured else ""
-    return missing + "; ".join(reasons)
+    return missing + "; ".join(dict.fromkeys(failed))
 
 
 def _sampling_s(measured: Sequence[Measured]) -> float | None:

@@ -93,13 +93,15 @@ class Measured(Noun, frozen=True, kw_only=True, tag="measured", tag_field="statu
 class Failed(Noun, frozen=True, kw_only=True, tag="failed", tag_field="status"):
     """``cause``: why there is no figure; only "failed" may have a ``kind``, which is how a process died.
 
-    ``kind`` None: nothing died, the engine or a rule refused. ``phase``: what was done then, ``signal``: SIGSEGV.
+    ``why``: of "unavailable", the reason without that word. ``kind`` None: nothing died, the engine or a rule refused.
+    ``phase``: what was done then, ``signal``: SIGSEGV.
     """
 
     setup: Setup
     workload: Workload
     reason: str
     cause: Cause = "failed"
+    why: str = ""
     kind: Kind | None = None
     phase: str = ""
     signal: str = ""
