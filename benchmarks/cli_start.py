@@ -1,0 +1,66 @@
+"""How long the command line takes to start, in two checkouts that take turns (A B, B A, ...): ratios NEW / OLD.
+
+    python benchmarks/cli_start.py OLD NEW [--pairs 20]
+
+Each command is a process of its own with this Python, started once before the clock runs. The interval is that of all
+pairs (phibench.stats.paired_interval); where it holds 1, no difference was shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from phibench import stats
+
+COMMANDS = (
+    "--version", "--help", "models -o json", "recommend --machine docs/machines/laptop.toml -o json",
+)  # fmt: skip
+
+
+def seconds(checkout: Path, words: str, folder: Path) -> float:
+    """Of one process. CalledProcessError where it fails."""
+    own = {"PYTHONPATH": str(checkout), "PHIBENCH_CACHE": str(folder), "PHIBENCH_RESULTS": str(folder)}
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-P", "-m", "phibench", *shlex.split(words)], cwd=checkout, env=os.environ | own,
+                   stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+    return time.perf_counter() - began
+
+
+def turns(old: Path, new: Path, words: str, pairs: int, folder: Path) -> list[tuple[float, float]]:
+    """Seconds (old, new) of each pair; who goes first alternates."""
+    for checkout in (old, new):
+        seconds(checkout, words, folder)  # writes byte code, fills the page cache
+    found = []
+    for number in range(pairs):
+        order = (old, new) if number % 2 == 0 else (new, old)
+        first, second = (seconds(checkout, words, folder) for checkout in order)
+        found.append((first, second) if number % 2 == 0 else (second, first))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path, metavar="OLD")
+    parser.add_argument("new", type=Path, metavar="NEW")
+    parser.add_argument("--pairs", type=int, default=20)
+    args = parser.parse_args()
+    print(f"| phibench | OLD ms | NEW ms | NEW / OLD | {1 - stats.ALPHA:.0%} interval |\n|---|--:|--:|--:|---|")
+    with tempfile.TemporaryDirectory(prefix="cli-start-") as folder:
+        for words in COMMANDS:
+            pairs = turns(args.old.resolve(), args.new.resolve(), words, args.pairs, Path(folder))
+            old, new = zip(*pairs, strict=True)
+            low, high = stats.paired_interval(new, old)
+            ratio = stats.median([b / a for a, b in pairs])
+            print(f"| {words} | {1e3 * stats.median(old):.0f} | {1e3 * stats.median(new):.0f} | {ratio:.3f} "
+                  f"| {low:.3f}..{high:.3f} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
