@@ -2,8 +2,9 @@
 
     python benchmarks/cli_start.py OLD NEW [--pairs 20]
 
-Each command is a process of its own with this Python, started once before the clock runs. The interval is that of all
-pairs (phibench.stats.paired_interval); where it holds 1, no difference was shown.
+Each command is a process of its own with this Python, started once before the clock runs: what the clock on the wall
+saw, and what it took of the processors, which tells more where other programs run. The interval is that of all pairs
+(phibench.stats.paired_interval); where it holds 1, no difference was shown.
 """
 
 from __future__ import annotations
@@ -24,20 +25,21 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def seconds(checkout: Path, words: str, folder: Path) -> float:
-    """Of one process. CalledProcessError where it fails."""
+def seconds(checkout: Path, words: str, folder: Path) -> tuple[float, float]:
+    """Of one process: on the wall, and of the processors. CalledProcessError where it fails."""
     own = {"PYTHONPATH": str(checkout), "PHIBENCH_CACHE": str(folder), "PHIBENCH_RESULTS": str(folder)}
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     subprocess.run([sys.executable, "-P", "-m", "phibench", *shlex.split(words)], cwd=checkout, env=os.environ | own,
                    stdout=subprocess.DEVNULL, check=True)  # fmt: skip
-    return time.perf_counter() - began
+    wall, after = time.perf_counter() - began, os.times()
+    return wall, sum(after[2:4]) - sum(before[2:4])
 
 
-def turns(old: Path, new: Path, words: str, pairs: int, folder: Path) -> list[tuple[float, float]]:
-    """Seconds (old, new) of each pair; who goes first alternates."""
+def turns(old: Path, new: Path, words: str, pairs: int, folder: Path) -> list[tuple[tuple[float, float], ...]]:
+    """What :func:`seconds` says of (old, new), of each pair; who goes first alternates."""
     for checkout in (old, new):
         seconds(checkout, words, folder)  # writes byte code, fills the page cache
-    found = []
+    found: list[tuple[tuple[float, float], ...]] = []
     for number in range(pairs):
         order = (old, new) if number % 2 == 0 else (new, old)
         first, second = (seconds(checkout, words, folder) for checkout in order)
@@ -51,15 +53,17 @@ def main() -> None:
     parser.add_argument("new", type=Path, metavar="NEW")
     parser.add_argument("--pairs", type=int, default=20)
     args = parser.parse_args()
-    print(f"| phibench | OLD ms | NEW ms | NEW / OLD | {1 - stats.ALPHA:.0%} interval |\n|---|--:|--:|--:|---|")
+    print(f"| phibench | time | OLD ms | NEW ms | NEW / OLD | {1 - stats.ALPHA:.0%} interval |")
+    print("|---|---|--:|--:|--:|---|")
     with tempfile.TemporaryDirectory(prefix="cli-start-") as folder:
         for words in COMMANDS:
             pairs = turns(args.old.resolve(), args.new.resolve(), words, args.pairs, Path(folder))
-            old, new = zip(*pairs, strict=True)
-            low, high = stats.paired_interval(new, old)
-            ratio = stats.median([b / a for a, b in pairs])
-            print(f"| {words} | {1e3 * stats.median(old):.0f} | {1e3 * stats.median(new):.0f} | {ratio:.3f} "
-                  f"| {low:.3f}..{high:.3f} |", flush=True)  # fmt: skip
+            for place, name in enumerate(("wall", "processors")):
+                old, new = ([one[place] for one in side] for side in zip(*pairs, strict=True))
+                low, high = stats.paired_interval(new, old)
+                ratio = stats.median([b / a for a, b in zip(old, new, strict=True)])
+                print(f"| {words} | {name} | {1e3 * stats.median(old):.0f} | {1e3 * stats.median(new):.0f} "
+                      f"| {ratio:.3f} | {low:.3f}..{high:.3f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

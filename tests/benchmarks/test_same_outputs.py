@@ -18,6 +18,12 @@ from pathlib import Path
 now = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
 if "--save" in sys.argv:
     Path(sys.argv[-1]).write_text("name = 'here'")
+    figures = {"method": METHOD, "at": 1.0, "bandwidth": {"read_bytes_s": time.time()}}
+    Path(os.environ["PHIBENCH_CACHE"], "machine.json").write_text(json.dumps({"here": figures}))
+elif "plan" in sys.argv:
+    known = json.loads(Path(os.environ["PHIBENCH_CACHE"], "machine.json").read_text())["here"]
+    assert known["method"] == METHOD and known["at"] > time.time()
+    print(known["bandwidth"], Path("inputs/here.toml").read_text())
 elif "run" in sys.argv:
     path = Path(os.environ["PHIBENCH_RESULTS"]) / f"{now}-latency.json"
     path.parent.mkdir(exist_ok=True)
@@ -35,7 +41,7 @@ else:
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module("same_outputs")
-    monkeypatch.setattr(module, "COMMANDS", {"facts": ("models",), "measured": ("run latency",), "help": ("",)})
+    monkeypatch.setattr(module, "COMMANDS", {"facts": ("models", "plan"), "measured": ("run latency",), "help": ("",)})
     return module
 
 
@@ -45,8 +51,9 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("masked")
 
 
-def checkout(folder: Path, sentence: str = "The Phi family", code: int = 0, extra: str = "{}") -> Path:
+def checkout(folder: Path, sentence: str = "The Phi family", code: int = 0, extra: str = "{}", method: int = 1) -> Path:
     text = FAKE.replace("SENTENCE", sentence).replace("CODE", str(code)).replace("EXTRA", extra)
+    text = text.replace("METHOD", str(method))
     for name, content in {
         "phibench/__init__.py": "", "phibench/__main__.py": text, "docs/machines/laptop.toml": "",
         "results/example/one.json": json.dumps({"results": []}),
@@ -60,6 +67,7 @@ def checkout(folder: Path, sentence: str = "The Phi family", code: int = 0, extr
     ("other", "shown"),
     [
         ({}, []),
+        ({"method": 2}, []),  # NEW would measure anew: the figures are OLD's all the same
         ({"sentence": "The Phi kin"}, ["-The Phi family models", "+The Phi kin models"]),
         ({"code": 3}, ["exit code:", "-0", "+3"]),
         ({"extra": "{'kind': 'new'}"}, ['+ "kind": "new"']),
@@ -75,11 +83,11 @@ def test_what_another_checkout_does_otherwise_is_shown(
     monkeypatch.setattr("sys.argv", ["same_outputs.py", str(old), str(new), "--save", str(tmp_path / "saved")])
     code = script.main()
     said = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert code == bool(other)
-    assert (said[-1] == "2 commands, all the same") == (not other)
+    assert code == bool(shown)
+    assert (said[-1] == "3 commands, all the same") == (not shown)
     for line in shown:
         assert line in said
-    assert len([*tmp_path.glob("saved/*/*")]) == 4
+    assert len([*tmp_path.glob("saved/*/*")]) == 6
 
 
 def test_a_key_that_is_new_by_intent_can_be_left_out(
