@@ -3,7 +3,7 @@
 - In all that is printed or written: ids and times from ``began`` on; ``memory_free_bytes``, which is another at every
   look. (The paths of a checkout and of its folders are masked where they are known.)
 - In what is printed of measured figures: every number with its unit of time or bytes; breaks of lines, runs of spaces
-  and of the rules of tables, which follow the numbers; warnings of other programs. Of like lines in a row one stays.
+  and of the rules of tables, which follow the numbers; the lines of PASSING. Of like lines in a row one stays.
 - In a file of measured figures: numbers below the keys in MEASURED (the length of a list stays, up to MANY), and the
   keys in DROPPED.
 """
@@ -22,6 +22,7 @@ MEASURED = {
     "free_bytes", "conditions", "seconds", "import_s",
 }  # fmt: skip
 DROPPED = {"busy_share", "warnings"}  # there only where other programs were busy
+PASSING = re.compile("doubtful: |tok/s in the first")  # so are these lines; a short window may have no second point
 # Z-2: the second run that began in one second
 _TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d(:?\d\d(\.\d+)?)?(Z(-\d+\b)?| UTC|\+00:00)")
 _FREE = re.compile(r"(memory_free_bytes\W{1,3})\d+")
@@ -44,7 +45,7 @@ def since(began: str, text: str) -> str:
 def varying_text(text: str) -> str:
     """What was printed of measured figures, without them."""
     text = _RANGE.sub("#", _NUMBER.sub("#", re.sub(r"\n +", " ", text)))
-    lines = [re.sub(r"─+", "─", re.sub(r" +", " ", line)) for line in text.splitlines() if "doubtful: " not in line]
+    lines = [re.sub(r"─+", "─", re.sub(r" +", " ", line)) for line in text.splitlines() if not PASSING.search(line)]
     return "".join(f"{line}\n" for line, _ in itertools.groupby(lines))
 
 

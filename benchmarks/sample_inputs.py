@@ -25,7 +25,7 @@ BATCHED = {
 
 
 def write_inputs(folder: Path, checkout: Path) -> None:
-    """A machine and a run of the checkout, runs that can be compared, output of llama.cpp's tools, and a broken file."""
+    """A machine and a run of the checkout, runs to compare, what llama.cpp's tools printed, and a broken file."""
     (folder / "none").mkdir(parents=True)
     shutil.copy(checkout / "docs" / "machines" / "laptop.toml", folder)
     (example,) = (checkout / "results" / "example").glob("*.json")

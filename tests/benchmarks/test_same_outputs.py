@@ -129,7 +129,7 @@ def test_times_from_the_start_on_and_free_memory_are_masked(masked: Any, text: s
         ("phi-4:Q4_K_M in ~1 min 40 s (29 s–2 min)", "phi-4:Q4_K_M in ~# (#)\n"),
         ("tg4 · warm-up 1/5\ntg4 · warm-up 2/5\ntg4 · measuring 1/1", "tg4 · warm-up #\ntg4 · measuring #\n"),
         ("faster (+5%)\n────────", "faster (#%)\n─\n"),
-        ("Intel, run\n  here\ndoubtful: busy\nend", "Intel, run here\nend\n"),
+        ("Intel, run\n  here\ndoubtful: busy\ntg4: 3 tok/s in the first 9 s\nend", "Intel, run here\nend\n"),
     ],
 )
 def test_of_measured_figures_the_words_are_left(masked: Any, text: str, left: str) -> None:
