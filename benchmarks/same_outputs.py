@@ -90,7 +90,7 @@ COMMANDS = {  # {form} and {goal}: one command for each of FORMS and GOALS
         "", "reslts", "models ph-4", "models --outptu json", "models -o yaml", "models phi-4 --context much",
         "recommend --goal chess", "recommend --top 0", "recommend --machine inputs/missing.toml",
         "recommend --machine inputs/broken.toml", "results inputs/missing.json", "results inputs/broken.toml",
-        "results --results inputs", "report", "report 2020", "compare inputs/example.json",
+        "results --results inputs", "report --results inputs/none", "report 2020", "compare inputs/example.json",
         "compare inputs/example.json inputs/example.json", "compare inputs/fast phi-4:Q4_K_M@null",
         "compare inputs/fast torch==0.1", "compare inputs/fast inputs/slow --fail-on-regression much",
         "import inputs/missing.json", "import inputs/broken.toml", "import inputs/llama-bench.json -m phi-2",
