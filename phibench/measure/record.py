@@ -6,7 +6,6 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,24 +13,11 @@ from phibench.analysis import trust
 from phibench.core import files, run_files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.metrics import metered
-from phibench.core.nouns import (
-    Conditions,
-    Failed,
-    Machine,
-    Measured,
-    Result,
-    Run,
-    Setup,
-    Suite,
-    Workload,
-)
+from phibench.core.nouns import Conditions, Failed, Machine, Measured, Result, Run, Setup, Suite, Workload
 from phibench.core.nouns.conditions import Stored, stored
 from phibench.core.units import now
 from phibench.measure.tasks import Task
 from phibench.probe import conditions, other_programs
-
-if TYPE_CHECKING:
-    pass
 
 
 def owed(done: Run, tasks: Sequence[Task]) -> tuple[tuple[Task, tuple[Workload, ...], int], ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,19 +15,7 @@ from phibench import catalog
 from phibench.core import files
 from phibench.core.errors import INTERRUPTED, PhibenchError
 from phibench.core.metrics import metered
-from phibench.core.nouns import (
-    Artifact,
-    Cause,
-    Event,
-    Failed,
-    Job,
-    Machine,
-    Result,
-    Run,
-    Setup,
-    Suite,
-    Workload,
-)
+from phibench.core.nouns import Artifact, Cause, Event, Failed, Job, Machine, Result, Run, Setup, Suite, Workload
 from phibench.core.text import scrub
 from phibench.core.units import now
 from phibench.measure import launch as launched
@@ -37,9 +24,6 @@ from phibench.measure.record import judged, of_places, owed, start, trust_condit
 from phibench.measure.tasks import NO_FILE, Refusal, Task, too_big
 from phibench.probe import conditions
 from phibench.probe.system.limits import limits
-
-if TYPE_CHECKING:
-    pass
 
 Tell = Callable[[Job, int, Event], None]
 Deaths = defaultdict[Setup, launched.Deaths]

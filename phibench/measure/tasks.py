@@ -9,15 +9,7 @@ from phibench import backends, catalog
 from phibench.analysis import trust
 from phibench.core import units
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import (
-    Artifact,
-    Machine,
-    Need,
-    Noun,
-    Setup,
-    Suite,
-    Workload,
-)
+from phibench.core.nouns import Artifact, Machine, Need, Noun, Setup, Suite, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan

@@ -10,7 +10,6 @@ from phibench.show import machine as show_machine
 
 def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -> str:
     """Markdown to paste into a bug report; no host, user or folder name is in any of its parts."""
-
     found = findings(machine, conditions)
     lines = ["# phibench doctor", "", "## Findings", ""]
     lines += [f"- **{f.severity}: {plain(f.title)}.** {plain(f.evidence)}. *{plain(f.remedy)}*" for f in found]

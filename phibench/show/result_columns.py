@@ -9,10 +9,7 @@ from phibench.core.nouns import Row
 from phibench.core.text import number, places
 from phibench.core.units import gib
 from phibench.show import memory_columns
-from phibench.show.tables import (
-    UNKNOWN,
-    Column,
-)
+from phibench.show.tables import UNKNOWN, Column
 
 
 def _layers(row: Row) -> str | None:

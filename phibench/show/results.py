@@ -29,16 +29,7 @@ from phibench.show.result_columns import (
     measures,
 )
 from phibench.show.rows import SQL_COLUMNS, rows
-from phibench.show.tables import (
-    Column,
-    csv_text,
-    draw,
-    json_array,
-    json_lines,
-    markdown,
-    markdown_text,
-    sql_text,
-)
+from phibench.show.tables import Column, csv_text, draw, json_array, json_lines, markdown, markdown_text, sql_text
 
 __all__ = ["FORMATS", "markdown_table", "rows", "sql", "table"]
 

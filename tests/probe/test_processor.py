@@ -21,21 +21,7 @@ from trees_instructions import (
     ZEN_3,
     ZEN_4,
 )
-from trees_machine import (
-    APU,
-    BIG_LITTLE,
-    HEXAGON,
-    IRIS,
-    KVM,
-    PODMAN,
-    RADEON,
-    VPU,
-    WSL,
-    XDNA,
-    XE,
-    dual_socket,
-    hybrid,
-)
+from trees_machine import APU, BIG_LITTLE, HEXAGON, IRIS, KVM, PODMAN, RADEON, VPU, WSL, XDNA, XE, dual_socket, hybrid
 
 from phibench import probe
 from phibench.core.nouns import Cache, Processor
