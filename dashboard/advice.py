@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import advice_table
 import charts
+import data
 import pandas as pd
-import parts
-import source
 import streamlit as st
-import verdicts
+import widgets
 
 from phibench import catalog
 from phibench.advise import ranking, rules
@@ -26,15 +26,15 @@ _VARIANTS, _ALL = "Best of each variant", "All quantizations"
 
 def page() -> None:
     st.title("Which Phi fits?")
-    runs, skipped = source.runs()
-    machine = source.machine()
+    runs, skipped = data.runs()
+    machine = data.machine()
     _machine(machine, sum(r.machine.identity == machine.identity and not r.example for r in runs))
-    parts.skipped(skipped)
+    widgets.skipped(skipped)
     goal, context, min_tps, max_ttft = _question()
     try:
-        found = source.advice(goal, context, min_tps, max_ttft)
+        found = data.advice(goal, context, min_tps, max_ttft)
     except PhibenchError as error:
-        st.error(parts.escape(str(error)))
+        st.error(widgets.escape(str(error)))
         return
     _best(found[0])
     _all(found)
@@ -50,7 +50,7 @@ def _machine(machine: Machine, measured: int) -> None:
         *(f"{d.name} ({d.kind})" for d in machine.devices if d.kind != "cpu"),
     ]
     words += [f"{measured} run{'s' if measured > 1 else ''} here"] if measured else []
-    st.caption(parts.escape(" · ".join(["This machine", *words])))
+    st.caption(widgets.escape(" · ".join(["This machine", *words])))
     if not measured:
         st.markdown("Nothing was measured here yet, so all speeds are estimates. This takes about three minutes:")
         st.code("phibench quickstart", language=None)
@@ -86,7 +86,7 @@ def _best(verdict: Verdict) -> None:
 
 def _name(verdict: Verdict) -> str:
     setup = verdict.setup
-    return parts.escape(f"{catalog.variant(setup.variant).title} {setup.quantization}")
+    return widgets.escape(f"{catalog.variant(setup.variant).title} {setup.quantization}")
 
 
 def _headlines(verdict: Verdict) -> None:
@@ -94,15 +94,15 @@ def _headlines(verdict: Verdict) -> None:
     for metric in _HEADLINES:
         if estimate := verdict.estimates.get(metric):
             row.metric(
-                verdicts.title(metric), verdicts.headline(metric, estimate), verdicts.BASIS[estimate.basis],
-                delta_color=parts.COLOURS[estimate.basis], delta_arrow="off", width="content",
+                advice_table.title(metric), advice_table.headline(metric, estimate), advice_table.BASIS[estimate.basis],
+                delta_color=widgets.COLOURS[estimate.basis], delta_arrow="off", width="content",
             )  # fmt: skip
 
 
 def _reasons(verdict: Verdict) -> None:
     for title, reasons in (("Why not", verdict.objections), ("Not known", tuple(map(str, verdict.unknowns)))):
         if reasons:
-            st.markdown(f"**{title}**\n" + "\n".join(f"- {parts.escape(reason)}" for reason in reasons))
+            st.markdown(f"**{title}**\n" + "\n".join(f"- {widgets.escape(reason)}" for reason in reasons))
 
 
 def _all(found: tuple[Verdict, ...]) -> None:
@@ -112,15 +112,17 @@ def _all(found: tuple[Verdict, ...]) -> None:
         "Candidates", (_VARIANTS, _ALL), default=_VARIANTS, required=True, label_visibility="collapsed"
     )
     candidates = found if scope == _ALL else ranking.shown(found, len(found))
-    counts = Counter(verdicts.FITS[v.verdict] for v in candidates)
+    counts = Counter(advice_table.FITS[v.verdict] for v in candidates)
     wanted = row.segmented_control(
-        "Fits", [name for name in verdicts.FITS.values() if counts[name]], selection_mode="multi",
+        "Fits", [name for name in advice_table.FITS.values() if counts[name]], selection_mode="multi",
         format_func=lambda name: f"{name} {counts[name]}", key=f"fits {scope}", label_visibility="collapsed",
     )  # fmt: skip
-    shown = [v for v in candidates if not wanted or verdicts.FITS[v.verdict] in wanted]
-    lines = verdicts.frame(shown)
+    shown = [v for v in candidates if not wanted or advice_table.FITS[v.verdict] in wanted]
+    lines = advice_table.frame(shown)
     picked = _table(lines)
-    st.caption(parts.LEGEND if picked is not None else f"Select a row for all its numbers and reasons. {parts.LEGEND}")
+    st.caption(
+        widgets.LEGEND if picked is not None else f"Select a row for all its numbers and reasons. {widgets.LEGEND}"
+    )
     if picked is not None:
         _details(shown[picked])
     _chart(lines)
@@ -129,7 +131,7 @@ def _all(found: tuple[Verdict, ...]) -> None:
 def _table(lines: pd.DataFrame) -> int | None:
     """The candidates; the number of the selected line, or None."""
     fits = st.column_config.MultiselectColumn(
-        "Fits", options=list(verdicts.FITS.values()), color=["blue", "orange", "gray"], width=90
+        "Fits", options=list(advice_table.FITS.values()), color=["blue", "orange", "gray"], width=90
     )
     columns: dict[str, Any] = {
         "fits": fits, "variant": "Variant", "quantization": "Quant", "where": "Backend",
@@ -150,32 +152,31 @@ def _details(verdict: Verdict) -> None:
         st.markdown(f"### {_name(verdict)}")
         _reasons(verdict)
         for metric, estimate in verdict.estimates.items():
-            value = parts.escape(verdicts.amount(metric, estimate) + verdicts.unit(metric))
+            value = widgets.escape(advice_table.amount(metric, estimate) + advice_table.unit(metric))
             st.markdown(
-                f"**{verdicts.title(metric)}** {value} "
-                f":{parts.COLOURS[estimate.basis]}-badge[{verdicts.BASIS[estimate.basis]}]  \n"
-                f":small[{parts.escape(estimate.because)}]"
+                f"**{advice_table.title(metric)}** {value} "
+                f":{widgets.COLOURS[estimate.basis]}-badge[{advice_table.BASIS[estimate.basis]}]  \n"
+                f":small[{widgets.escape(estimate.because)}]"
             )
         st.markdown("To measure it here:")
         st.code(rules.command(verdict.setup), language=None, wrap_lines=True)
 
 
 def _chart(lines: pd.DataFrame) -> None:
-    kinds = [kind for kind in ("quality", "memory") if not verdicts.plotted(lines, kind).empty]
+    kinds = [kind for kind in ("quality", "memory") if not advice_table.plotted(lines, kind).empty]
     if not kinds:
         return
     st.subheader("Speed against quality or memory", anchor=False)
     kind = st.segmented_control(
         "Against", kinds, format_func=str.capitalize, default=kinds[0], required=True, label_visibility="collapsed"
     )
-    points = verdicts.plotted(lines, kind)
-    st.altair_chart(charts.trade(points, kind, parts.theme()), width="stretch")
+    points = advice_table.plotted(lines, kind)
+    st.altair_chart(charts.trade(points, kind, widgets.theme()), width="stretch")
     st.caption("A full diamond is measured, a ring is reckoned; lines are 80 % intervals. Colour says whether it fits.")
     if len(points) < len(lines):
         what = f"no {points['benchmark'].iloc[0]} score" if kind == "quality" else "no known memory need"
-        st.caption(
-            f"{len(lines) - len(points)} of {len(lines)} are not in the chart: {parts.escape(what)} or no known speed."
-        )
+        left_out = f"{len(lines) - len(points)} of {len(lines)} are not in the chart"
+        st.caption(f"{left_out}: {widgets.escape(what)} or no known speed.")
 
 
 page()

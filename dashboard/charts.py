@@ -10,9 +10,9 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
-from comparisons import VERDICTS
-from table import SPREADS
-from verdicts import FITS
+from advice_table import FITS
+from compare_table import VERDICTS
+from results_table import SPREADS
 
 from phibench.core.metrics import METRICS
 from phibench.core.text import number

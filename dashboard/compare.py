@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import charts
-import comparisons
+import compare_table
+import data
 import pandas as pd
-import parts
-import source
 import streamlit as st
+import widgets
 
 from phibench.compare.comparison import Comparison
 from phibench.compare.selection import Side
@@ -20,7 +20,7 @@ from phibench.core.errors import PhibenchError
 
 _COLUMNS: dict[str, Any] = {
     "verdict": st.column_config.MultiselectColumn(
-        "Verdict", options=list(comparisons.VERDICTS.values()), color=["blue", "orange", "gray", "gray"], width=130
+        "Verdict", options=list(compare_table.VERDICTS.values()), color=["blue", "orange", "gray", "gray"], width=130
     ),
     "test": "Test",
     "figure": "Figure",
@@ -35,12 +35,12 @@ _COLUMNS: dict[str, Any] = {
 
 def page() -> None:
     st.title("Compare")
-    runs, skipped = source.runs()
-    parts.skipped(skipped)
+    runs, skipped = data.runs()
+    widgets.skipped(skipped)
     if not runs:
-        parts.nothing_yet(source.folder())
+        widgets.nothing_yet(data.folder())
         return
-    choices = {name: sides(runs) for name, sides in comparisons.KINDS.items()}
+    choices = {name: sides(runs) for name, sides in compare_table.KINDS.items()}
     kinds = {name: sides for name, sides in choices.items() if len(sides) > 1}
     if not kinds:
         st.info("There is only one run of one setup. Measure another, then reload this page.")
@@ -50,11 +50,11 @@ def page() -> None:
     )
     a, b = _chosen(kind, kinds[kind])
     try:
-        found = source.comparison(a, b)
+        found = data.comparison(a, b)
     except PhibenchError as error:
-        st.info(parts.escape(str(error)))
+        st.info(widgets.escape(str(error)))
         return
-    _judged(comparisons.frame(found.rows))
+    _judged(compare_table.frame(found.rows))
     _around(found, a, b)
 
 
@@ -70,11 +70,11 @@ def _chosen(kind: str, sides: Mapping[str, Side]) -> tuple[Side, Side]:
 
 def _judged(lines: pd.DataFrame) -> None:
     counts = Counter(lines["verdict"])
-    said = (f"{name} {counts[name]}" for name in comparisons.VERDICTS.values() if counts[name])
+    said = (f"{name} {counts[name]}" for name in compare_table.VERDICTS.values() if counts[name])
     st.subheader(f"B against A: {', '.join(said)}", anchor=False)
     judged = lines[lines["low"].notna()]
     if len(judged):
-        st.altair_chart(charts.changes(judged, parts.theme()), width="stretch")
+        st.altair_chart(charts.changes(judged, widgets.theme()), width="stretch")
         st.caption("The median of the pairs, and the 98 % interval of what it could be")
         if len(judged) > charts.MOST:
             st.caption(f"The first {charts.MOST} of {len(judged)} figures; all are in the table.")
@@ -83,7 +83,7 @@ def _judged(lines: pd.DataFrame) -> None:
 
 
 def _around(found: Comparison, a: Side, b: Side) -> None:
-    st.markdown("\n".join(f"- {parts.escape(note)}" for note in found.notes))
+    st.markdown("\n".join(f"- {widgets.escape(note)}" for note in found.notes))
     st.markdown("The same in a terminal:")
     st.code(f"phibench compare {shlex.quote(a.text)} {shlex.quote(b.text)}", language=None, wrap_lines=True)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import data
 import pandas as pd
-import parts
-import sections
-import source
+import result_sections
+import results_table
 import streamlit as st
-import table
+import widgets
 
 _FILTERS = {
     "variant": "Variant",
@@ -21,7 +21,8 @@ _FILTERS = {
     "machine": "Machine",
 }
 _SECTIONS = (
-    sections.speeds, sections.batches, sections.sustained, sections.memory, sections.load, sections.energy
+    result_sections.speeds, result_sections.batches, result_sections.sustained, result_sections.memory,
+    result_sections.load, result_sections.energy,
 )  # fmt: skip
 _REASONS = 8  # the others are in the table
 _COLUMNS: dict[str, Any] = {
@@ -58,10 +59,10 @@ _COLUMNS: dict[str, Any] = {
 
 def page() -> None:
     st.title("Results")
-    parts.skipped(source.runs()[1])
-    everything = source.results()
+    widgets.skipped(data.runs()[1])
+    everything = data.results()
     if everything.empty:  # no run, or none that finished a test
-        parts.nothing_yet(source.folder())
+        widgets.nothing_yet(data.folder())
         return
     shown = _filtered(_without_example(everything))
     if shown.empty:
@@ -90,12 +91,12 @@ def _filtered(everything: pd.DataFrame) -> pd.DataFrame:
     row = st.container(horizontal=True)
     wanted = {}
     for column, name in _FILTERS.items():
-        choices = table.values(everything, column)
+        choices = results_table.values(everything, column)
         if len(choices) > 1:
             wanted[column] = row.multiselect(
                 name, choices, placeholder="All", width=344 if column == "variant" else 164
             )
-    return table.choose(everything, **wanted)
+    return results_table.choose(everything, **wanted)
 
 
 def _winners(shown: pd.DataFrame) -> None:
@@ -104,7 +105,7 @@ def _winners(shown: pd.DataFrame) -> None:
     newest = told[told["run"] == told["run"].iloc[0]] if len(told) else told
     if lines := dict.fromkeys(line for lines in newest["contest"] for line in lines):
         st.subheader("In turns", anchor=False)
-        st.markdown("\n".join(f"- {parts.escape(line)}" for line in lines))
+        st.markdown("\n".join(f"- {widgets.escape(line)}" for line in lines))
 
 
 def _failures(shown: pd.DataFrame) -> None:
@@ -128,14 +129,14 @@ def _reasons(lines: pd.DataFrame) -> None:
     for why, tests in list(same)[:_REASONS]:
         names = list(dict.fromkeys(f"{line['setup']} {line['test']}" for line in tests.to_dict("records")))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        st.markdown(f"- {parts.escape(str(why))}  \n  :small[{parts.escape(', '.join(names[:3]) + more)}]")
+        st.markdown(f"- {widgets.escape(str(why))}  \n  :small[{widgets.escape(', '.join(names[:3]) + more)}]")
 
 
 def _tests(lines: pd.DataFrame) -> None:
     st.subheader("Every test, newest first", anchor=False)
     order = [name for name in _COLUMNS if lines[name].notna().any()]
     order = [name for name in order if name not in ("suite", "machine") or lines[name].nunique() > 1]
-    order = [name for name in order if name != "kind" or (lines["kind"] != table.FULL).any()]
+    order = [name for name in order if name != "kind" or (lines["kind"] != results_table.FULL).any()]
     event = st.dataframe(
         lines[order], column_config=_COLUMNS, hide_index=True, placeholder="–",
         on_select="rerun", selection_mode="single-row",
@@ -146,16 +147,16 @@ def _tests(lines: pd.DataFrame) -> None:
 
 def _provenance(line: pd.Series) -> None:
     """Where one line came from; of the newest while none is selected."""
-    run = source.run_of(line["file"])
+    run = data.run_of(line["file"])
     with st.container(border=True):
-        st.markdown(f"### {parts.escape(line['setup'])}, {parts.escape(line['test'])}")
+        st.markdown(f"### {widgets.escape(line['setup'])}, {widgets.escape(line['test'])}")
         st.caption("Where this number comes from. Select another row above for its own.")
         left, right = st.columns(2, gap="large")
         with left:
-            parts.facts(table.provenance(line))
+            widgets.facts(results_table.provenance(line))
         with right:
             software = ", ".join(f"{name} {version}" for name, version in run.software.items())
-            parts.facts({"Software": software, **run.conditions})
+            widgets.facts({"Software": software, **run.conditions})
 
 
 page()

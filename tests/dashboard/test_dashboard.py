@@ -47,10 +47,10 @@ pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'
 
 sys.path.insert(0, str(folders.data_dir("dashboard")))  # as Streamlit does for its script
 
+import advice_table
 import charts
-import parts
-import table
-import verdicts
+import results_table
+import widgets
 from browsed import opened, words
 
 HOSTILE = "**bold** <b>b</b> :smile: www.evil.example [link](http://evil.example) $x^2$ :red[r] `c` ![i](http://evil.example/i.png)"
@@ -101,28 +101,28 @@ def save(folder: Path, *runs: Run) -> None:
 
 
 def test_a_table_without_runs_is_empty() -> None:
-    assert table.frame([]).empty
+    assert results_table.frame([]).empty
 
 
 def test_a_table_has_a_line_per_test_newest_first() -> None:
-    lines = table.frame([run(1, measured(setup(), PP, 40)), run(2, measured(setup(), TG, 12))])
+    lines = results_table.frame([run(1, measured(setup(), PP, 40)), run(2, measured(setup(), TG, 12))])
     assert list(lines["test"]) == ["tg8", "pp128"]
     assert lines["prefill_tps"].isna().tolist() == [True, False]  # a decode test says nothing of prefill
     assert lines["decode_tps"][0] == pytest.approx(12)
-    assert table.spread(lines.iloc[0], "decode_tps") == "10.8–13.2 (range)"
+    assert results_table.spread(lines.iloc[0], "decode_tps") == "10.8–13.2 (range)"
 
 
 def test_a_failed_test_is_a_line_with_its_reason() -> None:
-    lines = table.frame([run(1, Failed(setup=setup(), workload=PP, reason="out of memory"))])
+    lines = results_table.frame([run(1, Failed(setup=setup(), workload=PP, reason="out of memory"))])
     assert lines["reason"].tolist() == ["out of memory"]
-    facts = table.provenance(table.shown(lines).iloc[0])
+    facts = results_table.provenance(results_table.shown(lines).iloc[0])
     assert facts["Result"] == "out of memory"
     assert facts["Repetitions"] is None
 
 
 def test_only_the_newest_result_of_a_setup_is_charted() -> None:
-    lines = table.frame([run(1, measured(setup(), TG, 10)), run(2, measured(setup(), TG, 12))])
-    assert table.latest(lines, "decode_tps", "tg8")["decode_tps"].tolist() == [pytest.approx(12)]
+    lines = results_table.frame([run(1, measured(setup(), TG, 10)), run(2, measured(setup(), TG, 12))])
+    assert results_table.latest(lines, "decode_tps", "tg8")["decode_tps"].tolist() == [pytest.approx(12)]
 
 
 def test_what_does_not_compare_is_told_apart_by_its_label() -> None:
@@ -131,16 +131,16 @@ def test_what_does_not_compare_is_told_apart_by_its_label() -> None:
         measured(setup(), TG, 40, layers=4),
         measured(setup(threads="1"), TG, 6),
     )
-    labels = table.latest(table.frame([run(1, *results)]), "decode_tps", "tg8")["label"]
+    labels = results_table.latest(results_table.frame([run(1, *results)]), "decode_tps", "tg8")["label"]
     assert labels.nunique() == 3
     assert any("4 layers" in label for label in labels)
     assert any("threads=1" in label for label in labels)
 
 
 def test_a_filter_keeps_what_was_chosen_and_no_choice_keeps_all() -> None:
-    lines = table.frame([run(1, measured(setup(), TG, 10), measured(setup("phi-2"), TG, 15))])
-    assert list(table.choose(lines, variant=["phi-2"])["variant"]) == ["phi-2"]
-    assert len(table.choose(lines, variant=[], quantization=["Q4_K_M"])) == 2
+    lines = results_table.frame([run(1, measured(setup(), TG, 10), measured(setup("phi-2"), TG, 15))])
+    assert list(results_table.choose(lines, variant=["phi-2"])["variant"]) == ["phi-2"]
+    assert len(results_table.choose(lines, variant=[], quantization=["Q4_K_M"])) == 2
 
 
 # ----------------------------------------------------------------------------------- verdicts -> table
@@ -153,17 +153,17 @@ def estimate(basis: Basis, value: float = 12.0) -> Estimate:
     )
 
 
-@given(st.sampled_from(list(verdicts.BASIS)), st.sampled_from(list(verdicts.BASIS)), st.floats(0.1, 1e3))
+@given(st.sampled_from(list(advice_table.BASIS)), st.sampled_from(list(advice_table.BASIS)), st.floats(0.1, 1e3))
 def test_numbers_of_different_bases_never_look_alike(one: Basis, other: Basis, value: float) -> None:
-    texts = [verdicts.said("decode_tps", estimate(basis, value)) for basis in (one, other)]
+    texts = [advice_table.said("decode_tps", estimate(basis, value)) for basis in (one, other)]
     assert (texts[0] == texts[1]) == (one == other)
 
 
 @pytest.mark.parametrize("basis", ["calibrated", "probed", "spec", "assumed"])
 def test_a_reckoned_number_shows_its_interval(basis: Basis) -> None:
-    assert verdicts.amount("decode_tps", estimate(basis)) == "~12 (6–24)"
-    assert verdicts.headline("decode_tps", estimate(basis)) == "6 to 24 tok/s"
-    assert verdicts.amount("decode_tps", estimate("measured")) == "12"
+    assert advice_table.amount("decode_tps", estimate(basis)) == "~12 (6–24)"
+    assert advice_table.headline("decode_tps", estimate(basis)) == "6 to 24 tok/s"
+    assert advice_table.amount("decode_tps", estimate("measured")) == "12"
 
 
 def verdict(benchmark: str, quality: float, basis: Basis = "measured") -> Verdict:
@@ -174,8 +174,8 @@ def verdict(benchmark: str, quality: float, basis: Basis = "measured") -> Verdic
 
 
 def test_scores_of_different_benchmarks_share_no_axis() -> None:
-    lines = verdicts.frame([verdict("MMLU-Pro", 50), verdict("MMLU", 78), verdict("MMLU-Pro", 40)])
-    assert verdicts.plotted(lines, "quality")["quality"].tolist() == [50, 40]
+    lines = advice_table.frame([verdict("MMLU-Pro", 50), verdict("MMLU", 78), verdict("MMLU-Pro", 40)])
+    assert advice_table.plotted(lines, "quality")["quality"].tolist() == [50, 40]
 
 
 # ------------------------------------------------------------------------------------ tables -> charts
@@ -194,20 +194,20 @@ def axis_titles(chart: Any) -> set[str]:
 
 
 def test_axes_carry_units() -> None:
-    lines = table.frame([run(1, measured(setup(), PP, 40), measured(setup(), TG, 12))])
-    prefill = table.latest(lines, "prefill_tps", "pp128")
-    decode = table.latest(lines, "decode_tps", "tg8")
+    lines = results_table.frame([run(1, measured(setup(), PP, 40), measured(setup(), TG, 12))])
+    prefill = results_table.latest(lines, "prefill_tps", "pp128")
+    decode = results_table.latest(lines, "decode_tps", "tg8")
     assert axis_titles(charts.bars(prefill, "prefill_tps", "light")) == {"Prefill, tok/s"}
     assert axis_titles(
         charts.dots(decode, {"itl_p50_s": "p50", "itl_p99_s": "p99"}, "Gap between tokens, ms", "dark", 1e3)
     ) == {"Gap between tokens, ms"}
-    points = verdicts.plotted(verdicts.frame([verdict("MMLU", 50), verdict("MMLU", 40, "probed")]), "quality")
+    points = advice_table.plotted(advice_table.frame([verdict("MMLU", 50), verdict("MMLU", 40, "probed")]), "quality")
     assert axis_titles(charts.trade(points, "quality", "light")) == {"Decode, tok/s", "Quality, MMLU points"}
 
 
 def test_a_chart_shows_the_best_setups_only() -> None:
     results = [measured(setup(f"phi-{n}"), TG, 10 + n) for n in range(charts.MOST + 5)]
-    lines = table.latest(table.frame([run(1, *results)]), "decode_tps", "tg8")
+    lines = results_table.latest(results_table.frame([run(1, *results)]), "decode_tps", "tg8")
     chart = charts.bars(lines, "decode_tps", "light").to_dict()
     shown = [row["setup"] for row in next(iter(chart["datasets"].values()))]
     assert len(shown) == charts.MOST
@@ -219,7 +219,7 @@ def test_a_chart_shows_the_best_setups_only() -> None:
 
 @given(st.text())
 def test_text_from_files_is_only_text(text: str) -> None:
-    tokens = MarkdownIt().parseInline(parts.escape(text))[0].children or []
+    tokens = MarkdownIt().parseInline(widgets.escape(text))[0].children or []
     assert {token.type for token in tokens} <= {"text", "text_special", "softbreak"}
     shown = "".join(token.content for token in tokens).replace("\N{WORD JOINER}", "")
     assert shown.split() == plain(text).split()
@@ -305,7 +305,7 @@ def test_advice_on_this_machine_quotes_its_own_measurements(results: Path) -> No
     lines = app.dataframe[0].value
     quoted = lines[lines["setup"] == str(setup())]["decode_text"]
     assert all(text.endswith("measured") for text in quoted)
-    assert set(lines["fits"]) <= set(verdicts.FITS.values())
+    assert set(lines["fits"]) <= set(advice_table.FITS.values())
 
 
 def test_every_goal_gets_an_answer_or_a_reason(results: Path) -> None:

@@ -23,9 +23,9 @@ pytest.importorskip("streamlit", reason="needs pip install 'phibench[dashboard]'
 sys.path.insert(0, str(folders.data_dir("dashboard")))  # as Streamlit does for its script
 
 import charts
-import comparisons
-import curves
-import table
+import compare_table
+import result_lines
+import results_table
 from browsed import alone, words
 
 THROUGHPUT = ("prefill_tps", "decode_tps", "sequence_tps")
@@ -115,8 +115,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_knee_is_the_batch_from_which_on_more_brings_little() -> None:
-    lines = table.frame([run(1, "throughput", THROUGHPUT, *batches({1: 10, 2: 18, 4: 18.5, 8: 19}))])
-    found = curves.batches(lines, "decode_tps", "pp128+tg32")
+    lines = results_table.frame([run(1, "throughput", THROUGHPUT, *batches({1: 10, 2: 18, 4: 18.5, 8: 19}))])
+    found = result_lines.batches(lines, "decode_tps", "pp128+tg32")
     assert found["batch"].tolist() == [1, 2, 4, 8]
     assert found["knee"].tolist() == [False, True, False, False]
 
@@ -124,8 +124,8 @@ def test_the_knee_is_the_batch_from_which_on_more_brings_little() -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.dictionaries(st.integers(1, 64), st.floats(1, 1e4), min_size=2, max_size=7))
 def test_a_curve_has_every_batch_once_and_one_knee_at_most(speeds: dict[int, float]) -> None:
-    lines = table.frame([run(1, "throughput", THROUGHPUT, *batches(speeds))])
-    found = curves.batches(lines, "decode_tps", "pp128+tg32")
+    lines = results_table.frame([run(1, "throughput", THROUGHPUT, *batches(speeds))])
+    found = result_lines.batches(lines, "decode_tps", "pp128+tg32")
     assert found["batch"].tolist() == sorted(speeds)
     assert found["knee"].sum() <= 1
     assert not found["knee"].iloc[-1]
@@ -136,20 +136,20 @@ def test_batches_of_two_runs_are_never_mixed_into_one_curve() -> None:
         run(1, "throughput", THROUGHPUT, *batches({1: 10, 2: 18, 4: 30})),
         run(2, "throughput", THROUGHPUT, *batches({1: 20, 2: 36})),
     ]
-    found = curves.batches(table.frame(runs), "decode_tps", "pp128+tg32")
+    found = result_lines.batches(results_table.frame(runs), "decode_tps", "pp128+tg32")
     assert found["batch"].tolist() == [1, 2]
     assert found["decode_tps"].tolist() == [pytest.approx(20, rel=0.05), pytest.approx(36, rel=0.05)]
 
 
 def test_one_batch_alone_is_no_curve() -> None:
     runs = [run(1, "throughput", THROUGHPUT, *batches({1: 10})), run(2, "throughput", THROUGHPUT, *batches({4: 30}))]
-    assert curves.shapes(table.frame(runs), "decode_tps") == []
+    assert result_lines.shapes(results_table.frame(runs), "decode_tps") == []
 
 
 def test_a_change_of_speed_is_marked_where_it_begins() -> None:
     whole = run(1, "sustained", ("decode_tps", "sustained_tps"), sustained(12, 9))
-    line = table.frame([whole]).iloc[0]
-    points = curves.over_time(whole, line["setup"], line["test"], line["slice"])
+    line = results_table.frame([whole]).iloc[0]
+    points = result_lines.over_time(whole, line["setup"], line["test"], line["slice"])
     (at_s,) = points[points["change"]]["at_s"]
     assert at_s == pytest.approx(120, abs=5)
     assert points["tps"].iloc[0] == pytest.approx(12)
@@ -158,9 +158,9 @@ def test_a_change_of_speed_is_marked_where_it_begins() -> None:
 
 def test_a_steady_speed_has_no_mark() -> None:
     whole = run(1, "sustained", ("decode_tps", "sustained_tps"), sustained(12, 12))
-    line = table.frame([whole]).iloc[0]
-    assert not curves.over_time(whole, line["setup"], line["test"], None)["change"].any()
-    assert curves.over_time(whole, line["setup"], line["test"], "4 layers").empty
+    line = results_table.frame([whole]).iloc[0]
+    assert not result_lines.over_time(whole, line["setup"], line["test"], None)["change"].any()
+    assert result_lines.over_time(whole, line["setup"], line["test"], "4 layers").empty
 
 
 def test_a_short_or_imported_run_never_stands_for_a_full_one() -> None:
@@ -176,7 +176,7 @@ def test_a_short_or_imported_run_never_stands_for_a_full_one() -> None:
             imported_tool="llama-bench",
         ),
     )
-    lines = table.latest(table.frame([full, short, imported]), "decode_tps", "tg32")
+    lines = results_table.latest(results_table.frame([full, short, imported]), "decode_tps", "tg32")
     speeds = dict(zip(lines["kind"], lines["decode_tps"], strict=True))
     assert speeds == {"full": pytest.approx(10), "short": pytest.approx(20), "from llama-bench": pytest.approx(50)}
     labels = dict(zip(lines["kind"], lines["label"], strict=True))
@@ -186,25 +186,25 @@ def test_a_short_or_imported_run_never_stands_for_a_full_one() -> None:
 
 
 def test_tests_of_one_sequence_come_before_those_of_many() -> None:
-    lines = table.frame([run(1, "throughput", THROUGHPUT, *batches({4: 30, 16: 40, 1: 10}))])
-    assert table.tests(lines, "decode_tps") == ["pp128+tg32", "pp128+tg32 x4", "pp128+tg32 x16"]
+    lines = results_table.frame([run(1, "throughput", THROUGHPUT, *batches({4: 30, 16: 40, 1: 10}))])
+    assert results_table.tests(lines, "decode_tps") == ["pp128+tg32", "pp128+tg32 x4", "pp128+tg32 x16"]
 
 
 def test_what_cannot_be_measured_here_is_no_failure() -> None:
     reason = "unavailable: this machine shows no energy counter (a virtual machine?)"
-    lines = table.frame(
+    lines = results_table.frame(
         [run(1, "energy", ENERGY, fakes.failed(TG, reason, cause="unavailable"), fakes.failed(TG, "killed", RIVAL))]
     )
     assert sorted(lines["status"]) == ["failed", "unavailable"]
 
 
 def test_axes_carry_units_and_points_their_scale() -> None:
-    lines = table.frame(every_suite())
-    batch = charts.batches(curves.batches(lines, "decode_tps", "pp128+tg32"), "decode_tps", "light").to_dict()
+    lines = results_table.frame(every_suite())
+    batch = charts.batches(result_lines.batches(lines, "decode_tps", "pp128+tg32"), "decode_tps", "light").to_dict()
     assert batch["layer"][0]["encoding"]["x"]["scale"]["base"] == 2
     assert batch["layer"][0]["encoding"]["y"]["title"] == "Decode in all, tok/s"
     marks = {"host_needed_bytes": "needed", "predicted_peak_bytes": "peak, predicted", "host_peak_bytes": "peak"}
-    watched = table.latest(lines, "host_peak_bytes", "pp64+tg4 in 2048")
+    watched = results_table.latest(lines, "host_peak_bytes", "pp64+tg4 in 2048")
     drawn = charts.dots(watched, marks, "Memory, GiB", "dark", 2.0**-30).to_dict()
     (row,) = next(iter(drawn["datasets"].values()))
     assert row["host_peak_bytes"] == pytest.approx(4.1e9 / 2**30)
@@ -213,7 +213,7 @@ def test_axes_carry_units_and_points_their_scale() -> None:
 
 def test_a_line_says_what_energy_was_read_from_and_what_peak_was_foretold() -> None:
     need = Need(weights_bytes=5, kv_bytes=4, compute_bytes=3, runtime_bytes=2, reclaimable_bytes=1, because="")
-    lines = table.frame(
+    lines = results_table.frame(
         [run(5, "energy", ENERGY, energy("NVML")), run(3, "memory", MEMORY, memory(2.6e9, 4.1e9, need))]
     )
     assert lines["energy"].dropna().tolist() == ["NVML (cpu_package, counter)"]
@@ -351,6 +351,6 @@ def test_runs_to_choose_from_are_marked_and_the_newest_comes_first() -> None:
     suite = Suite(name="latency", question="?", metrics=fakes.LATENCY, short=True)
     short = msgspec.structs.replace(turns(2, 1.1), suite=suite)
     failed = run(3, "latency", fakes.LATENCY, fakes.failed(TG))
-    names = list(comparisons.KINDS["Runs"]([turns(1, 1.5), short, failed]))
+    names = list(compare_table.KINDS["Runs"]([turns(1, 1.5), short, failed]))
     assert [name.split()[0] for name in names] == ["2026-07-02T100000Z", "2026-07-01T100000Z"]
     assert names[0].endswith("short")

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import curves
 import pandas as pd
+import result_lines
+import results_table
 import streamlit as st
-import table
 
 from phibench.compare.comparison import Comparison
 from phibench.compare.selection import Side
@@ -43,7 +43,7 @@ def over_time(file: str, setup: str, test: str, layers: str | None) -> pd.DataFr
 
 def run_of(file: str) -> Run:
     """The run that lines of :func:`results` are from, by their column ``file``."""
-    return next(run for run in runs()[0] if table.file(run) == file)
+    return next(run for run in runs()[0] if results_table.file(run) == file)
 
 
 def comparison(a: Side, b: Side) -> Comparison:
@@ -70,13 +70,13 @@ def _runs(where: str, stamp: Stamp) -> tuple[tuple[Run, ...], tuple[str, ...]]: 
 
 @st.cache_data(max_entries=1, show_spinner="Reading results")
 def _results(where: str, stamp: Stamp) -> pd.DataFrame:
-    return table.shown(table.frame(_runs(where, stamp)[0]))
+    return results_table.shown(results_table.frame(_runs(where, stamp)[0]))
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def _over_time(where: str, stamp: Stamp, file: str, setup: str, test: str, layers: str | None) -> pd.DataFrame:
-    run = next(run for run in _runs(where, stamp)[0] if table.file(run) == file)
-    return curves.over_time(run, setup, test, layers)
+    run = next(run for run in _runs(where, stamp)[0] if results_table.file(run) == file)
+    return result_lines.over_time(run, setup, test, layers)
 
 
 @st.cache_resource(max_entries=20, show_spinner="Pairing launches")

@@ -8,12 +8,12 @@ from typing import Any
 
 import altair as alt
 import charts
-import curves
+import data
 import pandas as pd
-import parts
-import source
+import result_lines
+import results_table
 import streamlit as st
-import table
+import widgets
 
 _FEW = 5  # tests as buttons; more are a list to search in
 _MOST_NOTES = 6  # the others are in the box below the table
@@ -35,16 +35,16 @@ def speeds(shown: pd.DataFrame) -> None:
     for place, (metric, title) in zip(st.columns(2, gap="large"), _SPEEDS.items(), strict=True):
         with place:
             if test := _test(shown, metric, title, _WHY[metric]):
-                lines = table.latest(shown, metric, test)
-                _draw(charts.bars(lines, metric, parts.theme()), len(lines))
+                lines = results_table.latest(shown, metric, test)
+                _draw(charts.bars(lines, metric, widgets.theme()), len(lines))
     why = "Half of all gaps are shorter than p50, 99 of 100 shorter than p99"
     if test := _test(shown, "itl_p99_s", "Between tokens", why):
-        _dots(table.latest(shown, "itl_p99_s", test), _GAPS, "Gap between tokens, ms", 1e3)
+        _dots(results_table.latest(shown, "itl_p99_s", test), _GAPS, "Gap between tokens, ms", 1e3)
 
 
 def batches(shown: pd.DataFrame) -> None:
     """Speed over the number of sequences, and where a larger batch stops to pay."""
-    metrics = [metric for metric in ("decode_tps", "prefill_tps") if curves.shapes(shown, metric)]
+    metrics = [metric for metric in ("decode_tps", "prefill_tps") if result_lines.shapes(shown, metric)]
     if not metrics:
         return
     st.subheader("Several sequences at once", anchor=False)
@@ -61,11 +61,11 @@ def batches(shown: pd.DataFrame) -> None:
             label_visibility="collapsed",
         )
     with row:
-        shape = _choice("Test for batches", curves.shapes(shown, metric), f"batches {metric}")
-    found = curves.batches(shown, metric, shape)
+        shape = _choice("Test for batches", result_lines.shapes(shown, metric), f"batches {metric}")
+    found = result_lines.batches(shown, metric, shape)
     names = list(dict.fromkeys(found.sort_values(metric, ascending=False)["label"]))
     few = found[found["label"].isin(names[: len(charts.LINES)])]
-    st.altair_chart(charts.batches(few, metric, parts.theme()), width="stretch")
+    st.altair_chart(charts.batches(few, metric, widgets.theme()), width="stretch")
     _more(len(charts.LINES), len(names))
     _notes(few[few["knee"]], lambda line: filter(None, [line["knees"].get(metric)]))
 
@@ -77,14 +77,16 @@ def sustained(shown: pd.DataFrame) -> None:
     )
     if test is None:
         return
-    lines = table.latest(shown, "sustained_tps", test).sort_values("sustained_tps", ascending=False, kind="stable")
+    lines = results_table.latest(shown, "sustained_tps", test).sort_values(
+        "sustained_tps", ascending=False, kind="stable"
+    )
     few = lines.head(len(charts.LINES))
     found = [
-        source.over_time(line["file"], line["setup"], line["test"], line["slice"]).assign(label=line["label"])
+        data.over_time(line["file"], line["setup"], line["test"], line["slice"]).assign(label=line["label"])
         for line in few.to_dict("records")
     ]
     points = pd.concat(found, ignore_index=True)
-    st.altair_chart(charts.over_time(points, parts.theme()), width="stretch")
+    st.altair_chart(charts.over_time(points, widgets.theme()), width="stretch")
     _more(len(few), len(lines))
     _notes(few)
 
@@ -97,14 +99,14 @@ def memory(shown: pd.DataFrame) -> None:
         "device is the accelerator's own"
     )
     if test := _test(watched, "host_peak_bytes", "Memory", why):
-        _dots(table.latest(watched, "host_peak_bytes", test), _MEMORY, "Memory, GiB", _GIB)
+        _dots(results_table.latest(watched, "host_peak_bytes", test), _MEMORY, "Memory, GiB", _GIB)
 
 
 def load(shown: pd.DataFrame) -> None:
     known = [metric for metric in _LOADS if shown[metric].notna().any()]
     why = "From opening the model to its first token: file on the disk (cold), file in memory (warm)"
     if known and (test := _test(shown, known[-1], "Opening the model", why)):
-        _dots(table.latest(shown, known[-1], test), _LOADS, "Time to the first token, s")
+        _dots(results_table.latest(shown, known[-1], test), _LOADS, "Time to the first token, s")
 
 
 def energy(shown: pd.DataFrame) -> None:
@@ -115,7 +117,7 @@ def energy(shown: pd.DataFrame) -> None:
         gross = list(marks)[-1]
         with place:
             if test := _test(shown, gross, title, "Net leaves out what the machine takes at rest with the model open"):
-                lines = table.latest(shown, gross, test)
+                lines = results_table.latest(shown, gross, test)
                 sources = list(dict.fromkeys(lines["energy"].dropna()))
                 if len(sources) > 1:
                     lines["label"] += " · " + lines["energy"].fillna("source not known")
@@ -125,7 +127,7 @@ def energy(shown: pd.DataFrame) -> None:
 
 def _test(shown: pd.DataFrame, metric: str, title: str, why: str) -> str | None:
     """The heading of a chart and the test that it shows."""
-    tests = table.tests(shown, metric)
+    tests = results_table.tests(shown, metric)
     if not tests:
         return None
     st.subheader(title, anchor=False)
@@ -144,7 +146,7 @@ def _choice(label: str, names: Sequence[str], key: str) -> str:
 
 
 def _dots(lines: pd.DataFrame, marks: Mapping[str, str], title: str, scale: float = 1.0) -> None:
-    _draw(charts.dots(lines, marks, title, parts.theme(), scale), len(lines))
+    _draw(charts.dots(lines, marks, title, widgets.theme(), scale), len(lines))
 
 
 def _draw(chart: alt.LayerChart, setups: int) -> None:
@@ -160,8 +162,11 @@ def _more(most: int, setups: int) -> None:
 def _notes(lines: pd.DataFrame, of: Callable[[Any], Iterable[str]] = itemgetter("notes")) -> None:
     """What was found in the samples of each line of a chart: all its notes, or those that ``of`` takes."""
     told = {
-        line["label"]: [parts.escape(note) for note in of(line)] for line in lines.head(_MOST_NOTES).to_dict("records")
+        line["label"]: [widgets.escape(note) for note in of(line)]
+        for line in lines.head(_MOST_NOTES).to_dict("records")
     }
     st.markdown(
-        "\n".join(f"- {parts.escape(label)}  \n  :small[{' · '.join(notes)}]" for label, notes in told.items() if notes)
+        "\n".join(
+            f"- {widgets.escape(label)}  \n  :small[{' · '.join(notes)}]" for label, notes in told.items() if notes
+        )
     )

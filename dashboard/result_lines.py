@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pandas as pd
-import table
+import results_table
 
 from phibench.analysis import sustained
 from phibench.analysis.batch_scaling import knee
@@ -20,10 +20,10 @@ def shapes(lines: pd.DataFrame, metric: str) -> list[str]:
 def batches(lines: pd.DataFrame, metric: str, shape: str) -> pd.DataFrame:
     """The newest run of each setup that has several batches: a line per batch, ``knee`` where more brings little."""
     found = _in_batches(lines[lines["shape"] == shape], metric)
-    newest = found.groupby(table.SAME, dropna=False, sort=False)["file"].transform("first")
-    found = found[found["file"] == newest].drop_duplicates([*table.SAME, "batch"])
+    newest = found.groupby(results_table.SAME, dropna=False, sort=False)["file"].transform("first")
+    found = found[found["file"] == newest].drop_duplicates([*results_table.SAME, "batch"])
     found = found.sort_values("batch", kind="stable", ignore_index=True)
-    found = found.assign(label=table.labels(found), knee=False)
+    found = found.assign(label=results_table.labels(found), knee=False)
     for _, curve in found.groupby("label"):
         at = knee(list(zip(curve["batch"], curve[metric], strict=True)))
         if at is not None:
@@ -35,7 +35,7 @@ def _in_batches(lines: pd.DataFrame, metric: str) -> pd.DataFrame:
     known = lines[lines[metric].notna()]
     if known.empty:
         return known
-    count = known.groupby([*table.SAME, "file", "shape"], dropna=False)["batch"].transform("nunique")
+    count = known.groupby([*results_table.SAME, "file", "shape"], dropna=False)["batch"].transform("nunique")
     return known[count > 1]
 
 
@@ -53,5 +53,7 @@ def over_time(run: Run, setup: str, test: str, layers: str | None) -> pd.DataFra
 
 def _windows(run: Run, setup: str, test: str, layers: str | None) -> Iterator[list[sustained.Point]]:
     for r in run.results:
-        if isinstance(r, Measured) and (str(r.setup), str(r.workload), table.layers(r)) == (setup, test, layers):
+        if not isinstance(r, Measured):
+            continue
+        if (str(r.setup), str(r.workload), results_table.layers(r)) == (setup, test, layers):
             yield from sustained.curves(r)
