@@ -393,7 +393,7 @@ def server(tmp_path: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
     code = f"from phibench.cli.dashboard import serve; raise SystemExit(serve({folder!r}, {port}, False))"
     code = f"from pathlib import Path, PosixPath, WindowsPath\n{code}"
     environment = {
-        **os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(Path(dashboard.__file__).parent.parent),
+        **os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(Path(dashboard.__file__).parents[2]),
         "PHIBENCH_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
     here = inventory.here(bandwidth=False)
