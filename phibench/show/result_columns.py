@@ -175,10 +175,10 @@ def _scale(name: str) -> float:
     return 1e3 if name in _MILLISECONDS else 2.0**-30 if METRICS[name].unit == "B" else 1.0
 
 
-def _size(row: Row) -> str | None:
+def size(row: Row) -> str | None:
     return gib(row.artifact.bytes) if row.artifact and row.artifact.bytes else None
 
 
-def _parameters(row: Row) -> str | None:
+def parameters(row: Row) -> str | None:
     count = row.artifact.parameters if row.artifact else None
     return None if count is None else f"{count / 1e9:.2f} B"

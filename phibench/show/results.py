@@ -23,10 +23,10 @@ from phibench.show.result_columns import (
     TEST,
     THREADS,
     VARIANT,
-    _parameters,
-    _size,
     engine_version,
     measures,
+    parameters,
+    size,
 )
 from phibench.show.rows import SQL_COLUMNS, rows
 from phibench.show.tables import Column, csv_text, draw, json_array, json_lines, markdown, markdown_text, sql_text
@@ -162,8 +162,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
     varied, constant = _split(rows)
     always: tuple[Column[Row], ...] = (
         Column(title="model", cell=lambda row: f"{row.setup.variant} {row.setup.quantization}"),
-        Column(title="size", cell=_size, right=True),
-        Column(title="params", cell=_parameters, right=True),
+        Column(title="size", cell=size, right=True),
+        Column(title="params", cell=parameters, right=True),
         BACKEND,
         THREADS,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phibench.probe.energy.access import Access
 from phibench.probe.energy.place import Found, Place, Scope, listed, one_place, read, word
-from phibench.probe.energy.rapl import _counter
+from phibench.probe.energy.rapl import counter_uj
 
 _HWMON = "sys/class/hwmon"
 
@@ -44,7 +44,7 @@ def hwmon(root: Path, package: str) -> Iterator[Place]:
             apart = scope not in {"gpu_die", "cpu_core"}
             path, told = folder / file, f"{shown}/{file}"
             if file.startswith("energy"):
-                place = one_place("hwmon", path, name, scope, "counter", _counter(path, told), overlap)
+                place = one_place("hwmon", path, name, scope, "counter", counter_uj(path, told), overlap)
             else:
                 place = one_place("hwmon", path, name, scope, "power", watts(read(path, told)), overlap)
             yield place._replace(apart=apart)

@@ -44,7 +44,7 @@ def rapl(root: Path) -> Iterator[Place]:
             overlap = f"{parent}: a part of it"
         elif scope == "system_dc":
             overlap = "package: it holds every package and more"
-        access = _counter(
+        access = counter_uj(
             folder / "energy_uj", f"/{_POWERCAP}/{folder.name}/energy_uj", f"/{_POWERCAP}/{control}:*/energy_uj"
         )
         yield one_place("rapl", folder / "energy_uj", f"RAPL {name}", scope, "counter", access, overlap)
@@ -56,7 +56,7 @@ def _zone(names: dict[str, str], zone: str) -> str:
     return child if parent == child or not parent else f"{parent} {child}"
 
 
-def _counter(path: Path, shown: str, alike: str = "") -> Access:
+def counter_uj(path: Path, shown: str, alike: str = "") -> Access:
     """To a counter in µJ. One at 0 is not counting: 15 µJ pass in a millisecond."""
     found = read(path, shown, alike)
     highest = text_files.number(path.parent / "max_energy_range_uj")  # of RAPL: where it wraps
