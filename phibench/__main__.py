@@ -1,3 +1,5 @@
+"""``python -m phibench`` is the command."""
+
 from phibench.cli import main
 
 main()

@@ -145,7 +145,7 @@ def processor(cpuinfo: str) -> List[str]:
 
 
 def cache(env: Mapping[str, str]) -> str:
-    """As ``phibench.core.files.cache_dir``, which an old Python cannot import."""
+    """As ``phibench.core.folders.cache_dir``, which an old Python cannot import."""
     own, xdg = env.get("PHIBENCH_CACHE"), env.get("XDG_CACHE_HOME", "")
     if own:
         return os.path.expanduser(own)
