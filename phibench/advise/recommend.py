@@ -37,7 +37,7 @@ def advise(
     that no Phi has, or one too short for the goal's prompt and answer.
     """
     asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens)
-    seen = calibration.anchors(machine, runs)
+    seen = calibration.points(machine, runs)
     verdicts = (_verdict(machine, asked, seen, *candidate) for candidate in candidates(machine))
     return tuple(sorted(verdicts, key=lambda v: order_key(asked, v)))
 
@@ -53,7 +53,7 @@ def fits(verdicts: Sequence[Verdict]) -> bool:
 def _verdict(
     machine: Machine,
     goal: Goal,
-    seen: Sequence[calibration.Anchor],
+    seen: Sequence[calibration.CalibrationPoint],
     backend: Backend,
     device: Device,
     variant: Variant,

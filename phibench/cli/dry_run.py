@@ -12,11 +12,11 @@ from phibench.predict import calibration, run_time
 
 def dry_rows(tasks: Sequence[Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Time, disk and memory of every setup before anything starts; unknown is None."""
-    seen = calibration.anchors(machine, runs)
+    seen = calibration.points(machine, runs)
     rows = []
     for task in tasks:
         able = task.workloads()
-        seconds = run_time.suite_s(task.setup, task.suite, able, task.layers, machine, seen) if task.plan else None
+        seconds = run_time.estimate_s(task.setup, task.suite, able, task.layers, machine, seen) if task.plan else None
         rows.append(
             {
                 "setup": str(task.setup),

@@ -17,7 +17,7 @@ from phibench.predict import roofline
 Speed = Literal["decode_tps", "prefill_tps"]
 
 
-class Anchor(Noun, frozen=True, kw_only=True):
+class CalibrationPoint(Noun, frozen=True, kw_only=True):
     """A speed seen on this machine. ``work`` is what a token cost there in the unit of :func:`work`."""
 
     metric: Speed
@@ -39,14 +39,14 @@ def work(metric: Speed, load: roofline.Load, device: Device, threads: int) -> fl
     return math.sqrt(span[0] * span[1]) if span else load.read_bytes
 
 
-def anchors(machine: Machine, runs: Iterable[Run]) -> tuple[Anchor, ...]:
+def points(machine: Machine, runs: Iterable[Run]) -> tuple[CalibrationPoint, ...]:
     """Every speed measured on a machine of this identity, newest first.
 
     Left out: what computed its KV cache anew on the way, example runs, backends that only test the harness, batches,
     metrics that the suite does not claim (memory was watched), and setups or options that this version does not know.
     """
     mine = [r for r in runs if not r.example and r.machine.identity == machine.identity]
-    found: list[Anchor] = []
+    found: list[CalibrationPoint] = []
     for run in sorted(mine, key=lambda r: r.started, reverse=True):
         together: dict[tuple[Setup, Workload, int | None, str], list[Measured]] = defaultdict(list)
         for result in run.results:
@@ -54,7 +54,7 @@ def anchors(machine: Machine, runs: Iterable[Run]) -> tuple[Anchor, ...]:
                 artifact = result.artifact
                 together[result.setup, result.workload, artifact.layers, artifact.weights].append(result)
         for results in together.values():
-            found += _anchors_of(machine, run, results)
+            found += _points_of(machine, run, results)
     return tuple(found)
 
 
@@ -65,7 +65,7 @@ def _pauses(result: Measured) -> bool:
         return False
 
 
-def _anchors_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[Anchor]:
+def _points_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[CalibrationPoint]:
     """The speeds of one setup and workload in one run, over all launches of the worker."""
     first = results[0]
     device = machine.device(first.setup.device)
@@ -81,7 +81,7 @@ def _anchors_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list
         spread = stats.spread([values(metric, first.workload, r.samples) for r in results])
         if spread:
             found.append(
-                Anchor(
+                CalibrationPoint(
                     metric=metric,
                     setup=first.setup,
                     layers=first.artifact.layers,

@@ -20,7 +20,7 @@ def estimates(
     setup: Setup,
     quantization: Quantization,
     need: Need | None,
-    seen: Sequence[calibration.Anchor],
+    seen: Sequence[calibration.CalibrationPoint],
 ) -> dict[str, Estimate]:
     """Everything that can be said about ``setup`` at the goal's workload.
 
@@ -59,7 +59,7 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
 
 
 def _speeds(
-    machine: Machine, goal: Goal, setup: Setup, variant: Variant, seen: Sequence[calibration.Anchor]
+    machine: Machine, goal: Goal, setup: Setup, variant: Variant, seen: Sequence[calibration.CalibrationPoint]
 ) -> dict[str, Estimate]:
     """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
     use = timings.Use(
@@ -68,7 +68,7 @@ def _speeds(
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
     load = roofline.load(roofline.sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth)
-    decode = speed.speed("decode_tps", setup, load, machine, seen)
-    prefill = speed.speed("prefill_tps", setup, load, machine, seen)
+    decode = speed.estimate("decode_tps", setup, load, machine, seen)
+    prefill = speed.estimate("prefill_tps", setup, load, machine, seen)
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)

@@ -11,13 +11,13 @@ from phibench.core.nouns import Estimate, Machine, Setup, Suite, Warmup, Workloa
 from phibench.predict import basis, calibration, roofline, speed
 
 
-def suite_s(
+def estimate_s(
     setup: Setup,
     suite: Suite,
     workloads: Sequence[Workload],
     layers: int | None,
     machine: Machine,
-    seen: Sequence[calibration.Anchor],
+    seen: Sequence[calibration.CalibrationPoint],
 ) -> Estimate | None:
     """Seconds of depths, warm-up and repetitions of ``workloads`` in all launches; None where no speed is known.
 
@@ -61,7 +61,7 @@ def suite_s(
 
 
 def _once(
-    workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[calibration.Anchor]
+    workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[calibration.CalibrationPoint]
 ) -> Estimate | None:
     """Seconds of one repetition.
 
@@ -74,10 +74,10 @@ def _once(
         prompt_depth=workload.depth,
         depth=workload.depth + workload.prompt_tokens + workload.new_tokens / 2,
     )
-    decode = speed.speed("decode_tps", setup, load, machine, seen)
+    decode = speed.estimate("decode_tps", setup, load, machine, seen)
     if decode is None:
         return None
-    prefill = speed.speed("prefill_tps", setup, load, machine, seen)
+    prefill = speed.estimate("prefill_tps", setup, load, machine, seen)
     batch, prompt, new = workload.batch, workload.prompt_tokens * workload.batch, workload.new_tokens
     single, others = 1 / decode.low, (1 / prefill.low if prefill else 1 / decode.low)
     step = min(batch * single, single + batch * others) if batch > 1 else single

@@ -1,7 +1,7 @@
 """Tokens per second by the best basis there is: measured > calibrated > probed > spec.
 
 measured    the same whole setup and workload was measured on a machine of this identity.
-calibrated  something near it was: same backend, device and options, other shapes; scaled by physics.
+calibrated  something near it was: same backend, device and options, other shapes; scaled by what both cost.
 probed      only the machine's bandwidth (and matrix rate) is known.
 spec        the same from a data sheet.
 
@@ -16,31 +16,31 @@ from collections.abc import Sequence
 from phibench.core import stats, units
 from phibench.core.nouns import Basis, Device, Estimate, Machine, Setup
 from phibench.predict import roofline
-from phibench.predict.calibration import Anchor, Speed, work
+from phibench.predict.calibration import CalibrationPoint, Speed, work
 
 # Work per token that differs by less than this is the same workload: below the noise of one run. A prompt must
 # have the same length, too.
 SAME_WORK = 0.05
 # Factors of an 80 % interval: [value / f, value * f].
 SAME_SHAPE = 1.15  # the same tensors at another depth or prompt length, or under another variant's name (assumed)
-# On public community results, a line through two anchors of a machine leaves 16 % mean error, one multiplier 32 %.
+# On public community results, a line through two points of a machine leaves 16 % mean error, one multiplier 32 %.
 # With normal errors 80 % lie within 1.6 mean errors: 26 % and 51 %.
-TWO_ANCHORS = 1.26
-ONE_ANCHOR = 1.51
-OTHER_QUANTIZATION = 1.75  # kernels differ by type: wider than one anchor (assumed)
-FAR = 4.0  # a line is not trusted beyond this ratio from its nearest anchor
-APART = 1.3  # anchors whose work is closer than this give no slope
+TWO_POINTS = 1.26
+ONE_POINT = 1.51
+OTHER_QUANTIZATION = 1.75  # kernels differ by type: wider than one point (assumed)
+FAR = 4.0  # a line is not trusted beyond this ratio from its nearest point
+APART = 1.3  # points whose work is closer than this give no slope
 
 
-def speed(
-    metric: Speed, setup: Setup, load: roofline.Load, machine: Machine, anchors: Sequence[Anchor]
+def estimate(
+    metric: Speed, setup: Setup, load: roofline.Load, machine: Machine, points: Sequence[CalibrationPoint]
 ) -> Estimate | None:
     """Tokens per second by the best basis there is; None where nothing says."""
     device = machine.device(setup.device)
     if device is None:
         return None
     cost = work(metric, load, device, machine.limits.threads)
-    near = [a for a in anchors if a.metric == metric and _engine_of(a.setup) == _engine_of(setup)]
+    near = [a for a in points if a.metric == metric and _engine_of(a.setup) == _engine_of(setup)]
     same = [a for a in near if metric == "decode_tps" or a.prompt_tokens == load.prompt_tokens]
     return (
         _measured(setup, cost, same)
@@ -53,11 +53,11 @@ def _engine_of(setup: Setup) -> tuple[object, ...]:
     return setup.backend, setup.device, setup.options
 
 
-def _is_same(anchor: Anchor, setup: Setup, cost: float) -> bool:
-    return anchor.setup == setup and anchor.layers is None and abs(cost / anchor.work - 1) <= SAME_WORK
+def _is_same(point: CalibrationPoint, setup: Setup, cost: float) -> bool:
+    return point.setup == setup and point.layers is None and abs(cost / point.work - 1) <= SAME_WORK
 
 
-def _measured(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | None:
+def _measured(setup: Setup, cost: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
     newest = next((a for a in near if _is_same(a, setup, cost)), None)
     if newest is None:
         return None
@@ -66,7 +66,7 @@ def _measured(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | N
     )
 
 
-def _calibrated(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate | None:
+def _calibrated(setup: Setup, cost: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
     alike = [a for a in near if a.setup.quantization == setup.quantization]
     twins = [a for a in alike if a.layers is None and _is_twin(a.setup, setup)]
     if twins:
@@ -75,7 +75,7 @@ def _calibrated(setup: Setup, cost: float, near: Sequence[Anchor]) -> Estimate |
     if not pool:
         return None
     return (_on_line(pool, cost) if alike else None) or _scaled(
-        _nearest(pool, cost), cost, ONE_ANCHOR if alike else OTHER_QUANTIZATION
+        _nearest(pool, cost), cost, ONE_POINT if alike else OTHER_QUANTIZATION
     )
 
 
@@ -84,28 +84,28 @@ def _is_twin(one: Setup, other: Setup) -> bool:
     return one == other or roofline.sheet(one).streams == roofline.sheet(other).streams
 
 
-def _nearest(pool: Sequence[Anchor], cost: float) -> Anchor:
-    """The anchor whose work is nearest; the newest of equals."""
+def _nearest(pool: Sequence[CalibrationPoint], cost: float) -> CalibrationPoint:
+    """The point whose work is nearest; the newest of equals."""
     return min(pool, key=lambda a: abs(math.log(cost / a.work)))
 
 
-def _scaled(anchor: Anchor, cost: float, factor: float) -> Estimate:
-    tps = anchor.tps * anchor.work / cost
-    slice_of = f", {anchor.layers} layers" if anchor.layers else ""
+def _scaled(point: CalibrationPoint, cost: float, factor: float) -> Estimate:
+    tps = point.tps * point.work / cost
+    slice_of = f", {point.layers} layers" if point.layers else ""
     return Estimate(
         value=tps,
-        low=tps / factor * anchor.low / anchor.tps,
-        high=tps * factor * anchor.high / anchor.tps,
+        low=tps / factor * point.low / point.tps,
+        high=tps * factor * point.high / point.tps,
         basis="calibrated",
-        because=f"scaled from {anchor.setup}{slice_of}: {anchor.tps:.3g} tok/s, {anchor.seen}",
+        because=f"scaled from {point.setup}{slice_of}: {point.tps:.3g} tok/s, {point.seen}",
     )
 
 
-def _on_line(pool: Sequence[Anchor], cost: float) -> Estimate | None:
-    """Time per token = a + b x work through two or more anchors; None where they do not make a sensible line."""
-    newest: dict[tuple[Setup, int | None, int], Anchor] = {}
-    for anchor in pool:
-        newest.setdefault((anchor.setup, anchor.layers, anchor.prompt_tokens), anchor)
+def _on_line(pool: Sequence[CalibrationPoint], cost: float) -> Estimate | None:
+    """Time per token = a + b x work through two or more points; None where they do not make a sensible line."""
+    newest: dict[tuple[Setup, int | None, int], CalibrationPoint] = {}
+    for point in pool:
+        newest.setdefault((point.setup, point.layers, point.prompt_tokens), point)
     points = [(a.work, 1 / a.tps) for a in newest.values()]
     works = [x for x, _ in points]
     if max(works) < APART * min(works) or not min(works) / FAR <= cost <= max(works) * FAR:
@@ -119,8 +119,8 @@ def _on_line(pool: Sequence[Anchor], cost: float) -> Estimate | None:
     names = ", ".join(dict.fromkeys(str(key[0]) for key in newest))
     return Estimate(
         value=tps,
-        low=tps / TWO_ANCHORS,
-        high=tps * TWO_ANCHORS,
+        low=tps / TWO_POINTS,
+        high=tps * TWO_POINTS,
         basis="calibrated",
         because=f"line through {len(points)} measurements here: {names}",
     )

@@ -1,4 +1,4 @@
-"""Physics, anchors, speeds and estimates: what is said, how surely, and what is not said."""
+"""Rooflines, points, speeds and estimates: what is said, how surely, and what is not said."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decode(
     runs: tuple[Run, ...], setup: Setup = SETUP, depth: float = 16, place: Machine | None = None
 ) -> Estimate | None:
     place = place or here(None)
-    return speed.speed("decode_tps", setup, load_of(setup, depth=depth), place, calibration.anchors(place, runs))
+    return speed.estimate("decode_tps", setup, load_of(setup, depth=depth), place, calibration.points(place, runs))
 
 
 # ------------------------------------------------------------------------------------------- physics
@@ -170,8 +170,8 @@ def test_what_never_counts_as_a_decode_speed_of_this_machine(runs: tuple[Run, ..
 )
 def test_a_run_with_an_option_that_makes_no_sense_is_left_out(option: tuple[str, str]) -> None:
     odd = run(measured(workload(0, 32), setup=like(options=(option,))))
-    assert not calibration.anchors(here(), (odd,))
-    assert calibration.anchors(here(), (odd, run(measured(workload(0, 32)))))
+    assert not calibration.points(here(), (odd,))
+    assert calibration.points(here(), (odd, run(measured(workload(0, 32)))))
 
 
 def test_another_depth_is_scaled_by_the_cache_and_called_calibrated() -> None:
@@ -242,10 +242,10 @@ def test_a_line_that_makes_no_sense_is_not_drawn() -> None:
 
 def test_prefill_is_measured_only_at_the_same_prompt_length() -> None:
     place = here(None)
-    seen = calibration.anchors(place, (run(measured(workload(512, 0), (0.1,))),))
+    seen = calibration.points(place, (run(measured(workload(512, 0), (0.1,))),))
     bases = {}
     for prompt in (512, 400):
-        found = speed.speed("prefill_tps", SETUP, load_of(prompt=prompt), place, seen)
+        found = speed.estimate("prefill_tps", SETUP, load_of(prompt=prompt), place, seen)
         assert found is not None
         bases[prompt] = found.basis
     assert bases == {512: "measured", 400: "calibrated"}
@@ -411,7 +411,7 @@ def test_a_mean_with_a_pause_in_it_is_no_speed_of_decode() -> None:
     genai = Setup(variant="phi-4", quantization="int4", backend="onnxruntime")
     for setup, seen in ((torch, {1024, 5000}), (genai, {1024, 5000}), (SETUP, {1024, 3900, 5000})):
         done = run(*(measured(work, [0.1], setup=setup) for work in (before, walk, after)))
-        found = calibration.anchors(machine(), [done])
+        found = calibration.points(machine(), [done])
         assert len([a for a in found if a.metric == "decode_tps"]) == len(seen), setup
     assert roofline.recomputes(torch, walk)
     assert not roofline.recomputes(torch, workload(4200, 32))  # long from the start: computed once

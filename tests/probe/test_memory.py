@@ -353,7 +353,7 @@ def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
         suite = Suite(
             name="x", question="?", metrics=(metric,), new_tokens=(16,), repetitions=1, warmup=Warmup(max_windows=0)
         )
-        found = run_time.suite_s(SETUP, suite, suite.workloads(), None, place, ())
+        found = run_time.estimate_s(SETUP, suite, suite.workloads(), None, place, ())
         assert found is not None
         return found.value
 
