@@ -63,7 +63,7 @@ def _verdict(
     setup = trust.with_options(setup, machine)
     need, no_file = None, None
     try:
-        sheet = roofline.sheet(setup)
+        sheet = roofline.cost_sheet(setup)
     except PhibenchError as error:
         no_file = str(error)
     else:

@@ -31,12 +31,12 @@ class CalibrationPoint(Noun, frozen=True, kw_only=True):
     seen: str
 
 
-def work(metric: Speed, load: roofline.Load, device: Device, threads: int) -> float:
+def work(metric: Speed, cost: roofline.TokenCost, device: Device, threads: int) -> float:
     """What a token costs, in a unit in which time is nearly proportional: modelled seconds, else bytes; FLOPs."""
     if metric == "prefill_tps":
-        return load.prompt_flops
-    span = roofline.decode_s(load, device, threads)
-    return math.sqrt(span[0] * span[1]) if span else load.read_bytes
+        return cost.prompt_flops
+    span = roofline.decode_s(cost, device, threads)
+    return math.sqrt(span[0] * span[1]) if span else cost.read_bytes
 
 
 def points(machine: Machine, runs: Iterable[Run]) -> tuple[CalibrationPoint, ...]:
@@ -73,7 +73,7 @@ def _points_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[
         if device is None or not backends.load(first.setup.backend).RECOMMENDABLE:
             return []
         backends.check_options(first.setup)
-        load = _load_of(first)
+        cost = _cost_of(first)
     except PhibenchError:
         return []
     found = []
@@ -89,7 +89,7 @@ def _points_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[
                     tps=spread.median,
                     low=spread.low,
                     high=spread.high,
-                    work=work(metric, load, device, first.threads),
+                    work=work(metric, cost, device, first.threads),
                     seen=_seen(run, first, spread),
                 )
             )
@@ -101,10 +101,10 @@ def _claimed(run: Run) -> tuple[Speed, ...]:
     return tuple(m for m in known if m in run.suite.metrics)
 
 
-def _load_of(result: Measured) -> roofline.Load:
+def _cost_of(result: Measured) -> roofline.TokenCost:
     w = result.workload
-    return roofline.load(
-        roofline.sheet(result.setup, result.artifact.layers),
+    return roofline.token_cost(
+        roofline.cost_sheet(result.setup, result.artifact.layers),
         prompt_tokens=w.prompt_tokens,
         prompt_depth=w.depth,
         depth=w.depth + w.prompt_tokens + w.new_tokens / 2,

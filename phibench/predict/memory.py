@@ -31,7 +31,7 @@ def free_bytes(machine: Machine, device: Device) -> int | None:
 def sizes(
     machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need
 ) -> dict[str, Estimate]:
-    sheet = roofline.sheet(setup)
+    sheet = roofline.cost_sheet(setup)
     found = {
         "disk_bytes": exact(sheet.disk_bytes, "exact", "every tensor, header and tokenizer"),
         "weights_bytes": exact(need.weights_bytes, "exact", "every tensor"),
@@ -68,6 +68,6 @@ def _reckoned(value: int, counted: int, because: str) -> Estimate:
 
 def _longest(setup: Setup, goal: Goal, most: int, free: int, occupied: Callable[[Need], int]) -> int:
     """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0: not even the weights."""
-    sheet, need = roofline.sheet(setup), backends.load(setup.backend).need
+    sheet, need = roofline.cost_sheet(setup), backends.load(setup.backend).need
     options = dict(setup.options)
     return longest(lambda n: occupied(need(sheet.plan, sheet.shape, n, options, goal.prompt_tokens)), most, free)

@@ -67,8 +67,10 @@ def _speeds(
         new_tokens=goal.new_tokens,
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
-    load = roofline.load(roofline.sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth)
-    decode = speed.estimate("decode_tps", setup, load, machine, seen)
-    prefill = speed.estimate("prefill_tps", setup, load, machine, seen)
+    cost = roofline.token_cost(
+        roofline.cost_sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth
+    )
+    decode = speed.estimate("decode_tps", setup, cost, machine, seen)
+    prefill = speed.estimate("prefill_tps", setup, cost, machine, seen)
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)

@@ -19,52 +19,52 @@ from phibench.catalog.tensor_types import Tensor
 from phibench.core.nouns import Basis, Device, Noun, Setup, Shape, Workload
 
 
-class Sheet(Noun, frozen=True, kw_only=True):
+class CostSheet(Noun, frozen=True, kw_only=True):
     """What a setup's weights cost, whatever the workload.
 
-    ``streams``: tensor type -> bytes that one decode step reads. ``layer_flops``: of one token, without attention's
+    ``read_bytes_by_type``: of tensors, what one decode step reads. ``layer_flops``: of one token, without attention's
     part that grows with the context; ``head_flops``: of one row of logits.
     """
 
     backend: str
     plan: Plan
     shape: Shape
-    streams: dict[str, float]
+    read_bytes_by_type: dict[str, float]
     layer_flops: float
     head_flops: float
     disk_bytes: int
     kv_bytes_per_token: float
 
 
-class Load(Noun, frozen=True, kw_only=True):
+class TokenCost(Noun, frozen=True, kw_only=True):
     """What one token costs a backend in a workload, whatever the machine.
 
-    ``streams``: tensor type -> bytes that one decode step reads (the KV cache under "KV").
+    ``read_bytes_by_type``: of tensors, what one decode step reads (the KV cache under "KV").
     ``prompt_flops``: FLOPs of one prompt token, the mean over the ``prompt_tokens``.
     """
 
     backend: str
-    streams: dict[str, float]
+    read_bytes_by_type: dict[str, float]
     prompt_flops: float
     prompt_tokens: int
 
     @property
     def read_bytes(self) -> float:
-        return math.fsum(self.streams.values())
+        return math.fsum(self.read_bytes_by_type.values())
 
 
 @functools.lru_cache(maxsize=4096)
-def sheet(setup: Setup, layers: int | None = None) -> Sheet:
+def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
     """Of the whole model, or of a slice of ``layers``. Raises PhibenchError where no file of the setup is known."""
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
     plan = plans.plan(variant, setup.quantization, layers, backend.FORMATS[0])
     assert variant.shape is not None  # plan() refuses variants without
-    streams: dict[str, float] = defaultdict(float)
+    read_bytes: dict[str, float] = defaultdict(float)
     layer_flops = head_flops = 0.0
     for tensor in plan.tensors:
         is_head = tensor.name == plan.head
         share = plan.share(tensor)
-        streams[_kernel(tensor, plan)] += tensor.bytes * share
+        read_bytes[_kernel(tensor, plan)] += tensor.bytes * share
         flops = 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
         if is_head:
             head_flops += flops
@@ -72,9 +72,9 @@ def sheet(setup: Setup, layers: int | None = None) -> Sheet:
             layer_flops += flops
     # by the backend's own account, over a context long enough that its padding does not show
     kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
-    return Sheet(
-        backend=setup.backend, plan=plan, shape=variant.shape, streams=dict(streams), layer_flops=layer_flops,
-        head_flops=head_flops, disk_bytes=plan.disk_bytes, kv_bytes_per_token=kv_bytes / 4096,
+    return CostSheet(
+        backend=setup.backend, plan=plan, shape=variant.shape, read_bytes_by_type=dict(read_bytes),
+        layer_flops=layer_flops, head_flops=head_flops, disk_bytes=plan.disk_bytes, kv_bytes_per_token=kv_bytes / 4096,
     )  # fmt: skip
 
 
@@ -83,17 +83,17 @@ def _kernel(tensor: Tensor, plan: Plan) -> str:
     return plan.quantization if plan.quantization.startswith(f"{tensor.type}-") else tensor.type
 
 
-def load(sheet: Sheet, *, prompt_tokens: int, prompt_depth: int, depth: float) -> Load:
-    """The load of a prompt of ``prompt_tokens`` at ``prompt_depth``, and of a decode step at ``depth``.
+def token_cost(sheet: CostSheet, *, prompt_tokens: int, prompt_depth: int, depth: float) -> TokenCost:
+    """The cost of a prompt of ``prompt_tokens`` at ``prompt_depth``, and of a decode step at ``depth``.
 
     The head counts once per prompt where logits are computed for the last token alone, else for every token.
     """
     seen = prompt_depth + prompt_tokens / 2
     attention = 4.0 * sheet.plan.layers * sheet.shape.heads * sheet.shape.head_dim * seen
     rows = 1 if sheet.plan.facts.get("logits", "last") == "last" else max(prompt_tokens, 1)
-    return Load(
+    return TokenCost(
         backend=sheet.backend,
-        streams={**sheet.streams, KV: sheet.kv_bytes_per_token * depth},
+        read_bytes_by_type={**sheet.read_bytes_by_type, KV: sheet.kv_bytes_per_token * depth},
         prompt_flops=sheet.layer_flops + attention + sheet.head_flops * rows / max(prompt_tokens, 1),
         prompt_tokens=prompt_tokens,
     )
@@ -106,12 +106,12 @@ def recomputes(setup: Setup, workload: Workload) -> bool:
     return at is not None and workload.depth + workload.prompt_tokens < at <= workload.context
 
 
-def decode_s(load: Load, device: Device, threads: int) -> Span | None:
+def decode_s(cost: TokenCost, device: Device, threads: int) -> Span | None:
     """(short, long) seconds of one decode step; None where the device's bandwidth is not known."""
     if not device.read_bytes_s:
         return None
     is_cpu = device.kind == "cpu"
-    backend = rates.of(load.backend)
+    backend = rates.of(cost.backend)
     slow, fast = backend.read_share["cpu" if is_cpu else "other", device.basis or "spec"]
     times = []
     for share, thread_share in ((fast, THREAD_SHARE[1]), (slow, THREAD_SHARE[0])):
@@ -119,7 +119,7 @@ def decode_s(load: Load, device: Device, threads: int) -> Span | None:
         times.append(
             math.fsum(
                 count / (min(memory, threads * backend.thread_bytes_s(kind) * thread_share) if is_cpu else memory)
-                for kind, count in load.streams.items()
+                for kind, count in cost.read_bytes_by_type.items()
             )
         )
     return times[0], times[1]
@@ -133,11 +133,11 @@ def matrix_rate(device: Device) -> tuple[float, Basis, str] | None:
     return (device.flops_s, "spec", "data sheet") if device.flops_s else None
 
 
-def prompt_token_s(load: Load, device: Device) -> Span | None:
+def prompt_token_s(cost: TokenCost, device: Device) -> Span | None:
     """(short, long) seconds per prompt token; None where the device's matrix rate is not known."""
     found = matrix_rate(device)
     if found is None:
         return None
     rate, basis, _ = found
-    slow, fast = rates.of(load.backend).matrix_share["cpu" if device.kind == "cpu" else "other", basis]
-    return load.prompt_flops / (rate * fast), load.prompt_flops / (rate * slow)
+    slow, fast = rates.of(cost.backend).matrix_share["cpu" if device.kind == "cpu" else "other", basis]
+    return cost.prompt_flops / (rate * fast), cost.prompt_flops / (rate * slow)

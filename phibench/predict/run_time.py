@@ -68,16 +68,16 @@ def _once(
     A decode step of a batch reads the weights once: it takes at least as long as one of a single sequence, and at most
     as long as that and its tokens as a prompt, or as its sequences one after the other.
     """
-    load = roofline.load(
-        roofline.sheet(setup, layers),
+    cost = roofline.token_cost(
+        roofline.cost_sheet(setup, layers),
         prompt_tokens=max(workload.prompt_tokens, 1),
         prompt_depth=workload.depth,
         depth=workload.depth + workload.prompt_tokens + workload.new_tokens / 2,
     )
-    decode = speed.estimate("decode_tps", setup, load, machine, seen)
+    decode = speed.estimate("decode_tps", setup, cost, machine, seen)
     if decode is None:
         return None
-    prefill = speed.estimate("prefill_tps", setup, load, machine, seen)
+    prefill = speed.estimate("prefill_tps", setup, cost, machine, seen)
     batch, prompt, new = workload.batch, workload.prompt_tokens * workload.batch, workload.new_tokens
     single, others = 1 / decode.low, (1 / prefill.low if prefill else 1 / decode.low)
     step = min(batch * single, single + batch * others) if batch > 1 else single

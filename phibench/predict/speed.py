@@ -33,19 +33,19 @@ APART = 1.3  # points whose work is closer than this give no slope
 
 
 def estimate(
-    metric: Speed, setup: Setup, load: roofline.Load, machine: Machine, points: Sequence[CalibrationPoint]
+    metric: Speed, setup: Setup, cost: roofline.TokenCost, machine: Machine, points: Sequence[CalibrationPoint]
 ) -> Estimate | None:
     """Tokens per second by the best basis there is; None where nothing says."""
     device = machine.device(setup.device)
     if device is None:
         return None
-    cost = work(metric, load, device, machine.limits.threads)
+    needed = work(metric, cost, device, machine.limits.threads)
     near = [a for a in points if a.metric == metric and _engine_of(a.setup) == _engine_of(setup)]
-    same = [a for a in near if metric == "decode_tps" or a.prompt_tokens == load.prompt_tokens]
+    same = [a for a in near if metric == "decode_tps" or a.prompt_tokens == cost.prompt_tokens]
     return (
-        _measured(setup, cost, same)
-        or _calibrated(setup, cost, near)
-        or _physical(metric, load, device, machine.limits.threads)
+        _measured(setup, needed, same)
+        or _calibrated(setup, needed, near)
+        or _physical(metric, cost, device, machine.limits.threads)
     )
 
 
@@ -53,12 +53,12 @@ def _engine_of(setup: Setup) -> tuple[object, ...]:
     return setup.backend, setup.device, setup.options
 
 
-def _is_same(point: CalibrationPoint, setup: Setup, cost: float) -> bool:
-    return point.setup == setup and point.layers is None and abs(cost / point.work - 1) <= SAME_WORK
+def _is_same(point: CalibrationPoint, setup: Setup, needed: float) -> bool:
+    return point.setup == setup and point.layers is None and abs(needed / point.work - 1) <= SAME_WORK
 
 
-def _measured(setup: Setup, cost: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
-    newest = next((a for a in near if _is_same(a, setup, cost)), None)
+def _measured(setup: Setup, needed: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
+    newest = next((a for a in near if _is_same(a, setup, needed)), None)
     if newest is None:
         return None
     return Estimate(
@@ -66,31 +66,31 @@ def _measured(setup: Setup, cost: float, near: Sequence[CalibrationPoint]) -> Es
     )
 
 
-def _calibrated(setup: Setup, cost: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
+def _calibrated(setup: Setup, needed: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
     alike = [a for a in near if a.setup.quantization == setup.quantization]
     twins = [a for a in alike if a.layers is None and _is_twin(a.setup, setup)]
     if twins:
-        return _scaled(_nearest(twins, cost), cost, SAME_SHAPE)
+        return _scaled(_nearest(twins, needed), needed, SAME_SHAPE)
     pool = alike or near
     if not pool:
         return None
-    return (_on_line(pool, cost) if alike else None) or _scaled(
-        _nearest(pool, cost), cost, ONE_POINT if alike else OTHER_QUANTIZATION
+    return (_on_line(pool, needed) if alike else None) or _scaled(
+        _nearest(pool, needed), needed, ONE_POINT if alike else OTHER_QUANTIZATION
     )
 
 
 def _is_twin(one: Setup, other: Setup) -> bool:
     """Phi-4 and Phi-4-reasoning are one set of tensors: what one was seen to do, the other does."""
-    return one == other or roofline.sheet(one).streams == roofline.sheet(other).streams
+    return one == other or roofline.cost_sheet(one).read_bytes_by_type == roofline.cost_sheet(other).read_bytes_by_type
 
 
-def _nearest(pool: Sequence[CalibrationPoint], cost: float) -> CalibrationPoint:
+def _nearest(pool: Sequence[CalibrationPoint], needed: float) -> CalibrationPoint:
     """The point whose work is nearest; the newest of equals."""
-    return min(pool, key=lambda a: abs(math.log(cost / a.work)))
+    return min(pool, key=lambda a: abs(math.log(needed / a.work)))
 
 
-def _scaled(point: CalibrationPoint, cost: float, factor: float) -> Estimate:
-    tps = point.tps * point.work / cost
+def _scaled(point: CalibrationPoint, needed: float, factor: float) -> Estimate:
+    tps = point.tps * point.work / needed
     slice_of = f", {point.layers} layers" if point.layers else ""
     return Estimate(
         value=tps,
@@ -101,21 +101,21 @@ def _scaled(point: CalibrationPoint, cost: float, factor: float) -> Estimate:
     )
 
 
-def _on_line(pool: Sequence[CalibrationPoint], cost: float) -> Estimate | None:
+def _on_line(pool: Sequence[CalibrationPoint], needed: float) -> Estimate | None:
     """Time per token = a + b x work through two or more points; None where they do not make a sensible line."""
     newest: dict[tuple[Setup, int | None, int], CalibrationPoint] = {}
     for point in pool:
         newest.setdefault((point.setup, point.layers, point.prompt_tokens), point)
     points = [(a.work, 1 / a.tps) for a in newest.values()]
     works = [x for x, _ in points]
-    if max(works) < APART * min(works) or not min(works) / FAR <= cost <= max(works) * FAR:
+    if max(works) < APART * min(works) or not min(works) / FAR <= needed <= max(works) * FAR:
         return None
     mean_x, mean_y = stats.mean(works), stats.mean([y for _, y in points])
     slope = math.fsum((x - mean_x) * (y - mean_y) for x, y in points) / math.fsum((x - mean_x) ** 2 for x in works)
     start = mean_y - slope * mean_x
     if slope <= 0 or start < 0:
         return None
-    tps = 1 / (start + slope * cost)
+    tps = 1 / (start + slope * needed)
     names = ", ".join(dict.fromkeys(str(key[0]) for key in newest))
     return Estimate(
         value=tps,
@@ -126,18 +126,18 @@ def _on_line(pool: Sequence[CalibrationPoint], cost: float) -> Estimate | None:
     )
 
 
-def _physical(metric: Speed, load: roofline.Load, device: Device, threads: int) -> Estimate | None:
+def _physical(metric: Speed, cost: roofline.TokenCost, device: Device, threads: int) -> Estimate | None:
     basis: Basis
     if metric == "decode_tps":
-        span, basis = roofline.decode_s(load, device, threads), device.basis or "spec"
+        span, basis = roofline.decode_s(cost, device, threads), device.basis or "spec"
         source = "probed" if basis == "probed" else "data sheet"
-        what = f"{units.gb(load.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
+        what = f"{units.gb(cost.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
     else:
         span, (rate, basis, source) = (
-            roofline.prompt_token_s(load, device),
+            roofline.prompt_token_s(cost, device),
             roofline.matrix_rate(device) or (0, "spec", ""),
         )
-        what = f"{load.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
+        what = f"{cost.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
     if span is None:
         return None
     return Estimate(

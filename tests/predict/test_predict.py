@@ -27,8 +27,8 @@ def here(bandwidth: float | None = 41e9, flops: float | None = None, basis: str 
     return msgspec.structs.replace(m, devices=(device,))
 
 
-def load_of(setup: Setup = SETUP, prompt: int = 512, depth: float = 0, layers: int | None = None) -> roofline.Load:
-    return roofline.load(roofline.sheet(setup, layers), prompt_tokens=prompt, prompt_depth=0, depth=depth)
+def cost_of(setup: Setup = SETUP, prompt: int = 512, depth: float = 0, layers: int | None = None) -> roofline.TokenCost:
+    return roofline.token_cost(roofline.cost_sheet(setup, layers), prompt_tokens=prompt, prompt_depth=0, depth=depth)
 
 
 def like(**changes: Any) -> Setup:
@@ -39,7 +39,7 @@ def decode(
     runs: tuple[Run, ...], setup: Setup = SETUP, depth: float = 16, place: Machine | None = None
 ) -> Estimate | None:
     place = place or here(None)
-    return speed.estimate("decode_tps", setup, load_of(setup, depth=depth), place, calibration.points(place, runs))
+    return speed.estimate("decode_tps", setup, cost_of(setup, depth=depth), place, calibration.points(place, runs))
 
 
 # ------------------------------------------------------------------------------------------- physics
@@ -47,19 +47,19 @@ def decode(
 
 def test_decode_reads_the_weights_once_and_the_cache() -> None:
     plan = plans.plan(PHI4_MINI, "Q4_K_M")
-    assert load_of(depth=0).read_bytes == pytest.approx(plan.read_bytes_per_token)
-    assert load_of(depth=1000).read_bytes - load_of(depth=0).read_bytes == pytest.approx(131_072 * 1000)
+    assert cost_of(depth=0).read_bytes == pytest.approx(plan.read_bytes_per_token)
+    assert cost_of(depth=1000).read_bytes - cost_of(depth=0).read_bytes == pytest.approx(131_072 * 1000)
 
 
 @pytest.mark.parametrize("variant", ["phi-4", "phi-3-mini-4k-instruct", "phi-2", "phi-3.5-moe-instruct"])
 def test_load_and_plan_agree_on_what_a_step_reads(variant: str) -> None:
     """Untied embeddings are one row per token; of the experts only those in use are read."""
     plan = plans.plan(catalog.variant(variant), "Q4_K_M")
-    assert load_of(like(variant=variant)).read_bytes == pytest.approx(plan.read_bytes_per_token)
+    assert cost_of(like(variant=variant)).read_bytes == pytest.approx(plan.read_bytes_per_token)
 
 
 def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once() -> None:
-    short, long = load_of(prompt=1).prompt_flops, load_of(prompt=10_000).prompt_flops
+    short, long = cost_of(prompt=1).prompt_flops, cost_of(prompt=10_000).prompt_flops
     weights = PHI4_MINI.parameters
     head = 200_064 * 3072
     assert weights is not None
@@ -71,13 +71,13 @@ def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once()
 def test_a_mixture_of_experts_computes_with_the_experts_in_use() -> None:
     moe = catalog.variant("phi-3.5-moe-instruct")
     assert moe.parameters_active is not None
-    assert load_of(like(variant=moe.id), prompt=1).prompt_flops == pytest.approx(2 * moe.parameters_active, rel=0.05)
+    assert cost_of(like(variant=moe.id), prompt=1).prompt_flops == pytest.approx(2 * moe.parameters_active, rel=0.05)
 
 
 def test_no_bandwidth_no_decode_and_no_matrix_rate_no_prefill() -> None:
     device = Device(kind="cpu", name="a cpu")
-    assert roofline.decode_s(load_of(), device, 8) is None
-    assert roofline.prompt_token_s(load_of(), device) is None
+    assert roofline.decode_s(cost_of(), device, 8) is None
+    assert roofline.prompt_token_s(cost_of(), device) is None
 
 
 def test_the_trial_machine_lies_inside_its_probed_interval() -> None:
@@ -92,10 +92,10 @@ def test_the_trial_machine_lies_inside_its_probed_interval() -> None:
 def test_low_bit_types_wait_for_arithmetic_on_few_cores_but_not_on_a_gpu() -> None:
     cpu = Device(kind="cpu", name="a cpu", read_bytes_s=41e9, basis="probed")
     gpu = Device(kind="cuda:0", name="a gpu", read_bytes_s=41e9, basis="probed")
-    small, large = load_of(like(quantization="IQ3_S")), load_of(like(quantization="Q4_K_M"))
+    small, large = cost_of(like(quantization="IQ3_S")), cost_of(like(quantization="Q4_K_M"))
 
-    def middle(load: roofline.Load, device: Device) -> float:
-        span = roofline.decode_s(load, device, 2)
+    def middle(cost: roofline.TokenCost, device: Device) -> float:
+        span = roofline.decode_s(cost, device, 2)
         assert span is not None
         return math.sqrt(span[0] * span[1])
 
@@ -106,9 +106,9 @@ def test_low_bit_types_wait_for_arithmetic_on_few_cores_but_not_on_a_gpu() -> No
 
 @given(st.floats(1e9, 1e13), st.floats(1.0, 100.0), st.integers(1, 128), st.sampled_from(["cpu", "cuda:0"]))
 def test_more_bandwidth_is_never_slower(bandwidth: float, more: float, threads: int, kind: str) -> None:
-    load = load_of()
-    slow = roofline.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth), threads)
-    fast = roofline.decode_s(load, Device(kind=kind, name="x", read_bytes_s=bandwidth * more), threads)
+    cost = cost_of()
+    slow = roofline.decode_s(cost, Device(kind=kind, name="x", read_bytes_s=bandwidth), threads)
+    fast = roofline.decode_s(cost, Device(kind=kind, name="x", read_bytes_s=bandwidth * more), threads)
     assert slow is not None
     assert fast is not None
     assert fast[0] <= slow[0]
@@ -178,7 +178,7 @@ def test_another_depth_is_scaled_by_the_cache_and_called_calibrated() -> None:
     found = decode((run(measured(workload(0, 32), (0.1,))),), depth=8000)
     assert found is not None
     assert found.basis == "calibrated"
-    assert found.value == pytest.approx(10 * load_of(depth=16).read_bytes / load_of(depth=8000).read_bytes)
+    assert found.value == pytest.approx(10 * cost_of(depth=16).read_bytes / cost_of(depth=8000).read_bytes)
     assert found.low < found.value < found.high
 
 
@@ -186,7 +186,7 @@ def test_another_variant_is_scaled_by_bytes_with_a_wide_interval() -> None:
     found = decode((run(measured(workload(0, 32), (0.1,))),), like(variant="phi-4"))
     assert found is not None
     assert found.basis == "calibrated"
-    mini, phi4 = load_of(depth=16).read_bytes, load_of(like(variant="phi-4"), depth=16).read_bytes
+    mini, phi4 = cost_of(depth=16).read_bytes, cost_of(like(variant="phi-4"), depth=16).read_bytes
     assert found.value == pytest.approx(10 * mini / phi4)
     assert found.high / found.low >= 1.5**2
     assert str(SETUP) in found.because
@@ -214,7 +214,7 @@ def test_two_slices_make_a_line_but_never_a_measurement() -> None:
     """Time affine in bytes: 10 ms that do not shrink with the layers, and 25 GB/s."""
 
     def step_s(layers: int | None) -> float:
-        return 0.010 + load_of(depth=16, layers=layers).read_bytes / 25e9
+        return 0.010 + cost_of(depth=16, layers=layers).read_bytes / 25e9
 
     slices = run(*(measured(workload(0, 32), (step_s(n),), layers=n) for n in (8, 16)))
     found = decode((slices,))
@@ -245,7 +245,7 @@ def test_prefill_is_measured_only_at_the_same_prompt_length() -> None:
     seen = calibration.points(place, (run(measured(workload(512, 0), (0.1,))),))
     bases = {}
     for prompt in (512, 400):
-        found = speed.estimate("prefill_tps", SETUP, load_of(prompt=prompt), place, seen)
+        found = speed.estimate("prefill_tps", SETUP, cost_of(prompt=prompt), place, seen)
         assert found is not None
         bases[prompt] = found.basis
     assert bases == {512: "measured", 400: "calibrated"}
@@ -307,7 +307,7 @@ def test_every_time_lies_inside_its_interval(p: float, d: float, spread: float, 
 
 
 def estimates(goal: Goal, setup: Setup = SETUP, place: Machine | None = None) -> dict[str, Estimate]:
-    sheet = roofline.sheet(setup)
+    sheet = roofline.cost_sheet(setup)
     need = LLAMA.need(sheet.plan, sheet.shape, goal.context, {})
     return predictions.estimates(place or here(), goal, setup, catalog.quantization(setup.quantization), need, ())
 
