@@ -11,7 +11,7 @@ GAIN = 0.10  # less than this is no reason for a larger batch
 _SPEEDS = {"decode_tps": "decode", "prefill_tps": "prefill"}
 
 
-def knees(rows: Sequence[Row]) -> list[list[Note]]:
+def notes(rows: Sequence[Row]) -> list[list[Note]]:
     """Of each row of a run what to say of its speed: whether the next larger batch of the same test is worth it."""
     said: list[list[Note]] = [[] for _ in rows]
     for metric, name in _SPEEDS.items():

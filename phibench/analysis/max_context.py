@@ -7,7 +7,7 @@ from collections.abc import Callable
 STEP = 256  # tokens: llama.cpp pads a context to this; finer would only look exact
 
 
-def longest(occupied: Callable[[int], int], most: int, free: int) -> int:
+def max_context(occupied: Callable[[int], int], most: int, free: int) -> int:
     """Tokens up to ``most`` for which ``occupied`` bytes fit into ``free``, in whole steps; 0 where not one step does.
 
     Memory grows with the context, nearly in a line: so the next guess is where that line meets ``free``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from phibench import backends, catalog
-from phibench.analysis.max_context import longest
+from phibench.analysis.max_context import max_context
 from phibench.catalog.plans.base import Plan
 from phibench.core import units
 from phibench.core.errors import PhibenchError
@@ -15,7 +15,7 @@ _SAME = 0.005  # of a buffer
 _ROUNDED = 1 << 20  # bytes: a log speaks in MiB
 
 
-def beside(result: Measured, need: Need, plan: Plan | None, free: int | None) -> Measured:
+def with_prediction(result: Measured, need: Need, plan: Plan | None, free: int | None) -> Measured:
     """The result with its prediction, and the longest context for which ``free`` bytes would do (None: not asked).
 
     What the test needed more, or less, than was predicted is taken off what is free.
@@ -33,7 +33,7 @@ def beside(result: Measured, need: Need, plan: Plan | None, free: int | None) ->
     return msgspec.structs.replace(result, readings=readings, notes=(*result.notes, note))
 
 
-def as_planned(result: Measured, plan: Plan) -> Measured:
+def with_engine_plan(result: Measured, plan: Plan) -> Measured:
     """The result with the engine's own plan of its buffers, and a note that compares it with what the engine made."""
     shape = catalog.variant(result.setup.variant).shape
     assert shape is not None, "a variant with a plan has a shape"
@@ -64,4 +64,4 @@ def largest_context(setup: Setup, plan: Plan, workload: Workload, free: int) -> 
     if shape is None or most is None:
         return None
     need, prompt, batch = backends.load(setup.backend).need, workload.prompt_tokens, workload.batch
-    return longest(lambda tokens: need(plan, shape, tokens, options, prompt, batch).total_bytes, most, free)
+    return max_context(lambda tokens: need(plan, shape, tokens, options, prompt, batch).total_bytes, most, free)

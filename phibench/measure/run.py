@@ -113,7 +113,7 @@ def _task(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
     )
     for result in launched.results(job, lambda event: tell(job, launch, event), deaths):
-        yield _foreseen(task, msgspec.structs.replace(result, launch=launch), free)
+        yield _with_memory_check(task, msgspec.structs.replace(result, launch=launch), free)
 
 
 def _too_big_now(task: Task, free: int) -> dict[Workload, Refusal]:
@@ -121,14 +121,14 @@ def _too_big_now(task: Task, free: int) -> dict[Workload, Refusal]:
     return {w: why for w, need in task.needs if (why := too_big(task.setup, need, free))}
 
 
-def _foreseen(task: Task, result: Result, free: int) -> Result:
+def _with_memory_check(task: Task, result: Result, free: int) -> Result:
     need = dict(task.needs).get(result.workload)
     if need is None or isinstance(result, Failed):
         return result
     asked = "max_context_tokens" in task.suite.metrics
-    result = memory_check.beside(result, need, task.plan, free if asked else None)
+    result = memory_check.with_prediction(result, need, task.plan, free if asked else None)
     watched = metered(task.suite.metrics, "memory") and task.setup.device == "cpu"
-    return memory_check.as_planned(result, task.plan) if watched and task.plan else result
+    return memory_check.with_engine_plan(result, task.plan) if watched and task.plan else result
 
 
 def _write(task: Task, progress: Callable[[int, int], None] | None) -> Artifact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from phibench import backends
-from phibench.analysis.max_context import longest
+from phibench.analysis.max_context import max_context
 from phibench.core import units
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Need, Setup, Variant
 from phibench.core.nouns.advice import exact
@@ -70,4 +70,4 @@ def _longest(setup: Setup, goal: Goal, most: int, free: int, occupied: Callable[
     """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0: not even the weights."""
     sheet, need = roofline.cost_sheet(setup), backends.load(setup.backend).need
     options = dict(setup.options)
-    return longest(lambda n: occupied(need(sheet.plan, sheet.shape, n, options, goal.prompt_tokens)), most, free)
+    return max_context(lambda n: occupied(need(sheet.plan, sheet.shape, n, options, goal.prompt_tokens)), most, free)

@@ -59,7 +59,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 def _rows(run: Run) -> Iterator[Row]:
     contests = {} if run.imported or not _in_turns(run) else winners.verdicts(run)
     found = [_row(run, results, contests) for results in _tests(run)]
-    for row, knee, answer in zip(found, batch_scaling.knees(found), energy_notes.answers(found), strict=True):
+    for row, knee, answer in zip(found, batch_scaling.notes(found), energy_notes.answers(found), strict=True):
         yield msgspec.structs.replace(row, notes=(*row.notes, *knee, *answer))
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from trees import plant
 
 from phibench import backends, catalog
-from phibench.analysis.max_context import STEP, longest
+from phibench.analysis.max_context import STEP, max_context
 from phibench.backends import llama_cpp
 from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
@@ -255,7 +255,7 @@ def test_the_longest_context_is_the_longest(
     def occupied(tokens: int) -> int:
         return weights + per_token * tokens + (jump if tokens >= at else 0)
 
-    found = longest(occupied, most, free)
+    found = max_context(occupied, most, free)
     assert 0 <= found <= most
     assert found == most or found % STEP == 0
     if found:
@@ -294,7 +294,7 @@ def test_what_a_test_took_above_its_prediction_shortens_the_longest_context() ->
     found = []
     for more in (-GIB, 0, GIB):
         result = _seen(NEED.total_bytes + more)
-        found.append(memory_check.beside(result, NEED, plan, 8 * GIB).readings["max_context_tokens"])
+        found.append(memory_check.with_prediction(result, NEED, plan, 8 * GIB).readings["max_context_tokens"])
     assert found[0] > found[1] > found[2] > 0
     free = memory_check.largest_context(SETUP, plan, workload(512, 16), 7 * GIB)
     assert found[2] == free
@@ -304,7 +304,10 @@ def test_a_context_is_not_reckoned_for_who_did_not_ask_or_for_a_gpu() -> None:
     plan = plans.plan(catalog.variant(SETUP.variant), "Q4_K_M")
     result = measured(workload(512, 16), (0.1,))
     gpu = msgspec.structs.replace(result, setup=msgspec.structs.replace(SETUP, device="cuda:0"))
-    for found in (memory_check.beside(result, NEED, plan, None), memory_check.beside(gpu, NEED, plan, GIB)):
+    for found in (
+        memory_check.with_prediction(result, NEED, plan, None),
+        memory_check.with_prediction(gpu, NEED, plan, GIB),
+    ):
         assert found.readings == {}
         assert found.predicted == NEED
 
@@ -382,7 +385,7 @@ def test_the_engines_plan_stands_beside_what_it_made(
     result = msgspec.structs.replace(
         result, engine=msgspec.structs.replace(result.engine, buffers={"kv": 64 * MIB + 1000})
     )
-    found = memory_check.as_planned(result, plan)
+    found = memory_check.with_engine_plan(result, plan)
     assert found.notes == (note,)
     assert found.planned == ({} if kv is None else {"kv": kv, "compute": 7})
     assert found.readings == result.readings
