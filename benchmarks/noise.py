@@ -33,7 +33,7 @@ import msgspec
 
 from phibench.analysis import winners
 from phibench.compare import comparison
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core import files, run_files, stats
 from phibench.core.nouns import Event, Job, Machine, Progress, Run, Setup, Suite, Warmup
 from phibench.machine.inventory import here
@@ -138,7 +138,7 @@ def block(folder: Path, share: float, machine: Machine) -> Iterator[dict[str, An
             for side in sides if turn % 2 == 0 else reversed(sides):
                 launch(side, SUITE, machine, share if side is sides[1] else 0.0)
         print(f"{folder} is measured", file=sys.stderr, flush=True)
-    a, b = (Side(text=str(side), runs=run_files.read_runs(side)[0]) for side in sides)
+    a, b = (Selection(text=str(side), runs=run_files.read_runs(side)[0]) for side in sides)
     for row in comparison.compare(a, b).rows:
         assert row["pairs"] == stats.MIN_PAIRS, row
         yield row

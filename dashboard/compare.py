@@ -15,7 +15,7 @@ import streamlit as st
 import widgets
 
 from phibench.compare.comparison import Comparison
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core.errors import PhibenchError
 
 _COLUMNS: dict[str, Any] = {
@@ -58,7 +58,7 @@ def page() -> None:
     _around(found, a, b)
 
 
-def _chosen(kind: str, sides: Mapping[str, Side]) -> tuple[Side, Side]:
+def _chosen(kind: str, sides: Mapping[str, Selection]) -> tuple[Selection, Selection]:
     """A and B, newest first; B starts at the newest, A at the one before."""
     row = st.container(horizontal=True)
     names = list(sides)
@@ -82,7 +82,7 @@ def _judged(lines: pd.DataFrame) -> None:
     st.dataframe(lines[order], column_config=_COLUMNS, hide_index=True, placeholder="–")
 
 
-def _around(found: Comparison, a: Side, b: Side) -> None:
+def _around(found: Comparison, a: Selection, b: Selection) -> None:
     st.markdown("\n".join(f"- {widgets.escape(note)}" for note in found.notes))
     st.markdown("The same in a terminal:")
     st.code(f"phibench compare {shlex.quote(a.text)} {shlex.quote(b.text)}", language=None, wrap_lines=True)

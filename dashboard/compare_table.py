@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core.nouns import Measured, Run
 from phibench.core.text import number
 from phibench.core.units import gib
@@ -15,9 +15,9 @@ from phibench.core.units import gib
 VERDICTS = {"better": "better", "worse": "worse", "same": "no difference seen", "unknown": "no verdict"}
 
 
-def _by_run(runs: Sequence[Run]) -> dict[str, Side]:
+def _by_run(runs: Sequence[Run]) -> dict[str, Selection]:
     """Newest first, each with its suite and how many setups it has."""
-    return {_name(run): Side(text=run.id, runs=(run,)) for run in reversed(runs) if _setups(run)}
+    return {_name(run): Selection(text=run.id, runs=(run,)) for run in reversed(runs) if _setups(run)}
 
 
 def _name(run: Run) -> str:
@@ -33,18 +33,18 @@ def _setups(run: Run) -> dict[str, Measured]:
     return {str(r.setup): r for r in run.results if isinstance(r, Measured)}
 
 
-def _by_setup(runs: Sequence[Run]) -> dict[str, Side]:
+def _by_setup(runs: Sequence[Run]) -> dict[str, Selection]:
     """Of all runs, the setups that were measured last first."""
     newest = {name: result.setup for run in reversed(runs) for name, result in _setups(run).items()}
-    return {name: Side(text=name, runs=tuple(runs), setup=setup) for name, setup in newest.items()}
+    return {name: Selection(text=name, runs=tuple(runs), setup=setup) for name, setup in newest.items()}
 
 
-def _by_machine(runs: Sequence[Run]) -> dict[str, Side]:
+def _by_machine(runs: Sequence[Run]) -> dict[str, Selection]:
     machines = dict.fromkeys(run.machine.slug for run in reversed(runs))
-    return {slug: Side(text=slug, runs=tuple(r for r in runs if r.machine.slug == slug)) for slug in machines}
+    return {slug: Selection(text=slug, runs=tuple(r for r in runs if r.machine.slug == slug)) for slug in machines}
 
 
-KINDS: Mapping[str, Callable[[Sequence[Run]], dict[str, Side]]] = {
+KINDS: Mapping[str, Callable[[Sequence[Run]], dict[str, Selection]]] = {
     "Runs": _by_run,
     "Setups": _by_setup,
     "Machines": _by_machine,

@@ -12,7 +12,7 @@ import results_table
 import streamlit as st
 
 from phibench.compare.comparison import Comparison
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core import folders, run_files
 from phibench.core.nouns import Goal, Machine, Run, Verdict
 
@@ -46,7 +46,7 @@ def run_of(file: str) -> Run:
     return next(run for run in runs()[0] if results_table.file(run) == file)
 
 
-def comparison(a: Side, b: Side) -> Comparison:
+def comparison(a: Selection, b: Selection) -> Comparison:
     """Raises PhibenchError when the two have no figure in common."""
     return _comparison(str(folder()), _stamp(folder()), a.text, b.text, a, b)
 
@@ -80,7 +80,7 @@ def _over_time(where: str, stamp: Stamp, file: str, setup: str, test: str, layer
 
 
 @st.cache_resource(max_entries=20, show_spinner="Pairing launches")
-def _comparison(where: str, stamp: Stamp, first: str, second: str, _a: Side, _b: Side) -> Comparison:  # noqa: ARG001
+def _comparison(where: str, stamp: Stamp, first: str, second: str, _a: Selection, _b: Selection) -> Comparison:  # noqa: ARG001
     from phibench.compare import comparison as comparing
 
     return comparing.compare(_a, _b)

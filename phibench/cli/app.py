@@ -217,12 +217,12 @@ def compare(
     Each is a run (file or id), a machine's folder, PACKAGE==VERSION, or a setup.
     """
     from phibench.compare import comparison as comparing
-    from phibench.compare.selection import sides
+    from phibench.compare.selection import select_both
     from phibench.core import folders
     from phibench.show import comparison
 
     most = comparing.share(fail_on_regression) if fail_on_regression else None
-    (a, b), skipped = sides(first, second, folders.results_dir(results))
+    (a, b), skipped = select_both(first, second, folders.results_dir(results))
     for line in skipped:
         _note(f"skipped: {line}")
     found = comparing.compare(a, b)

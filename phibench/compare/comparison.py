@@ -14,7 +14,7 @@ import msgspec
 
 from phibench.analysis import winners
 from phibench.compare.pairing import Like, Pair, Seen, apart, matches, of_software, pair_up, seen_of
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core import stats
 from phibench.core.errors import FAILED, REGRESSION, PhibenchError
 from phibench.core.metrics import METRICS
@@ -33,7 +33,7 @@ class Comparison(Noun, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def compare(a: Side, b: Side) -> Comparison:
+def compare(a: Selection, b: Selection) -> Comparison:
     """A row for each figure that both sides have. Raises PhibenchError (exit 1) where there is none."""
     first, second = seen_of(a), seen_of(b)
     common = matches(first, second)
@@ -158,7 +158,7 @@ def _on_one_machine(pairs: Sequence[Pair]) -> bool:
 
 
 def _left_out(
-    sides: tuple[Side, Side],
+    sides: tuple[Selection, Selection],
     seen: tuple[Mapping[Like, object], Mapping[Like, object]],
     common: Sequence[tuple[Like, Like]],
 ) -> list[str]:
@@ -177,7 +177,7 @@ def _runs(seen: Iterable[Sequence[Seen]]) -> list[Run]:
     return list({(one.run.machine.slug, one.run.id): one.run for launches in seen for one in launches}.values())
 
 
-def _around(sides: Sequence[Side], used: Sequence[Collection[Run]], paired: bool) -> list[str]:
+def _around(sides: Sequence[Selection], used: Sequence[Collection[Run]], paired: bool) -> list[str]:
     """Machines, software and doubts of the runs that were used."""
     found = []
     here, there = ({run.machine.identity for run in runs} for runs in used)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from phibench.analysis import winners
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core import stats
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Measured, Noun, Run, Setup, Workload
@@ -61,15 +61,15 @@ class Seen(NamedTuple):
 Pair = tuple[Seen, Seen]  # of A and of B
 
 
-def seen_of(side: Side) -> dict[Like, list[Seen]]:
+def seen_of(selection: Selection) -> dict[Like, list[Seen]]:
     """Every launch's medians, in the order in which they were taken."""
     found: dict[Like, dict[Hashable, Seen]] = defaultdict(dict)
-    for run in map(winners.with_peaks, side.runs):
+    for run in map(winners.with_peaks, selection.runs):
         for place, result in enumerate(run.results):
-            if not isinstance(result, Measured) or side.setup not in (None, result.setup):
+            if not isinstance(result, Measured) or selection.setup not in (None, result.setup):
                 continue
             for name in (name for name in COMPARED if name in run.suite.metrics):
-                like = _like(run, result, name, side.setup)
+                like = _like(run, result, name, selection.setup)
                 launch = (run.machine.slug, run.id, result.launch, result.setup)
                 if known := [value for value in winners.measured(name, result) if value > 0]:
                     when = (result.at or run.started, run.id, place)

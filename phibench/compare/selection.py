@@ -17,7 +17,7 @@ _REMEDY = (
 )
 
 
-class Side(Noun, frozen=True, kw_only=True):
+class Selection(Noun, frozen=True, kw_only=True):
     """``text``: as the user wrote it; ``setup``: of these runs only that one."""
 
     text: str
@@ -25,13 +25,13 @@ class Side(Noun, frozen=True, kw_only=True):
     setup: Setup | None = None
 
 
-def sides(first: str, second: str, folder: Path) -> tuple[tuple[Side, Side], tuple[str, ...]]:
+def select_both(first: str, second: str, folder: Path) -> tuple[tuple[Selection, Selection], tuple[str, ...]]:
     """Both sides, and a line for each file that could not be read.
 
     Raises PhibenchError for what nothing is known of, and for two sides that cannot be told apart.
     """
     stored, skipped = run_files.read_runs(folder)
-    one, other = side(first, stored, folder), side(second, stored, folder)
+    one, other = select(first, stored, folder), select(second, stored, folder)
     if (one.setup is None) != (other.setup is None):
         lone, run = (one, other) if one.setup else (other, one)
         raise PhibenchError(f"'{lone.text}' is a setup and '{run.text}' is not; compare two setups, or two of the rest")
@@ -42,19 +42,19 @@ def sides(first: str, second: str, folder: Path) -> tuple[tuple[Side, Side], tup
     return (one, other), skipped
 
 
-def side(text: str, stored: Sequence[Run], folder: Path) -> Side:
+def select(text: str, stored: Sequence[Run], folder: Path) -> Selection:
     """One side; ``stored``: the runs below ``folder``. Raises PhibenchError where it is nothing that is known."""
     path = Path(text).expanduser()
     if path.is_file():
-        return Side(text=text, runs=(run_files.read_run(path),))
+        return Selection(text=text, runs=(run_files.read_run(path),))
     for place in (path, folder / text):
         if text and place.is_dir() and (runs := run_files.read_runs(place)[0]):
-            return Side(text=text, runs=runs)
+            return Selection(text=text, runs=runs)
     if "==" in text:
-        return Side(text=text, runs=_of_version(text, stored))
+        return Selection(text=text, runs=_of_version(text, stored))
     if "@" in text:
-        return Side(text=text, runs=tuple(stored), setup=_setup(text, stored))
-    return Side(text=text, runs=(_of_id(text, stored),))
+        return Selection(text=text, runs=tuple(stored), setup=_setup(text, stored))
+    return Selection(text=text, runs=(_of_id(text, stored),))
 
 
 def _of_version(text: str, stored: Sequence[Run]) -> tuple[Run, ...]:

@@ -22,7 +22,7 @@ _TENTHS = 10
 _SIGN_S = 10.0  # of life, at least this often, between tests
 
 
-class Taken(Noun, frozen=True, kw_only=True):
+class Timing(Noun, frozen=True, kw_only=True):
     """``warmup_s``: seconds that each warm-up repetition took."""
 
     samples: tuple[Sample, ...]
@@ -33,7 +33,7 @@ class Taken(Noun, frozen=True, kw_only=True):
 def measure(
     session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch = UNWATCHED,
     show: Show = lambda _: None,
-) -> Taken:  # fmt: skip
+) -> Timing:  # fmt: skip
     """Warm up, then repeat: single tests, or windows that are filled with them, between two rests.
 
     Raises WrongNumbersError when the last logits cannot be an answer.
@@ -55,7 +55,7 @@ def measure(
     if wrong := session.unsound():
         raise WrongNumbersError(wrong, FAILED)
     show("finishing")
-    return Taken(samples=tuple(samples), warmup_s=warm, windows=windows)
+    return Timing(samples=tuple(samples), warmup_s=warm, windows=windows)
 
 
 def once(

@@ -69,7 +69,7 @@ def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> 
             send(Opened(engine=session.engine, load_s=load_s))
             for current in job.workloads:
                 others.begin()
-                taken = measure(session, current, job.suite, _reporter(current, send), watch, show)
+                timing = measure(session, current, job.suite, _reporter(current, send), watch, show)
                 first_s = time.perf_counter() - began  # until the first token, where a suite asks for nothing else
                 busy = others.share()
                 seen = watch.finish(functools.partial(once, session, current))
@@ -82,11 +82,11 @@ def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> 
                         artifact=shared(job.artifact),
                         threads=job.threads,
                         engine=msgspec.structs.replace(engine, evidence=engine.evidence + used),
-                        samples=taken.samples,
+                        samples=timing.samples,
                         load_s=load_s,
-                        warmup_s=taken.warmup_s,
+                        warmup_s=timing.warmup_s,
                         readings={**readings(), **seen.readings, **({f"load_{cache}_s": first_s} if cache else {})},
-                        windows=taken.windows,
+                        windows=timing.windows,
                         memory=seen.memory,
                         notes=seen.notes,
                         busy_share=busy,

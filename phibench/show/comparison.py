@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from phibench.compare.comparison import Comparison, says
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core.text import number, wrap
 from phibench.core.units import gib
 from phibench.show import tables
 
 
-def text(a: Side, b: Side, found: Comparison, output: str, width: int | None) -> str:
+def text(a: Selection, b: Selection, found: Comparison, output: str, width: int | None) -> str:
     """For people with the notes below, whole rows for programs."""
     varied = [c for c in _SUBJECT if len({c.cell(row) for row in found.rows}) > 1]
     constant = [c.cell(found.rows[0]) for c in _SUBJECT if c not in varied]

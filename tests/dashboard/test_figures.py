@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phibench.compare import comparison
-from phibench.compare.selection import Side
+from phibench.compare.selection import Selection
 from phibench.core import files, folders, run_files
 from phibench.core.nouns import Energy, Measured, Need, Result, Run, Sample, Setup, Suite, Window, Workload
 
@@ -316,7 +316,9 @@ def test_the_page_says_what_the_command_says(results: Path) -> None:
     save(results, [whole])
     app = alone("compare.py")
     a, b = (box.value for box in app.selectbox)
-    sides = [Side(text=text, runs=(whole,), setup=s) for text in (a, b) for s in (fakes.SETUP, RIVAL) if text == str(s)]
+    sides = [
+        Selection(text=text, runs=(whole,), setup=s) for text in (a, b) for s in (fakes.SETUP, RIVAL) if text == str(s)
+    ]
     said = [row["says"] for row in comparison.compare(*sides).rows]
     lines = app.dataframe[0].value
     assert lines["says"].tolist() == said

@@ -120,7 +120,7 @@ class Counter:
 
 def windows(
     monkeypatch: pytest.MonkeyPatch, suite: Suite, least_s: float = 0.0, report: timing.Report = lambda *_: None
-) -> tuple[timing.Taken, Counter]:
+) -> tuple[timing.Timing, Counter]:
     session = Scripted()
     meter = Counter(session, least_s)
 
