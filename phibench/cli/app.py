@@ -271,10 +271,12 @@ def import_(
     """
     from phibench.core import folders
     from phibench.imports import importer
-    from phibench.imports.translate import Asked
+    from phibench.imports.translate import ImportRequest
     from phibench.show import results as show_results
 
-    asked = Asked(variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None)
+    asked = ImportRequest(
+        variant=model, quantization=quant, device=device, machine=_machine(machine) if machine else None
+    )
     runs = importer.run_import(Path(file), asked, folders.results_dir(results), _note)
     _emit(show_results.FORMATS[output](show_results.rows(runs), _width(out)), out)
 

@@ -17,7 +17,7 @@ from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Machine, Measured, Run, Sample, Setup, Suite, Workload
 from phibench.imports.llama_bench import read
-from phibench.imports.translate import Asked, Note, Test, tests_of
+from phibench.imports.translate import ImportRequest, OnNote, Test, tests_of
 from phibench.machine import inventory
 
 _METRICS = {
@@ -26,46 +26,46 @@ _METRICS = {
 }
 
 
-def run_import(path: Path, asked: Asked, folder: Path, note: Note) -> tuple[Run, ...]:
+def run_import(path: Path, request: ImportRequest, folder: Path, on_note: OnNote) -> tuple[Run, ...]:
     """Write the runs that the file holds, one for each build and machine in it, and return them.
 
-    Raises PhibenchError for a file or a row that cannot be understood; ``note`` hears what was left out or assumed.
+    Raises PhibenchError for a file or a row that cannot be understood; ``on_note`` hears what was left out or assumed.
     """
-    asked = _checked(asked)
+    request = _checked(request)
     content, lines, odd = read(path)
     for line in odd:
-        note(line)
-    machine = asked.machine or inventory.here(bandwidth=False)
-    tests = [test for row in lines for test in tests_of(row, asked, machine, path.name, note)]
+        on_note(line)
+    machine = request.machine or inventory.here(bandwidth=False)
+    tests = [test for row in lines for test in tests_of(row, request, machine, path.name, on_note)]
     if not tests:
         raise PhibenchError(f"nothing in {path.name} can be imported")
     groups = _together(tests)
     for group in groups:
-        _check_machine(group[0], machine, asked.machine is not None, path.name, note)
+        _check_machine(group[0], machine, request.machine is not None, path.name, on_note)
     digest = _digest(content, machine, tests)
     if before := sorted(folder.rglob(f"*-{digest}-*.json")):
-        note(f"imported before, nothing is written: {', '.join(map(str, before))}")
+        on_note(f"imported before, nothing is written: {', '.join(map(str, before))}")
         return tuple(run_files.read_run(old) for old in before)
     runs = []
     for number, group in enumerate(groups, start=1):
         run = _run(group, digest if number == 1 else f"{digest}-{number}", machine, _written(path))
         files.write_json(run_files.run_path(folder, run), run)
-        note(f"results: {run_files.run_path(folder, run)}")
+        on_note(f"results: {run_files.run_path(folder, run)}")
         runs.append(run)
     return tuple(runs)
 
 
-def _checked(asked: Asked) -> Asked:
+def _checked(request: ImportRequest) -> ImportRequest:
     """Names looked up before anything is read from the file."""
     changes: dict[str, str] = {}
-    if asked.variant is not None:
-        variant = catalog.variant(asked.variant)
+    if request.variant is not None:
+        variant = catalog.variant(request.variant)
         if why := plans.objection(variant, "gguf"):
             raise PhibenchError(why)
         changes["variant"] = variant.id
-    if asked.quantization is not None:
-        changes["quantization"] = catalog.quantization(asked.quantization, "gguf").id
-    return msgspec.structs.replace(asked, **changes)
+    if request.quantization is not None:
+        changes["quantization"] = catalog.quantization(request.quantization, "gguf").id
+    return msgspec.structs.replace(request, **changes)
 
 
 def _digest(content: bytes, machine: Machine, tests: Sequence[Test]) -> str:
@@ -135,12 +135,12 @@ def _sample(workload: Workload, seconds: float) -> Sample:
     return Sample(arrivals_s=(seconds,), ends_only=workload.new_tokens > 1)
 
 
-def _check_machine(test: Test, machine: Machine, described: bool, name: str, note: Note) -> None:
+def _check_machine(test: Test, machine: Machine, described: bool, name: str, on_note: OnNote) -> None:
     """A described machine is taken as it is; this one only where the file names its processor and accelerator."""
     if described:
         cpu = machine.device("cpu")
         if test.processor and cpu and _key(cpu.name) != _key(test.processor):
-            note(f"{name} was measured on {test.processor}, --machine describes {cpu.name}: taken for the same")
+            on_note(f"{name} was measured on {test.processor}, --machine describes {cpu.name}: taken for the same")
         return
     how = "describe that machine with --machine FILE; on it, 'phibench probe --save FILE' writes one"
     if not test.processor:
@@ -149,7 +149,7 @@ def _check_machine(test: Test, machine: Machine, described: bool, name: str, not
     gpus = re.split(r", | \+ ", test.others) if test.setup.device != "cpu" else []
     if missing := [device for device in (test.processor, *gpus) if _key(device) not in here]:
         raise PhibenchError(f"{name} was measured on {missing[0]}, which is not here; {how}")
-    note(f"taken for this machine: {name} names its {test.processor}")
+    on_note(f"taken for this machine: {name} names its {test.processor}")
 
 
 def _key(device: str) -> str:

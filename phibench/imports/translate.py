@@ -20,10 +20,10 @@ SAME_SIZE = 0.10  # mixes of other llama.cpp versions weigh up to some 5 % more 
 _OFFLOADED = 99  # llama-bench's word for all layers until -1 was
 _OWN_FILE = re.compile(r"-[0-9a-f]{10}\.gguf$")  # as synth names its files
 _RPC = "llama.cpp was built with RPC; no other machine is named, so none is taken to have computed"
-Note = Callable[[str], None]
+OnNote = Callable[[str], None]
 
 
-class Asked(Noun, frozen=True, kw_only=True):
+class ImportRequest(Noun, frozen=True, kw_only=True):
     """What the user says where the file does not."""
 
     variant: str | None = None
@@ -48,18 +48,18 @@ class Test(Noun, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def tests_of(line: Line, asked: Asked, machine: Machine, name: str, note: Note) -> list[Test]:
-    """What one row holds; empty, and ``note`` hears why, where a setup or a test of phibench cannot say it."""
+def tests_of(line: Line, request: ImportRequest, machine: Machine, name: str, on_note: OnNote) -> list[Test]:
+    """What one row holds; empty, and ``on_note`` hears why, where a setup or a test of phibench cannot say it."""
     where = f"{name}, line {line.number}"
     if isinstance(line.row, Batched):
-        return _batched(line.row, asked, machine, where)
+        return _batched(line.row, request, machine, where)
     row = line.row
     if why := _left_out(row):
-        note(f"{where} is left out: {why}")
+        on_note(f"{where} is left out: {why}")
         return []
-    variant = _variant(row, asked, where)
-    quantization = _quantization(row, variant, asked, where)
-    device, more = devices.device(row, asked.device, where)
+    variant = _variant(row, request, where)
+    quantization = _quantization(row, variant, request, where)
+    device, more = devices.device(row, request.device, where)
     setup = _setup(variant, quantization, device, row, machine, where)
     seconds = tuple(ns / 1e9 for ns in row.samples_ns) or (row.avg_ns / 1e9,)
     notes = [] if row.samples_ns else [_average(row)]
@@ -108,7 +108,7 @@ def _average(row: Bench) -> str:
     return f"only the average of the repetitions was stored{spread}: it counts as one"
 
 
-def _variant(row: Bench, asked: Asked, where: str) -> Variant:
+def _variant(row: Bench, request: ImportRequest, where: str) -> Variant:
     """By architecture and exact number of parameters, then by the file's name; ``-m`` decides what is left."""
     architecture = row.model_type.split(" ")[0]
     fitting = [v for v in catalog.variants() if v.shape and v.shape.architecture == architecture and _has(v, row)]
@@ -117,13 +117,13 @@ def _variant(row: Bench, asked: Asked, where: str) -> Variant:
             f"{where}: no Phi that phibench knows is '{row.model_type}' with {row.model_n_params} parameters; "
             "see phibench models"
         )
-    if asked.variant is not None:
-        if asked.variant not in [v.id for v in fitting]:
+    if request.variant is not None:
+        if request.variant not in [v.id for v in fitting]:
             raise PhibenchError(
-                f"{where}: not {asked.variant}; with {row.model_n_params} parameters it is one of "
+                f"{where}: not {request.variant}; with {row.model_n_params} parameters it is one of "
                 f"{', '.join(v.id for v in fitting)}"
             )
-        return catalog.variant(asked.variant)
+        return catalog.variant(request.variant)
     if len(fitting) == 1:
         return fitting[0]
     told = _word(base_name(row.model_filename))
@@ -156,9 +156,9 @@ def _own(base: str, variant: Variant) -> bool:
     return base.startswith(variant.id) and _OWN_FILE.search(base) is not None
 
 
-def _quantization(row: Bench, variant: Variant, asked: Asked, where: str) -> str:
-    if asked.quantization is not None:
-        return asked.quantization
+def _quantization(row: Bench, variant: Variant, request: ImportRequest, where: str) -> str:
+    if request.quantization is not None:
+        return request.quantization
     said = row.model_type.split(" ", 2)[2] if row.model_type.count(" ") > 1 else ""
     try:
         found = catalog.quantization(_file_type(said), "gguf").id
@@ -241,12 +241,12 @@ def _engine(tool: str, build: str, device: str, row: Bench | Batched, said: str)
     )
 
 
-def _batched(row: Batched, asked: Asked, machine: Machine, where: str) -> list[Test]:
+def _batched(row: Batched, request: ImportRequest, machine: Machine, where: str) -> list[Test]:
     """Two tests a line. A prompt that all sequences share is processed once."""
-    variant, quantization, device = _told(asked, machine, where)
+    variant, quantization, device = _told(request, machine, where)
     setup = _setup(variant, quantization, device, row, machine, where)
     artifact = Artifact(path="", bytes=0, weights="real")
-    engine = _engine("llama-batched-bench", "", device, row, "-dev" if asked.device else "no other device")
+    engine = _engine("llama-batched-bench", "", device, row, "-dev" if request.device else "no other device")
     shared = ("the prompt was shared by all sequences and processed once",) if row.is_pp_shared else ()
     prompt = Workload(prompt_tokens=row.pp, new_tokens=0, batch=1 if row.is_pp_shared else row.pl)
     answer = Workload(prompt_tokens=0, new_tokens=row.tg, batch=row.pl, depth=row.pp)
@@ -261,15 +261,15 @@ def _batched(row: Batched, asked: Asked, machine: Machine, where: str) -> list[T
     ]  # fmt: skip
 
 
-def _told(asked: Asked, machine: Machine, where: str) -> tuple[Variant, str, str]:
-    if asked.variant is None or asked.quantization is None:
+def _told(request: ImportRequest, machine: Machine, where: str) -> tuple[Variant, str, str]:
+    if request.variant is None or request.quantization is None:
         raise PhibenchError(
             f"{where}: llama-batched-bench does not say which model it ran; give -m VARIANT and -q QUANT"
         )
-    if asked.device is None and len(machine.devices) > 1:
+    if request.device is None and len(machine.devices) > 1:
         there = ", ".join(device.kind for device in machine.devices)
         raise PhibenchError(f"{where}: llama-batched-bench does not say where it ran; give -dev, one of {there}")
-    return catalog.variant(asked.variant), asked.quantization, asked.device or machine.devices[0].kind
+    return catalog.variant(request.variant), request.quantization, request.device or machine.devices[0].kind
 
 
 def _time(said: str) -> str:

@@ -20,7 +20,7 @@ from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Machine, Measured, Run, Workload
 from phibench.imports import importer, llama_bench
-from phibench.imports.translate import Asked
+from phibench.imports.translate import ImportRequest
 from phibench.machine import inventory
 from phibench.measure import suites
 from phibench.predict import calibration
@@ -71,7 +71,7 @@ def take(tmp_path: Path) -> Take:
         path.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(rows, indent=2), encoding="utf-8")
         told = notes if notes is not None else []
         asked.setdefault("machine", HERE)
-        (run,) = importer.run_import(path, Asked(**asked), tmp_path / "results", told.append)
+        (run,) = importer.run_import(path, ImportRequest(**asked), tmp_path / "results", told.append)
         return run
 
     return call
@@ -135,7 +135,7 @@ def test_json_lines_and_lines_of_a_log_between_them(tmp_path: Path) -> None:
     text = f"main: loading {{model}} [x]\n{json.dumps(bench())}\nwarning: slow\n\n{json.dumps(bench(**TG))}\n"
     path.write_text(text, encoding="utf-8")
     notes: list[str] = []
-    (run,) = importer.run_import(path, Asked(machine=HERE), tmp_path / "results", notes.append)
+    (run,) = importer.run_import(path, ImportRequest(machine=HERE), tmp_path / "results", notes.append)
     assert len(run.results) == 2
     assert any("2 lines" in note for note in notes)
 
@@ -146,7 +146,7 @@ def test_a_run_that_was_cut_short_keeps_its_whole_rows_and_a_build_without_git_h
     row = bench(build_commit="unknown", build_number=0, n_gpu_layers=-1, flash_attn=-1, load_mode="auto")
     notes: list[str] = []
     path.write_text("\n[\n" + json.dumps(row, indent=2) + ",\n", encoding="utf-8")
-    (run,) = importer.run_import(path, Asked(machine=HERE), tmp_path / "results", notes.append)
+    (run,) = importer.run_import(path, ImportRequest(machine=HERE), tmp_path / "results", notes.append)
     assert notes[0] == "old.json, line 2: the list that begins here has no end, so rows may be missing"
     assert str(only(run).setup) == "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu"
     assert (run.imported, only(run).engine.version) == ("llama-bench", "unknown build")
@@ -161,7 +161,7 @@ def test_a_whole_file_is_not_called_cut(tmp_path: Path, form: str) -> None:
 def test_two_builds_make_two_runs(tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(json.dumps([bench(), bench(build_number=6000, build_commit="abc")]), encoding="utf-8")
-    runs = importer.run_import(path, Asked(machine=HERE), tmp_path / "results", lambda _: None)
+    runs = importer.run_import(path, ImportRequest(machine=HERE), tmp_path / "results", lambda _: None)
     assert [run.imported for run in runs] == ["llama-bench b5163 (8cf427ff)", "llama-bench b6000 (abc)"]
     assert len(list((tmp_path / "results").rglob("*.json"))) == 2
 
@@ -507,7 +507,7 @@ def test_any_value_in_any_field_is_refused_or_makes_a_whole_run(tmp_path: Path, 
     path.write_text(json.dumps([bench() | fields]), encoding="utf-8")
     folder = tmp_path / f"results{os.urandom(4).hex()}"
     try:
-        runs = importer.run_import(path, Asked(machine=HERE), folder, lambda _: None)
+        runs = importer.run_import(path, ImportRequest(machine=HERE), folder, lambda _: None)
     except PhibenchError:
         assert not folder.exists()
         return
