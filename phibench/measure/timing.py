@@ -10,7 +10,7 @@ import msgspec
 
 from phibench.core.errors import FAILED, WrongNumbersError
 from phibench.core.nouns import Noun, Sample, Stage, Suite, Warmup, Window, Workload
-from phibench.meters.contract import UNWATCHED, Watch
+from phibench.meters.contract import UNWATCHED, Meters
 
 if TYPE_CHECKING:
     from phibench.backends.contract import Session
@@ -31,7 +31,7 @@ class Timing(Noun, frozen=True, kw_only=True):
 
 
 def measure(
-    session: Session, workload: Workload, suite: Suite, report: Report, watch: Watch = UNWATCHED,
+    session: Session, workload: Workload, suite: Suite, report: Report, watch: Meters = UNWATCHED,
     show: Show = lambda _: None,
 ) -> Timing:  # fmt: skip
     """Warm up, then repeat: single tests, or windows that are filled with them, between two rests.
@@ -81,11 +81,11 @@ def once(
 
 
 def _windows(
-    take: Take, workload: Workload, suite: Suite, report: Report, watch: Watch, samples: list[Sample]
+    take: Take, workload: Workload, suite: Suite, report: Report, watch: Meters, samples: list[Sample]
 ) -> tuple[Window, ...]:
     """Each window is filled with tests until its time has passed; none is cut. Their samples go into ``samples``."""
-    least_s = 0.0 if suite.short else watch.least_s
-    length_s, rest_s = max(suite.window_s, least_s), max(suite.idle_s, least_s)
+    min_window_s = 0.0 if suite.short else watch.min_window_s
+    length_s, rest_s = max(suite.window_s, min_window_s), max(suite.idle_s, min_window_s)
     windows = [_rest(rest_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
     began = said = time.perf_counter()
     told = -1
@@ -107,7 +107,7 @@ def _windows(
     return tuple(windows)
 
 
-def _rest(seconds: float, watch: Watch, report: Callable[[], None]) -> Window:
+def _rest(seconds: float, watch: Meters, report: Callable[[], None]) -> Window:
     """The model is open and nothing runs."""
     report()
     watch.begin()

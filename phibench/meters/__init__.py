@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 from phibench.core.metrics import metered
 from phibench.core.nouns import Job
-from phibench.meters.contract import Watch
+from phibench.meters.contract import Meters
 
 
 @contextlib.contextmanager
-def watching(job: Job) -> Iterator[Watch]:
+def watching(job: Job) -> Iterator[Meters]:
     """The meters of the job's suite, opened before its model. Raises NotMeasurableError where one cannot be read."""
     names = job.suite.metrics
     with contextlib.ExitStack() as stack:
@@ -32,4 +32,4 @@ def watching(job: Job) -> Iterator[Watch]:
             from phibench.meters import memory as of_memory
 
             memory = stack.enter_context(of_memory.opened(job))
-        yield Watch(energy, sensors, memory)
+        yield Meters(energy, sensors, memory)

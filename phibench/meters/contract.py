@@ -8,7 +8,7 @@ from typing import Protocol
 from phibench.core.nouns import Energy, Noun
 
 
-class Seen(Noun, frozen=True, kw_only=True):
+class MeterReadings(Noun, frozen=True, kw_only=True):
     """``readings``: metric -> value; ``memory``: bytes by kind of page (meters/memory.py); ``notes``: what lacks."""
 
     readings: dict[str, float] = {}
@@ -18,7 +18,7 @@ class Seen(Noun, frozen=True, kw_only=True):
 
 class EnergyMeter(Protocol):
     @property
-    def least_s(self) -> float:
+    def min_window_s(self) -> float:
         """Seconds that a window must last for the counters to be exact enough."""
 
     def begin(self) -> None:
@@ -29,11 +29,11 @@ class EnergyMeter(Protocol):
 
 
 class MemoryMeter(Protocol):
-    def finish(self, again: Callable[[], object]) -> Seen:
+    def finish(self, again: Callable[[], object]) -> MeterReadings:
         """What a test took; ``again`` runs it once more, to see which pages it touches."""
 
 
-class Watch:
+class Meters:
     """The meters that a job needs, as one."""
 
     def __init__(
@@ -45,9 +45,9 @@ class Watch:
         self._energy, self._sensors, self._memory = energy, sensors, memory
 
     @property
-    def least_s(self) -> float:
+    def min_window_s(self) -> float:
         """Seconds that a window must last; 0 where no meter minds."""
-        return self._energy.least_s if self._energy else 0.0
+        return self._energy.min_window_s if self._energy else 0.0
 
     def begin(self) -> None:
         """A window begins."""
@@ -62,9 +62,9 @@ class Watch:
         """What sensors show now."""
         return self._sensors() if self._sensors else {}
 
-    def finish(self, again: Callable[[], object]) -> Seen:
+    def finish(self, again: Callable[[], object]) -> MeterReadings:
         """A test is done: what memory it took."""
-        return self._memory.finish(again) if self._memory else Seen()
+        return self._memory.finish(again) if self._memory else MeterReadings()
 
 
-UNWATCHED = Watch()
+UNWATCHED = Meters()

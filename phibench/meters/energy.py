@@ -21,7 +21,7 @@ import msgspec
 from phibench import probe
 from phibench.core.errors import NotMeasurableError, PhibenchError
 from phibench.core.nouns import Device, Energy, Noun
-from phibench.meters.counters import ALIGNED_S, Clock, Dial, Tally, distinct, wait_for_tick, watched
+from phibench.meters.counters import ALIGNED_S, Clock, Counter, Reading, distinct, wait_for_tick, watched
 from phibench.probe.devices import pci
 from phibench.probe.energy import sources
 from phibench.probe.energy.place import Kind, Place, Scope
@@ -55,10 +55,10 @@ def opened(device: str, root: Path = cpu.ROOT) -> Iterator[Meter]:
     places = sources.places(root, gpus)
     chosen = choose(device, places, gpus, root)
     with contextlib.ExitStack() as stack:
-        dials, lost = _dials(chosen, root, stack)
-        if not dials or lost:
+        counters, lost = _counters(chosen, root, stack)
+        if not counters or lost:
             raise NotMeasurableError(lost or why_not(device, places, gpus))
-        meter = Meter([watched(dial) for dial in distinct(dials)])
+        meter = Meter([watched(counter) for counter in distinct(counters)])
         with meter.looking():
             yield meter
 
@@ -102,12 +102,12 @@ def _vulkan(gpus: Sequence[Device]) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _dials(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> tuple[list[Dial], str]:
+def _counters(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) -> tuple[list[Counter], str]:
     """All of them, or why one cannot be opened: a part of them would be another figure."""
-    found: list[Dial] = []
+    found: list[Counter] = []
     for place in places:
         try:
-            found += importlib.import_module(f"phibench.meters.sources.{place.kind}").dials(place, root, stack)
+            found += importlib.import_module(f"phibench.meters.sources.{place.kind}").counters(place, root, stack)
         except OSError as error:
             return [], f"{place.source.name}: {error.strerror or error}"
     return found, ""
@@ -128,43 +128,43 @@ def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str
 
 
 class Meter:
-    """Dials as one: windows begin at a tick of the slowest counter that ticks often."""
+    """Counters as one: windows begin at a tick of the slowest counter that ticks often."""
 
-    def __init__(self, dials: Sequence[Dial], clock: Clock = time.perf_counter) -> None:
+    def __init__(self, counters: Sequence[Counter], clock: Clock = time.perf_counter) -> None:
         self._clock, self._lock = clock, threading.Lock()
-        self._tallies = [Tally(dial, clock) for dial in dials]
-        often = [dial for dial in dials if dial.tick_s is not None and dial.tick_s <= ALIGNED_S]
-        self._slowest = max(often, key=lambda dial: dial.tick_s or 0.0, default=None)
+        self._readings = [Reading(counter, clock) for counter in counters]
+        often = [counter for counter in counters if counter.tick_s is not None and counter.tick_s <= ALIGNED_S]
+        self._slowest = max(often, key=lambda counter: counter.tick_s or 0.0, default=None)
 
     @property
-    def least_s(self) -> float:
+    def min_window_s(self) -> float:
         """Seconds that a window must last."""
-        return max(tally.dial.window_s for tally in self._tallies)
+        return max(reading.counter.window_s for reading in self._readings)
 
     def begin(self) -> None:
         """A window begins."""
         if self._slowest:
             wait_for_tick(self._slowest, self._clock)
         with self._lock:
-            for tally in self._tallies:
-                tally.begin()
+            for reading in self._readings:
+                reading.begin()
 
     def end(self) -> tuple[Energy, ...]:
         """It has ended: what each source counted since."""
         with self._lock:
-            return tuple(tally.end() for tally in self._tallies)
+            return tuple(reading.end() for reading in self._readings)
 
     def look(self, now: float) -> None:
         """Read what is due in between."""
         with self._lock:
-            for tally in self._tallies:
-                tally.look_if_due(now)
+            for reading in self._readings:
+                reading.look_if_due(now)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
         """A thread reads in between, so that no wrap is missed."""
         done = threading.Event()
-        every_s = min(tally.dial.every_s for tally in self._tallies)
+        every_s = min(reading.counter.every_s for reading in self._readings)
 
         def watch() -> None:
             while not done.wait(every_s):
@@ -185,7 +185,7 @@ class Meter:
 class Ready(Noun, frozen=True, kw_only=True):
     """What the process that reads says first: how long a window must last, or ``why`` it cannot read."""
 
-    least_s: float = 0.0
+    min_window_s: float = 0.0
     why: str = ""
 
 
@@ -211,7 +211,7 @@ class Remote:
         ready = self._answer(Ready)
         if ready.why:
             raise NotMeasurableError(ready.why)
-        self.least_s = ready.least_s
+        self.min_window_s = ready.min_window_s
 
     def begin(self) -> None:
         """A window begins."""
@@ -243,7 +243,7 @@ def serve(device: str, root: Path, questions: IO[bytes], answers: IO[bytes]) -> 
 
     try:
         with opened(device, root) as meter:
-            say(Ready(least_s=meter.least_s))
+            say(Ready(min_window_s=meter.min_window_s))
             for question in questions:
                 if question == b"begin\n":
                     meter.begin()

@@ -4,7 +4,7 @@ Another process looks every 20 ms from before the model is opened (a thread woul
 lock for a whole prompt). It costs time: no timing of such a run may be quoted. When a test is done it is run once more,
 to see which pages of files it uses.
 
-``Seen.memory``, bytes:
+``MeterReadings.memory``, bytes:
 
 ``anonymous``          most that belonged to no file at any look: copies of weights, KV cache, buffers, Python; with
                        shared memory, and with what was swapped out
@@ -33,7 +33,7 @@ import msgspec
 
 from phibench.core import units
 from phibench.core.nouns import Job, Noun
-from phibench.meters.contract import MemoryMeter, Seen
+from phibench.meters.contract import MemoryMeter, MeterReadings
 from phibench.probe.devices import gpu_use
 from phibench.probe.system import process, smaps
 
@@ -79,7 +79,7 @@ class Meter:
     def __init__(self, artifact: Path | None, device: str, highest: Callable[[], Highest]) -> None:
         self._artifact, self._device, self._highest = artifact, device, highest
 
-    def finish(self, again: Callable[[], object]) -> Seen:
+    def finish(self, again: Callable[[], object]) -> MeterReadings:
         """What was seen since the model was opened; ``again`` runs the test once more, to see which pages it uses."""
         peak, highest = process.peak_bytes(), self._highest()
         if forgotten := smaps.forget():
@@ -98,7 +98,9 @@ class Meter:
         needed = None if None in parts else sum(filter(None, parts))
         found = {"host_peak_bytes": peak, "host_needed_bytes": needed, "device_peak_bytes": highest.device}
         readings = {name: float(count) for name, count in found.items() if count is not None}
-        return Seen(readings=readings, memory=memory, notes=tuple(self._notes(readings, peak, highest.resident)))
+        return MeterReadings(
+            readings=readings, memory=memory, notes=tuple(self._notes(readings, peak, highest.resident))
+        )
 
     def _notes(self, readings: dict[str, float], peak: int | None, resident: int | None) -> Iterator[str]:
         """Why a figure is missing, or may be too low."""

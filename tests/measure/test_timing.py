@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from phibench.core.nouns import Energy, Engine, Suite, Warmup, Workload
 from phibench.measure import timing
-from phibench.meters.contract import Watch
+from phibench.meters.contract import Meters
 
 
 class Scripted:
@@ -105,8 +105,8 @@ def test_progress_counts_repetitions() -> None:
 class Counter:
     """A meter that logs when its windows begin and end, by the session's clock."""
 
-    def __init__(self, session: Scripted, least_s: float = 0.0) -> None:
-        self._session, self.least_s = session, least_s
+    def __init__(self, session: Scripted, min_window_s: float = 0.0) -> None:
+        self._session, self.min_window_s = session, min_window_s
         self.log: list[tuple[str, float]] = []
 
     def begin(self) -> None:
@@ -119,10 +119,10 @@ class Counter:
 
 
 def windows(
-    monkeypatch: pytest.MonkeyPatch, suite: Suite, least_s: float = 0.0, report: timing.Report = lambda *_: None
+    monkeypatch: pytest.MonkeyPatch, suite: Suite, min_window_s: float = 0.0, report: timing.Report = lambda *_: None
 ) -> tuple[timing.Timing, Counter]:
     session = Scripted()
-    meter = Counter(session, least_s)
+    meter = Counter(session, min_window_s)
 
     class Clock:
         perf_counter = staticmethod(session.clock)
@@ -133,7 +133,7 @@ def windows(
 
     monkeypatch.setattr(timing, "time", Clock)
     monkeypatch.setattr(timing.once, "__defaults__", (session.clock, lambda _: None))
-    return timing.measure(session, suite.workloads()[0], suite, report, Watch(energy=meter)), meter
+    return timing.measure(session, suite.workloads()[0], suite, report, Meters(energy=meter)), meter
 
 
 def asked(**changes: Any) -> Suite:
@@ -161,8 +161,11 @@ def test_rests_lie_around_the_work_and_each_window_has_its_own_energy(monkeypatc
 
 
 def test_a_slow_counter_makes_windows_longer_but_not_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0), least_s=500.0)[0].windows] == [9, 9]
-    assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0, short=True), least_s=500.0)[0].windows] == [1, 1]
+    assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0), min_window_s=500.0)[0].windows] == [9, 9]
+    assert [w.tests for w in windows(monkeypatch, asked(window_s=1.0, short=True), min_window_s=500.0)[0].windows] == [
+        1,
+        1,
+    ]
 
 
 def test_progress_of_windows_goes_in_tenths_with_a_sign_of_life_between(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,8 @@ from phibench.core.nouns import (
 )
 from phibench.measure import suites, timing, worker
 from phibench.meters import counters, energy
-from phibench.meters.contract import Watch
-from phibench.meters.counters import Dial, Tally
+from phibench.meters.contract import Meters
+from phibench.meters.counters import Counter, Reading
 from phibench.meters.sources import battery, hwmon, ioreport, nvml, rapl
 from phibench.meters.sources import emi as emi_meter
 from phibench.probe.energy import emi, perf
@@ -75,8 +75,8 @@ class Clock:
         return self.now
 
 
-def scripted(*script: float | Exception, **changes: Any) -> Dial:
-    """A dial that shows one value after the other, and the last one for ever."""
+def scripted(*script: float | Exception, **changes: Any) -> Counter:
+    """A counter that shows one value after the other, and the last one for ever."""
     values = list(script)
 
     def read() -> float:
@@ -86,15 +86,15 @@ def scripted(*script: float | Exception, **changes: Any) -> Dial:
         return value
 
     known = {"name": "RAPL package-0", "scope": "cpu_package", "method": "counter", "read": read}
-    return Dial(**{**known, **changes})
+    return Counter(**{**known, **changes})
 
 
-def tallied(dial: Dial, looks: int, step: float = 1.0) -> Energy:
+def read_out(counter: Counter, looks: int, step: float = 1.0) -> Energy:
     """A window with so many readings between its first and its last."""
-    tally = Tally(dial, Clock(step))
+    reading = Reading(counter, Clock(step))
     for _ in range(looks):
-        tally.look()
-    return tally.end()
+        reading.look()
+    return reading.end()
 
 
 # ----------------------------------------------------------------------------------------- counters and power
@@ -109,11 +109,11 @@ def test_joules_are_the_true_sum_however_often_the_counter_wraps(start: int, ste
     true = [start]
     for step in steps:
         true.append(true[-1] + step)
-    dial = scripted(*(count % RANGE for count in true), joules=1e-3, wraps_at=RANGE)
-    tally = Tally(dial, Clock())
+    counter = scripted(*(count % RANGE for count in true), joules=1e-3, wraps_at=RANGE)
+    reading = Reading(counter, Clock())
     for _ in steps[1:]:
-        tally.look()
-    found = tally.end()
+        reading.look()
+    found = reading.end()
     if found.joules is None:  # no step for as long as a counter may stand
         assert "stood still" in found.note
     else:
@@ -123,89 +123,89 @@ def test_joules_are_the_true_sum_however_often_the_counter_wraps(start: int, ste
 
 
 def test_a_counter_that_stands_still_under_load_tells_nothing() -> None:
-    found = tallied(scripted(500.0), looks=5)
+    found = read_out(scripted(500.0), looks=5)
     assert found.joules is None
     assert "stood still for 6 s" in found.note
 
 
 def test_a_counter_that_stops_midway_tells_nothing() -> None:
-    found = tallied(scripted(0, 10, 20, 30, 30), looks=8)
+    found = read_out(scripted(0, 10, 20, 30, 30), looks=8)
     assert found.joules is None
     assert "stood still" in found.note
 
 
 def test_a_slow_counter_may_stand_between_two_ticks() -> None:
-    found = tallied(scripted(0, 0, 50, 50, 100, 100, tick_s=0.1), looks=4, step=0.05)
+    found = read_out(scripted(0, 0, 50, 50, 100, 100, tick_s=0.1), looks=4, step=0.05)
     assert found.joules == 100
     assert "shorter than the 10 s" in found.note
 
 
 def test_a_permission_lost_midway_is_said_and_nothing_is_told_of_the_window() -> None:
-    tally = Tally(scripted(0, 5, PermissionError(13, "Permission denied"), 20, 30), Clock())
+    reading = Reading(scripted(0, 5, PermissionError(13, "Permission denied"), 20, 30), Clock())
     for _ in range(3):
-        tally.look()
-    found = tally.end()
+        reading.look()
+    found = reading.end()
     assert found.joules is None
     assert found.note.startswith("could not be read any more: Permission denied")
-    tally.begin()
-    assert tally.end().joules == 10  # the next window has its own chance
+    reading.begin()
+    assert reading.end().joules == 10  # the next window has its own chance
 
 
 def test_a_counter_that_is_forbidden_from_the_start_tells_nothing() -> None:
-    found = tallied(scripted(PermissionError(13, "Permission denied")), looks=2)
+    found = read_out(scripted(PermissionError(13, "Permission denied")), looks=2)
     assert (found.joules, found.reads) == (None, 0)
 
 
 def test_a_counter_that_goes_backwards_without_a_range_is_rejected() -> None:
-    found = tallied(scripted(100, 200, 150, 300), looks=2)
+    found = read_out(scripted(100, 200, 150, 300), looks=2)
     assert (found.joules, found.wraps) == (None, 0)
     assert found.note.startswith("went backwards")
 
 
 def test_a_counter_that_begins_anew_is_no_wrap() -> None:
     """As after a driver was reloaded: taken for a wrap, 250 kJ would pass in a second."""
-    found = tallied(scripted(11_000e6, 11_030e6, 5e6, joules=1e-6, wraps_at=trees.RANGE_UJ), looks=1)
+    found = read_out(scripted(11_000e6, 11_030e6, 5e6, joules=1e-6, wraps_at=trees.RANGE_UJ), looks=1)
     assert found.joules is None
     assert "went backwards" in found.note
 
 
 def test_power_beyond_the_limit_is_no_measurement() -> None:
-    assert tallied(scripted(0, 140, 280, most_w=100.0), looks=1).joules == 280
-    found = tallied(scripted(0, 160, 320, most_w=100.0), looks=1)
+    assert read_out(scripted(0, 140, 280, most_w=100.0), looks=1).joules == 280
+    found = read_out(scripted(0, 160, 320, most_w=100.0), looks=1)
     assert found.joules is None
     assert "told 160 W, more than 1.5 times its limit" in found.note
 
 
 @pytest.mark.parametrize("watts", [[10.0] * 5, [10.0, 20.0, 30.0, 40.0], [0.0, 100.0, 0.0]])
 def test_power_is_integrated_over_real_times(watts: list[float]) -> None:
-    found = tallied(scripted(*watts, method="integrated_power"), looks=len(watts) - 2, step=2.0)
+    found = read_out(scripted(*watts, method="integrated_power"), looks=len(watts) - 2, step=2.0)
     assert found.joules == pytest.approx(2.0 * (sum(watts) - (watts[0] + watts[-1]) / 2))
 
 
 def test_power_that_nobody_saw_for_long_is_not_made_up() -> None:
     power = {"method": "integrated_power", "every_s": 0.1}
-    assert tallied(scripted(5.0, **power), looks=1, step=0.9).joules == pytest.approx(9.0)
-    found = tallied(scripted(5.0, **power), looks=1, step=1.1)
+    assert read_out(scripted(5.0, **power), looks=1, step=0.9).joules == pytest.approx(9.0)
+    found = read_out(scripted(5.0, **power), looks=1, step=1.1)
     assert (found.joules, found.note.partition(";")[0]) == (None, "was not read for 1.1 s")
 
 
 def test_a_counter_may_be_unseen_for_as_long_as_it_cannot_wrap() -> None:
     """50 W and no more: it would take 20 s to wrap."""
     known = {"joules": 1e-3, "wraps_at": RANGE, "most_w": 50.0 / 1.5}
-    assert tallied(scripted(0, 1000, 2000, **known), looks=1, step=19.0).joules == 2.0
-    assert "was not read for 21 s" in tallied(scripted(0, 1000, 2000, **known), looks=1, step=21.0).note
-    assert tallied(scripted(0, 1000, 2000, joules=1e-3), looks=1, step=1000.0).joules == 2.0  # it never wraps
+    assert read_out(scripted(0, 1000, 2000, **known), looks=1, step=19.0).joules == 2.0
+    assert "was not read for 21 s" in read_out(scripted(0, 1000, 2000, **known), looks=1, step=21.0).note
+    assert read_out(scripted(0, 1000, 2000, joules=1e-3), looks=1, step=1000.0).joules == 2.0  # it never wraps
 
 
 def test_whatever_a_library_raises_loses_the_window_alone() -> None:
-    tally = Tally(scripted(0, 5, ZeroDivisionError("of the driver's"), 20, 30), Clock())
+    reading = Reading(scripted(0, 5, ZeroDivisionError("of the driver's"), 20, 30), Clock())
     for _ in range(3):
-        tally.look()
-    found = tally.end()
+        reading.look()
+    found = reading.end()
     assert found.joules is None
     assert found.note.startswith("could not be read any more: ZeroDivisionError: of the driver's")
-    tally.begin()
-    assert tally.end().joules == 10
+    reading.begin()
+    assert reading.end().joules == 10
 
 
 def ticking(tick_s: float, clock: Clock) -> Callable[[], float]:
@@ -215,9 +215,9 @@ def ticking(tick_s: float, clock: Clock) -> Callable[[], float]:
 @pytest.mark.parametrize(("tick_s", "window_s"), [(0.1, 10.0), (0.12, 12.0), (0.001, 10.0)])
 def test_a_window_is_as_long_as_a_hundred_ticks(tick_s: float, window_s: float) -> None:
     clock = Clock(0.0002)
-    dial = counters.watched(scripted(0, read=ticking(tick_s, clock)), clock)
-    assert dial.tick_s == pytest.approx(tick_s, abs=0.0005)
-    assert dial.window_s == pytest.approx(window_s, rel=0.05)
+    counter = counters.watched(scripted(0, read=ticking(tick_s, clock)), clock)
+    assert counter.tick_s == pytest.approx(tick_s, abs=0.0005)
+    assert counter.window_s == pytest.approx(window_s, rel=0.05)
 
 
 def test_a_slow_tick_is_looked_at_for_longer() -> None:
@@ -241,8 +241,8 @@ def test_no_tick_is_seen_of_a_counter_that_stands_nor_of_power() -> None:
 
 def test_a_window_begins_at_a_tick() -> None:
     clock = Clock(0.003)
-    dial = scripted(0, read=ticking(0.1, clock), tick_s=0.1, joules=1.0)
-    meter = energy.Meter([dial], clock)
+    counter = scripted(0, read=ticking(0.1, clock), tick_s=0.1, joules=1.0)
+    meter = energy.Meter([counter], clock)
     clock.now = 0.512
     meter.begin()
     assert 0.6 <= clock.now < 0.62
@@ -253,8 +253,8 @@ def test_a_window_begins_at_a_tick() -> None:
 
 
 def test_the_slowest_dial_says_how_long_a_window_is() -> None:
-    assert energy.Meter([scripted(1), scripted(1, tick_s=0.12), scripted(1, tick_s=0.11)], Clock()).least_s == 12.0
-    assert energy.Meter([scripted(1, least_s=300.0), scripted(1, tick_s=0.12)], Clock()).least_s == 300.0
+    assert energy.Meter([scripted(1), scripted(1, tick_s=0.12), scripted(1, tick_s=0.11)], Clock()).min_window_s == 12.0
+    assert energy.Meter([scripted(1, min_window_s=300.0), scripted(1, tick_s=0.12)], Clock()).min_window_s == 300.0
 
 
 def test_nobody_waits_for_a_slow_tick() -> None:
@@ -273,9 +273,9 @@ def test_two_dies_that_show_one_counter_count_once() -> None:
     second = scripted(0, read=shows(30, 0.0007), name="RAPL package-1")
     memory = scripted(0, read=shows(30, 0.001), name="dram", scope="dram")
     kept = counters.distinct([one, other, second, memory], clock)
-    assert [dial.name for dial in kept] == ["RAPL package-0-die-0", "RAPL package-1", "dram"]
+    assert [counter.name for counter in kept] == ["RAPL package-0-die-0", "RAPL package-1", "dram"]
     assert kept[0].note == "RAPL package-0-die-1 shows the same counts and is not added"
-    assert not any(dial.note for dial in kept[1:])
+    assert not any(counter.note for counter in kept[1:])
 
 
 def test_counters_that_stand_are_not_taken_for_twins() -> None:
@@ -391,7 +391,7 @@ def test_an_integrated_gpu_is_a_part_of_the_package(tmp_path: Path) -> None:
 def test_windows_of_a_recorded_machine(tmp_path: Path, brief: None) -> None:
     root = plant(tmp_path, trees.DUAL_SOCKET | {f"{ZONE}/energy_uj": f"{trees.RANGE_UJ - 1_000_000}\n"})
     with energy.opened("cpu", root) as meter:
-        assert meter.least_s == 10.0
+        assert meter.min_window_s == 10.0
         meter.begin()
         time.sleep(0.001)
         (root / ZONE / "energy_uj").write_text("2000000\n")
@@ -410,11 +410,16 @@ def test_a_zone_wraps_where_its_file_says_and_has_the_limit_of_short_bursts(tmp_
         f"{ZONE}/constraint_1_power_limit_uw": "64000000\n",
     }
     place = next(p for p in power.places(plant(tmp_path, tree)) if p.source.name == "RAPL package-0")
-    (dial,) = rapl.dials(place, tmp_path, contextlib.ExitStack())
-    assert (dial.read(), dial.joules, dial.wraps_at, dial.most_w) == (17340968233, 1e-6, trees.RANGE_UJ, 64.0)
+    (counter,) = rapl.counters(place, tmp_path, contextlib.ExitStack())
+    assert (counter.read(), counter.joules, counter.wraps_at, counter.most_w) == (
+        17340968233,
+        1e-6,
+        trees.RANGE_UJ,
+        64.0,
+    )
     place.at.write_text("nonsense\n")
     with pytest.raises(OSError, match="no number"):
-        dial.read()
+        counter.read()
 
 
 def test_what_lies_in_a_tree_is_read_in_its_unit(tmp_path: Path) -> None:
@@ -427,29 +432,29 @@ def test_what_lies_in_a_tree_is_read_in_its_unit(tmp_path: Path) -> None:
     }.items():
         root = plant(tmp_path / name, tree)
         with contextlib.ExitStack() as stack:
-            found, lost = energy._dials(energy.choose("cpu", power.places(root), (), root), root, stack)
-            assert (lost, [dial.method for dial in found]) == ("", [method])
+            found, lost = energy._counters(energy.choose("cpu", power.places(root), (), root), root, stack)
+            assert (lost, [counter.method for counter in found]) == ("", [method])
             assert found[0].read() * found[0].joules == pytest.approx(shown, rel=1e-5)
 
 
 def test_a_battery_that_begins_to_charge_tells_nothing_more(tmp_path: Path) -> None:
     root = plant(tmp_path, trees.AWAY)
     (place,) = power.places(root)
-    (dial,) = battery.dials(place, root, contextlib.ExitStack())
-    assert dial.window_s == 300
-    tally = Tally(dial, Clock(10.0))
+    (counter,) = battery.counters(place, root, contextlib.ExitStack())
+    assert counter.window_s == 300
+    reading = Reading(counter, Clock(10.0))
     for _ in range(29):
-        tally.look()
-    assert tally.end().joules == pytest.approx(11.372 * 300)
-    tally.begin()
+        reading.look()
+    assert reading.end().joules == pytest.approx(11.372 * 300)
+    reading.begin()
     plant(root, trees.battery("Charging"))
-    assert "not what feeds the machine (charging)" in tally.end().note
+    assert "not what feeds the machine (charging)" in reading.end().note
     plant(root, trees.battery("Unknown"))
-    tally.begin()
-    assert tally.end().joules is None
+    reading.begin()
+    assert reading.end().joules is None
     plant(root, trees.AWAY | trees.plug("1"))  # plugged in, and the battery has not noticed yet
-    tally.begin()
-    assert tally.end().joules is None
+    reading.begin()
+    assert reading.end().joules is None
 
 
 class Nvml:
@@ -468,31 +473,31 @@ class Nvml:
         return call
 
 
-def nvml_dial(api: Nvml, counter: bool) -> Dial:
-    gpu = msgspec.structs.replace(CARD, energy_method="counter" if counter else "power")
+def nvml_counter(api: Nvml, counts: bool) -> Counter:
+    gpu = msgspec.structs.replace(CARD, energy_method="counter" if counts else "power")
     (place,) = power.places(Path("/nonexistent"), (gpu,))
-    (dial,) = nvml.dials(place, Path("/"), contextlib.ExitStack(), api)
-    return dial
+    (counter,) = nvml.counters(place, Path("/"), contextlib.ExitStack(), api)
+    return counter
 
 
 def test_nvidia_counts_millijoules() -> None:
     script = [12_000_000, 12_000_500, 12_150_000]
     api = Nvml(nvmlDeviceGetTotalEnergyConsumption=script, nvmlDeviceGetEnforcedPowerLimit=450_000)
-    dial = nvml_dial(api, counter=True)
-    assert (dial.method, dial.most_w, dial.scope) == ("counter", 450.0, "gpu_board")
-    assert tallied(dial, looks=1).joules == pytest.approx(150.0)
+    counter = nvml_counter(api, counts=True)
+    assert (counter.method, counter.most_w, counter.scope) == ("counter", 450.0, "gpu_board")
+    assert read_out(counter, looks=1).joules == pytest.approx(150.0)
 
 
 def test_nvidia_without_a_counter_has_its_power_integrated() -> None:
-    dial = nvml_dial(Nvml(nvmlDeviceGetPowerUsage=120_000), counter=False)
-    found = tallied(dial, looks=3)
+    counter = nvml_counter(Nvml(nvmlDeviceGetPowerUsage=120_000), counts=False)
+    found = read_out(counter, looks=3)
     assert (found.method, found.joules, found.name) == ("integrated_power", 480.0, "NVML cuda:0")
 
 
 def test_a_driver_that_does_not_answer_any_more_is_said() -> None:
-    dial = nvml_dial(Nvml(nvmlDeviceGetTotalEnergyConsumption=[1000]), counter=True)
-    tally = Tally(dial, Clock())
-    assert "NVML does not answer nvmlDeviceGetTotalEnergyConsumption" in tally.end().note
+    counter = nvml_counter(Nvml(nvmlDeviceGetTotalEnergyConsumption=[1000]), counts=True)
+    reading = Reading(counter, Clock())
+    assert "NVML does not answer nvmlDeviceGetTotalEnergyConsumption" in reading.end().note
 
 
 def test_of_gpus_that_differ_none_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,9 +507,9 @@ def test_of_gpus_that_differ_none_is_taken_for_another(monkeypatch: pytest.Monke
 
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     with pytest.raises(OSError, match="set CUDA_DEVICE_ORDER=PCI_BUS_ID"):
-        nvml_dial(two(), counter=True)
+        nvml_counter(two(), counts=True)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert nvml_dial(two(), counter=True).read() == 5
+    assert nvml_counter(two(), counts=True).read() == 5
 
 
 def test_a_perf_event_counts() -> None:
@@ -534,7 +539,7 @@ def test_the_registers_of_perf_are_in_its_events_unit(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(perf, "opened", opened)
     with contextlib.ExitStack() as stack:
-        found = {dial.name: tallied(dial, looks=1).joules for dial in meter.dials(place, root, stack)}
+        found = {counter.name: read_out(counter, looks=1).joules for counter in meter.counters(place, root, stack)}
     assert found == {"perf energy-pkg cpu 0": pytest.approx(128), "perf energy-pkg cpu 16": pytest.approx(64)}
     assert asked == [(29, 2, 0), (29, 2, 16)]
 
@@ -547,7 +552,7 @@ def test_the_registers_of_perf_are_in_its_events_unit(tmp_path: Path, monkeypatc
 def test_a_card_has_the_limit_that_its_driver_tells(tmp_path: Path, tree: dict[str, str], most_w: float | None) -> None:
     root = plant(tmp_path, tree)
     (place,) = [p for p in power.places(root) if p.source.scope == "gpu_board"]
-    assert [dial.most_w for dial in hwmon.dials(place, root, contextlib.ExitStack())] == [most_w]
+    assert [counter.most_w for counter in hwmon.counters(place, root, contextlib.ExitStack())] == [most_w]
 
 
 def test_apple_counts_millijoules_of_the_whole_chip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,9 +562,9 @@ def test_apple_counts_millijoules_of_the_whole_chip(monkeypatch: pytest.MonkeyPa
     monitor = SimpleNamespace(get_cumulative_energy=lambda: SimpleNamespace(**told.pop(0)))
     monkeypatch.setitem(sys.modules, "zeus_apple_silicon", SimpleNamespace(AppleEnergyMonitor=lambda: monitor))
     place = one_place("ioreport", Path(), "IOReport", "soc", "counter", Access())
-    (dial,) = ioreport.dials(place, Path("/"), contextlib.ExitStack())
-    assert (dial.window_s, dial.note) == (30.0, "Apple calls its own figures estimates")
-    assert tallied(dial, looks=1).joules == pytest.approx(2 * (10 + 2 + 0.3 + 0.04))
+    (counter,) = ioreport.counters(place, Path("/"), contextlib.ExitStack())
+    assert (counter.window_s, counter.note) == (30.0, "Apple calls its own figures estimates")
+    assert read_out(counter, looks=1).joules == pytest.approx(2 * (10 + 2 + 0.3 + 0.04))
 
 
 # -------------------------------------------------------------------------------------------------- Windows
@@ -612,13 +617,13 @@ def test_channels_of_one_name_are_read_from_their_own_device(monkeypatch: pytest
     monkeypatch.setattr(emi, "channels", lambda: tuple(found))
     monkeypatch.setattr(emi, "counts", lambda device, count: counts[device][:count])
     monkeypatch.setattr(power, "sys", SimpleNamespace(platform="win32"))
-    read = [dial.read() * dial.joules for place in power._elsewhere()
-            for dial in emi_meter.dials(place, Path("/"), contextlib.ExitStack())]  # fmt: skip
+    read = [counter.read() * counter.joules for place in power._elsewhere()
+            for counter in emi_meter.counters(place, Path("/"), contextlib.ExitStack())]  # fmt: skip
     assert read == pytest.approx([3.6, 7.2, 10.8, 14.4])
     (place, *_) = power._elsewhere()
     found.pop(0)
     with pytest.raises(OSError, match="gone"):
-        emi_meter.dials(place, Path("/"), contextlib.ExitStack())
+        emi_meter.counters(place, Path("/"), contextlib.ExitStack())
 
 
 def test_there_is_no_energy_meter_elsewhere() -> None:
@@ -766,8 +771,8 @@ def test_the_only_rest_that_is_known_keeps_its_name(lost: str) -> None:
     ("gpu_board", 104.0, False), ("gpu_board", 106.0, True), ("cpu_package", 106.0, False),
 ])  # fmt: skip
 def test_a_board_above_its_limit_is_marked(scope: str, watts: float, marked: bool) -> None:
-    dial = scripted(*(watts * n for n in range(12)), scope=scope, most_w=100.0)
-    found = msgspec.json.decode(msgspec.json.encode(tallied(dial, looks=9)), type=Energy)  # as a run file has it
+    counter = scripted(*(watts * n for n in range(12)), scope=scope, most_w=100.0)
+    found = msgspec.json.decode(msgspec.json.encode(read_out(counter, looks=9)), type=Energy)  # as a run file has it
     said = energy_notes.notes(ENERGY, [result(DECODE, window("work", found))])
     assert found.joules == pytest.approx(10 * watts)
     assert any(f"{watts:g} W is above its limit of 100 W" in line for line in said) is marked
@@ -872,9 +877,9 @@ def test_windows_are_filled_with_tests_between_two_rests(monkeypatch: pytest.Mon
     short = Suite(name="e", question="?", metrics=("decode_j_per_token",), new_tokens=(10,), repetitions=2,
                   window_s=0.01, idle_s=0.02, warmup=Warmup(max_windows=0))  # fmt: skip
     (workload,) = short.workloads()
-    meter = energy.Meter([scripted(0, read=read, joules=1e-6, least_s=0.05)], lambda: at_s)
+    meter = energy.Meter([scripted(0, read=read, joules=1e-6, min_window_s=0.05)], lambda: at_s)
     with busy_session(token_us=500) as session:
-        taken = timing.measure(session, workload, short, lambda *_: None, Watch(energy=meter))
+        taken = timing.measure(session, workload, short, lambda *_: None, Meters(energy=meter))
     assert [w.kind for w in taken.windows] == ["idle", "work", "work", "idle"]
     assert all(w.energy[0].joules == pytest.approx(3 * w.energy[0].seconds) for w in taken.windows)
     work = [w for w in taken.windows if w.kind == "work"]
@@ -890,7 +895,7 @@ def test_short_windows_are_taken_as_they_are_and_marked() -> None:
                   window_s=0.001, idle_s=0.001, warmup=Warmup(max_windows=0), short=True)  # fmt: skip
     meter = energy.Meter([scripted(0, 1000)])
     with busy_session(token_us=10) as session:
-        taken = timing.measure(session, short.workloads()[0], short, lambda *_: None, Watch(energy=meter))
+        taken = timing.measure(session, short.workloads()[0], short, lambda *_: None, Meters(energy=meter))
     assert [w.kind for w in taken.windows] == ["idle", "work", "idle"]
     assert all(w.seconds < 10 for w in taken.windows)
     assert all("shorter than the 10 s it needs" in w.energy[0].note for w in taken.windows)
@@ -920,7 +925,7 @@ def test_a_worker_stores_what_was_counted_and_invents_nothing(
 @pytest.mark.skipif(sys.platform == "win32", reason="usleep is of Unix")
 def test_power_is_read_while_an_engine_keeps_pythons_lock(tmp_path: Path) -> None:
     with energy.watching("cpu", plant(tmp_path, trees.JETSON)) as meter:
-        assert meter.least_s == 10.0
+        assert meter.min_window_s == 10.0
         meter.begin()
         ctypes.PyDLL(None).usleep(700_000)  # other threads of this process stand still
         (found,) = meter.end()
@@ -949,7 +954,7 @@ def test_a_reader_leaves_when_it_is_asked_no_more(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "phibench.meters.energy", "cpu", str(plant(tmp_path, trees.JETSON))]
     asked = subprocess.run(command, input=b"begin\nend\n", stdout=subprocess.PIPE, timeout=60, check=True)
     ready, begun, ended = asked.stdout.splitlines()
-    assert msgspec.json.decode(ready, type=energy.Ready).least_s == 10.0
+    assert msgspec.json.decode(ready, type=energy.Ready).min_window_s == 10.0
     assert (begun, msgspec.json.decode(ended, type=tuple[Energy, ...])[0].reads) == (b"[]", 2)
 
 
@@ -957,12 +962,12 @@ def test_a_thread_reads_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """A counter that wraps at nearly every reading."""
     monkeypatch.setattr(counters, "_MOST_MISSED", 10**6)  # this process may have to wait for others
     counts = itertools.count()
-    dial = scripted(0, read=lambda: 15 * next(counts) % 20, wraps_at=20, joules=1e-3, every_s=0.001)
-    meter = energy.Meter([dial])
+    counter = scripted(0, read=lambda: 15 * next(counts) % 20, wraps_at=20, joules=1e-3, every_s=0.001)
+    meter = energy.Meter([counter])
     meter.begin()
     with meter.looking():
         deadline = time.perf_counter() + 5
-        while meter._tallies[0]._reads < 5 and time.perf_counter() < deadline:
+        while meter._readings[0]._reads < 5 and time.perf_counter() < deadline:
             time.sleep(0.001)
     (found,) = meter.end()
     assert found.reads >= 6

@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from phibench.meters.counters import Dial
+from phibench.meters.counters import Counter
 from phibench.probe.energy import power_supply
 from phibench.probe.energy.place import Place
 from phibench.probe.system import text_files
 
-_LEAST_S = 300.0
+_MIN_WINDOW_S = 300.0
 
 
-def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def counters(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Counter]:
     del stack
 
     def watts() -> float:
@@ -28,5 +28,5 @@ def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
             raise OSError("it tells no power")
         return power_uw / 1e6
 
-    return [Dial(name=place.source.name, scope=place.source.scope, method="integrated_power", read=watts,
-                 least_s=_LEAST_S)]  # fmt: skip
+    return [Counter(name=place.source.name, scope=place.source.scope, method="integrated_power", read=watts,
+                    min_window_s=_MIN_WINDOW_S)]  # fmt: skip

@@ -6,18 +6,18 @@ import contextlib
 import functools
 from pathlib import Path
 
-from phibench.meters.counters import Dial
+from phibench.meters.counters import Counter
 from phibench.probe.energy import emi
 from phibench.probe.energy.place import Place
 
 
-def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def counters(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Counter]:
     del root, stack
     channel = next((found for found in emi.channels() if found.at == place.at), None)
     if channel is None:
         raise OSError("the energy meter is gone")
-    return [Dial(name=place.source.name, scope=place.source.scope, method="counter", joules=emi.JOULES,
-                 read=functools.partial(_count, channel))]  # fmt: skip
+    return [Counter(name=place.source.name, scope=place.source.scope, method="counter", joules=emi.JOULES,
+                    read=functools.partial(_count, channel))]  # fmt: skip
 
 
 def _count(channel: emi.Channel) -> int:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from phibench.meters.counters import Dial
+from phibench.meters.counters import Counter
 from phibench.probe.devices import apple
 from phibench.probe.energy.place import Place
 
-_LEAST_S = 30.0
+_MIN_WINDOW_S = 30.0
 
 
-def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def counters(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Counter]:
     del root, stack
-    return [Dial(name=place.source.name, scope=place.source.scope, method="counter", read=apple.energy(), joules=1e-3,
-                 least_s=_LEAST_S, note="Apple calls its own figures estimates")]  # fmt: skip
+    return [Counter(name=place.source.name, scope=place.source.scope, method="counter", read=apple.energy(),
+                    joules=1e-3, min_window_s=_MIN_WINDOW_S, note="Apple calls its own figures estimates")]  # fmt: skip

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phibench.meters.counters import Dial
+from phibench.meters.counters import Counter
 from phibench.probe.devices import nvml
 from phibench.probe.energy.place import Place
 
 _MOST = 1 << 62
 
 
-def dials(place: Place, root: Path, stack: contextlib.ExitStack, api: Any = None) -> list[Dial]:
+def counters(place: Place, root: Path, stack: contextlib.ExitStack, api: Any = None) -> list[Counter]:
     """``api``: the module, given by tests."""
     del root
     found = stack.enter_context(nvml.opened(api))
@@ -37,11 +37,11 @@ def dials(place: Place, root: Path, stack: contextlib.ExitStack, api: Any = None
     most_w = limit_mw / 1e3 if limit_mw else None
     if place.source.method == "counter":
         counter = _reader(found, "nvmlDeviceGetTotalEnergyConsumption", gpu.whole)
-        return [Dial(name=place.source.name, scope="gpu_board", method="counter", read=counter, joules=1e-3,
-                     most_w=most_w, note=note)]  # fmt: skip
+        return [Counter(name=place.source.name, scope="gpu_board", method="counter", read=counter, joules=1e-3,
+                        most_w=most_w, note=note)]  # fmt: skip
     power = _reader(found, "nvmlDeviceGetPowerUsage", gpu.whole)
-    return [Dial(name=place.source.name, scope="gpu_board", method="integrated_power", read=lambda: power() / 1e3,
-                 every_s=0.1, most_w=most_w, note=note)]  # fmt: skip
+    return [Counter(name=place.source.name, scope="gpu_board", method="integrated_power", read=lambda: power() / 1e3,
+                    every_s=0.1, most_w=most_w, note=note)]  # fmt: skip
 
 
 def _reader(api: Any, call: str, handle: Any) -> Callable[[], int]:

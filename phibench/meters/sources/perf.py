@@ -1,4 +1,4 @@
-"""RAPL's registers through perf: 64 bits, kept by the kernel, so they do not wrap. One dial per package.
+"""RAPL's registers through perf: 64 bits, kept by the kernel, so they do not wrap. One counter per package.
 
 Where the files of powercap are not readable. Not run on hardware.
 """
@@ -11,12 +11,12 @@ import os
 import struct
 from pathlib import Path
 
-from phibench.meters.counters import Dial
+from phibench.meters.counters import Counter
 from phibench.probe.energy import perf
 from phibench.probe.energy.place import Place
 
 
-def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def counters(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Counter]:
     event = perf.event(root, place.at.name)
     if event is None:
         raise OSError("the event is gone")
@@ -27,8 +27,8 @@ def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
             raise OSError(handle)
         stack.callback(os.close, handle)
         name = place.source.name if len(event.cpus) == 1 else f"{place.source.name} cpu {cpu}"
-        found.append(Dial(name=name, scope=place.source.scope, method="counter",
-                          read=functools.partial(_count, handle), joules=event.joules))  # fmt: skip
+        found.append(Counter(name=name, scope=place.source.scope, method="counter",
+                             read=functools.partial(_count, handle), joules=event.joules))  # fmt: skip
     return found
 
 

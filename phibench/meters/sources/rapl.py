@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from phibench.meters.counters import Dial, number
+from phibench.meters.counters import Counter, number
 from phibench.probe.energy.place import Place
 from phibench.probe.system import text_files
 
 
-def dials(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Dial]:
+def counters(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Counter]:
     del root, stack
     zone = place.at.parent
     limits = [text_files.number(path) or 0 for path in zone.glob("constraint_*_power_limit_uw")]
     return [
-        Dial(
+        Counter(
             name=place.source.name,
             scope=place.source.scope,
             method="counter",
