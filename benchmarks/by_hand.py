@@ -28,7 +28,7 @@ import numpy as np
 from phibench import backends, catalog, synth
 from phibench.core import stats
 from phibench.core.nouns import Job, Setup, Suite, Workload
-from phibench.machine.inventory import here
+from phibench.machine.inventory import this_machine
 from phibench.measure import timing
 
 TESTS = {"pp64": Workload(prompt_tokens=64, new_tokens=0), "tg16": Workload(prompt_tokens=0, new_tokens=16)}
@@ -76,7 +76,7 @@ def main() -> None:
         suite=Suite(name="by hand", question="Does phibench report what a loop by hand reaches?", metrics=()),
         workloads=tuple(TESTS.values()),
         artifact=synth.ensure(variant, args.quant, "onnx", args.layers),
-        threads=here(bandwidth=False).limits.threads,
+        threads=this_machine(bandwidth=False).limits.threads,
     )
     found: dict[str, list[list[list[float]]]] = {}
     if args.json and args.json.exists():

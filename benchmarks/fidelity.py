@@ -32,7 +32,7 @@ import llama_tools
 from phibench import backends, catalog, synth
 from phibench.core import stats
 from phibench.core.nouns import Job, Setup, Suite, Workload
-from phibench.machine.inventory import here
+from phibench.machine.inventory import this_machine
 from phibench.measure import timing
 
 TESTS = {
@@ -60,7 +60,7 @@ def main() -> None:
         suite=suite,
         workloads=tuple(TESTS.values()),
         artifact=synth.ensure(variant, args.quant, "gguf", args.layers),
-        threads=here(bandwidth=False).limits.threads,
+        threads=this_machine(bandwidth=False).limits.threads,
     )
     found: dict[str, list[list[list[float]]]] = {}
     if args.json and args.json.exists():

@@ -36,7 +36,7 @@ from phibench.compare import comparison
 from phibench.compare.selection import Selection
 from phibench.core import files, run_files, stats
 from phibench.core.nouns import Event, Job, Machine, Progress, Run, Setup, Suite, Warmup
-from phibench.machine.inventory import here
+from phibench.machine.inventory import this_machine
 from phibench.machine.software import software
 from phibench.measure import record, run
 from phibench.measure.tasks import prepare
@@ -91,7 +91,7 @@ def main() -> None:
     if args.simulated:
         print(simulated())
         return
-    began, machine = time.monotonic(), here(bandwidth=False)
+    began, machine = time.monotonic(), this_machine(bandwidth=False)
     print("| sides | blocks | trials | B slower | B faster | median change | median half-width |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name, count, share in (("A/A", args.blocks, 0.0), (f"B {args.slower:.0%} longer", args.planted, args.slower)):
@@ -155,7 +155,7 @@ def launch(folder: Path, suite: Suite, machine: Machine, share: float = 0.0, hog
             hog.append(subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]))
 
     tasks = prepare([SETUP], suite, machine, layers=LAYERS)
-    done, _ = run.run(tasks, suite, machine, folder, software=software(), tell=tell)
+    done, _ = run.run(tasks, suite, machine, folder, software=software(), on_event=tell)
     if code := record.exit_code([done]):
         sys.exit(f"a launch failed ({code}): {done.results}")
     return done

@@ -69,7 +69,7 @@ def proved(path: Path, page: Path) -> Outcome:
     outcome = run(path)
     print(f"{outcome.name}: {outcome.line}", flush=True)
     if outcome.holds is not None:
-        machine = inventory.here(bandwidth=False).slug  # hardware words, no name of a host
+        machine = inventory.this_machine(bandwidth=False).slug  # hardware words, no name of a host
         keep(page, outcome, f"{datetime.now(UTC):%Y-%m-%d}", machine)
     return outcome
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from phibench import backends, catalog, probe
 from phibench.core import stats, units
 from phibench.core.nouns import Job, Setup, Suite, Workload
-from phibench.machine.inventory import here
+from phibench.machine.inventory import this_machine
 from phibench.measure import timing
 from phibench.predict import roofline
 from phibench.synth import gguf
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="a slice, to try this script")
     parser.add_argument("--json", type=Path, help="write every round here")
     args = parser.parse_args()
-    variant, machine = catalog.variant(args.variant), here(bandwidth=False)
+    variant, machine = catalog.variant(args.variant), this_machine(bandwidth=False)
     setup = Setup(variant=variant.id, quantization=args.quant, backend="llama_cpp")
     workload = Workload(prompt_tokens=0, new_tokens=32)
     job = Job(

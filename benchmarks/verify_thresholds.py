@@ -94,11 +94,11 @@ def measured(
 def planted(seeds: Sequence[int], names: Sequence[str] | None) -> Iterator[Row]:
     """One row per seed, fault and setup."""
     wanted: dict[str, list[tuple[int, check_backends.Trial]]] = {}
-    known: dict[str, faults.Plant] = {}
+    known: dict[str, faults.Fault] = {}
     for seed in seeds:
         setups, _ = check_backends.setups(check_backends.VARIANTS, names, None, "cpu")
         for trial in check_backends.trials(setups, seed):
-            for fault, plant in faults.plants(trial.model).items():
+            for fault, plant in faults.faults_for(trial.model).items():
                 known[fault] = plant
                 if plant.fits(trial.format, trial.setup.quantization):
                     wanted.setdefault(fault, []).append((seed, trial._replace(change=plant.change)))

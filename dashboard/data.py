@@ -90,7 +90,7 @@ def _comparison(where: str, stamp: Stamp, first: str, second: str, _a: Selection
 def machine() -> Machine:
     from phibench.machine import inventory
 
-    return inventory.here(bandwidth=False)
+    return inventory.this_machine(bandwidth=False)
 
 
 def advice(goal: Goal, context: int, min_tps: float | None, max_ttft: float | None) -> tuple[Verdict, ...]:

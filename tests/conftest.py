@@ -44,7 +44,7 @@ def machine_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHIBENCH_CACHE", str(folder))
-        inventory.here(full=True)
+        inventory.this_machine(full=True)
     return folder / "machine.json"
 
 

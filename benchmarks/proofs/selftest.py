@@ -28,7 +28,7 @@ def main() -> int:
         return 77
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PHIBENCH_CACHE"] = folder
-        machine = inventory.here(bandwidth=False)
+        machine = inventory.this_machine(bandwidth=False)
         seconds: dict[str, float] = {}
         for name in names:
             found = [selftest.examine(backends.load(name), "cpu", machine, lambda _: None) for _ in range(TIMES)]

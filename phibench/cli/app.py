@@ -84,7 +84,9 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
 
     if save:
         files.check_machine_name(Path(save))
-    machine = inventory.here(bandwidth=not quick, full=True, anew=anew, tell=lambda what: _note(f"measuring: {what}"))
+    machine = inventory.this_machine(
+        bandwidth=not quick, full=True, remeasure=anew, on_progress=lambda what: _note(f"measuring: {what}")
+    )
     if save:
         files.write_machine(Path(save), machine)
     columns = shutil.get_terminal_size().columns
@@ -103,7 +105,7 @@ def doctor(out: str | None, output: str) -> None:
     from phibench.show import doctor as show_doctor
     from phibench.verify import selftest
 
-    machine = inventory.here(full=True, tell=lambda what: _note(f"measuring: {what}"))
+    machine = inventory.this_machine(full=True, on_progress=lambda what: _note(f"measuring: {what}"))
     machine = selftest.anew(machine, _note)
     _note("looking at the machine, 2 s")
     now = conditions.look(busy_s=min(2.0, conditions.LOOK_S), gpu=True)
@@ -168,7 +170,7 @@ def run(**flags: Any) -> None:
 
     output, out = flags["output"], flags["out"]
     request = cli_run.request_from(flags)
-    sys.exit(cli_run.run_request(request, output, emit=lambda text: _emit(text, out), width=_width(out)))
+    sys.exit(cli_run.run_request(request, output, write_out=lambda text: _emit(text, out), width=_width(out)))
 
 
 @cli.command()
@@ -250,7 +252,7 @@ def verify(
     from phibench.cli import verify as command
 
     asked = (variant, models, backend, quant, device, seed, output)
-    sys.exit(command.verify(*asked, emit=lambda text: _emit(text, out), width=_width(out)))
+    sys.exit(command.verify(*asked, write_out=lambda text: _emit(text, out), width=_width(out)))
 
 
 @cli.command("import")
@@ -353,7 +355,7 @@ def _machine(path: str | None) -> Machine:
     from phibench.core.nouns import Machine
     from phibench.machine import inventory
 
-    return files.read_strict(Path(path), Machine) if path else inventory.here()
+    return files.read_strict(Path(path), Machine) if path else inventory.this_machine()
 
 
 def _runs(folder: str | None) -> Sequence[Run]:

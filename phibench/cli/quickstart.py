@@ -44,7 +44,7 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     everything = request.every(wanted)
     names, absent = _engines(wanted, everything)
-    machine, goal = inventory.here(matrix_too=True), catalog.goal(GOAL)
+    machine, goal = inventory.this_machine(matrix_too=True), catalog.goal(GOAL)
     runs = run_files.read_runs(folder)[0]
     before = recommend.advise(machine, goal, runs)
     if part != "after":

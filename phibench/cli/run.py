@@ -18,15 +18,13 @@ from phibench.core.nouns import Machine, Run, Setup, Suite
 from phibench.core.processes import silence_s
 from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
-from phibench.measure import record, run, suites
-from phibench.measure.backend_choice import with_backends
-from phibench.measure.grid import setups_from
+from phibench.measure import backend_choice, grid, record, run, suites
 from phibench.measure.real_file import is_file, real_file
 from phibench.measure.request import ALL, RunRequest
 from phibench.measure.tasks import Task, prepare
 from phibench.show import results
 from phibench.show.dry_run import dry_text
-from phibench.show.progress import Show
+from phibench.show.progress import ProgressDisplay
 from phibench.verify import selftest
 
 Planned = Sequence[tuple[Suite, tuple[Task, ...]]]
@@ -104,7 +102,7 @@ def _values(flag: str, text: str) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def run_request(request: RunRequest, output: str, emit: Callable[[str], None], width: int | None) -> int:
+def run_request(request: RunRequest, output: str, write_out: Callable[[str], None], width: int | None) -> int:
     """``phibench run``: prints a dry run, or runs and prints its rows. Returns the exit code."""
     real, real_plan = None, None
     if files_ := [name for name in request.models if is_file(name)]:
@@ -113,25 +111,25 @@ def run_request(request: RunRequest, output: str, emit: Callable[[str], None], w
         request, real, real_plan = real_file(request)
     if request.every_suite and not request.backends and not real:
         request = msgspec.structs.replace(request, backends=(ALL,))
-    request = with_backends(request, _note)
+    request = backend_choice.resolve(request, _note)
     names = suites.MISSION if request.every_suite else (request.suite,)
     asked = [suites.requested(request, name) for name in names]
     if request.layers is not None and request.layers < 1:
         raise PhibenchError(f"--layers starts at 1, not {request.layers}")
     silence_s(0)  # a wrong PHIBENCH_SILENCE is told before anything starts
-    machine = inventory.here(bandwidth=request.dry_run, disk_too=any(suite.page_cache for suite in asked))
-    setups = setups_from(request, machine)
+    machine = inventory.this_machine(bandwidth=request.dry_run, disk_too=any(suite.page_cache for suite in asked))
+    setups = grid.setups(request, machine)
     given = {"layers": request.layers, "real": real, "real_plan": real_plan, "force": request.force}
     planned = _planned(setups, asked, machine, given)  # what makes no sense is refused before an engine is tested
     if request.dry_run:
         seen = run_files.read_runs(folders.results_dir(request.results))[0]
         rows = [{"suite": suite.name, **row} for suite, tasks in planned for row in dry_rows(tasks, machine, seen)]
-        emit(dry_text(rows, output, width))
+        write_out(dry_text(rows, output, width))
         return 0
     setups, machine = selftest.ready(setups, machine, _note, force=request.force)
 
     def show(runs: Sequence[Run]) -> None:
-        emit(results.FORMATS[output](results.rows(runs), width))
+        write_out(results.FORMATS[output](results.rows(runs), width))
 
     return record.exit_code(_run(request, _planned(setups, asked, machine, given), machine, show))
 
@@ -177,9 +175,9 @@ def execute(
         print("nothing to resume: no run of this suite, software and machine; a new one starts", file=sys.stderr)
     left = [w for task, workloads, _ in record.owed(begun[0], tasks) for w in workloads] if begun else None
     everything = [w for task in tasks for w in task.suite.workloads()] * suite.launches
-    with Show(everything if left is None else left) as show:
+    with ProgressDisplay(everything if left is None else left) as display:
         return run.run(
             tasks, suite, machine, folder,
-            software=software, tell=show.tell, write=show.write, watch=show.watch, begun=begun,
+            software=software, on_event=display.on_event, write=display.write, watch=display.watch, begun=begun,
             deaths=deaths,
         )  # fmt: skip

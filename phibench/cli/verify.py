@@ -21,7 +21,7 @@ _CAPTION = "KL divergence in nat; what failed or differs is explained below"
 
 def verify(
     variant: str | None, models: Sequence[str], backend: str | None, quant: str | None, device: str, seed: int,
-    output: str, emit: Callable[[str], None], width: int | None,
+    output: str, write_out: Callable[[str], None], width: int | None,
 ) -> int:  # fmt: skip
     """Prints the outcomes; 0 when all are the same answer, 1 when one differs or failed."""
     if seed < 0:
@@ -37,13 +37,13 @@ def verify(
         wanted, absent = check_backends.setups(variants, _names(backend, "-b"), _names(quant, "-q"), device.lower())
         outcomes = [*check_backends.gate(_trusted(wanted), seed, _tell), *absent]
         caption = f"Small seeded models (seed {seed}) against torch float32 on their dequantized weights. {_CAPTION}"
-    emit(verification.text(outcomes, output, width, caption))
+    write_out(verification.text(outcomes, output, width, caption))
     return FAILED if any(one.verdict in ("differs", "failed") for one in outcomes) else 0
 
 
 def _trusted(wanted: Sequence[Setup]) -> list[Setup]:
     """With the options without which an engine fails here, as far as that is known, which is told."""
-    machine = inventory.here(bandwidth=False)
+    machine = inventory.this_machine(bandwidth=False)
     for place in dict.fromkeys((setup.backend, setup.device) for setup in wanted):
         if (known := trust.of(machine, *place)) and (said := trust.sentence(known)):
             print(said, file=sys.stderr, flush=True)

@@ -35,7 +35,7 @@ def run_import(path: Path, request: ImportRequest, folder: Path, on_note: OnNote
     content, lines, odd = read(path)
     for line in odd:
         on_note(line)
-    machine = request.machine or inventory.here(bandwidth=False)
+    machine = request.machine or inventory.this_machine(bandwidth=False)
     tests = [test for row in lines for test in tests_of(row, request, machine, path.name, on_note)]
     if not tests:
         raise PhibenchError(f"nothing in {path.name} can be imported")

@@ -26,7 +26,7 @@ _BANDWIDTH_S = 3.0
 _RETRY_S = 600  # a bandwidth that other programs disturbed is measured again, but not for every command
 _METHOD = 3  # of measuring: figures of another one are not compared with
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 class _Slow(Noun, frozen=True, kw_only=True):
@@ -43,69 +43,70 @@ class _Slow(Noun, frozen=True, kw_only=True):
 # ------------------------------------------------------------------------------------------------ machine
 
 
-def here(
+def this_machine(
     *, bandwidth: bool = True, full: bool = False, disk_too: bool = False, matrix_too: bool = False,
-    anew: bool = False, tell: Tell = lambda _: None,
+    remeasure: bool = False, on_progress: OnProgress = lambda _: None,
 ) -> Machine:  # fmt: skip
     """This machine; limits, free memory and settings are read now, slow figures come from the cache where it has them.
 
     ``bandwidth=False`` measures no bandwidth. ``full`` asks the installed backends too and measures the rest: matrix
-    rate, disk, GPUs; ``disk_too`` and ``matrix_too`` measure one of them without that. ``anew`` measures even what the
-    cache has. ``tell`` hears what is being measured. A damaged or unwritable cache only costs time.
+    rate, disk, GPUs; ``disk_too`` and ``matrix_too`` measure one of them without that. ``remeasure`` measures even what
+    the cache has. ``on_progress`` hears what is being measured. A damaged or unwritable cache only costs time.
     """
     installed, providers = engines.ask() if full else ((), ())
     quick = msgspec.structs.replace(probe.machine(bandwidth_s=None, providers=providers), backends=installed)
     path = folders.cache_dir() / "machine.json"
     known = _read(path)
     old = known.get(quick.identity, _Slow(method=_METHOD))
-    slow = _with_bandwidth(quick, old, anew, tell) if bandwidth else old
+    slow = _with_bandwidth(quick, old, remeasure, on_progress) if bandwidth else old
     if full and bandwidth:
-        slow = _with_rates(quick, slow, anew, tell)
+        slow = _with_rates(quick, slow, remeasure, on_progress)
     if disk_too and not full:
-        slow = msgspec.structs.replace(slow, storage=_storage(slow.storage, anew, tell))
+        slow = msgspec.structs.replace(slow, storage=_storage(slow.storage, remeasure, on_progress))
     if matrix_too and not full:
-        slow = msgspec.structs.replace(slow, matrix=_matrix(quick, slow.matrix, anew, tell))
+        slow = msgspec.structs.replace(slow, matrix=_matrix(quick, slow.matrix, remeasure, on_progress))
     if slow != old:
         measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
         _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
     return msgspec.structs.replace(_filled(quick, slow), selftests=selftests(quick.devices))
 
 
-def _with_bandwidth(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
+def _with_bandwidth(machine: Machine, old: _Slow, remeasure: bool, on_progress: OnProgress) -> _Slow:
     known = old.bandwidth
-    if known and not anew and not (known.disturbed and time.time() - old.at > _RETRY_S):
+    if known and not remeasure and not (known.disturbed and time.time() - old.at > _RETRY_S):
         return old
-    tell("memory bandwidth")
+    on_progress("memory bandwidth")
     found = probe.bandwidth(machine, _BANDWIDTH_S)
     if found.read_bytes_s is None and known:
         return old
-    best = _faster(known, found) if known and not anew else found
+    best = _faster(known, found) if known and not remeasure else found
     return msgspec.structs.replace(old, at=time.time(), bandwidth=best)
 
 
-def _with_rates(machine: Machine, old: _Slow, anew: bool, tell: Tell) -> _Slow:
+def _with_rates(machine: Machine, old: _Slow, remeasure: bool, on_progress: OnProgress) -> _Slow:
     """Only what is missing; what cannot be measured is tried again the next time."""
-    gpus, matrix, storage = old.gpus, _matrix(machine, old.matrix, anew, tell), _storage(old.storage, anew, tell)
+    gpus, matrix = old.gpus, _matrix(machine, old.matrix, remeasure, on_progress)
+    storage = _storage(old.storage, remeasure, on_progress)
     others = [d for d in machine.devices if d.kind.partition(":")[0] not in ("cpu", "npu")]
-    for device in (d for d in others if anew or d.kind not in gpus):
-        tell(device.name)
+    for device in (d for d in others if remeasure or d.kind not in gpus):
+        on_progress(device.name)
         gpus = {**gpus, device.kind: gpu.measured(device)}
     gpus = {kind: device for kind, device in gpus.items() if device.basis == "probed"}
     return msgspec.structs.replace(old, matrix=matrix, storage=storage, gpus=gpus)
 
 
-def _matrix(machine: Machine, known: dict[str, Rate], anew: bool, tell: Tell) -> dict[str, Rate]:
+def _matrix(machine: Machine, known: dict[str, Rate], remeasure: bool, on_progress: OnProgress) -> dict[str, Rate]:
     """Where torch has come since, its bfloat16 is missing."""
-    if known and not anew and ("bfloat16" in known or importlib.util.find_spec("torch") is None):
+    if known and not remeasure and ("bfloat16" in known or importlib.util.find_spec("torch") is None):
         return known
-    tell("matrix rate")
+    on_progress("matrix rate")
     found = matrix_rates(machine.limits.threads)
     return known if isinstance(found, str) else {**known, **found}
 
 
-def _storage(known: Storage | None, anew: bool, tell: Tell) -> Storage:
-    if known is None or known.read_bytes_s is None or anew:
-        tell("disk")
+def _storage(known: Storage | None, remeasure: bool, on_progress: OnProgress) -> Storage:
+    if known is None or known.read_bytes_s is None or remeasure:
+        on_progress("disk")
         return disk.storage(folders.cache_dir())
     return known
 

@@ -13,7 +13,7 @@ from phibench.core.errors import PhibenchError
 from phibench.measure.request import DEFAULT_BACKEND, RunRequest, every
 
 
-def with_backends(request: RunRequest, note: Callable[[str], None]) -> RunRequest:
+def resolve(request: RunRequest, on_note: Callable[[str], None]) -> RunRequest:
     """The request with its backends by name.
 
     ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
@@ -25,7 +25,7 @@ def with_backends(request: RunRequest, note: Callable[[str], None]) -> RunReques
         if len(left_out) == len(objections):
             raise PhibenchError("; ".join(left_out))
         for line in left_out:
-            note(line)
+            on_note(line)
         names = tuple(name for name, why in objections.items() if not why)
     return msgspec.structs.replace(request, backends=tuple(dict.fromkeys(backends.load(name).NAME for name in names)))
 

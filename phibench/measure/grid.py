@@ -12,7 +12,7 @@ from phibench.core.nouns import Machine, Setup
 from phibench.measure.request import RunRequest
 
 
-def setups_from(request: RunRequest, machine: Machine) -> tuple[Setup, ...]:
+def setups(request: RunRequest, machine: Machine) -> tuple[Setup, ...]:
     """The grid of setups, names looked up, options that are the default left out."""
     grid = []
     modules = [backends.load(name) for name in request.backends]

@@ -30,7 +30,7 @@ _HAS: dict[Kind, str] = {
 Deaths = Counter[tuple[Kind, str]]  # (kind, phase) -> how often, of one setup
 
 
-def results(job: Job, tell: Callable[[Event], None], deaths: Deaths | None = None) -> Iterator[Result]:
+def results(job: Job, on_event: Callable[[Event], None], deaths: Deaths | None = None) -> Iterator[Result]:
     """Results of one job, a fresh worker after every failure. ``deaths``: of this setup so far, counted on."""
     owed, deaths = list(job.workloads), Counter() if deaths is None else deaths
     while owed:
@@ -39,7 +39,7 @@ def results(job: Job, tell: Callable[[Event], None], deaths: Deaths | None = Non
             return
         failed = None
         for event in _one_worker(job, owed[:1] if job.suite.fresh else owed):
-            tell(event)
+            on_event(event)
             if isinstance(event, Measured | Failed):
                 owed.remove(event.workload)
                 yield event

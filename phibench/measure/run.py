@@ -25,7 +25,7 @@ from phibench.measure.tasks import NO_FILE, Refusal, Task, too_big
 from phibench.probe import conditions
 from phibench.probe.system.limits import limits
 
-Tell = Callable[[Job, int, Event], None]
+OnEvent = Callable[[Job, int, Event], None]
 Deaths = defaultdict[Setup, launched.Deaths]
 
 
@@ -46,7 +46,7 @@ def run(
     folder: Path,
     *,
     software: dict[str, str],
-    tell: Tell,
+    on_event: OnEvent,
     write: Callable[[int, int], None] | None = None,
     watch: Callable[[float], None] | None = None,
     begun: tuple[Run, Path] | None = None,
@@ -70,7 +70,7 @@ def run(
     deaths = defaultdict(Counter) if deaths is None else deaths
     try:
         for task, workloads, launch in owed(done, tasks):
-            for result in _task(task, workloads, launch, tell, write, deaths[task.setup]):
+            for result in _task(task, workloads, launch, on_event, write, deaths[task.setup]):
                 done = judged(with_result(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def _task(
     task: Task,
     workloads: Sequence[Workload],
     launch: int,
-    tell: Tell,
+    on_event: OnEvent,
     write: Callable[[int, int], None] | None,
     deaths: launched.Deaths,
 ) -> Iterator[Result]:
@@ -112,7 +112,7 @@ def _task(
     job = Job(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
     )
-    for result in launched.results(job, lambda event: tell(job, launch, event), deaths):
+    for result in launched.results(job, lambda event: on_event(job, launch, event), deaths):
         yield _with_memory_check(task, msgspec.structs.replace(result, launch=launch), free)
 
 

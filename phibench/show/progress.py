@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _DECODE_WEIGHT = 4  # a decoded token takes longer than a prefilled one; only the first guess of time left
 
 
-class Show:
-    """A held terminal: use it in a ``with``. ``write`` follows a file being written, ``tell`` the workers."""
+class ProgressDisplay:
+    """A held terminal: use it in a ``with``. ``write`` follows a file being written, ``on_event`` the workers."""
 
     def __init__(self, workloads: Sequence[Workload]) -> None:
         self._live = sys.stderr.isatty()
@@ -62,7 +62,7 @@ class Show:
         if seconds >= 1:
             self._say(f"looking at the machine, {units.duration(seconds)}")
 
-    def tell(self, job: Job, launch: int, event: Event) -> None:
+    def on_event(self, job: Job, launch: int, event: Event) -> None:
         """An event of a worker."""
         many = f"launch {launch + 1}/{job.suite.launches} · " if job.suite.launches > 1 else ""
         if isinstance(event, Opened):

@@ -18,7 +18,7 @@ from phibench.core.processes import DiedError
 from phibench.probe.system import limits as machine
 from phibench.verify import ask, child, distances, seeded_models, weights
 from phibench.verify.meant import Reference
-from phibench.verify.outcomes import Outcome, Tell
+from phibench.verify.outcomes import OnOutcome, Outcome
 from phibench.verify.seeded_models import Model, Prompt
 
 VARIANTS = ("phi-4-mini-instruct", "phi-2")  # grouped heads, partial rotary, LongRoPE, tied; biases, parallel block
@@ -111,14 +111,14 @@ def _quantizations(fmt: str, asked: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known for name in asked if (known := _known(name, fmt))))
 
 
-def gate(wanted: Sequence[Setup], seed: int, tell: Tell) -> list[Outcome]:
+def gate(wanted: Sequence[Setup], seed: int, on_outcome: OnOutcome) -> list[Outcome]:
     """The outcome of every setup, told as it is known. Raises PhibenchError when there is no reference."""
     if backends.load(_REFERENCE).installed() is None:
         raise PhibenchError("the reference is torch in float32, which is not installed: pip install 'phibench[torch]'")
     found = {}
     with Reference() as reference:
         for outcome in outcomes(trials(wanted, seed), reference):
-            tell(outcome)
+            on_outcome(outcome)
             found[outcome.setup] = outcome
     return [found[setup] for setup in wanted]
 

@@ -17,7 +17,7 @@ from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup
 from phibench.probe.system import limits as machine
 from phibench.verify import ask, child, distances, seeded_models
-from phibench.verify.outcomes import Outcome, Tell
+from phibench.verify.outcomes import OnOutcome, Outcome
 
 BACKENDS = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
 LOSS_FACTOR = 5.0  # of the published mean loss: a smaller model, other text; a broken file is off by nats
@@ -45,7 +45,7 @@ def compare(
     paths: Sequence[Path],
     seed: int,
     device: str,
-    tell: Tell,
+    on_outcome: OnOutcome,
     begin: Callable[[Setup], None],
     trusted: Callable[[Sequence[Setup]], Sequence[Setup]],
 ) -> tuple[list[Outcome], str]:
@@ -70,7 +70,7 @@ def compare(
     for one, setup in others:
         begin(setup)
         outcome = _outcome(one, setup, _reply(one, setup, prompts), best[0], meant, prompts)
-        tell(outcome)
+        on_outcome(outcome)
         outcomes.append(outcome)
     told = f"against {best[0].path.name} ({best[1].quantization}, {best[1].backend}); prompts of random token ids"
     return outcomes, told

@@ -95,19 +95,19 @@ _IN_MODEL: dict[str, tuple[Callable[[Model], Model], Callable[[Model], bool]]] =
 }
 
 
-class Plant(NamedTuple):
-    """A fault: what it makes of the model, what program answers, in which (format, quantization) it makes sense."""
+class Fault(NamedTuple):
+    """What it makes of the model, what program answers, in which (format, quantization) it makes sense."""
 
     change: Callable[[Model], Model] | None = None
     program: Program = ()
     fits: Callable[[str, str], bool] = lambda _format, _quantization: True
 
 
-def plants(model: Model) -> dict[str, Plant]:
+def faults_for(model: Model) -> dict[str, Fault]:
     """Every fault that makes sense in a model of this kind."""
-    found = {name: Plant(change=change) for name, (change, fits) in _IN_MODEL.items() if fits(model)}
-    found["scale of one block doubled"] = Plant(program=(__name__, "damaged"), fits=has_scales)
-    found["position off by one"] = Plant(program=(__name__, "late"))
+    found = {name: Fault(change=change) for name, (change, fits) in _IN_MODEL.items() if fits(model)}
+    found["scale of one block doubled"] = Fault(program=(__name__, "damaged"), fits=has_scales)
+    found["position off by one"] = Fault(program=(__name__, "late"))
     return found
 
 

@@ -25,4 +25,4 @@ class Outcome(Noun, frozen=True, kw_only=True):
     against: str = "torch float32"
 
 
-Tell = Callable[[Outcome], None]
+OnOutcome = Callable[[Outcome], None]

@@ -313,7 +313,7 @@ def test_what_is_refused_becomes_a_failed_row_and_the_rest_is_measured(tmp_path:
     suite = msgspec.structs.replace(SUITE, look_s=0, repetitions=1, warmup=Warmup(max_windows=0))
     (task,) = tasks.prepare((setup,), suite, fakes.machine())
     task = msgspec.structs.replace(task, refused=((WALK, tasks.Refusal("no room")),))
-    done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, tell=lambda *_: None)
+    done, _ = run_.run((task,), suite, fakes.machine(), tmp_path, software={}, on_event=lambda *_: None)
     rows = {str(row.workload): row for row in show_results.rows([done])}
     assert {test: row.status for test, row in rows.items()} == {"tg8": "ok", "tg400 @ d3900": "failed"}
     assert rows["tg400 @ d3900"].reason == "no room"

@@ -143,7 +143,7 @@ LAST = "What fits for the goal 'chat'\n"
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "here", lambda **_: PROBED)
+    monkeypatch.setattr(inventory, "this_machine", lambda **_: PROBED)
 
 
 @pytest.fixture

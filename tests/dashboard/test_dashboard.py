@@ -290,7 +290,7 @@ def test_the_example_is_labelled_and_gives_way_to_own_runs(results: Path) -> Non
 
 
 def test_the_example_never_counts_as_measured_here(results: Path) -> None:
-    here = inventory.here(bandwidth=False)
+    here = inventory.this_machine(bandwidth=False)
     save(results, run(1, measured(setup(), PP, 40), measured(setup(), TG, 12), example=True, machine=here))
     app = opened("advice.py")
     assert "Nothing was measured here yet" in words(app)
@@ -298,7 +298,7 @@ def test_the_example_never_counts_as_measured_here(results: Path) -> None:
 
 
 def test_advice_on_this_machine_quotes_its_own_measurements(results: Path) -> None:
-    here = inventory.here(bandwidth=False)
+    here = inventory.this_machine(bandwidth=False)
     save(results, run(1, measured(setup(), PP, 400), measured(setup(), TG, 30), machine=here))
     app = opened("advice.py")
     assert "1 run here" in words(app)
@@ -328,7 +328,7 @@ def test_no_limit_of_zero_can_be_asked_for(results: Path) -> None:
 
 def test_a_run_with_options_that_make_no_sense_is_shown_but_never_quoted(results: Path) -> None:
     odd = setup(n_ubatch="abc")
-    here = inventory.here(bandwidth=False)
+    here = inventory.this_machine(bandwidth=False)
     save(results, run(1, measured(odd, PP, 400), measured(odd, TG, 30), machine=here))
     assert not opened("advice.py").dataframe[0].value["decode_text"].astype(str).str.contains("measured").any()
     assert len(opened("results.py").dataframe[0].value) == 2
@@ -396,7 +396,7 @@ def server(tmp_path: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
         **os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(Path(dashboard.__file__).parents[2]),
         "PHIBENCH_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
-    here = inventory.here(bandwidth=False)
+    here = inventory.this_machine(bandwidth=False)
     failed = Failed(setup=setup("phi-2"), workload=PP, reason=HOSTILE)
     batches = [Workload(prompt_tokens=128, new_tokens=8, batch=batch) for batch in (1, 4)]
     save(

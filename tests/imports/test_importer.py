@@ -299,7 +299,7 @@ def test_a_row_that_no_setup_or_test_can_say_is_left_out(take: Take, fields: dic
 
 
 def here() -> Machine:
-    return inventory.here(bandwidth=False)
+    return inventory.this_machine(bandwidth=False)
 
 
 def test_numbers_of_this_processor_are_this_machines(take: Take) -> None:

@@ -33,7 +33,7 @@ def asked(
 ) -> tuple[tuple[str, ...], list[str]]:
     notes: list[str] = []
     request = RunRequest(suite="latency", models=(model,), backends=names, devices=(device,))
-    return backend_choice.with_backends(request, notes.append).backends, notes
+    return backend_choice.resolve(request, notes.append).backends, notes
 
 
 def test_all_is_every_engine() -> None:

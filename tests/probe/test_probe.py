@@ -186,49 +186,49 @@ def _measure(monkeypatch: pytest.MonkeyPatch, *answers: Bandwidth) -> Measure:
 
 def test_bandwidth_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _measure(monkeypatch, FAST)
-    first, second = inventory.here(), inventory.here()
+    first, second = inventory.this_machine(), inventory.this_machine()
     assert measure.calls == 1
     assert first.devices == second.devices
     assert second.devices[0].read_bytes_s == 41e9
     assert second.devices[0].basis == "probed"
-    assert inventory.here(bandwidth=False).devices[0].read_bytes_s == 41e9
+    assert inventory.this_machine(bandwidth=False).devices[0].read_bytes_s == 41e9
 
 
 def test_without_bandwidth_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _measure(monkeypatch, FAST)
-    assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
+    assert inventory.this_machine(bandwidth=False).devices[0].read_bytes_s is None
     assert measure.calls == 0
 
 
 def test_other_limits_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _measure(monkeypatch, FAST, SLOW)
-    inventory.here()
+    inventory.this_machine()
     quick = probe.machine(bandwidth_s=None)
     narrow = msgspec.structs.replace(quick, limits=msgspec.structs.replace(quick.limits, cpus=0.5))
     monkeypatch.setattr(probe, "machine", lambda **_: narrow)
-    assert inventory.here().devices[0].read_bytes_s == 9e9
+    assert inventory.this_machine().devices[0].read_bytes_s == 9e9
     assert measure.calls == 2
     assert len(json.loads((folders.cache_dir() / "machine.json").read_bytes())) == 2
 
 
 def test_a_failure_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _measure(monkeypatch, NONE, FAST)
-    assert inventory.here().devices[0].because.startswith("not measured")
-    assert inventory.here().devices[0].read_bytes_s == 41e9
+    assert inventory.this_machine().devices[0].because.startswith("not measured")
+    assert inventory.this_machine().devices[0].read_bytes_s == 41e9
     assert measure.calls == 2
 
 
 def test_a_disturbed_figure_is_tried_again_later_and_the_better_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = _measure(monkeypatch, SLOW, FAST, SLOW)
-    first = inventory.here().devices[0]
+    first = inventory.this_machine().devices[0]
     assert (first.read_bytes_s, first.doubt) == (9e9, "too low: busy")
-    inventory.here()
+    inventory.this_machine()
     assert measure.calls == 1  # not for every command
     monkeypatch.setattr(inventory, "_RETRY_S", -1)
-    assert inventory.here().devices[0].read_bytes_s == 41e9
-    inventory.here()
+    assert inventory.this_machine().devices[0].read_bytes_s == 41e9
+    inventory.this_machine()
     assert measure.calls == 2  # a figure without disturbance stays
-    assert inventory.here(anew=True).devices[0].read_bytes_s == 9e9  # asked for: takes what it gets
+    assert inventory.this_machine(remeasure=True).devices[0].read_bytes_s == 9e9  # asked for: takes what it gets
 
 
 @pytest.mark.parametrize(
@@ -250,24 +250,24 @@ def test_a_damaged_cache_is_measured_anew_and_rewritten(monkeypatch: pytest.Monk
     path = folders.cache_dir() / "machine.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(damage)
-    inventory.here()
-    inventory.here()
+    inventory.this_machine()
+    inventory.this_machine()
     assert measure.calls == 1
 
 
 def test_a_nonsense_figure_in_the_cache_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     _measure(monkeypatch, FAST)
-    inventory.here()
+    inventory.this_machine()
     path = folders.cache_dir() / "machine.json"
     path.write_text(path.read_text().replace("41000000000.0", "-1.0"))
-    assert inventory.here(bandwidth=False).devices[0].read_bytes_s is None
+    assert inventory.this_machine(bandwidth=False).devices[0].read_bytes_s is None
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _measure(monkeypatch, FAST)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "file" / "below"))
-    assert inventory.here().devices[0].read_bytes_s == 41e9
+    assert inventory.this_machine().devices[0].read_bytes_s == 41e9
 
 
 def test_software_names_nobody() -> None:

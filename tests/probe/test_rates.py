@@ -165,9 +165,9 @@ class Slow:
 def test_everything_slow_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch, (GPU,))
     told: list[str] = []
-    first = inventory.here(full=True, tell=told.append)
+    first = inventory.this_machine(full=True, on_progress=told.append)
     assert told == ["memory bandwidth", "matrix rate", "disk", "RTX 4090"]
-    second = inventory.here(full=True)
+    second = inventory.this_machine(full=True)
     assert slow.calls == ["memory", "matrix", "disk", "cuda:0"]
     assert first.devices == second.devices
     cpu, gpu = second.devices
@@ -177,21 +177,21 @@ def test_everything_slow_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert second.storage.read_bytes_s == 1e9
     assert second.storage.free_bytes
     assert {b.backend for b in second.backends} == {"llama_cpp", "onnxruntime", "torch"}
-    inventory.here(full=True, anew=True)
+    inventory.this_machine(full=True, remeasure=True)
     assert slow.calls[4:] == ["memory", "matrix", "disk", "cuda:0"]
 
 
 def test_a_recommendation_waits_for_the_bandwidth_only(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch, (GPU,))
-    assert inventory.here().devices[0].matrix_flops_s == {}
+    assert inventory.this_machine().devices[0].matrix_flops_s == {}
     assert slow.calls == ["memory"]
-    inventory.here(full=True)
-    assert inventory.here(bandwidth=False).devices[0].matrix_flops_s == MATRIX  # what is known is used
+    inventory.this_machine(full=True)
+    assert inventory.this_machine(bandwidth=False).devices[0].matrix_flops_s == MATRIX  # what is known is used
 
 
 def test_a_quick_look_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch, (GPU,))
-    found: Machine = inventory.here(bandwidth=False, full=True)
+    found: Machine = inventory.this_machine(bandwidth=False, full=True)
     assert slow.calls == []
     assert found.devices[0].read_bytes_s is None
     assert found.devices[1].basis == "spec"
@@ -200,6 +200,6 @@ def test_a_quick_look_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_could_not_be_measured_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch)
     monkeypatch.setattr(inventory, "matrix_rates", lambda _: slow("matrix", "not measured: no numpy"))
-    inventory.here(full=True)
-    inventory.here(full=True)
+    inventory.this_machine(full=True)
+    inventory.this_machine(full=True)
     assert slow.calls == ["memory", "matrix", "disk", "matrix"]

@@ -38,7 +38,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 
 def examined(name: str) -> SelfTest:
-    return selftest.examine(backends.load(name), "cpu", inventory.here(bandwidth=False), lambda _: None)
+    return selftest.examine(backends.load(name), "cpu", inventory.this_machine(bandwidth=False), lambda _: None)
 
 
 # ------------------------------------------------------------------------------------------------ the tiny models
@@ -163,7 +163,7 @@ def test_a_single_failure_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_p
     plant(monkeypatch, "llama_cpp prefill SIGSEGV")
     monkeypatch.setenv("PLANTED_ONCE", str(tmp_path / "once"))
     told: list[str] = []
-    here = inventory.here(bandwidth=False)
+    here = inventory.this_machine(bandwidth=False)
     found = selftest.examine(backends.load("llama_cpp"), "cpu", here, told.append)
     assert (found.usable, found.options, found.kind, found.reason) == (True, {}, None, "")
     assert found.kl_max
@@ -223,7 +223,7 @@ def test_a_device_that_is_not_here_is_no_fault_of_the_engine() -> None:
     if backends.load("torch").installed() is None:
         pytest.skip("torch is not installed")
     device = "xpu:7"
-    found = selftest.examine(backends.load("torch"), device, inventory.here(bandwidth=False), lambda _: None)
+    found = selftest.examine(backends.load("torch"), device, inventory.this_machine(bandwidth=False), lambda _: None)
     assert found.usable
     assert f"asked for {device}" in found.untested
 
@@ -303,10 +303,10 @@ def test_what_is_remembered_is_of_this_build_and_this_processor() -> None:
         pytest.skip("llama_cpp is not installed")
     inventory.remember(known(build="another"))
     inventory.remember(known(processor="another"))
-    assert inventory.here(bandwidth=False).selftests == ()
+    assert inventory.this_machine(bandwidth=False).selftests == ()
     inventory.remember(known())
     inventory.remember(known())
-    assert inventory.here(bandwidth=False).selftests == (known(),)
+    assert inventory.this_machine(bandwidth=False).selftests == (known(),)
 
 
 def remembered() -> list[SelfTest]:
@@ -420,7 +420,7 @@ def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatc
     monkeypatch.setattr(run, "_write", lambda *_: fakes.measured(fakes.workload(1, 0)).artifact)
     here, suite = machine(known(), known(backend="torch"), known(device="cuda:0")), suites.load("quick")
     (task,) = tasks.prepare((SETUP,), suite, here)
-    done, path = run.run((task,), suite, here, tmp_path, software={}, tell=lambda *_: None)
+    done, path = run.run((task,), suite, here, tmp_path, software={}, on_event=lambda *_: None)
     assert done.machine.selftests == (known(),)
     assert {k: v for k, v in done.conditions.items() if k.startswith("selftest")} == {
         "selftest_llama_cpp_cpu": "passed"
@@ -428,7 +428,7 @@ def test_a_run_keeps_the_self_tests_of_its_own_places(tmp_path: Path, monkeypatc
     then = {**done.conditions, "before_anything": "then"}
     old = msgspec.structs.replace(done, results=done.results[:1], conditions=then)
     healed = machine(known(**HEALED))
-    again, _ = run.run((task,), suite, healed, tmp_path, software={}, tell=lambda *_: None, begun=(old, path))
+    again, _ = run.run((task,), suite, healed, tmp_path, software={}, on_event=lambda *_: None, begun=(old, path))
     assert len(again.results) == len(done.results)
     assert again.conditions["selftest_llama_cpp_cpu"] == trust.sentence(known(**HEALED))  # as it is now
     assert again.conditions["before_anything"] == "then"
@@ -503,7 +503,7 @@ def test_the_command_doctor_tests_what_passed_before(phibench: Phibench, monkeyp
     if backends.load("llama_cpp").installed() is None:
         pytest.skip("llama_cpp is not installed")
     inventory.remember(known())
-    monkeypatch.setattr(inventory, "here", lambda **_: machine(*inventory.selftests()))
+    monkeypatch.setattr(inventory, "this_machine", lambda **_: machine(*inventory.selftests()))
     monkeypatch.setattr(selftest, "examine", lambda backend, *_: known(backend=backend.NAME, **DEAD))
     found = json.loads(phibench("doctor", "-o", "json").out)
     assert "llama_cpp is not usable here" in [one["title"] for one in found]

@@ -377,7 +377,7 @@ def found(reference: Reference) -> dict[tuple[str, Setup], Outcome]:
         *((LATE_BY_ONE, *words) for words in LATE),
     ]:
         (trial,) = check_backends.trials([setup(*words)], 0)
-        plant = faults.plants(trial.model)[fault]
+        plant = faults.faults_for(trial.model)[fault]
         asked.setdefault(plant.program, []).append((fault, trial._replace(change=plant.change)))
     outcomes = {}
     for program, pairs in asked.items():
@@ -419,7 +419,7 @@ def test_every_fault_but_one_scale_shows_in_the_answer_alone(
 
 def test_every_kind_of_fault_is_tried() -> None:
     names = {
-        name for variant in (MINI, PHI2) for name in faults.plants(seeded_models.model(catalog.variant(variant), 0))
+        name for variant in (MINI, PHI2) for name in faults.faults_for(seeded_models.model(catalog.variant(variant), 0))
     }
     assert {fault for fault, *_ in FAULTS} | {LATE_BY_ONE} == names
 

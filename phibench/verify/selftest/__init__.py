@@ -29,7 +29,7 @@ from phibench.verify.selftest.child import Outcome
 SILENCE_S = 60.0  # of a tiny model that takes a second
 _DOING = {**ends.DOING, "starting": "when it prepared {}", "opening": "when it opened {}"}
 _EVENT = msgspec.json.Decoder(child.Imported | child.Answer)
-Tell = Callable[[str], None]
+OnNote = Callable[[str], None]
 
 
 class _Attempt(NamedTuple):
@@ -45,7 +45,7 @@ class _Attempt(NamedTuple):
 
 
 def ready(
-    setups: Sequence[Setup], machine: Machine, tell: Tell, *, force: bool = False
+    setups: Sequence[Setup], machine: Machine, on_note: OnNote, *, force: bool = False
 ) -> tuple[tuple[Setup, ...], Machine]:
     """The setups as they can be used here, and the machine with what was found of their engines.
 
@@ -54,14 +54,14 @@ def ready(
     hears what a person should know.
     """
     places = dict.fromkeys((setup.backend, setup.device) for setup in setups)
-    machine = tested(machine, places, tell)
+    machine = tested(machine, places, on_note)
     for known in machine.selftests:
         if force and not known.usable and (known.backend, known.device) in places:
-            tell(f"{trust.place(known)} runs all the same: --force")
+            on_note(f"{trust.place(known)} runs all the same: --force")
     return tuple(trust.with_options(setup, machine) for setup in setups), machine
 
 
-def anew(machine: Machine, tell: Tell) -> Machine:
+def anew(machine: Machine, on_note: OnNote) -> Machine:
     """The machine with every installed engine tested now, on the cpu and on each GPU that it can use here."""
     places = [
         (name, device)
@@ -69,7 +69,7 @@ def anew(machine: Machine, tell: Tell) -> Machine:
         for device in _devices(backends.load(name), machine)
     ]  # fmt: skip
     others = tuple(one for one in machine.selftests if (one.backend, one.device) not in places)
-    return tested(msgspec.structs.replace(machine, selftests=others), places, tell)
+    return tested(msgspec.structs.replace(machine, selftests=others), places, on_note)
 
 
 def _devices(backend: Backend, machine: Machine) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _devices(backend: Backend, machine: Machine) -> Iterator[str]:
             yield built
 
 
-def tested(machine: Machine, places: Iterable[tuple[str, str]], tell: Tell) -> Machine:
+def tested(machine: Machine, places: Iterable[tuple[str, str]], on_note: OnNote) -> Machine:
     """The machine with what is known of these (backend, device), tested now where it is not.
 
     What was found not usable is tried again: the reason may be gone.
@@ -95,17 +95,17 @@ def tested(machine: Machine, places: Iterable[tuple[str, str]], tell: Tell) -> M
             continue
         known = trust.of(machine, name, device)
         if known is None or not known.usable:
-            known = examine(backend, device, machine, tell)
+            known = examine(backend, device, machine, on_note)
             if not known.untested:
                 known = inventory.remember(known)
             kept = tuple(one for one in machine.selftests if (one.backend, one.device) != (name, device))
             machine = msgspec.structs.replace(machine, selftests=(*kept, known))
         if said := trust.sentence(known):
-            tell(said)
+            on_note(said)
     return machine
 
 
-def examine(backend: Backend, device: str, machine: Machine, tell: Tell) -> SelfTest:
+def examine(backend: Backend, device: str, machine: Machine, on_note: OnNote) -> SelfTest:
     """Try the usual options, then the safe ones; before these are believed, the usual ones once more.
 
     ``untested`` where nothing can be said: a package is missing, the device is not here, or something else than the
@@ -115,7 +115,7 @@ def examine(backend: Backend, device: str, machine: Machine, tell: Tell) -> Self
         backend=backend.NAME, device=device, build=backends.build(backend) or "", usable=True,
         processor=inventory.processor(device, machine.devices), at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip
-    tell(f"testing {trust.place(found)} on a tiny model")
+    on_note(f"testing {trust.place(found)} on a tiny model")
 
     def attempt(options: dict[str, str]) -> _Attempt:
         return _attempt(backend, device, options, machine.limits.threads)
@@ -133,7 +133,7 @@ def examine(backend: Backend, device: str, machine: Machine, tell: Tell) -> Self
             continue
         again = attempt({})
         if again.outcome == "passed":
-            tell(f"{reason}; asked again it is right, so nothing is changed")
+            on_note(f"{reason}; asked again it is right, so nothing is changed")
             return _passed(found, again)
         return _passed(msgspec.structs.replace(failed, options=options), safe)
     return msgspec.structs.replace(failed, usable=False)
