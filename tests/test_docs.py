@@ -12,7 +12,7 @@ import pytest
 from conftest import Phibench
 
 from phibench import backends, catalog
-from phibench.cli import app
+from phibench.cli import cli
 from phibench.core import errors, files
 from phibench.core.nouns import Machine
 from phibench.measure import suites
@@ -36,7 +36,7 @@ def commands() -> list[list[str]]:
 
 
 def parse(words: list[str]) -> tuple[str, dict[str, object]]:
-    name, command, rest = app.cli.resolve_command(app.cli.make_context("phibench", [*words]), words)
+    name, command, rest = cli.resolve_command(cli.make_context("phibench", [*words]), words)
     assert name is not None
     assert command is not None
     return name, command.make_context(name, list(rest)).params
@@ -86,7 +86,7 @@ def test_every_measurement_with_all_engines_is_planned_for_those_that_are_here(
 
 def test_the_readme_shows_every_command() -> None:
     shown = {words[0] for words in commands()} | set(re.findall(r"`phibench ([a-z]+)", README))
-    assert shown == set(app.cli.commands)
+    assert shown == set(cli.commands)
 
 
 def test_the_readme_names_every_goal() -> None:

@@ -4,6 +4,7 @@ In: flags and arguments. Out: text on stdout, progress and notes on stderr, an e
 needs when it runs: ``phibench --help`` loads click and no more.
 """
 
-from phibench.cli.app import cli, main
+from phibench.cli.app import main
+from phibench.cli.options import cli
 
 __all__ = ["cli", "main"]

@@ -1,0 +1,91 @@
+"""What loads a model: ``run``, ``quickstart``, ``verify``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import click
+
+from phibench.cli import options
+
+
+@click.command()
+@click.option("-b", "--backend", help="Compare backends (comma list), or all that are installed  [default: llama_cpp]")
+@click.option("--before", "part", flag_value="before", help="Only the first advice, which needs no engine.")
+@click.option("--after", "part", flag_value="after", help="Without the first advice, where it was printed already.")
+@options.results
+def quickstart(backend: str | None, part: Literal["before", "after"] | None, results: str | None) -> None:
+    """Say which Phi should fit here, measure one, say what that changed and what is next."""
+    from phibench.cli import quickstart as first
+    from phibench.core import folders, units
+
+    wanted = units.names(backend, "--backend") if backend else ()
+    sys.exit(first.quickstart(folders.results_dir(results), wanted, part))
+
+
+@click.command()
+@click.argument("suite", default="latency")
+@click.option(
+    "-m",
+    "--model",
+    default="phi-4-mini-instruct",
+    show_default=True,
+    help="Variants (comma list), a .gguf file, or a folder with a model for onnxruntime-genai or transformers.",
+)
+@click.option("-q", "--quant", help="Quantizations (comma list)  [default: Q4_K_M, int4, bf16, by backend]")
+@click.option("-b", "--backend", help="Backends (comma list), or all that are installed  [default: llama_cpp]")
+@click.option("-dev", "--device", default="cpu", show_default=True, help="Devices (comma list): cpu, cuda:0, ...")
+@click.option("-p", "--n-prompt", help="Prompt tokens: 512 or 128,512 or 128-2048*2; 0 skips.")
+@click.option("-n", "--n-gen", help="Generated tokens; 0 skips.")
+@click.option("-pg", "pair", multiple=True, metavar="PP,TG", help="A prompt and its answer in one test.")
+@click.option("-d", "--n-depth", help="Tokens already in the KV cache.")
+@click.option("-r", "--repetitions", type=int, help="Timed repetitions of every test.")
+@click.option("--launches", type=int, help="Fresh worker processes; from 3 on, intervals instead of ranges.")
+@click.option("-t", "--threads", help="Threads [physical cores that this process may use].")
+@click.option("-ngl", "--n-gpu-layers", help="Layers on the GPU.")
+@click.option("-fa", "--flash-attn", help="on, off or auto.")
+@click.option("-ctk", "--cache-type-k", help="Type of the K cache: f16, q8_0, ...")
+@click.option("-ctv", "--cache-type-v", help="Type of the V cache.")
+@click.option("-ub", "--n-ubatch", help="Micro-batch.")
+@click.option("--n-batch", help="Batch (llama-bench's -b).")
+@click.option("--batches", help="Equal sequences at once: 1,2,4 ...")
+@click.option("--context", help="Tokens that the KV cache is made for  [as long as the test].")
+@click.option("--seconds", type=float, help="How long energy and sustained measure each test.")
+@click.option("--quick", is_flag=True, help="A short form of the suite, marked short.")
+@click.option("--layers", type=int, help="Only a slice of N layers, at true widths.")
+@options.results
+@click.option("--resume", is_flag=True, help="Go on with the newest run of the same suite.")
+@click.option("--dry-run", is_flag=True, help="Time, disk and memory of every setup; nothing starts.")
+@click.option("--force", is_flag=True, help="Run even what does not fit into memory or fails its self-test.")
+@click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
+@options.output(*options.OUTPUTS)
+def run(**flags: Any) -> None:
+    """Run SUITE over setups: latency, throughput, memory, energy, sustained, load, context, quick, a .toml file, or
+    all (the first five, on every backend)."""
+    from phibench.cli import run as cli_run
+
+    output, out = flags["output"], flags["out"]
+    request = cli_run.request_from(flags)
+    sys.exit(
+        cli_run.run_request(request, output, write_out=lambda text: options.emit(text, out), width=options.width(out))
+    )
+
+
+@click.command()
+@click.argument("variant", required=False)
+@click.option("-m", "--model", "models", multiple=True, metavar="FILE", help="Files of one model, to be compared.")
+@click.option("-b", "--backend", help="Backends (comma list).  [default: all that are installed]")
+@click.option("-q", "--quant", help="Quantizations (comma list).")
+@click.option("-dev", "--device", default="cpu", show_default=True, help="cpu, cuda:0, ...")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and prompts.")
+@options.output(*options.OUTPUTS)
+def verify(
+    variant: str | None, models: tuple[str, ...], backend: str | None, quant: str | None, device: str, seed: int,
+    output: str, out: str | None,
+) -> None:  # fmt: skip
+    """Do backends and precisions give the same answer?"""
+    from phibench.cli import verify as command
+
+    asked = (variant, models, backend, quant, device, seed, output)
+    sys.exit(command.verify(*asked, write_out=lambda text: options.emit(text, out), width=options.width(out)))

@@ -1,0 +1,91 @@
+"""What the commands share: options, and how they print. stdout carries data only; notes go to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phibench import __version__
+from phibench.core.errors import PhibenchError, nearest
+
+if TYPE_CHECKING:
+    from phibench.core.nouns import Machine, Run
+
+OUTPUTS = ("table", "md", "csv", "json", "jsonl", "sql")
+results = click.option("--results", metavar="DIR", help="Folder of runs [$PHIBENCH_RESULTS, else ./results].")
+context = click.option("--context", metavar="TOKENS", help="Context length, for example 8k.")
+
+
+class _Commands(click.Group):
+    """A misspelled command names the nearest right one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            guess = nearest(args[0], self.commands)
+            hint = f"did you mean '{guess}'?" if guess else f"there are: {', '.join(self.commands)}"
+            raise PhibenchError(f"unknown command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="phibench")
+def cli() -> None:
+    """Which Phi fits this machine: measures, predicts and recommends variant, quantization and backend.
+
+    Exit codes: 0 ok, 1 a measurement or a file failed, 2 bad input, 3 nothing fits, 4 regression, 130 interrupted.
+    """
+
+
+def output(*names: str) -> Callable[[Any], Any]:
+    def add(command: Any) -> Any:
+        command = click.option("--out", metavar="FILE", help="Write the data here instead of stdout.")(command)
+        choice = click.Choice(names, case_sensitive=False)
+        return click.option("-o", "--output", type=choice, default="table", show_default=True)(command)
+
+    return add
+
+
+def machine_of(path: str | None) -> Machine:
+    from phibench.core import files
+    from phibench.core.nouns import Machine
+    from phibench.machine import inventory
+
+    return files.read_strict(Path(path), Machine) if path else inventory.this_machine()
+
+
+def stored_runs(folder: str | None) -> Sequence[Run]:
+    """Every run that can be read; the others are named on stderr."""
+    from phibench.core import folders, run_files
+
+    runs, skipped = run_files.read_runs(folders.results_dir(folder))
+    for line in skipped:
+        note(f"skipped: {line}")
+    return runs
+
+
+def width(out: str | None) -> int | None:
+    """Columns of the terminal; None where the data goes into a file or a pipe, which has no width."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if not out and sys.stdout.isatty() else None
+
+
+def emit(text: str, out: str | None) -> None:
+    if out:
+        from phibench.core import files
+
+        files.write_text(Path(out), text.rstrip("\n") + "\n")
+        return
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """One line on stderr, which may quote a file from somebody else."""
+    from phibench.core.text import plain
+
+    print(plain(text), file=sys.stderr)
