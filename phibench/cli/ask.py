@@ -81,7 +81,7 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
 
     if save:
         files.check_machine_name(Path(save))
-    machine = inventory.here(
+    machine = inventory.this_machine(
         bandwidth=not quick, full=True, anew=anew, tell=lambda what: options.note(f"measuring: {what}")
     )
     if save:

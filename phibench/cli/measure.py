@@ -63,13 +63,12 @@ def quickstart(backend: str | None, part: Literal["before", "after"] | None, res
 def run(**flags: Any) -> None:
     """Run SUITE over setups: latency, throughput, memory, energy, sustained, load, context, quick, a .toml file, or
     all (the first five, on every backend)."""
-    from phibench.cli import run as cli_run
+    from phibench.cli.request import request_from
+    from phibench.cli.run import run_request
 
     output, out = flags["output"], flags["out"]
-    request = cli_run.request_from(flags)
-    sys.exit(
-        cli_run.run_request(request, output, write_out=lambda text: options.emit(text, out), width=options.width(out))
-    )
+    request = request_from(flags)
+    sys.exit(run_request(request, output, write_out=lambda text: options.emit(text, out), width=options.width(out)))
 
 
 @click.command()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from phibench.cli.dry_run import dry_rows
-from phibench.core import folders, run_files, units
+from phibench.core import folders, run_files
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Machine, Run, Setup, Suite
+from phibench.core.nouns import Artifact, Machine, Noun, Run, Setup, Suite
 from phibench.core.processes import silence_s
 from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
@@ -27,83 +26,35 @@ from phibench.show.dry_run import dry_text
 from phibench.show.progress import ProgressDisplay
 from phibench.verify import selftest
 
-Planned = Sequence[tuple[Suite, tuple[Task, ...]]]
-_AXES = {  # flag -> field of a suite
-    "n_prompt": "prompt_tokens",
-    "n_gen": "new_tokens",
-    "n_depth": "depths",
-    "batches": "batches",
-    "context": "contexts",
-}
-_OPTIONS = {  # flag -> option of the backend
-    "threads": "threads",
-    "n_gpu_layers": "n_gpu_layers",
-    "flash_attn": "flash_attn",
-    "cache_type_k": "type_k",
-    "cache_type_v": "type_v",
-    "n_ubatch": "n_ubatch",
-    "n_batch": "n_batch",
-}
-_COUNTS = ("threads", "n_gpu_layers", "n_ubatch", "n_batch")
-_FLASH = {"1": "on", "0": "off"}
+if TYPE_CHECKING:
+    from phibench.catalog.plans.base import Plan
 
 
-def request_from(flags: Mapping[str, Any]) -> RunRequest:
-    """What the flags ask for, each text read once. Raises PhibenchError for one that means nothing."""
-    same = ("suite", "repetitions", "launches", "seconds", "layers", "results", "quick", "resume", "dry_run", "force")
-    return RunRequest(
-        models=tuple(units.names(flags["model"], "-m")),
-        backends=_names(flags["backend"], "--backend"),
-        axes={field: units.counts(flags[flag]) for flag, field in _AXES.items() if flags[flag] is not None},
-        pairs=tuple(_pair(text) for text in flags["pair"]),
-        options=_options(flags),
-        quantizations=_names(flags["quant"], "--quant"),
-        devices=_names(flags["device"], "--device"),
-        **{name: flags[name] for name in same},
-    )
+class Planned(Noun, frozen=True, kw_only=True):
+    """A request that makes sense here: its suites, its setups on this machine, and the tasks of each suite."""
 
-
-def _names(text: str | None, flag: str) -> tuple[str, ...]:
-    return () if text is None else tuple(units.names(text, flag))
-
-
-def _pair(text: str) -> tuple[int, int]:
-    values = units.counts(text)
-    if len(values) == 1 and text.count(",") == 1:  # 512,512: counts() drops what is said twice
-        values = (values[0], values[0])
-    if len(values) != 2:
-        raise PhibenchError(f"'{text}' is not a pair; write -pg 512,128")
-    return values[0], values[1]
-
-
-def _options(flags: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    given = {flag: flags[flag] for flag in _OPTIONS if flags[flag] is not None}
-    if "threads" not in given and os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        given = {"threads": os.environ["OMP_NUM_THREADS"], **given}
-    options = {_OPTIONS[flag]: _values(flag, text) for flag, text in given.items()}
-    for pair in flags["extra"]:
-        key, sep, value = pair.partition("=")
-        if not sep:
-            raise PhibenchError(f"'{pair}' is not an option; write --backend-option key=value")
-        options[key] = (value,)
-    return options
-
-
-def _values(flag: str, text: str) -> tuple[str, ...]:
-    name = f"--{flag.replace('_', '-')}"
-    if flag in _COUNTS:
-        values = units.counts(text)
-        if min(values) < 1 and flag != "n_gpu_layers":
-            raise PhibenchError(f"{name} starts at 1, not {min(values)}")
-        return tuple(str(v) for v in values)
-    return tuple(_FLASH.get(v, v) if flag == "flash_attn" else v for v in units.names(text, name))
-
-
-# ------------------------------------------------------------------------------------------------ the command
+    request: RunRequest
+    suites: tuple[Suite, ...]
+    machine: Machine
+    setups: Sequence[Setup]
+    real: Artifact | None  # the file or folder that was named in place of a variant, and its plan
+    real_plan: Plan | None
+    tasks: tuple[tuple[Suite, tuple[Task, ...]], ...] = ()
 
 
 def run_request(request: RunRequest, output: str, write_out: Callable[[str], None], width: int | None) -> int:
     """``phibench run``: prints a dry run, or runs and prints its rows. Returns the exit code."""
+    planned = plan(request)
+    if request.dry_run:
+        write_out(dry_text(dry_run(planned), output, width))
+        return 0
+    return record.exit_code(
+        run_all(planned, lambda runs: write_out(results.FORMATS[output](results.rows(runs), width)))
+    )
+
+
+def plan(request: RunRequest) -> Planned:
+    """Raises PhibenchError for what makes no sense here; no engine is loaded."""
     real, real_plan = None, None
     if files_ := [name for name in request.models if is_file(name)]:
         if len(request.models) > 1:
@@ -113,38 +64,33 @@ def run_request(request: RunRequest, output: str, write_out: Callable[[str], Non
         request = msgspec.structs.replace(request, backends=(ALL,))
     request = backend_choice.resolve(request, _note)
     names = suites.MISSION if request.every_suite else (request.suite,)
-    asked = [suites.requested(request, name) for name in names]
+    asked = tuple(suites.requested(request, name) for name in names)
     if request.layers is not None and request.layers < 1:
         raise PhibenchError(f"--layers starts at 1, not {request.layers}")
     silence_s(0)  # a wrong PHIBENCH_SILENCE is told before anything starts
     machine = inventory.this_machine(bandwidth=request.dry_run, disk_too=any(suite.page_cache for suite in asked))
     setups = grid.setups(request, machine)
-    given = {"layers": request.layers, "real": real, "real_plan": real_plan, "force": request.force}
-    planned = _planned(setups, asked, machine, given)  # what makes no sense is refused before an engine is tested
-    if request.dry_run:
-        seen = run_files.read_runs(folders.results_dir(request.results))[0]
-        rows = [{"suite": suite.name, **row} for suite, tasks in planned for row in dry_rows(tasks, machine, seen)]
-        write_out(dry_text(rows, output, width))
-        return 0
-    setups, machine = selftest.ready(setups, machine, _note, force=request.force)
-
-    def show(runs: Sequence[Run]) -> None:
-        write_out(results.FORMATS[output](results.rows(runs), width))
-
-    return record.exit_code(_run(request, _planned(setups, asked, machine, given), machine, show))
+    planned = Planned(request=request, suites=asked, machine=machine, setups=setups, real=real, real_plan=real_plan)
+    return _with_tasks(planned)
 
 
-def _run(request: RunRequest, planned: Planned, machine: Machine, show: Callable[[Sequence[Run]], None]) -> list[Run]:
+def dry_run(planned: Planned) -> list[dict[str, Any]]:
+    """A row for every setup of every suite."""
+    seen = run_files.read_runs(folders.results_dir(planned.request.results))[0]
+    return [{"suite": s.name, **row} for s, tasks in planned.tasks for row in dry_rows(tasks, planned.machine, seen)]
+
+
+def run_all(planned: Planned, show: Callable[[Sequence[Run]], None]) -> list[Run]:
     """Every suite in its turn, then what came of them all; also where Ctrl-C ends one."""
+    planned = _tried(planned)
     runs: list[Run] = []
     deaths: run.Deaths = defaultdict(Counter)
-    for suite, tasks in planned:
-        if request.every_suite:
+    folder = folders.results_dir(planned.request.results)
+    for suite, tasks in planned.tasks:
+        if planned.request.every_suite:
             print(f"suite {suite.name}: {suite.question}", file=sys.stderr)
         try:
-            done, path = execute(
-                tasks, suite, machine, folders.results_dir(request.results), resume=request.resume, deaths=deaths
-            )
+            done, path = execute(tasks, suite, planned.machine, folder, resume=planned.request.resume, deaths=deaths)
         except run.InterruptedRunError:
             if runs:
                 show(runs)
@@ -156,8 +102,22 @@ def _run(request: RunRequest, planned: Planned, machine: Machine, show: Callable
     return runs
 
 
-def _planned(setups: Sequence[Setup], asked: Sequence[Suite], machine: Machine, given: dict[str, Any]) -> Planned:
-    return [(suite, prepare(setups, suite, machine, **given)) for suite in asked]
+def _tried(planned: Planned) -> Planned:
+    """The engines tried once, and the tasks anew with what each needs here."""
+    force = planned.request.force
+    setups, machine = selftest.ready(planned.setups, planned.machine, _note, force=force)
+    return _with_tasks(msgspec.structs.replace(planned, setups=setups, machine=machine))
+
+
+def _with_tasks(planned: Planned) -> Planned:
+    def tasks(suite: Suite) -> tuple[Task, ...]:
+        layers, force = planned.request.layers, planned.request.force
+        return prepare(
+            planned.setups, suite, planned.machine,
+            layers=layers, real=planned.real, real_plan=planned.real_plan, force=force,
+        )  # fmt: skip
+
+    return msgspec.structs.replace(planned, tasks=tuple((suite, tasks(suite)) for suite in planned.suites))
 
 
 def _note(line: str) -> None:

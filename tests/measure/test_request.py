@@ -11,7 +11,8 @@ from conftest import Phibench
 
 from phibench import backends
 from phibench.backends import llama_cpp, onnxruntime, torch
-from phibench.cli import measure, run
+from phibench.cli import measure
+from phibench.cli.request import request_from
 from phibench.core import stats
 from phibench.core.errors import PhibenchError
 from phibench.measure import backend_choice, grid, real_file, suites
@@ -49,7 +50,7 @@ def test_every_flag_finds_its_place_in_the_request(monkeypatch: pytest.MonkeyPat
         " --backend-option a=b=c --backend-option n_batch=9 --layers 1 --results there --quick --resume --dry-run"
         " --force"
     )  # fmt: skip
-    assert run.request_from(measure.run.make_context("run", words.split()).params) == RunRequest(
+    assert request_from(measure.run.make_context("run", words.split()).params) == RunRequest(
         suite="Energy", models=("phi-4", "phi-2"), quantizations=("q8_0",), backends=("torch", "null"),
         devices=("cpu", "cuda:1"), pairs=((512, 512), (8, 4)), repetitions=2, launches=3, seconds=1.5,
         axes={"prompt_tokens": (8192,), "new_tokens": (1, 4, 5, 6), "depths": (3,), "batches": (2,), "contexts": (9,)},
@@ -58,7 +59,7 @@ def test_every_flag_finds_its_place_in_the_request(monkeypatch: pytest.MonkeyPat
         layers=1, results="there", quick=True, resume=True, dry_run=True, force=True,
     )  # fmt: skip
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    least = run.request_from(measure.run.make_context("run", []).params)
+    least = request_from(measure.run.make_context("run", []).params)
     assert least == RunRequest(suite="latency", models=("phi-4-mini-instruct",), options={"threads": ("3",)})
 
 
