@@ -82,7 +82,7 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
     if save:
         files.check_machine_name(Path(save))
     machine = inventory.this_machine(
-        bandwidth=not quick, full=True, anew=anew, tell=lambda what: options.note(f"measuring: {what}")
+        bandwidth=not quick, full=True, remeasure=anew, on_progress=lambda what: options.note(f"measuring: {what}")
     )
     if save:
         files.write_machine(Path(save), machine)

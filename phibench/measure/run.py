@@ -33,12 +33,6 @@ class InterruptedRunError(PhibenchError):
     """Ctrl-C: what is done is kept in ``path``."""
 
 
-# ------------------------------------------------------------------------------------------------ before
-
-
-# ------------------------------------------------------------------------------------------------ running
-
-
 def run(
     tasks: Sequence[Task],
     suite: Suite,

@@ -9,13 +9,13 @@ from phibench import backends, catalog
 from phibench.analysis import trust
 from phibench.core import units
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Artifact, Machine, Need, Noun, Setup, Suite, Workload
+from phibench.core.nouns import Artifact, Machine, Need, Noun, Setup, Suite, Variant, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
-
 NO_FILE = Artifact(path="", bytes=0, weights="synthetic")
+_NO_MODEL = Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="no model")
 
 
 class Refusal(Noun, frozen=True):
@@ -63,43 +63,45 @@ def prepare(
 
     Raises PhibenchError for an unknown name, a backend that is not installed, an impossible shape.
     """
+    return tuple(_task(setup, suite, machine, layers, real, real_plan, force) for setup in setups)
+
+
+def _task(
+    setup: Setup, suite: Suite, machine: Machine,
+    layers: int | None, real: Artifact | None, real_plan: Plan | None, force: bool,
+) -> Task:  # fmt: skip
     from phibench import synth
     from phibench.catalog import plans
 
-    tasks = []
-    for setup in setups:
-        backend = backends.require(setup.backend)
-        backends.check_options(setup)
-        backends.check_device(setup)
-        options = backends.effective(setup)
-        threads = int(options.get("threads") or machine.limits.threads)
-        if not backend.FORMATS:
-            need = Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="no model")
-            tasks.append(Task(setup=setup, suite=suite, threads=threads, need=need))
-            continue
-        variant = catalog.variant(setup.variant)
-        fmt = backend.FORMATS[0]
-        plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
-        shape = variant.shape
-        assert shape is not None, "a variant with a plan has a shape"
-        needs = {
-            w: backend.need(plan, shape, w.context, options, w.prompt_tokens, w.batch, w.used)
-            for w in suite.workloads()
-        }
-        refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
-        able = [w for w in needs if w not in refused]
-        size = {w: need.total_bytes for w, need in needs.items()}
-        told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
-        need, objection = needs[told], None if able else refused[told]
-        if (why := trust.objection(setup, machine)) and not force:
-            objection = Refusal(why, "--force runs it all the same")
-        write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
-        tasks.append(
-            Task(setup=setup, suite=suite, threads=threads, need=need, needs=tuple(needs.items()), plan=plan,
-                 artifact=real, layers=layers, write_bytes=write, objection=objection,
-                 refused=tuple(refused.items()), force=force)
-        )  # fmt: skip
-    return tuple(tasks)
+    backend = backends.require(setup.backend)
+    backends.check_options(setup)
+    backends.check_device(setup)
+    threads = int(backends.effective(setup).get("threads") or machine.limits.threads)
+    if not backend.FORMATS:
+        return Task(setup=setup, suite=suite, threads=threads, need=_NO_MODEL)
+    variant, fmt = catalog.variant(setup.variant), backend.FORMATS[0]
+    plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
+    needs = _needs(setup, suite, variant, plan)
+    refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
+    able = [w for w in needs if w not in refused]
+    size = {w: need.total_bytes for w, need in needs.items()}
+    told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
+    objection = None if able else refused[told]
+    if (why := trust.objection(setup, machine)) and not force:
+        objection = Refusal(why, "--force runs it all the same")
+    write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
+    return Task(
+        setup=setup, suite=suite, threads=threads, need=needs[told], needs=tuple(needs.items()), plan=plan,
+        artifact=real, layers=layers, write_bytes=write, objection=objection,
+        refused=tuple(refused.items()), force=force,
+    )  # fmt: skip
+
+
+def _needs(setup: Setup, suite: Suite, variant: Variant, plan: Plan) -> dict[Workload, Need]:
+    """Memory of every test."""
+    need, options, shape = backends.load(setup.backend).need, backends.effective(setup), variant.shape
+    assert shape is not None, "a variant with a plan has a shape"
+    return {w: need(plan, shape, w.context, options, w.prompt_tokens, w.batch, w.used) for w in suite.workloads()}
 
 
 def _refused(

@@ -29,7 +29,11 @@ def config(shape: Shape, layers: int, rope: Factors | None = None) -> dict[str, 
     """
     if shape.experts:
         raise PhibenchError("a mixture of experts has no dense configuration; measure it with -b llama_cpp")
-    found: dict[str, Any] = {
+    return _common(shape, layers) | (_phi2(shape) if shape.architecture == "phi2" else _phi3(shape, rope))
+
+
+def _common(shape: Shape, layers: int) -> dict[str, Any]:
+    return {
         "hidden_size": shape.hidden,
         "intermediate_size": shape.ffn,
         "num_hidden_layers": layers,
@@ -48,16 +52,21 @@ def config(shape: Shape, layers: int, rope: Factors | None = None) -> dict[str, 
         "pad_token_id": 0,
         "dtype": "bfloat16",
     }
-    if shape.architecture == "phi2":
-        return found | {
-            "architectures": ["PhiForCausalLM"],
-            "model_type": "phi",
-            "hidden_act": "gelu_new",
-            "layer_norm_eps": shape.norm_eps,
-            "qk_layernorm": False,
-        }
+
+
+def _phi2(shape: Shape) -> dict[str, Any]:
+    return {
+        "architectures": ["PhiForCausalLM"],
+        "model_type": "phi",
+        "hidden_act": "gelu_new",
+        "layer_norm_eps": shape.norm_eps,
+        "qk_layernorm": False,
+    }
+
+
+def _phi3(shape: Shape, rope: Factors | None) -> dict[str, Any]:
     short, long = rope or factors(shape)
-    return found | {
+    return {
         "architectures": ["Phi3ForCausalLM"],
         "model_type": "phi3",
         "hidden_act": "silu",

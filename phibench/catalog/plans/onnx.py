@@ -34,6 +34,20 @@ PADDING_BYTES = 1 << 14  # at least that much: shorter ones would not reach ever
 # model.onnx is padded to this many bytes, so that a plan knows its size without making the graph. At true shapes the
 # graph takes 2.0 to 16.6 kB and 4.0 to 5.8 kB a layer, 16.7 kB where keys and values are repeated.
 _GRAPH_BYTES, _LAYER_BYTES = (20 << 10) + PADDING_BYTES, {False: 6 << 10, True: 18 << 10}
+_SEARCH = {  # of genai_config.json: one answer, greedily
+    "diversity_penalty": 0.0,
+    "do_sample": False,
+    "early_stopping": True,
+    "length_penalty": 1.0,
+    "min_length": 0,
+    "no_repeat_ngram_size": 0,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+}
 
 
 def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan:
@@ -138,10 +152,25 @@ def about(plan: Plan, synthetic: bool = True) -> bytes:
 
 def genai_config(plan: Plan) -> bytes:
     """Content of ``genai_config.json``: what onnxruntime-genai needs to run the graph on token ids."""
-    shape, packed = shape_of(plan), packs_heads(plan.quantization)
+    shape = shape_of(plan)
     tokens = hf_config.config(shape, plan.layers)
+    model = {
+        "bos_token_id": tokens["bos_token_id"],
+        "context_length": shape.context,
+        "decoder": _decoder(plan, shape),
+        "eos_token_id": tokens["eos_token_id"],
+        "pad_token_id": tokens["pad_token_id"],
+        "type": tokens["model_type"],
+        "vocab_size": shape.vocab,
+    }
+    lengths = {"max_length": shape.context, "past_present_share_buffer": packs_heads(plan.quantization)}
+    search = dict(sorted((_SEARCH | lengths).items()))
+    return json.dumps({"model": model, "search": search}, indent=4).encode()
+
+
+def _decoder(plan: Plan, shape: Shape) -> dict[str, Any]:
     inputs = {"input_ids": "input_ids", "attention_mask": "attention_mask"}
-    inputs |= {} if packed else {"position_ids": "position_ids"}
+    inputs |= {} if packs_heads(plan.quantization) else {"position_ids": "position_ids"}
     decoder: dict[str, Any] = {
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
         "filename": "model.onnx",
@@ -161,32 +190,7 @@ def genai_config(plan: Plan) -> bytes:
             "layers": [],
             "cache_slack": 0,
         }
-    model = {
-        "bos_token_id": tokens["bos_token_id"],
-        "context_length": shape.context,
-        "decoder": decoder,
-        "eos_token_id": tokens["eos_token_id"],
-        "pad_token_id": tokens["pad_token_id"],
-        "type": tokens["model_type"],
-        "vocab_size": shape.vocab,
-    }
-    search = {
-        "diversity_penalty": 0.0,
-        "do_sample": False,
-        "early_stopping": True,
-        "length_penalty": 1.0,
-        "max_length": shape.context,
-        "min_length": 0,
-        "no_repeat_ngram_size": 0,
-        "num_beams": 1,
-        "num_return_sequences": 1,
-        "past_present_share_buffer": packed,
-        "repetition_penalty": 1.0,
-        "temperature": 1.0,
-        "top_k": 50,
-        "top_p": 1.0,
-    }
-    return json.dumps({"model": model, "search": search}, indent=4).encode()
+    return decoder
 
 
 def _widths(shape: Shape) -> Shape:

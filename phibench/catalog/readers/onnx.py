@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,7 @@ def read(path: Path) -> Content:
     weights, tensors, size = _tensors(graph, graph_path)
     quantization, notes = _quantization(path, graph, tensors)
     about = untrusted.read_json(path / ABOUT) if (path / ABOUT).is_file() else {}
-    numbers: Numbers = {
-        "layers": untrusted.count(decoder, "num_hidden_layers"),
-        "hidden": untrusted.count(decoder, "hidden_size"),
-        "heads": untrusted.count(decoder, "num_attention_heads"),
-        "kv_heads": untrusted.count(decoder, "num_key_value_heads"),
-        "vocab": untrusted.count(model, "vocab_size"),
-        "context": untrusted.count(model, "context_length"),
-    }
+    numbers = _numbers(model, decoder)
     untrusted.required(numbers, ("layers", "hidden", "heads", "kv_heads", "vocab"), path / untrusted.ONNX)
     past = untrusted.text(untrusted.part(decoder, "inputs"), "past_key_names") or "past_key_values.%d.key"
     return Content(
@@ -73,6 +66,17 @@ def read(path: Path) -> Content:
         told=untrusted.text(about, "variant") if about.get("synthetic") is True else None,
         notes=notes,
     )
+
+
+def _numbers(model: Mapping[str, Any], decoder: Mapping[str, Any]) -> Numbers:
+    return {
+        "layers": untrusted.count(decoder, "num_hidden_layers"),
+        "hidden": untrusted.count(decoder, "hidden_size"),
+        "heads": untrusted.count(decoder, "num_attention_heads"),
+        "kv_heads": untrusted.count(decoder, "num_key_value_heads"),
+        "vocab": untrusted.count(model, "vocab_size"),
+        "context": untrusted.count(model, "context_length"),
+    }
 
 
 def _load(path: Path) -> Any:
