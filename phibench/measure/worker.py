@@ -21,6 +21,7 @@ from phibench.core.errors import FallbackError, NotMeasurableError, OutOfMemoryE
 from phibench.core.nouns import (
     Artifact,
     Cause,
+    Engine,
     Event,
     Failed,
     Job,
@@ -34,7 +35,8 @@ from phibench.core.nouns import (
 )
 from phibench.core.processes import Board, leave_with_parent, private_output
 from phibench.core.units import now
-from phibench.measure.timing import Report, measure, once
+from phibench.measure.timing import Report, Taken, measure, once
+from phibench.meters.contract import Seen
 from phibench.probe.devices import gpu_use
 from phibench.probe.other_programs import Others
 from phibench.probe.system import page_cache, process
@@ -74,29 +76,23 @@ def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> 
                 busy = others.share()
                 seen = watch.finish(functools.partial(once, session, current))
                 used = gpu_use.told(job.setup.device, before, gpu_use.use(job.setup.device))
-                engine = session.engine
-                send(
-                    Measured(
-                        setup=job.setup,
-                        workload=current,
-                        artifact=shared(job.artifact),
-                        threads=job.threads,
-                        engine=msgspec.structs.replace(engine, evidence=engine.evidence + used),
-                        samples=timing.samples,
-                        load_s=load_s,
-                        warmup_s=timing.warmup_s,
-                        readings={**readings(), **seen.readings, **({f"load_{cache}_s": first_s} if cache else {})},
-                        windows=timing.windows,
-                        memory=seen.memory,
-                        notes=seen.notes,
-                        busy_share=busy,
-                        at=now(),
-                    )
-                )
+                engine = msgspec.structs.replace(session.engine, evidence=session.engine.evidence + used)
+                told = _measured(job, current, engine, timing, seen)
+                more = {f"load_{cache}_s": first_s} if cache else {}
+                told = msgspec.structs.replace(told, load_s=load_s, readings=told.readings | more, busy_share=busy)
+                send(told)
     except (PhibenchError, MemoryError) as error:
         send(_failed(job, current, error))
         return 1
     return 0
+
+
+def _measured(job: Job, workload: Workload, engine: Engine, timing: Taken, seen: Seen) -> Measured:
+    return Measured(
+        setup=job.setup, workload=workload, artifact=shared(job.artifact), threads=job.threads, engine=engine,
+        samples=timing.samples, warmup_s=timing.warmup_s, windows=timing.windows,
+        readings=readings() | seen.readings, memory=seen.memory, notes=seen.notes, at=now(),
+    )  # fmt: skip
 
 
 def _failed(job: Job, workload: Workload, error: Exception) -> Failed:

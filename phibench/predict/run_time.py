@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -28,36 +28,35 @@ def estimate_s(
     if not workloads:  # all were refused
         return None
     low = high = 0.0
-    parts: list[Estimate] = []
+    of_tests: list[Estimate] = []
     for workload in workloads:
-        once = _once(workload, setup, layers, machine, seen)
-        cut = suite.warmup.max_prompt_tokens
-        shorter = msgspec.structs.replace(workload, prompt_tokens=min(workload.prompt_tokens, cut or (1 << 40)))
-        warm = _once(shorter, setup, layers, machine, seen)
-        if once is None or warm is None:
+        parts = [_once(part, setup, layers, machine, seen) for part in _parts(workload, suite)]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
             return None
+        once, warm, *fillings = known
         windows = _windows(suite.warmup, warm)
         window = suite.window_s  # is filled with whole tests
         repetitions = suite.repetitions + metered(suite.metrics, "memory")  # which looks at the test once more
         low += repetitions * max(window, once.low) + min(windows, 1) * warm.low + 2 * suite.idle_s
         high += repetitions * (window + once.high) + windows * warm.high + 2 * suite.idle_s
-        if workload.depth:
-            prompt = Workload(prompt_tokens=workload.depth, new_tokens=0, batch=workload.batch)
-            filling = _once(prompt, setup, layers, machine, seen)
-            if filling is None:
-                return None
+        for filling in fillings:
             low += filling.low
             anew = roofline.recomputes(setup, workload) or workload.batch > 1  # not every engine can cut a batch back
-            again = 2 * (suite.repetitions + windows) if anew else 1
-            high += filling.high * again
-        parts.append(once)
-    return Estimate(
-        value=(low * high) ** 0.5 * suite.launches,
-        low=low * suite.launches,
-        high=high * suite.launches,
-        basis=basis.worst(*(part.basis for part in parts)),
-        because=parts[0].because,
-    )
+            high += filling.high * (2 * (suite.repetitions + windows) if anew else 1)
+        of_tests.append(once)
+    value, of_all = (low * high) ** 0.5 * suite.launches, basis.worst(*(once.basis for once in of_tests))
+    low, high = low * suite.launches, high * suite.launches
+    return Estimate(value=value, low=low, high=high, basis=of_all, because=of_tests[0].because)
+
+
+def _parts(workload: Workload, suite: Suite) -> Iterator[Workload]:
+    """The test, its warm-up, and the prompt that fills its depth, if it has one."""
+    yield workload
+    most = suite.warmup.max_prompt_tokens or (1 << 40)
+    yield msgspec.structs.replace(workload, prompt_tokens=min(workload.prompt_tokens, most))
+    if workload.depth:
+        yield Workload(prompt_tokens=workload.depth, new_tokens=0, batch=workload.batch)
 
 
 def _once(
