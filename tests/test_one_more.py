@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,15 @@ metrics = ["prefill_tps", "decode_tps"]
 prompt_tokens = [16]
 new_tokens = [4]
 repetitions = 2
+"""
+
+# The dashboard's page with the goals to choose from, in a process that has the copy alone
+GOALS = """
+from pathlib import Path
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file(Path(__file__).with_name("dashboard") / "app.py", default_timeout=120).run()
+assert not app.exception
+print(next(box.options for box in app.selectbox if box.label == "Goal"))
 """
 
 
@@ -35,3 +46,33 @@ def test_a_suite_is_one_file(copy: Copy) -> None:
         ("glance", "tg4", "ok"),
     ]
     assert "glance, latency" in copy.phibench("run", "glans", "-b", "null", code=2).err
+
+
+def test_a_goal_is_one_file(copy: Copy) -> None:
+    assert "unknown goal 'poems'" in copy.phibench("recommend", "--goal", "poems", code=2).err
+    title = "Poems: slowly read, never long"
+    goals = "phibench/catalog/goals"
+    copy.add_copy(f"{goals}/poems.toml", f"{goals}/chat.toml", id='"poems"', title=f'"{title}"')
+    found = copy.phibench("recommend", "--goal", "poems", "--machine", LAPTOP, "-o", "json").json()
+    assert found["goal"] == "poems"
+    assert "yes" in [one["verdict"] for one in found["candidates"]]
+    assert "poems" in copy.phibench("recommend", "--goal", "poem", code=2).err
+    if find_spec("streamlit"):
+        copy.folder.joinpath("page.py").write_text(GOALS)
+        assert title in copy.python(str(copy.folder / "page.py")).out
+
+
+def test_a_variant_is_one_file(copy: Copy) -> None:
+    assert "unknown variant 'phi-5'" in copy.phibench("models", "phi-5", code=2).err
+    variants, names = "phibench/catalog/variants", {"id": '"phi-5"', "title": '"Phi-5"', "hf_repo": '"example/Phi-5"'}
+    copy.add_copy(f"{variants}/phi-5.toml", f"{variants}/phi-4-mini-instruct.toml", **names, aliases='["Phi-V"]')
+    rows = copy.phibench("models", "-o", "json").json()
+    formats = {row["format"] for row in rows if row["variant"] == "phi-5" and row["disk_bytes"]}
+    assert formats == {"gguf", "onnx", "torch"}
+    assert "phi-5" in copy.phibench("models").out
+    assert "example/Phi-5" in copy.phibench("models", "Phi-V").out
+    advised = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "-o", "jsonl").out
+    assert "yes" in {row["verdict"] for row in map(json.loads, advised.splitlines()) if row["variant"] == "phi-5"}
+    assert "phi-5" in copy.phibench("run", "quick", "-b", "null", "-m", "phi-v", "--dry-run").out
+    rows = copy.phibench("run", "quick", "-b", "null", "-m", "phi-5", "-o", "json").json()
+    assert {(row["variant"], row["status"]) for row in rows} == {("phi-5", "ok")}

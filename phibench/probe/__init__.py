@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from phibench.core.nouns import Device, Machine
-from phibench.probe.devices import amd, apple, intel, npu, nvidia
+from phibench.probe import devices
 from phibench.probe.energy import power_supply, sources
 from phibench.probe.system import cpu, limits
 from phibench.probe.system.processor import processor
@@ -18,11 +18,12 @@ from phibench.probe.system.processor import processor
 if TYPE_CHECKING:
     from phibench.probe.speed.memory import Bandwidth
 
-Provider = tuple[str, str, str]
 _OS = {"Darwin": "macos", "Linux": "linux", "Windows": "windows"}
 
 
-def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers: Sequence[Provider] = ()) -> Machine:
+def machine(
+    *, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers: Sequence[devices.Provider] = ()
+) -> Machine:
     """The machine and what this process may use of it; never raises for what cannot be read.
 
     ``bandwidth_s`` seconds go into the read bandwidth of memory; None leaves it unknown, and so does a recorded
@@ -31,7 +32,7 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
     """
     found = cpu.cpu(root)
     usable = limits.limits(root)
-    found_gpus = gpus(root)
+    accelerators = devices.devices(root, providers)
     quick = Machine(
         name=found.name,
         os=_OS.get(platform.system(), platform.system().lower()),
@@ -41,13 +42,12 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
         memory_bytes=limits.host_memory(root)[0],
         devices=(
             Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes),
-            *found_gpus,
-            *npu.devices(root, providers),
+            *accelerators,
         ),
         limits=usable,
         processor=processor(root),
         power=power_supply.supply(root),
-        energy=sources.sources(root, gpus=found_gpus),
+        energy=sources.sources(root, gpus=_gpus(accelerators)),
     )
     if bandwidth_s is None or root != cpu.ROOT:
         return quick
@@ -55,9 +55,12 @@ def machine(*, bandwidth_s: float | None = 3.0, root: Path = cpu.ROOT, providers
 
 
 def gpus(root: Path = cpu.ROOT) -> tuple[Device, ...]:
-    """No GPU and no driver is an empty tuple. NVIDIA's and Apple's answer by calls, so only on the machine itself."""
-    asked = (*nvidia.devices(), *apple.devices()) if root == cpu.ROOT else ()
-    return (*asked, *amd.devices(root), *intel.devices(root))
+    """No GPU and no driver is an empty tuple."""
+    return _gpus(devices.devices(root))
+
+
+def _gpus(accelerators: Sequence[Device]) -> tuple[Device, ...]:
+    return tuple(device for device in accelerators if device.kind.partition(":")[0] != "npu")
 
 
 def bandwidth(here: Machine, seconds: float) -> Bandwidth:

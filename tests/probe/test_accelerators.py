@@ -27,7 +27,7 @@ def _all_visible(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_geforce() -> None:
     nvml = Nvml(RTX, **SYSTEM)
-    (found,) = nvidia.devices(nvml)
+    (found,) = nvidia.devices(nvml=nvml)
     assert (found.kind, found.name, found.memory_bytes, found.free_bytes) == (
         "cuda:0", "NVIDIA GeForce RTX 4090", 24 * GIB, 20 * GIB,
     )  # fmt: skip
@@ -45,7 +45,7 @@ def test_a_geforce() -> None:
 
 
 def test_an_h100_in_slices() -> None:
-    (found,) = nvidia.devices(Nvml(H100))
+    (found,) = nvidia.devices(nvml=Nvml(H100))
     assert found.spec_read_bytes_s == pytest.approx(3352e9, rel=1e-3)
     assert found.facts["ecc"] == "on"
     assert found.notes == ("MIG is on: a program gets one slice of the GPU",)
@@ -54,10 +54,10 @@ def test_an_h100_in_slices() -> None:
 
 
 def test_two_kinds_say_that_their_order_is_not_cudas() -> None:
-    first, second = nvidia.devices(Nvml(RTX, H100))
+    first, second = nvidia.devices(nvml=Nvml(RTX, H100))
     assert (first.kind, second.kind) == ("cuda:0", "cuda:1")
     assert all("CUDA_DEVICE_ORDER" in device.notes[-1] for device in (first, second))
-    alike = nvidia.devices(Nvml(RTX, RTX))[0]
+    alike = nvidia.devices(nvml=Nvml(RTX, RTX))[0]
     assert not alike.notes
     assert not alike.problems
 
@@ -75,12 +75,12 @@ def test_two_kinds_say_that_their_order_is_not_cudas() -> None:
 )
 def test_only_visible_devices_count(monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [device.name for device in nvidia.devices(Nvml(RTX, H100))] == names
+    assert [device.name for device in nvidia.devices(nvml=Nvml(RTX, H100))] == names
 
 
 def test_a_gpu_that_supports_no_call_is_still_a_gpu() -> None:
     nvml = Nvml({}, {})
-    for found in nvidia.devices(nvml):
+    for found in nvidia.devices(nvml=nvml):
         assert found.name == "NVIDIA GPU"
         assert found.memory_bytes is None
         assert found.read_bytes_s is None
@@ -97,15 +97,15 @@ def test_nonsense_of_a_driver_is_unknown(nonsense: Any) -> None:
         "nvmlDeviceGetMaxClockInfo": {1: nonsense, 2: nonsense},
         "nvmlDeviceGetClockInfo": {1: nonsense, 2: nonsense},
     }
-    (found,) = nvidia.devices(Nvml(gpu))
+    (found,) = nvidia.devices(nvml=Nvml(gpu))
     assert found.memory_bytes is None
     assert found.read_bytes_s is None
     assert msgspec.convert(msgspec.to_builtins(found), Device) == found
 
 
 def test_no_driver_is_no_gpu() -> None:
-    assert nvidia.devices(Nvml(RTX, broken=True)) == ()
-    assert nvidia.devices(object()) == ()
+    assert nvidia.devices(nvml=Nvml(RTX, broken=True)) == ()
+    assert nvidia.devices(nvml=object()) == ()
     assert nvidia.processes(Nvml(broken=True)) is None
 
 

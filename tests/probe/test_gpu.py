@@ -135,7 +135,7 @@ CUT = H100 | {
 def test_a_slice_is_not_the_whole_gpu(monkeypatch: pytest.MonkeyPatch, visible: str | None, gib: list[int]) -> None:
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = nvidia.devices(Nvml(CUT))
+    found = nvidia.devices(nvml=Nvml(CUT))
     assert [device.memory_bytes for device in found] == [n * GIB for n in gib]
     for device in found:
         assert "MIG 1g" in device.name
@@ -145,7 +145,7 @@ def test_a_slice_is_not_the_whole_gpu(monkeypatch: pytest.MonkeyPatch, visible: 
 
 
 def test_what_is_cut_into_slices_that_nobody_shows_promises_nothing() -> None:
-    (found,) = nvidia.devices(Nvml(H100))
+    (found,) = nvidia.devices(nvml=Nvml(H100))
     assert found.memory_bytes is None
     assert found.read_bytes_s is None
     assert not found.shares_memory
@@ -161,11 +161,11 @@ def test_a_laptop_that_is_throttled_and_has_no_counter() -> None:
         "nvmlDeviceGetTotalEnergyConsumption": NvmlError("Not Supported"),
         "nvmlDeviceGetCurrentClocksEventReasons": 0x20 | 0x4 | 0x1,
     }
-    (found,) = nvidia.devices(Nvml(laptop))
+    (found,) = nvidia.devices(nvml=Nvml(laptop))
     assert found.read_bytes_s == pytest.approx(576e9, rel=1e-3)  # the data sheet's
     assert found.facts["energy_counter"] == "no"
     assert found.energy_method is None
-    assert nvidia.devices(Nvml(laptop | {"nvmlDeviceGetPowerUsage": 90_000}))[0].energy_method == "power"
+    assert nvidia.devices(nvml=Nvml(laptop | {"nvmlDeviceGetPowerUsage": 90_000}))[0].energy_method == "power"
     assert "power_limit" not in found.facts
     assert nvidia.throttle(Nvml(laptop)) == (
         Throttle(name="power cap"), Throttle(name="heat (software)", protects=True)
@@ -187,25 +187,25 @@ def test_a_laptop_that_is_throttled_and_has_no_counter() -> None:
     ],
 )
 def test_no_memory_is_shared_memory_only_where_the_driver_says_so(gpu: dict[str, Any], shared: bool) -> None:
-    (found,) = nvidia.devices(Nvml(gpu))
+    (found,) = nvidia.devices(nvml=Nvml(gpu))
     assert found.shares_memory == shared
     assert (found.spec_read_bytes_s is None) == shared
 
 
 def test_a_virtual_gpu_promises_no_bandwidth() -> None:
-    (found,) = nvidia.devices(Nvml(RTX | {"nvmlDeviceGetVirtualizationMode": 2}))
+    (found,) = nvidia.devices(nvml=Nvml(RTX | {"nvmlDeviceGetVirtualizationMode": 2}))
     assert found.read_bytes_s is None
     assert "others use the same hardware" in found.notes[0]
 
 
 def test_more_memory_free_than_there_is_is_nonsense() -> None:
     gpu = RTX | {"nvmlDeviceGetMemoryInfo": SimpleNamespace(total=GIB, free=2 * GIB)}
-    check(nvidia.devices(Nvml(gpu)))
+    check(nvidia.devices(nvml=Nvml(gpu)))
 
 
 def test_a_number_beyond_all_numbers_ends_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0," + "9" * 5000)
-    assert len(nvidia.devices(Nvml(RTX, RTX))) == 1
+    assert len(nvidia.devices(nvml=Nvml(RTX, RTX))) == 1
 
 
 def test_without_the_package_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

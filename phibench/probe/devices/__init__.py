@@ -1,1 +1,36 @@
-"""Accelerators: GPUs and NPUs as buses, drivers and vendors' libraries show them."""
+"""Accelerators: GPUs and NPUs as buses, drivers and vendors' libraries show them.
+
+The folder is the registry: a module here with a function ``devices(root, providers)`` is one kind of accelerator.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from phibench.core.nouns import Device
+
+Provider = tuple[str, str, str]  # execution provider, kind of device ("NPU"), vendor: as ONNX Runtime told them
+_FIRST = ("nvidia", "apple")  # asked by calls; the others read files, in the order of their names
+
+
+class Kind(Protocol):
+    """No device and no driver is an empty tuple; where a recorded tree is ``root``, nothing of this machine is told."""
+
+    def devices(self, root: Path, providers: Sequence[Provider], /) -> tuple[Device, ...]: ...
+
+
+def devices(root: Path, providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
+    """Every accelerator that is here or in the tree."""
+    return tuple(device for kind in _kinds() for device in kind.devices(root, providers))
+
+
+def _kinds() -> Iterator[Kind]:
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    for name in (*_FIRST, *sorted(set(names) - set(_FIRST))):
+        module = importlib.import_module(f"{__name__}.{name}")
+        if hasattr(module, "devices"):
+            yield cast("Kind", module)

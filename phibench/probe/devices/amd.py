@@ -6,14 +6,15 @@ amdsmi is not asked: sysfs has what is needed, and amdsmi must match the install
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from phibench.core.nouns import Device
-from phibench.probe.devices import pci
+from phibench.probe.devices import Provider, pci
 from phibench.probe.system import text_files
 
 
-def devices(root: Path) -> tuple[Device, ...]:
+def devices(root: Path, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
     """``rocm:0``, ... An integrated GPU has what the firmware set aside for it and what it may map besides (GTT).
 
     Where more is set aside than may be mapped (up to 96 GB on a Ryzen AI Max), that alone counts: it is not in the

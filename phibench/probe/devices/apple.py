@@ -9,21 +9,23 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from phibench.core.nouns import Device
+from phibench.probe.devices import Provider
 from phibench.probe.energy.access import Access
 from phibench.probe.system import sysctl
-from phibench.probe.system.cpu import clean
+from phibench.probe.system.cpu import ROOT, clean
 
 # From memory, no document found: without a setting macOS lets the GPU wire two thirds of the memory up to 36 GB and
 # three quarters above. Metal's recommendedMaxWorkingSetSize would tell.
 _SMALL_BYTES, _SMALL_SHARE, _LARGE_SHARE = 36 << 30, 2 / 3, 3 / 4
 
 
-def devices() -> tuple[Device, ...]:
-    """``metal`` on Apple silicon, nothing elsewhere."""
-    if sys.platform != "darwin" or sysctl.number("hw.optional.arm64") != 1:
+def devices(root: Path = ROOT, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
+    """``metal`` on Apple silicon, nothing elsewhere. macOS answers by calls, so only on the machine itself."""
+    if root != ROOT or sys.platform != "darwin" or sysctl.number("hw.optional.arm64") != 1:
         return ()
     return device(clean(sysctl.text("machdep.cpu.brand_string")), sysctl.number("hw.memsize"),
                   sysctl.number("iogpu.wired_limit_mb"))  # fmt: skip

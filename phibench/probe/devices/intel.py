@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from phibench.core.nouns import Device
-from phibench.probe.devices import pci
+from phibench.probe.devices import Provider, pci
 from phibench.probe.system import text_files
 
 _INTEGRATED_SLOT = "0000:00:02.0"  # from memory; i915 itself looks for the integrated GPU there
 
 
-def devices(root: Path) -> tuple[Device, ...]:
+def devices(root: Path, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
     """``xpu:0``, ... A card has memory that it tells of, or the energy counter that only cards have, or another slot
     than the one in which Intel has put its integrated GPUs since 2004."""
     found = pci.cards(root, "0x8086", frozenset({"i915", "xe"}))

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from phibench.core.nouns import Device, Problem
-from phibench.probe.devices import pci
+from phibench.probe.devices import Provider, pci
 from phibench.probe.system import text_files
 from phibench.probe.system.cpu import ROOT, clean
-
-Provider = tuple[str, str, str]  # execution provider, kind of device ("NPU"), vendor: as ONNX Runtime told them
 
 
 def devices(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from phibench.core.nouns import Device, Problem, Throttle
+from phibench.probe.devices import Provider
 from phibench.probe.devices.nvml import Gpu, call, count, is_cut, opened, text, visible
-from phibench.probe.system.cpu import clean
+from phibench.probe.system.cpu import ROOT, clean
 
 # nvmlClocksEventReasons (nvml.h); idle and settings made by the user are no throttling
 _REASONS = {
@@ -34,8 +37,13 @@ _DIVIDED = Problem(
 _INTEGRATED = re.compile(r"\b(GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
 
 
-def devices(nvml: Any = None) -> tuple[Device, ...]:
-    """What CUDA programs of this process see, as ``cuda:0``, ... with NVML's order (that of the PCI bus)."""
+def devices(root: Path = ROOT, _providers: Sequence[Provider] = (), nvml: Any = None) -> tuple[Device, ...]:
+    """What CUDA programs of this process see, as ``cuda:0``, ... with NVML's order (that of the PCI bus).
+
+    NVML answers by calls, so only on the machine itself.
+    """
+    if root != ROOT:
+        return ()
     with opened(nvml) as api:
         if api is None:
             return ()
