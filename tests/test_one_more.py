@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from one_more import CHECKOUT, Copy
+from trees import plant, x86
 
 pytestmark = pytest.mark.usefixtures("probed")
 LAPTOP = str(CHECKOUT / "docs" / "machines" / "laptop.toml")
@@ -19,6 +20,42 @@ metrics = ["prefill_tps", "decode_tps"]
 prompt_tokens = [16]
 new_tokens = [4]
 repetitions = 2
+"""
+
+DEVICES = """
+from phibench.core.nouns import Device
+from phibench.probe.system import text_files
+
+def devices(root, _providers=()):
+    cards = sorted((root / "sys/class/tpu").glob("tpu*"))
+    return tuple(
+        Device(kind=f"tpu:{i}", name=text_files.text(card / "name", 80).strip(), because="nobody told",
+               memory_bytes=text_files.number(card / "bytes")) for i, card in enumerate(cards)
+    )
+"""
+JOULES = """
+name = "joules"
+question = "How many joules does a token cost?"
+metrics = ["decode_j_per_token"]
+prompt_tokens = []
+new_tokens = [4]
+repetitions = 1
+window_s = 1.0
+"""
+PLACES = """
+from phibench.probe.energy.place import one_place, read
+
+def found(root):
+    file = root / "sys/class/plug/milliwatts"
+    if file.exists():
+        yield one_place("plug", file, "the plug", "system_ac", "power", read(file, "/sys/class/plug").access)
+"""
+DIALS = """
+from phibench.meters.counters import Dial, number
+
+def dials(place, root, stack):
+    return [Dial(name=place.source.name, scope=place.source.scope, method="integrated_power", every_s=0.1,
+                 read=lambda: number(place.at) / 1e3, least_s=0.5)]
 """
 
 # The dashboard's page with the goals to choose from, in a process that has the copy alone
@@ -76,3 +113,31 @@ def test_a_variant_is_one_file(copy: Copy) -> None:
     assert "phi-5" in copy.phibench("run", "quick", "-b", "null", "-m", "phi-v", "--dry-run").out
     rows = copy.phibench("run", "quick", "-b", "null", "-m", "phi-5", "-o", "json").json()
     assert {(row["variant"], row["status"]) for row in rows} == {("phi-5", "ok")}
+
+
+def test_a_kind_of_accelerator_is_one_file(tmp_path: Path) -> None:
+    tree = plant(
+        tmp_path / "tree", x86() | {"sys/class/tpu/tpu0/name": "Coral\n", "sys/class/tpu/tpu0/bytes": "8388608\n"}
+    )
+    copy = Copy(tmp_path / "copy", machine=tree)
+    copy.add("phibench/probe/devices/tpu.py", DEVICES)
+    found = copy.phibench("probe", "--quick", "-o", "json").json()
+    assert [(device["kind"], device["memory_bytes"]) for device in found["devices"]] == [
+        ("cpu", 32 << 30),
+        ("tpu:0", 8 << 20),
+    ]
+    copy.remove("phibench/probe/devices/tpu.py")
+    assert "tpu" not in copy.phibench("probe", "--quick").out
+
+
+def test_a_meter_is_a_file_that_finds_it_and_one_that_reads_it(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", x86() | {"sys/class/plug/milliwatts": "5000\n"})
+    copy = Copy(tmp_path / "copy", machine=tree)
+    copy.add("suites/joules.toml", JOULES)
+    assert "no energy counter" in copy.phibench("run", "joules", "-b", "null", code=1).out
+    copy.add("phibench/probe/energy/plug.py", PLACES)
+    copy.add("phibench/meters/sources/plug.py", DIALS)
+    assert "the plug" in copy.phibench("probe", "--quick").out
+    (row,) = copy.phibench("run", "joules", "-b", "null", "-o", "json").json()
+    assert [part["name"] for part in row["energy"]] == ["the plug"]
+    assert row["decode_j_per_token"] > 0

@@ -69,9 +69,17 @@ def choose(device: str, places: Sequence[Place], gpus: Sequence[Device], root: P
     kind = f"{family}:{index or 0}"
     if own := _own(kind, places, root):
         board = own[0].source.scope == "gpu_board"
-        return own + [p for p in _first(_PROCESSOR, places) if board and p.source.method == "counter"]
+        return own + [p for p in _first(_ways(_PROCESSOR, places), places) if board and p.source.method == "counter"]
     inside = family in _INSIDE or any(gpu.kind == kind and gpu.shares_memory for gpu in gpus)
-    return _first((*_PROCESSOR, *_CHIP, *_MACHINE) if inside else _MACHINE, places)
+    wholes = (_PROCESSOR, _CHIP, _MACHINE) if inside else (_MACHINE,)
+    return _first([way for ways in wholes for way in _ways(ways, places)], places)
+
+
+def _ways(ways: Sequence[Way], places: Sequence[Place]) -> tuple[Way, ...]:
+    """And the kinds of which nobody said where they stand, after them."""
+    known = {way.kind for way in (*_PROCESSOR, *_CHIP, *_MACHINE)}
+    others = [kind for kind in dict.fromkeys(place.kind for place in places) if kind not in known]
+    return (*ways, *(Way(kind, scopes) for scopes in dict.fromkeys(way.scopes for way in ways) for kind in others))
 
 
 def _first(ways: Sequence[Way], places: Sequence[Place]) -> list[Place]:

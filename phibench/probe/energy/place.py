@@ -14,7 +14,7 @@ from phibench.probe.system import cpu, text_files
 Scope = Literal["cpu_package", "cpu_core", "dram", "gpu_board", "gpu_die", "soc", "system_dc", "system_ac"]
 
 
-Kind = Literal["rapl", "perf", "hwmon", "ina3221", "nvml", "emi", "battery", "ioreport"]
+Kind = str  # the module of phibench/meters/sources that reads such a place
 
 
 class Place(NamedTuple):

@@ -45,8 +45,8 @@ def _psutil_supply() -> Literal["mains", "battery"] | None:
     return None
 
 
-def batteries(root: Path) -> Iterator[Place]:
-    """They tell the power of the whole machine, screen included, and only while they are what feeds it."""
+def found(root: Path) -> Iterator[Place]:
+    """Batteries tell the power of the whole machine, screen included, and only while they are what feeds it."""
     on = supply(root)
     for folder in _supplies(root):
         if word(folder / "type") != "Battery" or text_files.number(folder / "present") == 0:

@@ -4,10 +4,15 @@ Named, not measured: a meter (phibench/meters) opens what is ``readable``. Parts
 repeat it, say so in ``overlaps``, so that nobody adds them up. Not run on hardware: the machines this was
 written on have no such counter; layouts are from the kernel's documentation (ABI/testing/sysfs-class-powercap,
 sysfs-class-power, gpu/amdgpu/thermal, hwmon/*).
+
+The kinds that repeat one another are put in order here. One that is a source of its own needs no entry: a module of
+this folder with a function ``found(root)``.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +23,6 @@ from phibench.probe.energy import emi, perf
 from phibench.probe.energy.access import Access
 from phibench.probe.energy.hwmon import hwmon
 from phibench.probe.energy.place import Place, one_place
-from phibench.probe.energy.power_supply import batteries
 from phibench.probe.energy.rapl import rapl
 from phibench.probe.system import cpu
 
@@ -41,7 +45,7 @@ def places(root: Path = cpu.ROOT, gpus: tuple[Device, ...] = ()) -> tuple[Place,
         *(_event(found) for found in perf.sources(root, rapl=bool(package))),
         *hwmon(root, package),
         *(_nvml(gpu) for gpu in gpus if gpu.kind.startswith("cuda")),
-        *batteries(root),
+        *_others(root),
     )
     return (*found, *_elsewhere()) if root == cpu.ROOT else found
 
@@ -50,6 +54,12 @@ def _event(found: perf.Found) -> Place:
     name = f"perf {found.event}"
     place = one_place("perf", Path(found.event), name, found.scope, "counter", found.access, found.overlaps)
     return place._replace(apart=found.apart)
+
+
+def _others(root: Path) -> Iterator[Place]:
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        kind = importlib.import_module(f"{__package__}.{module.name}")
+        yield from kind.found(root) if hasattr(kind, "found") else ()
 
 
 def _elsewhere() -> Iterator[Place]:
