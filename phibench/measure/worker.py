@@ -35,8 +35,8 @@ from phibench.core.nouns import (
 )
 from phibench.core.processes import Board, leave_with_parent, private_output
 from phibench.core.units import now
-from phibench.measure.timing import Report, Taken, measure, once
-from phibench.meters.contract import Seen
+from phibench.measure.timing import Report, Timing, measure, once
+from phibench.meters.contract import MeterReadings
 from phibench.probe.devices import gpu_use
 from phibench.probe.other_programs import Others
 from phibench.probe.system import page_cache, process
@@ -87,7 +87,7 @@ def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> 
     return 0
 
 
-def _measured(job: Job, workload: Workload, engine: Engine, timing: Taken, seen: Seen) -> Measured:
+def _measured(job: Job, workload: Workload, engine: Engine, timing: Timing, seen: MeterReadings) -> Measured:
     return Measured(
         setup=job.setup, workload=workload, artifact=shared(job.artifact), threads=job.threads, engine=engine,
         samples=timing.samples, warmup_s=timing.warmup_s, windows=timing.windows,

@@ -12,7 +12,7 @@ from phibench.advise.ranking import shown
 from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, Machine, Verdict
 from phibench.core.text import wrap
-from phibench.show import tables
+from phibench.show import outputs, tables
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
@@ -43,7 +43,7 @@ def text(
     if output == "json":
         document = to_json(machine, goal, context, verdicts, top)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
-    if output in ("csv", "jsonl", "sql"):
+    if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top)
         return tables.text(found, output, name="phibench_recommend")
     rows, everywhere = _shortened(table_rows(verdicts, top), ranking.shown(verdicts, top))

@@ -12,6 +12,7 @@ from phibench.core.nouns import Row
 from phibench.core.text import number, wrap
 from phibench.show import memory_columns
 from phibench.show.formats import flat
+from phibench.show.outputs import DATA_FORMATS
 from phibench.show.result_columns import (
     BACKEND,
     ENGINE,
@@ -29,9 +30,14 @@ from phibench.show.result_columns import (
     size,
 )
 from phibench.show.rows import SQL_COLUMNS, rows
-from phibench.show.tables import Column, csv_text, draw, json_array, json_lines, markdown, markdown_text, sql_text
+from phibench.show.tables import (
+    Column,
+    draw,
+    markdown,
+    markdown_text,
+)
 
-__all__ = ["FORMATS", "markdown_table", "rows", "sql", "table"]
+__all__ = ["FORMATS", "markdown_table", "rows", "table"]
 
 
 # ------------------------------------------------------------------------------------- what people look at
@@ -173,9 +179,9 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return text + "".join(f"\n{markdown_text(line)}\n" for line in said)
 
 
-def sql(rows: Sequence[Row]) -> str:
-    """One table for every run ever: each known column, each time."""
-    return sql_text(list(map(flat, rows)), "phibench", SQL_COLUMNS)
+def for_programs(rows: Sequence[Row], form: str) -> str:
+    """Whole rows in one of DATA_FORMATS. A database gets one table for every run ever: each known column, each time."""
+    return DATA_FORMATS[form](list(map(flat, rows)), "phibench", SQL_COLUMNS)
 
 
 class Form(Protocol):
@@ -187,8 +193,5 @@ class Form(Protocol):
 FORMATS: dict[str, Form] = {
     "table": table,
     "md": lambda rows, width=None: markdown_table(rows),  # noqa: ARG005
-    "csv": lambda rows, width=None: csv_text(list(map(flat, rows))),  # noqa: ARG005
-    "json": lambda rows, width=None: json_array(list(map(flat, rows))),  # noqa: ARG005
-    "jsonl": lambda rows, width=None: json_lines(list(map(flat, rows))),  # noqa: ARG005
-    "sql": lambda rows, width=None: sql(rows),  # noqa: ARG005
+    **{name: lambda rows, width=None, form=name: for_programs(rows, form) for name in DATA_FORMATS},  # noqa: ARG005
 }

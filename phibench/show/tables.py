@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from phibench.core.text import number, plain, terminal_width, wrap
-from phibench.show.formats import Record, csv_text, json_array, json_lines, keys, sql_text
+from phibench.show.formats import Record, keys
+from phibench.show.outputs import DATA_FORMATS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,14 +27,10 @@ __all__ = [
     "Record",
     "column",
     "columns_of",
-    "csv_text",
     "draw",
-    "json_array",
-    "json_lines",
     "keys",
     "markdown",
     "markdown_text",
-    "sql_text",
     "text",
     "wants_color",
 ]
@@ -224,14 +221,12 @@ def text(
     caption: str | None = None,
     name: str = "phibench",
 ) -> str:
-    """Any records in the form ``output``: table, md, csv, json, jsonl or sql (a table ``name``).
+    """Any records in the form ``output``: table and md show ``columns``, the others (DATA_FORMATS) hold whole rows.
 
-    The first two show ``columns``, the others hold whole rows.
+    ``name`` is what a database calls them.
     """
     if output == "table":
         return draw(rows, columns, width, caption) + "\n"
     if output == "md":
         return markdown(rows, columns)
-    if output == "sql":
-        return sql_text(rows, name)
-    return {"csv": csv_text, "json": json_array, "jsonl": json_lines}[output](rows)
+    return DATA_FORMATS[output](rows, name, None)

@@ -19,8 +19,8 @@ from rich.cells import cell_len
 
 from phibench.core.nouns import Artifact, Cause, Failed, Measured, Run, Sample, Setup, Spread, Window
 from phibench.core.text import number, plain
+from phibench.show import formats, tables
 from phibench.show import results as show_results
-from phibench.show import tables
 from phibench.show.formats import flat
 from phibench.show.rows import LLAMA_BENCH, OWN
 from phibench.show.tables import Column, column
@@ -260,7 +260,7 @@ def test_no_csv_cell_is_a_formula_or_steers_a_terminal(text: str) -> None:
 
 
 def test_numbers_stay_numbers_in_csv() -> None:
-    assert tables.csv_text([{"a": -1, "b": -0.5, "c": "-1", "d": True, "e": None}]) == "a,b,c,d,e\n-1,-0.5,'-1,true,\n"
+    assert formats.csv_text([{"a": -1, "b": -0.5, "c": "-1", "d": True, "e": None}]) == "a,b,c,d,e\n-1,-0.5,'-1,true,\n"
 
 
 def loaded(*scripts: str) -> sqlite3.Connection:
