@@ -32,6 +32,7 @@ from phibench import backends
 from phibench.core import run_files
 from phibench.core.ends import PHASES
 from phibench.core.nouns import Failed, Measured, Result
+from phibench.measure import worker
 
 T = TypeVar("T")
 AIMS = ("opening", "prefill", "decode")
@@ -152,10 +153,7 @@ class Under:
     def _worker(self) -> psutil.Process | None:
         try:
             for child in psutil.Process(self.process.pid).children():
-                if (
-                    child.cmdline()[-2:] == ["-m", "phibench.measure.worker"]
-                    and "PHIBENCH_PHASE_FILE" in child.environ()
-                ):
+                if child.cmdline()[-2:] == ["-m", worker.__name__] and "PHIBENCH_PHASE_FILE" in child.environ():
                     return child
         except psutil.Error:  # gone meanwhile
             pass

@@ -21,6 +21,7 @@ import msgspec
 from phibench import probe
 from phibench.core.errors import NotMeasurableError, PhibenchError
 from phibench.core.nouns import Device, Energy, Noun
+from phibench.meters import sources as meter_sources
 from phibench.meters.counters import ALIGNED_S, Clock, Counter, Reading, distinct, wait_for_tick, watched
 from phibench.probe.devices import pci
 from phibench.probe.energy import sources
@@ -115,7 +116,7 @@ def _counters(places: Sequence[Place], root: Path, stack: contextlib.ExitStack) 
     found: list[Counter] = []
     for place in places:
         try:
-            found += importlib.import_module(f"phibench.meters.sources.{place.kind}").counters(place, root, stack)
+            found += importlib.import_module(f"{meter_sources.__name__}.{place.kind}").counters(place, root, stack)
         except OSError as error:
             return [], f"{place.source.name}: {error.strerror or error}"
     return found, ""
@@ -200,7 +201,7 @@ class Ready(Noun, frozen=True, kw_only=True):
 @contextlib.contextmanager
 def watching(device: str, root: Path = cpu.ROOT) -> Iterator[Remote]:
     """The same, read by another process, which ends with this one. Raises NotMeasurableError as :func:`opened`."""
-    command = [sys.executable, "-P", "-m", "phibench.meters.energy", device, str(root)]
+    command = [sys.executable, "-P", "-m", __spec__.name, device, str(root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

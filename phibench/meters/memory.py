@@ -118,7 +118,7 @@ class Meter:
 @contextlib.contextmanager
 def watching(pid: int, device: str) -> Iterator[Callable[[], Highest]]:
     """A process that looks at process ``pid``, and a function that asks it for the most so far."""
-    command = [sys.executable, "-P", "-m", "phibench.meters.memory", str(pid), device]
+    command = [sys.executable, "-P", "-m", __spec__.name, str(pid), device]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

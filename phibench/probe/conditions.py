@@ -6,7 +6,6 @@ for some seconds in which nothing of ours runs, so what is seen then is the work
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from phibench.core import units
 from phibench.core.nouns import Conditions
+from phibench.probe.devices import nvidia
 from phibench.probe.energy import power_supply
 from phibench.probe.system import cgroup, cpu, gauges
 from phibench.probe.system.limits import limits
@@ -179,10 +179,6 @@ def _counters(root: Path) -> dict[str, int | float | None]:
 
 def _nvidia(alone: bool) -> dict[str, Any]:
     """``alone``: none of our own workers is on the GPU, so that every process there is another's."""
-    try:
-        nvidia = importlib.import_module("phibench.probe.devices.nvidia")
-    except ImportError:
-        return {}
     return {
         "gpu_processes": nvidia.processes() if alone else None,
         "gpu_throttle": nvidia.throttle(),

@@ -69,7 +69,7 @@ def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str,
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "twin.gguf"
         write_twin(shape, path)
-        command = [sys.executable, "-P", "-m", "phibench.synth.gguf_types", str(path)]
+        command = [sys.executable, "-P", "-m", __spec__.name, str(path)]
         try:
             asked = msgspec.json.encode(quantizations)
             child = subprocess.run(command, input=asked, capture_output=True, check=False, timeout=_LIMIT_S)

@@ -23,6 +23,7 @@ from phibench.catalog.plans.hf_config import Factors
 from phibench.core import files, processes
 from phibench.core.errors import OutOfMemoryError, PhibenchError
 from phibench.core.nouns import Artifact, Engine, Job, Kind, Noun, Setup, Variant
+from phibench.verify import formats
 from phibench.verify.seeded_models import Model, Prompt, Stored
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _stored(job: Job, model: Model) -> Iterator[Stored]:
 
 def _format(setup: Setup) -> Any:
     """The module that writes and reads the small models of a format."""
-    return importlib.import_module(f"phibench.verify.formats.{backends.load(setup.backend).FORMATS[0]}")
+    return importlib.import_module(f"{formats.__name__}.{backends.load(setup.backend).FORMATS[0]}")
 
 
 def _model(source: Source | None) -> Model | None:

@@ -20,7 +20,7 @@ from suite_files import NULL, only_run, suite_file
 from phibench.backends import contract
 from phibench.core import run_files
 from phibench.core.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload
-from phibench.measure import launch
+from phibench.measure import launch, worker
 from phibench.probe import conditions
 from phibench.verify import selftest
 
@@ -77,7 +77,7 @@ def test_a_death_has_a_name_and_costs_the_test_under_way(
         assert [result in tried for result in bad] == [True, True, False, False]
         assert {(result.kind, result.signal, result.phase) for result in bad[2:]} == {(None, "", "")}
         assert "2 times while it opened the model; " in bad[2].reason
-    assert not [p for p in psutil.Process().children(recursive=True) if "phibench.measure.worker" in p.cmdline()]
+    assert not [p for p in psutil.Process().children(recursive=True) if worker.__name__ in p.cmdline()]
 
 
 def test_deaths_are_counted_by_kind_and_phase_through_all_suites_of_a_command(

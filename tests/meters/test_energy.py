@@ -951,7 +951,7 @@ def test_a_reader_that_dies_is_said(tmp_path: Path) -> None:
 
 
 def test_a_reader_leaves_when_it_is_asked_no_more(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "phibench.meters.energy", "cpu", str(plant(tmp_path, trees.JETSON))]
+    command = [sys.executable, "-P", "-m", energy.__name__, "cpu", str(plant(tmp_path, trees.JETSON))]
     asked = subprocess.run(command, input=b"begin\nend\n", stdout=subprocess.PIPE, timeout=60, check=True)
     ready, begun, ended = asked.stdout.splitlines()
     assert msgspec.json.decode(ready, type=energy.Ready).min_window_s == 10.0

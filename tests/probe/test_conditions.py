@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from phibench.core.nouns import Conditions, Throttle
 from phibench.core.nouns.conditions import Stored, lines, stored
 from phibench.measure.suites import load
 from phibench.probe import conditions
+from phibench.probe.devices import nvidia
 from phibench.probe.system import gauges
 
 # -------------------------------------------------------------------------------------------------- looking
@@ -236,8 +235,8 @@ def test_a_look_here_watches_and_tells_how_long() -> None:
 def test_processes_on_the_gpu_are_counted_only_while_none_is_ours(
     monkeypatch: pytest.MonkeyPatch, busy_s: float
 ) -> None:
-    fake = types.SimpleNamespace(processes=lambda: 2, throttle=lambda: (CAP, HEAT))
-    monkeypatch.setitem(sys.modules, "phibench.probe.devices.nvidia", fake)
+    monkeypatch.setattr(nvidia, "processes", lambda: 2)
+    monkeypatch.setattr(nvidia, "throttle", lambda: (CAP, HEAT))
     found = conditions.look(busy_s=busy_s, gpu=True)
     assert found.gpu_processes == (2 if busy_s else None)
     assert found.texts()["gpu_throttle"] == "power cap, thermal slowdown"

@@ -150,7 +150,7 @@ def test_arrays_that_no_memory_holds_are_a_reason(capfdbinary: pytest.CaptureFix
 
 
 def test_the_child_process_prints_one_json_line() -> None:
-    command = [sys.executable, "-W", "error", "-m", "phibench.probe.speed.memory", "--seconds", "0.1"]
+    command = [sys.executable, "-W", "error", "-m", memory.__name__, "--seconds", "0.1"]
     done = subprocess.run(
         [*command, "--threads", "1", "--bytes", "4194304"], capture_output=True, check=True, timeout=60
     )

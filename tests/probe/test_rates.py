@@ -94,7 +94,7 @@ def test_a_disk_as_fast_as_memory_was_memory(tmp_path: Path, monkeypatch: pytest
     [(["-c"], "left with exit code"), (["--threads", "0", "--type", "float64"], "left with exit code 2")],
 )
 def test_a_child_that_fails_is_a_reason(arguments: list[str], why: str) -> None:
-    found = child.ask("phibench.probe.speed.matrix", arguments, dict[str, float], 60)
+    found = child.ask(matrix.__name__, arguments, dict[str, float], 60)
     assert isinstance(found, str)
     assert why in found
 
@@ -119,7 +119,7 @@ def test_the_child_that_measures_a_gpu(tmp_path: Path, monkeypatch: pytest.Monke
     """With a torch that computes nothing, and so is too fast to be true."""
     (tmp_path / "torch.py").write_text(FAKE_TORCH, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    found = child.ask("phibench.probe.speed.gpu", ["--device", "cuda:0"], speed_gpu.Rates, 60)
+    found = child.ask(speed_gpu.__name__, ["--device", "cuda:0"], speed_gpu.Rates, 60)
     assert isinstance(found, speed_gpu.Rates), found
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "torch", raising=False)

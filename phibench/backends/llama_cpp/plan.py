@@ -22,7 +22,7 @@ from phibench.core.nouns import Noun, Workload
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
-PROGRAM = "phibench.backends.llama_cpp.plan"
+PROGRAM = __spec__.name
 SILENCE_S = 60.0  # of what takes half a second
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 

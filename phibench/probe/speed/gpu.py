@@ -43,7 +43,7 @@ def measured(device: Device, limit_s: float = 60) -> Device:
         return _without(device, "torch is not installed")
     kind, _, index = device.kind.partition(":")
     name = _NAMES.get(kind, kind) + (f":{index}" if index else "")
-    found = child.ask("phibench.probe.speed.gpu", ["--device", name], Rates, limit_s)
+    found = child.ask(__spec__.name, ["--device", name], Rates, limit_s)
     if isinstance(found, str):
         return _without(device, f"torch: {found}")
     if not (0 < found.copy_bytes_s < _MOST_BYTES_S and 0 < found.matrix_flops_s < _MOST_FLOPS_S):
@@ -92,7 +92,7 @@ def rates(device: str, copy_bytes: int = _COPY_BYTES, size: int = _SIZE) -> Rate
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m phibench.probe.speed.gpu", description="rates of a GPU")
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description="rates of a GPU")
     parser.add_argument("--device", required=True)
     parser.add_argument("--bytes", type=int, default=_COPY_BYTES)
     parser.add_argument("--size", type=int, default=_SIZE)

@@ -29,9 +29,7 @@ def rates(threads: int) -> dict[str, float] | str:
     found: dict[str, float] = {}
     reason = ""
     for kind in ("float32", *(("bfloat16",) if importlib.util.find_spec("torch") else ())):
-        answer = child.ask(
-            "phibench.probe.speed.matrix", ["--threads", threads, "--type", kind], dict[str, float], 60, threads
-        )
+        answer = child.ask(__spec__.name, ["--threads", threads, "--type", kind], dict[str, float], 60, threads)
         if isinstance(answer, str):
             reason = reason or answer
         else:
@@ -77,7 +75,7 @@ def _torch(threads: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m phibench.probe.speed.matrix", description="matrix rate")
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description="matrix rate")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--type", choices=("float32", "bfloat16"), default="float32")
     chosen = parser.parse_args()

@@ -67,7 +67,7 @@ def read_bandwidth(seconds: float, threads: int, *, free_bytes: int, cache_bytes
     if size < least:
         return _unknown(f"needs {units.gib(least * _FREE_SHARE)} of free memory, there are {units.gib(free_bytes)}")
     arguments = ["--seconds", seconds, "--threads", threads, "--bytes", size]
-    found = child.ask("phibench.probe.speed.memory", arguments, Bandwidth, 60 + 10 * seconds)
+    found = child.ask(__spec__.name, arguments, Bandwidth, 60 + 10 * seconds)
     return _unknown(found) if isinstance(found, str) else found
 
 
@@ -222,9 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from phibench.probe.system import limits
 
-    parser = argparse.ArgumentParser(
-        prog="python -m phibench.probe.speed.memory", description="read bandwidth of memory"
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description="read bandwidth of memory")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=0, help="default: physical cores that this process may use")
     parser.add_argument("--bytes", type=int, default=0, help="of all arrays; default: 4 times the last-level caches")
