@@ -1,7 +1,7 @@
 """Synthetic weights: the bytes of a plan, without a download. One module per format that is written to disk.
 
 Another process writes them, the only one that loads an engine's quantizer: it may crash, and no two engines meet.
-torch models are filled in the memory of the process that runs them (``torch_models``), so nothing is written here.
+torch models are filled in the memory of the process that runs them (``backends/torch``), so nothing is written here.
 """
 
 from __future__ import annotations

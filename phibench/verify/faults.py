@@ -169,11 +169,13 @@ def _damage_files() -> None:
 
 
 def _lose_a_position() -> None:
-    from phibench.backends import llama_cpp, onnxruntime, torch
+    from phibench.backends.llama_cpp.open_model import OpenModel as Llama
+    from phibench.backends.onnxruntime.open_model import OpenModel as Onnx
+    from phibench.backends.torch.open_model import OpenModel as Torch
 
-    llama_cpp._Session._decode_ids = _late_llama(llama_cpp._Session._decode_ids)  # type: ignore[method-assign]
-    onnxruntime._Session.score = _late_onnx(onnxruntime._Session.score)  # type: ignore[method-assign]
-    torch._Session.score = _late_torch(torch._Session.score)  # type: ignore[method-assign]
+    Llama._decode_ids = _late_llama(Llama._decode_ids)  # type: ignore[method-assign]
+    Onnx.score = _late_onnx(Onnx.score)  # type: ignore[method-assign]
+    Torch.score = _late_torch(Torch.score)  # type: ignore[method-assign]
 
 
 def _late_llama(decode: Callable[..., None]) -> Callable[..., None]:

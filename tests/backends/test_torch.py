@@ -18,6 +18,7 @@ from engine_children import Later
 
 from phibench import backends
 from phibench.backends import torch as backend
+from phibench.backends.torch import open_model
 from phibench.catalog import plans
 from phibench.catalog.plans import hf_config
 from phibench.core.errors import FallbackError, PhibenchError
@@ -521,26 +522,26 @@ class _Cuda:
 
 
 def test_cuda_and_rocm_are_one_name_in_torch_and_two_here() -> None:
-    assert backend._device(_Cuda(None), "cuda:1") == torch.device("cuda", 1)
-    assert backend._device(_Cuda("6.3"), "rocm:0") == torch.device("cuda", 0)
+    assert open_model._device(_Cuda(None), "cuda:1") == torch.device("cuda", 1)
+    assert open_model._device(_Cuda("6.3"), "rocm:0") == torch.device("cuda", 0)
     for hip, device in ((None, "rocm:0"), ("6.3", "cuda:0")):
         with pytest.raises(PhibenchError, match=r"^fallback: "):
-            backend._device(_Cuda(hip), device)
+            open_model._device(_Cuda(hip), device)
 
 
 def test_a_number_that_the_machine_lacks_is_a_fallback() -> None:
     for device in ("cuda:2", "cuda:9"):
         with pytest.raises(PhibenchError, match=f"^fallback: asked for {device}, but torch finds 2") as found:
-            backend._device(_Cuda(None), device)
+            open_model._device(_Cuda(None), device)
         assert found.value.exit_code == 1
 
 
 def test_mps_that_may_compute_on_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     with pytest.raises(PhibenchError, match="PYTORCH_ENABLE_MPS_FALLBACK=1 lets torch compute on the cpu") as found:
-        backend._device(torch, "mps")
+        open_model._device(torch, "mps")
     assert found.value.exit_code == 2
-    assert backend._device(torch, "cpu") == torch.device("cpu")
+    assert open_model._device(torch, "cpu") == torch.device("cpu")
 
 
 def test_a_gpu_has_filled_the_depth_before_the_clock_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

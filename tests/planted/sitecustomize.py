@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 _BACKEND, _WHEN, _HOW, _HEALED, *_ = (*os.environ.get("PLANTED_FAULT", "").split(), "", "", "", "")
+_MODULE = f"phibench.backends.{_BACKEND}" + ("" if _WHEN == "importing" else ".open_model")
 _ONCE = os.environ.get("PLANTED_ONCE", "")
 
 
@@ -69,9 +70,9 @@ def _is_healed(session: Any, given: Sequence[Any]) -> bool:
 
 
 def _plant(module: ModuleType) -> None:
-    kind = module.__dict__["_Session"]
     if _WHEN == "importing":
         _fail(None, None)
+    kind = module.__dict__["OpenModel"]
     if _WHEN == "opening":
         _wrap(kind, "__init__", lambda *_: True)
     if _WHEN == "prefill":
@@ -97,7 +98,7 @@ class _Loader(importlib.abc.Loader):
 
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != f"phibench.backends.{_BACKEND}":
+        if name != _MODULE:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None:

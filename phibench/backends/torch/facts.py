@@ -1,0 +1,116 @@
+"""What is known of PyTorch and transformers without opening them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import math
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
+from phibench.core.nouns import Need, Shape, Workload
+
+if TYPE_CHECKING:
+    from phibench.catalog.plans.base import Plan
+
+NAME = "torch"
+FORMATS = ("torch",)
+KINDS = ("cpu", "cuda", "rocm", "mps", "xpu")
+MODALITIES = ("text",)
+PACKAGE = "torch"
+LIBRARIES = ("torch/lib",)
+EXTRA = "torch"
+RECOMMENDABLE = True
+QUANTIZATION = "bf16"
+LEGAL: dict[str, tuple[str, ...] | range] = {
+    "threads": range(1, 4097), "onednn": ("on", "off"), "onednn_decode": ("off", "on"),
+}  # fmt: skip
+DEFAULTS = {
+    "threads": "",  # physical cores that the process may use
+    "onednn": "on",  # off: of nothing
+    "onednn_decode": "off",  # its product of a matrix with one vector reads memory at half speed (docs/torch.md)
+}
+SAFE: tuple[dict[str, str], ...] = ({"onednn": "off"},)
+_RUNTIME_BYTES = 370 << 20  # Python, torch and transformers, imported; 100 MiB of it are pages of libraries
+_HEAP_BYTES = 64 << 20  # freed memory that glibc keeps, at most: its M_TRIM_THRESHOLD where it adapts itself
+
+
+def installed() -> str | None:
+    try:
+        importlib.metadata.version("transformers")
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def devices() -> tuple[str, ...]:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return ()
+    try:
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    return built(text, apple=sys.platform == "darwin")
+
+
+def built(version_py: str, *, apple: bool) -> tuple[str, ...]:
+    """What a wheel was built for, as its ``torch/version.py`` says; Apple's GPU is in every wheel for macOS."""
+    found = dict(re.findall(r"^(cuda|hip|xpu)\b[^=\n]*= *'([^']+)'", version_py, re.MULTILINE))
+    names = {"cuda": "cuda:0", "hip": "rocm:0", "xpu": "xpu:0"}
+    return ("cpu", *(text for key, text in names.items() if key in found), *(("mps",) if apple else ()))
+
+
+def kv_bytes_per_token(shape: Shape, quantization: str) -> int:
+    """K and V of every layer, in the type of the activations; a sliding window frees nothing here."""
+    return 2 * shape.layers * shape.kv_heads * shape.head_dim * FLOAT_BYTES[dtype_of(quantization)]
+
+
+def need(
+    plan: Plan, shape: Shape, context: int, options: dict[str, str],
+    prompt: int | None = None, batch: int = 1, used: int | None = None,
+) -> Need:  # fmt: skip
+    """Host memory of the process on a cpu: most that it has while it runs, with all of the room written.
+
+    Alive at once in a layer, for every token that is computed at once: gate and up, the activated gate and their
+    product; the stream, queries, keys and values; what float32 norms leave, which glibc does not all give back. int8
+    turns one matrix at a time into bf16. Compared with real processes in docs/torch.md.
+    """
+    del options
+    kind = FLOAT_BYTES[dtype_of(plan.quantization)]
+    matrix = max(math.prod(t.shape) for t in plan.tensors if ".layers." in t.name) if plan.quantization == "int8" else 0
+    tokens = _at_once(shape, context, prompt, used)
+    rows = tokens * batch
+    states = rows * (4 * shape.ffn + 5 * shape.hidden) * kind + min(rows * 4 * shape.hidden * kind, _HEAP_BYTES)
+    return Need(
+        weights_bytes=plan.weights_bytes,
+        kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * batch * plan.layers / plan.of_layers),
+        compute_bytes=states + matrix * kind + batch * shape.vocab * (kind + 4),
+        runtime_bytes=_RUNTIME_BYTES,
+        because=f"weights, KV cache of {context} tokens, activations of {tokens} at once",
+    )
+
+
+def _at_once(shape: Shape, context: int, prompt: int | None, used: int | None) -> int:
+    """Tokens of a sequence that are computed as one prompt: of a test its depth or prompt, and at the switch of
+    LongRoPE all that are there; so never more than it uses."""
+    if used is not None:
+        return used
+    if prompt is None:
+        return context
+    again = recomputed_at(shape)
+    return max(prompt, again) if again and context >= again else prompt
+
+
+def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
+    """torch plans nothing ahead."""
+    del plan, shape, workload, options
+    return {}
+
+
+def recomputed_at(shape: Shape) -> int | None:
+    """The first token beyond LongRoPE's original context, as transformers does it."""
+    return shape.original_context + 1 if shape.longrope and shape.original_context else None
