@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from phibench.backends.rates import Rates
 from phibench.core.nouns import Engine, Job, Need, Shape, Workload
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """The facts at the top of a backend's file, readable without its engine."""
+    """The facts of a backend, readable without its engine: what others would else have to know of it by name."""
 
     NAME: str
     FORMATS: tuple[str, ...]  # of artifacts: "gguf", "onnx", "torch"; empty: opens no file
@@ -62,6 +63,7 @@ class Backend(Protocol):
     LIBRARIES: tuple[str, ...]  # folders of its native code, as "module/folder"
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
+    RATES: Rates | None  # None: nobody recommends it, so nothing is predicted
     QUANTIZATION: str  # the usual one: what is measured when none is asked for
     DEFAULTS: dict[str, str]  # every option and its default
     SAFE: tuple[dict[str, str], ...]  # options to fall back to, in order, where an engine fails its self-test

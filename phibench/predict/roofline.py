@@ -1,7 +1,7 @@
 """What one answer costs (bytes, FLOPs) and how fast a device could serve it. Pure functions.
 
 Decode streams the weights and the KV cache once per token; prefill multiplies matrices. How near a backend comes to
-either limit stands in ``rates``.
+either limit stands in its ``RATES``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import math
 from collections import defaultdict
 
 from phibench import backends, catalog
-from phibench.backends import rates
-from phibench.backends.rates import KV, THREAD_SHARE, Span
+from phibench.backends.rates import KV, THREAD_SHARE, Rates, Span
 from phibench.catalog import plans
 from phibench.catalog.plans.base import Plan
 from phibench.catalog.tensor_types import Tensor
@@ -106,12 +105,18 @@ def recomputes(setup: Setup, workload: Workload) -> bool:
     return at is not None and workload.depth + workload.prompt_tokens < at <= workload.context
 
 
+def _rates(backend: str) -> Rates:
+    found = backends.load(backend).RATES
+    assert found is not None, f"nobody recommends {backend}"
+    return found
+
+
 def decode_s(cost: TokenCost, device: Device, threads: int) -> Span | None:
     """(short, long) seconds of one decode step; None where the device's bandwidth is not known."""
     if not device.read_bytes_s:
         return None
     is_cpu = device.kind == "cpu"
-    backend = rates.of(cost.backend)
+    backend = _rates(cost.backend)
     slow, fast = backend.read_share["cpu" if is_cpu else "other", device.basis or "spec"]
     times = []
     for share, thread_share in ((fast, THREAD_SHARE[1]), (slow, THREAD_SHARE[0])):
@@ -139,5 +144,5 @@ def prompt_token_s(cost: TokenCost, device: Device) -> Span | None:
     if found is None:
         return None
     rate, basis, _ = found
-    slow, fast = rates.of(cost.backend).matrix_share["cpu" if device.kind == "cpu" else "other", basis]
+    slow, fast = _rates(cost.backend).matrix_share["cpu" if device.kind == "cpu" else "other", basis]
     return cost.prompt_flops / (rate * fast), cost.prompt_flops / (rate * slow)

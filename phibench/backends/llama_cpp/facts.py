@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phibench.backends.llama_cpp import memory
+from phibench.backends.llama_cpp import memory, rates
 from phibench.core.nouns import Need, Shape, Workload
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ PACKAGE = "llama-cpp-python"
 LIBRARIES = ("llama_cpp/lib",)
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
+RATES = rates.RATES
 QUANTIZATION = "Q4_K_M"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),

@@ -37,6 +37,7 @@ PACKAGE = "phibench"
 LIBRARIES: tuple[str, ...] = ()
 EXTRA = ""
 RECOMMENDABLE = False
+RATES = None  # nobody predicts it
 QUANTIZATION = "Q4_K_M"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),

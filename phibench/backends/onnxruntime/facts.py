@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phibench.backends.onnxruntime import memory, providers
+from phibench.backends.onnxruntime import memory, providers, rates
 from phibench.core.nouns import Need, Shape, Workload
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ PACKAGE = "onnxruntime-genai"
 LIBRARIES = ("onnxruntime/capi", "onnxruntime_genai/")
 EXTRA = "onnxruntime"
 RECOMMENDABLE = True
+RATES = rates.RATES
 QUANTIZATION = "int4"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phibench.backends.torch import rates
 from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
 from phibench.core.nouns import Need, Shape, Workload
 
@@ -24,6 +25,7 @@ PACKAGE = "torch"
 LIBRARIES = ("torch/lib",)
 EXTRA = "torch"
 RECOMMENDABLE = True
+RATES = rates.RATES
 QUANTIZATION = "bf16"
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097), "onednn": ("on", "off"), "onednn_decode": ("off", "on"),
