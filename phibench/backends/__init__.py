@@ -19,6 +19,7 @@ from phibench.backends.contract import Backend
 from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Setup
 
+DEFAULT = "llama_cpp"  # where nobody names one
 _SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one: "cpu:0" would be no "cpu" elsewhere
 
 
@@ -28,12 +29,27 @@ def names() -> tuple[str, ...]:
 
 def load(name: str) -> Backend:
     """The backend's module. Raises PhibenchError for an unknown name."""
-    known = {n.lower(): n for n in names()}
-    aliases = {"llama.cpp": "llama_cpp", "llama-cpp": "llama_cpp", "llamacpp": "llama_cpp"}
-    wanted = aliases.get(name.lower(), name.lower().replace("-", "_"))
-    if wanted not in known:
-        raise unknown("backend", name, known, f"there are: {', '.join(names())}")
-    return cast("Backend", importlib.import_module(f"{__name__}.{known[wanted]}"))
+    known = names()
+    wanted = name.lower().replace("-", "_")
+    if wanted in known:
+        return _load(wanted)
+    for backend in map(_load, in_order()):
+        if name.lower() in backend.ALIASES:
+            return backend
+    raise unknown("backend", name, known, f"there are: {', '.join(known)}")
+
+
+def in_order() -> tuple[str, ...]:
+    """All names, the default's first: whose turn it is where several would do."""
+    return tuple(sorted(names(), key=lambda name: (name != DEFAULT, name)))
+
+
+def _load(name: str) -> Backend:
+    return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
+
+
+def install_line(backend: Backend) -> str:
+    return f"pip install 'phibench[{backend.EXTRA}]'"
 
 
 def check_options(setup: Setup) -> None:
@@ -96,5 +112,5 @@ def require(name: str) -> Backend:
     """Like load(), but the engine must be installed."""
     backend = load(name)
     if backend.installed() is None:
-        raise PhibenchError(f"backend {name} is not installed: pip install 'phibench[{backend.EXTRA}]'")
+        raise PhibenchError(f"backend {name} is not installed: {install_line(backend)}")
     return backend

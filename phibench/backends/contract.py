@@ -10,13 +10,39 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from phibench.backends.rates import Rates
-from phibench.core.nouns import Engine, Job, Need, Shape, Workload
+from phibench.core.nouns import Engine, Finding, Job, Need, Noun, Processor, Runtime, Shape, Variant, Workload
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from phibench.catalog.plans.base import Plan
+
+
+class EnginePackage(Noun, frozen=True, kw_only=True):
+    """What is installed of an engine, and how it is asked what its build can do.
+
+    ``question``: a program for a child process, which prints a line of JSON. ``beside``: another package that the
+    backend needs; ``beside_of``: what goes beside other builds of the engine, by their package.
+    """
+
+    module: str  # that is imported
+    package: str  # the usual one of those that bring the module
+    question: str
+    beside: str = ""
+    beside_of: dict[str, str] = {}  # noqa: RUF012  msgspec copies an empty default
+    hint: str = ""  # for whoever has to install it
+
+
+class Abilities(Noun, frozen=True, kw_only=True):
+    """What a build says that it can use, and what it was built with.
+
+    ``reached``: devices that it finds through execution providers: (provider, kind of device, vendor).
+    """
+
+    devices: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    reached: tuple[tuple[str, str, str], ...] = ()
 
 
 class Session(Protocol):
@@ -56,10 +82,13 @@ class Backend(Protocol):
     """The facts of a backend, readable without its engine: what others would else have to know of it by name."""
 
     NAME: str
+    ALIASES: tuple[str, ...]  # other spellings, in small letters
     FORMATS: tuple[str, ...]  # of artifacts: "gguf", "onnx", "torch"; empty: opens no file
     KINDS: tuple[str, ...]  # of devices that it can use at all, wherever it is installed: "cpu", "cuda", ...
     MODALITIES: tuple[str, ...]  # that go in: "text", "image", "audio"
-    PACKAGE: str
+    PACKAGE: str  # whose version is the backend's
+    PACKAGES: tuple[str, ...]  # all whose versions a result depends on
+    ENGINE: EnginePackage | None  # None: there is none
     LIBRARIES: tuple[str, ...]  # folders of its native code, as "module/folder"
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
@@ -74,6 +103,21 @@ class Backend(Protocol):
 
     def installed(self) -> str | None:
         """The engine's version, or None; does not import it."""
+
+    def runs(self, variant: Variant) -> Runtime | None:
+        """Whether it can run the variant, and how we know; None where nobody has said anything."""
+
+    def abilities(self, answer: bytes) -> Abilities:
+        """What the answer to ``ENGINE.question`` says. Raises msgspec.DecodeError where that is no answer."""
+
+    def advice(self, processor: Processor, features: tuple[str, ...]) -> Finding | None:
+        """What is wrong with a build of these features on this processor; None where nothing is known to be."""
+
+    def build_note(self, processor: Processor, features: tuple[str, ...]) -> str:
+        """How the build suits the processor, in words; "" where nobody can tell."""
+
+    def gpu_build(self, kind: str) -> str:
+        """The line that installs a build for GPUs of this kind; "" where there is none to be told."""
 
     def need(
         self, plan: Plan, shape: Shape, context: int, options: dict[str, str],

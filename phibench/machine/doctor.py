@@ -9,21 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Literal
 
+from phibench import backends
 from phibench.analysis import trust
 from phibench.core import units
-from phibench.core.nouns import Conditions, Installed, Machine, Noun, Problem, Processor, instructions
-
-Severity = Literal["wrong", "slow", "note"]
-
-
-class Finding(Noun, frozen=True, kw_only=True):
-    """``wrong``: something does not work; ``slow``: it costs speed; ``note``: good to know when reading figures."""
-
-    severity: Severity
-    title: str
-    evidence: str
-    remedy: str
-
+from phibench.core.nouns import Conditions, Finding, Machine, Problem, Processor
 
 Rule = Callable[[Machine, Conditions], Iterator[Finding]]
 
@@ -32,7 +21,6 @@ _ONE_CHANNEL_BYTES_S = 25.6e9
 _SMALLEST_BYTES = 2 << 30  # phi-1 in Q4_K_M with its cache and buffers needs 1.3 GiB, Phi-4-mini 3.8 (docs/memory.md)
 _DISK_BYTES_S = 200e6  # a spinning disk: Phi-4-mini's 2.5 GB take more than 12 s to open
 _DISK_FREE_BYTES = 5 << 30
-_REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 
 
 def findings(machine: Machine, conditions: Conditions) -> tuple[Finding, ...]:
@@ -77,16 +65,10 @@ def reads_slowly(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 
 def leaves_instructions_unused(machine: Machine, _: Conditions) -> Iterator[Finding]:
-    engine = _engine(machine, "llama_cpp")
-    if engine is None or not engine.features:
-        return
-    unused = instructions.unused(_processor(machine).instruction_sets, engine.features)
-    if unused:
-        yield _slow(
-            f"llama.cpp was built without {', '.join(one.name for one in unused)}",
-            f"the processor has {', '.join(one.linux for one in unused)}; the build says {' '.join(engine.features)}",
-            _REBUILD,
-        )
+    for engine in machine.backends:
+        if engine.version and engine.backend in backends.names():
+            found = backends.load(engine.backend).advice(_processor(machine), engine.features)
+            yield from [found] if found else []
 
 
 def is_limited(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
@@ -257,7 +239,7 @@ def _slow(title: str, evidence: str, remedy: str) -> Finding:
     return Finding(severity="slow", title=title, evidence=evidence, remedy=remedy)
 
 
-def _finding(severity: Severity, title: str, found: Problem) -> Finding:
+def _finding(severity: Literal["wrong", "slow", "note"], title: str, found: Problem) -> Finding:
     return Finding(severity=severity, title=title, evidence=found.evidence, remedy=found.remedy)
 
 
@@ -265,10 +247,6 @@ def _processor(machine: Machine) -> Processor:
     return machine.processor or Processor()
 
 
-def _engine(machine: Machine, name: str) -> Installed | None:
-    return next((b for b in machine.backends if b.backend == name and b.version), None)
-
-
 def _gpu_build(kind: str) -> str:
-    flag = {"cuda": "GGML_CUDA", "rocm": "GGML_HIP", "xpu": "GGML_SYCL", "metal": "GGML_METAL"}.get(kind, "GGML_VULKAN")
-    return f"CMAKE_ARGS=-D{flag}=on {_REBUILD}"
+    lines = (backends.load(name).gpu_build(kind) for name in backends.in_order())
+    return next(filter(None, lines), "")

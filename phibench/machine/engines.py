@@ -8,91 +8,51 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import re
+import itertools
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import msgspec
 
 from phibench import backends
+from phibench.backends.contract import Abilities, Backend, EnginePackage
 from phibench.core import ends, text
-from phibench.core.nouns import Installed, Noun, Problem
+from phibench.core.nouns import Installed, Problem
 
 _LIMIT_S = 20.0
-_LLAMA_CPP = """
-import json, llama_cpp
-print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8", "replace")}))
-"""
-_ONNXRUNTIME = """
-import json, onnxruntime as ort
-devices = []
-for found in getattr(ort, "get_ep_devices", list)():
-    device = getattr(found, "device", None) or getattr(found, "hardware_device", None)
-    kind = str(getattr(device, "type", "")).rpartition(".")[2]
-    devices.append([str(found.ep_name), kind, str(getattr(device, "vendor", ""))])
-print(json.dumps({"providers": list(ort.get_available_providers()), "devices": devices}))
-"""
-_TORCH = """
-import json, torch
-kinds = ["cuda" if torch.version.cuda else "rocm"] if torch.cuda.is_available() else []
-kinds += ["mps"] if torch.backends.mps.is_available() else []
-kinds += ["xpu"] if hasattr(torch, "xpu") and torch.xpu.is_available() else []
-built = [f"CUDA {torch.version.cuda}"] if torch.version.cuda else []
-built += [f"ROCm {torch.version.hip}"] if getattr(torch.version, "hip", None) else []
-print(json.dumps({"kinds": kinds, "built": built or ["CPU only"]}))
-"""
-_CODE = {"llama_cpp": _LLAMA_CPP, "onnxruntime": _ONNXRUNTIME, "torch": _TORCH}
-_PACKAGES = {"llama_cpp": "llama-cpp-python", "onnxruntime": "onnxruntime", "torch": "torch"}
-_INSTALL = {
-    "llama_cpp": "pip install 'phibench[llama-cpp]'",
-    "onnxruntime": "pip install 'phibench[onnxruntime]'",
-    "torch": "pip install 'phibench[torch]'",
-}
-_MISSING_NOTES = {
-    "torch": "without a GPU first: pip install torch --index-url https://download.pytorch.org/whl/cpu; "
-    "on Linux the usual package brings CUDA, some GB",
-}
-_BESIDE = {"onnxruntime": "onnxruntime-genai", "torch": "transformers"}  # what our backend needs, too
 Provider = tuple[str, str, str]  # execution provider, kind of device, vendor
 
 
-class _Answer(Noun, frozen=True, kw_only=True):
-    """What a child printed."""
-
-    features: str = ""
-    providers: tuple[str, ...] = ()
-    devices: tuple[Provider, ...] = ()
-    kinds: tuple[str, ...] = ()
-    built: tuple[str, ...] = ()
-
-
 def ask(limit_s: float = _LIMIT_S) -> tuple[tuple[Installed, ...], tuple[Provider, ...]]:
-    """Every engine with what its build can use, and what ONNX Runtime's providers can reach; never raises."""
-    present = [name for name in _CODE if importlib.util.find_spec(name) is not None]
-    answers = _ask({name: _CODE[name] for name in present}, limit_s)
-    found = tuple(_installed(name, answers.get(name)) for name in _CODE)
-    said = answers.get("onnxruntime")
-    return found, said.devices if isinstance(said, _Answer) else ()
+    """Every engine with what its build can use, and what all their providers can reach; never raises."""
+    engines = [backend for backend in map(backends.load, backends.names()) if backend.ENGINE]
+    present = [one for one in engines if one.ENGINE and importlib.util.find_spec(one.ENGINE.module) is not None]
+    answers = _ask(present, limit_s)
+    found = tuple(_installed(one, one.ENGINE, answers.get(one.NAME)) for one in engines if one.ENGINE)
+    reached = (one.reached for one in answers.values() if isinstance(one, Abilities))
+    return found, tuple(dict.fromkeys(itertools.chain.from_iterable(reached)))
 
 
-def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
+def _ask(engines: Sequence[Backend], limit_s: float) -> dict[str, Abilities | str]:
     """Answers by name; a text is the reason why there is none."""
     children: dict[str, subprocess.Popen[bytes]] = {}
-    answers: dict[str, _Answer | str] = {}
-    for name, code in codes.items():
+    answers: dict[str, Abilities | str] = {}
+    for engine in engines:
+        assert engine.ENGINE is not None
         try:
-            children[name] = subprocess.Popen(
-                [sys.executable, "-P", "-c", code],
+            children[engine.NAME] = subprocess.Popen(
+                [sys.executable, "-P", "-c", engine.ENGINE.question],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
-            answers[name] = str(error.strerror)
+            answers[engine.NAME] = str(error.strerror)
     end = time.monotonic() + limit_s
     for name, child in children.items():
         try:
             said, errors = child.communicate(timeout=max(0.1, end - time.monotonic()))
-            answers[name] = msgspec.json.decode(said.splitlines()[-1], type=_Answer)
+            answers[name] = backends.load(name).abilities(said.splitlines()[-1])
         except subprocess.TimeoutExpired:
             child.kill()
             child.communicate()
@@ -103,14 +63,14 @@ def _ask(codes: dict[str, str], limit_s: float) -> dict[str, _Answer | str]:
     return answers
 
 
-def _installed(name: str, answer: _Answer | str | None) -> Installed:
-    owners = distributions(name)
+def _installed(backend: Backend, engine: EnginePackage, answer: Abilities | str | None) -> Installed:
+    owners, install = distributions(engine.module), backends.install_line(backend)
     twice = _installed_twice(owners)
     notes = [f"{problem.evidence}: {problem.remedy}" for problem in twice]
-    package = owners[0] if owners else _PACKAGES[name]
-    plain = Installed(backend=name, package=package, install=_INSTALL[name], notes=tuple(notes), problems=twice)
+    package = owners[0] if owners else engine.package
+    plain = Installed(backend=backend.NAME, package=package, install=install, notes=tuple(notes), problems=twice)
     if answer is None:
-        told = (_MISSING_NOTES[name],) if name in _MISSING_NOTES else ()
+        told = (engine.hint,) if engine.hint else ()
         return msgspec.structs.replace(plain, notes=(*notes, *told))
     version = _version(package) or "unknown"
     if isinstance(answer, str):
@@ -118,14 +78,13 @@ def _installed(name: str, answer: _Answer | str | None) -> Installed:
         return msgspec.structs.replace(
             plain, version=version, install="", notes=(broken.evidence, *notes), problems=(broken, *twice)
         )
-    devices, features = _abilities(name, answer)
     return msgspec.structs.replace(
         plain,
         version=version,
         install="",
-        devices=devices,
-        features=features,
-        notes=tuple(notes + _more(name, package)),
+        devices=answer.devices,
+        features=answer.features,
+        notes=tuple(notes + _more(backend, engine, package)),
     )
 
 
@@ -141,21 +100,6 @@ def _installed_twice(owners: tuple[str, ...]) -> tuple[Problem, ...]:
     )
 
 
-def _abilities(name: str, answer: _Answer) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(kinds of devices that it can use, what it was built with)."""
-    if name == "llama_cpp":
-        return backends.load(name).devices(), features(answer.features)
-    if name == "onnxruntime":
-        kinds = dict.fromkeys(kind.lower() for _, kind, _ in answer.devices)
-        return tuple(kinds) or ("cpu",), tuple(p.removesuffix("ExecutionProvider") for p in answer.providers)
-    return ("cpu", *answer.kinds), answer.built
-
-
-def features(system_info: str) -> tuple[str, ...]:
-    """``CPU : AVX = 1 | AVX2 = 1 | AVX512 = 0`` are AVX and AVX2."""
-    return tuple(dict.fromkeys(re.findall(r"([A-Z][A-Z0-9_]{1,30}) = 1\b", system_info)))
-
-
 def distributions(module: str) -> tuple[str, ...]:
     """Installed packages that own a module of this name: two of them have overwritten each other."""
     try:
@@ -165,22 +109,21 @@ def distributions(module: str) -> tuple[str, ...]:
     return tuple(sorted(set(owners)))
 
 
-def _more(name: str, package: str) -> list[str]:
+def _more(backend: Backend, engine: EnginePackage, package: str) -> list[str]:
     """What the backend needs beside the engine: its version, or the line that installs it."""
-    beside = _BESIDE.get(name)
-    if beside is None:
+    if not engine.beside:
         return []
-    if backends.load(name).installed() is None:
-        return [f"phibench needs {beside} beside it: {_beside(name, package)}"]
-    version = _version(beside)
-    return [f"{beside} {version}"] if version else []
+    if backend.installed() is None:
+        return [f"phibench needs {engine.beside} beside it: {_beside(backend, engine, package)}"]
+    version = _version(engine.beside)
+    return [f"{engine.beside} {version}"] if version else []
 
 
-def _beside(name: str, package: str) -> str:
+def _beside(backend: Backend, engine: EnginePackage, package: str) -> str:
     """The extra, unless it would put the cpu's build over another one."""
-    if package == "onnxruntime-gpu":
-        return "pip install --no-deps onnxruntime-genai-cuda"
-    return _INSTALL[name] if package == _PACKAGES[name] else f"pip install --no-deps {_BESIDE[name]}"
+    if package == engine.package:
+        return backends.install_line(backend)
+    return f"pip install --no-deps {engine.beside_of.get(package, engine.beside)}"
 
 
 def _version(package: str) -> str | None:

@@ -18,9 +18,8 @@ def software() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "phibench": __version__,
     }
-    of_backends = {backends.load(name).PACKAGE for name in backends.names()} - {"phibench"}
-    packages = {"numpy", "psutil", "onnxruntime", "transformers"} | of_backends
-    for package in sorted(packages):
+    of_backends = {package for name in backends.names() for package in backends.load(name).PACKAGES}
+    for package in sorted({"numpy", "psutil"} | of_backends - {"phibench"}):
         try:
             found[package.replace("-", "_")] = metadata.version(package)
         except metadata.PackageNotFoundError:

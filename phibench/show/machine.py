@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from phibench import backends
 from phibench.core import units
-from phibench.core.nouns import Cache, Device, Installed, Machine, Processor, Source, instructions
+from phibench.core.nouns import Cache, Device, Installed, Machine, Processor, Source
 from phibench.core.text import plain
 
 Lines = list[tuple[str, str]]
@@ -155,17 +156,9 @@ def _device(device: Device) -> Iterator[tuple[str, str]]:
 
 def _engine(found: Installed, machine: Machine) -> Iterator[tuple[str, str]]:
     yield found.backend, _installed(found)
-    has = machine.processor.instruction_sets if machine.processor else ()
-    if found.backend == "llama_cpp" and found.features and has:
-        yield "", _compiled(found.features, has)
-
-
-def _compiled(features: tuple[str, ...], has: tuple[str, ...]) -> str:
-    """How a build of llama.cpp suits the processor: one for an older processor is the reason of a slow figure."""
-    built = ", ".join(one.name for one in instructions.compiled(features)) or "none of them"
-    owned = ", ".join(one.name for one in instructions.had(has)) or "none of them"
-    left = ", ".join(one.name for one in instructions.unused(has, features))
-    return f"compiled for {built}; the processor has {owned}; left unused: {left or 'nothing'}"
+    known = found.backend in backends.names()  # a described machine may have others
+    if known and (note := backends.load(found.backend).build_note(machine.processor or Processor(), found.features)):
+        yield "", note
 
 
 def _installed(found: Installed) -> str:

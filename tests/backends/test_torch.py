@@ -18,7 +18,7 @@ from engine_children import Later
 
 from phibench import backends
 from phibench.backends import torch as backend
-from phibench.backends.torch import open_model
+from phibench.backends.torch import engine, open_model
 from phibench.catalog import plans
 from phibench.catalog.plans import hf_config
 from phibench.core.errors import FallbackError, PhibenchError
@@ -576,7 +576,7 @@ def test_int4_tells_where_it_has_no_kernel() -> None:
     ],
 )
 def test_the_build_is_told_by_its_version_file(text: str, apple: bool, wanted: tuple[str, ...]) -> None:
-    assert backend.built(text, apple=apple) == wanted
+    assert engine.built(text, apple=apple) == wanted
 
 
 def test_without_torch_or_transformers_there_is_no_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -37,7 +38,6 @@ class backends:
         @staticmethod
         def is_available(): return False
 """
-CODE = engines._CODE
 
 
 class Site:
@@ -45,7 +45,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked: dict[str, str] = {}
+        self.asked: list[str] = []
 
     def owners(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -54,7 +54,7 @@ class Site:
         return found
 
     def add(self, module: str, code: str, *distributions: str) -> None:
-        self.asked[module] = CODE[module]
+        self.asked.append(module)
         (self.folder / module).mkdir(exist_ok=True)
         (self.folder / module / "__init__.py").write_text(code, encoding="utf-8")
         for name in distributions or (module,):
@@ -74,7 +74,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     for module in ("onnxruntime", "torch"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     made = Site(folder)
-    monkeypatch.setattr(engines, "_CODE", made.asked)
+    monkeypatch.setattr(backends, "names", lambda: tuple(made.asked))
     monkeypatch.setattr(importlib.metadata, "packages_distributions", made.owners)
     return made
 
@@ -103,7 +103,7 @@ def test_what_is_missing_comes_with_its_line() -> None:
 
 
 def test_a_missing_torch_can_be_had_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_CODE", {"torch": "", "llama_cpp": ""})
+    monkeypatch.setattr(backends, "names", lambda: ("torch", "llama_cpp"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(engines, "distributions", lambda _: ())
     torch, llama = engines.ask()[0]
@@ -197,5 +197,6 @@ def test_a_broken_engine_is_installed_and_says_so(site: Site, code: str, why: st
 
 def test_features_of_a_system_info() -> None:
     text = "CPU : SSE3 = 1 | AVX2 = 1 | AVX512 = 0 | LLAMAFILE = 1 | CUDA : ARCHS = 890 | USE_GRAPHS = 1 | "
-    assert engines.features(text) == ("SSE3", "AVX2", "LLAMAFILE", "USE_GRAPHS")
-    assert engines.features("") == ()
+    abilities = backends.load("llama_cpp").abilities
+    assert abilities(json.dumps({"features": text}).encode()).features == ("SSE3", "AVX2", "LLAMAFILE", "USE_GRAPHS")
+    assert abilities(b"{}").features == ()

@@ -27,7 +27,7 @@ from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.core import files, folders, processes, run_files, text
 from phibench.core.nouns import Conditions, Device, Installed, Machine, Measured, SelfTest, Setup
-from phibench.machine import doctor, engines, inventory
+from phibench.machine import doctor, inventory
 from phibench.measure import launch, record, run, suites, tasks
 from phibench.verify import selftest
 from phibench.verify.selftest import answers, child, weights
@@ -510,4 +510,5 @@ def test_the_command_doctor_tests_what_passed_before(phibench: Phibench, monkeyp
 
 
 def test_engines_that_are_asked_and_tested_have_the_same_names() -> None:
-    assert set(engines._CODE) == {name for name in backends.names() if backends.load(name).FORMATS}
+    every = [backends.load(name) for name in backends.names()]
+    assert [one.NAME for one in every if one.ENGINE] == [one.NAME for one in every if one.FORMATS]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phibench.backends.llama_cpp import memory, rates
-from phibench.core.nouns import Need, Shape, Workload
+from phibench.backends.llama_cpp import engine, memory, rates
+from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
 NAME = "llama_cpp"
+ALIASES = ("llama.cpp", "llama-cpp", "llamacpp")
 FORMATS = ("gguf",)
 KINDS = ("cpu", "cuda", "rocm", "vulkan", "metal", "xpu")
 MODALITIES = ("text",)
-PACKAGE = "llama-cpp-python"
+PACKAGE = engine.PACKAGE
+PACKAGES = (PACKAGE,)
+ENGINE = engine.ENGINE
 LIBRARIES = ("llama_cpp/lib",)
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
@@ -44,23 +44,13 @@ DEFAULTS = {
     "repack": "on",  # weights in layouts of the kernels (CPU_REPACK, AMX, KleidiAI), where this build has them
 }
 SAFE: tuple[dict[str, str], ...] = ({"repack": "off"}, {"repack": "off", "flash_attn": "off"})
-_LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
+
+installed, devices, abilities = engine.installed, engine.devices, engine.abilities
+advice, build_note, gpu_build = engine.advice, engine.build_note, engine.gpu_build
 
 
-def installed() -> str | None:
-    try:
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def devices() -> tuple[str, ...]:
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None or spec.origin is None:
-        return ()
-    found = {p.name for p in (Path(spec.origin).parent / "lib").glob("*ggml-*")}
-    built = (text for key, text in _LIBRARIES.items() if any(f"ggml-{key}" in name for name in found))
-    return ("cpu", *built)
+def runs(variant: Variant) -> Runtime | None:
+    return variant.runtime("llama_cpp")  # the catalog's name of the engine
 
 
 def need(

@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from phibench import __version__
+from phibench.backends.contract import Abilities
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Engine, Job, Need, Shape, Workload
+from phibench.core.nouns import Engine, Job, Need, Processor, Shape, Variant, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
 NAME = "null"
+ALIASES: tuple[str, ...] = ()
 FORMATS: tuple[str, ...] = ()
 KINDS = ("cpu",)
 MODALITIES = ("text",)
 PACKAGE = "phibench"
+PACKAGES = (PACKAGE,)
+ENGINE = None
 LIBRARIES: tuple[str, ...] = ()
 EXTRA = ""
 RECOMMENDABLE = False
@@ -65,6 +69,31 @@ def devices() -> tuple[str, ...]:
 
 def installed() -> str | None:
     return __version__
+
+
+def runs(variant: Variant) -> None:
+    """No model at all."""
+    del variant
+
+
+def abilities(answer: bytes) -> Abilities:
+    """Never asked."""
+    del answer
+    return Abilities(devices=devices())
+
+
+def advice(processor: Processor, features: tuple[str, ...]) -> None:
+    del processor, features
+
+
+def build_note(processor: Processor, features: tuple[str, ...]) -> str:
+    del processor, features
+    return ""
+
+
+def gpu_build(kind: str) -> str:
+    del kind
+    return ""
 
 
 def need(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phibench.backends.onnxruntime import memory, providers, rates
-from phibench.core.nouns import Need, Shape, Workload
+from phibench.backends.onnxruntime import engine, memory, providers, rates
+from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
 NAME = "onnxruntime"
+ALIASES: tuple[str, ...] = ()
 FORMATS = ("onnx",)
 KINDS = tuple(providers.PROVIDERS)
 MODALITIES = ("text",)
 PACKAGE = "onnxruntime-genai"
+PACKAGES = (PACKAGE, "onnxruntime")
+ENGINE = engine.ENGINE
 LIBRARIES = ("onnxruntime/capi", "onnxruntime_genai/")
 EXTRA = "onnxruntime"
 RECOMMENDABLE = True
@@ -36,18 +39,15 @@ SAFE: tuple[dict[str, str], ...] = (
     {"graph_optimization": "basic"},
     {"graph_optimization": "off", "prepacking": "off"},
 )
-_NUMBERED = ("cuda", "xpu")  # kinds whose device texts carry a number
 ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializePhi3RopeThreshold
 FILL = 512  # tokens of the depth computed at once
 
-installed = providers.installed
+installed, devices, abilities = providers.installed, engine.devices, engine.abilities
+advice, build_note, gpu_build = engine.advice, engine.build_note, engine.gpu_build
 
 
-def devices() -> tuple[str, ...]:
-    if installed() is None:
-        return ()
-    built = (kind for kind in KINDS if kind == "cpu" or providers.provider(kind))
-    return tuple(f"{kind}:0" if kind in _NUMBERED else kind for kind in built)
+def runs(variant: Variant) -> Runtime | None:
+    return variant.runtime("onnxruntime")  # the catalog's name of the engine
 
 
 def need(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import math
-import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phibench.backends.torch import rates
+from phibench.backends.torch import engine, rates
 from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
-from phibench.core.nouns import Need, Shape, Workload
+from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
 NAME = "torch"
+ALIASES: tuple[str, ...] = ()
 FORMATS = ("torch",)
 KINDS = ("cpu", "cuda", "rocm", "mps", "xpu")
 MODALITIES = ("text",)
-PACKAGE = "torch"
+PACKAGE = engine.PACKAGE
+PACKAGES = (PACKAGE, "transformers")
+ENGINE = engine.ENGINE
 LIBRARIES = ("torch/lib",)
 EXTRA = "torch"
 RECOMMENDABLE = True
@@ -39,31 +37,12 @@ SAFE: tuple[dict[str, str], ...] = ({"onednn": "off"},)
 _RUNTIME_BYTES = 370 << 20  # Python, torch and transformers, imported; 100 MiB of it are pages of libraries
 _HEAP_BYTES = 64 << 20  # freed memory that glibc keeps, at most: its M_TRIM_THRESHOLD where it adapts itself
 
-
-def installed() -> str | None:
-    try:
-        importlib.metadata.version("transformers")
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+installed, devices, abilities = engine.installed, engine.devices, engine.abilities
+advice, build_note, gpu_build = engine.advice, engine.build_note, engine.gpu_build
 
 
-def devices() -> tuple[str, ...]:
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return ()
-    try:
-        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    return built(text, apple=sys.platform == "darwin")
-
-
-def built(version_py: str, *, apple: bool) -> tuple[str, ...]:
-    """What a wheel was built for, as its ``torch/version.py`` says; Apple's GPU is in every wheel for macOS."""
-    found = dict(re.findall(r"^(cuda|hip|xpu)\b[^=\n]*= *'([^']+)'", version_py, re.MULTILINE))
-    names = {"cuda": "cuda:0", "hip": "rocm:0", "xpu": "xpu:0"}
-    return ("cpu", *(text for key, text in names.items() if key in found), *(("mps",) if apple else ()))
+def runs(variant: Variant) -> Runtime | None:
+    return variant.runtime("torch")  # the catalog's name of the engine
 
 
 def kv_bytes_per_token(shape: Shape, quantization: str) -> int:

@@ -12,6 +12,7 @@ from phibench.core.nouns.conditions import Conditions, Throttle
 from phibench.core.nouns.machines import (
     Cache,
     Device,
+    Finding,
     Installed,
     Limits,
     Machine,
@@ -55,6 +56,7 @@ __all__ = [
     "Estimate",
     "Event",
     "Failed",
+    "Finding",
     "Goal",
     "Installed",
     "Job",

@@ -24,6 +24,15 @@ class Problem(Noun, frozen=True, kw_only=True):
     remedy: str
 
 
+class Finding(Noun, frozen=True, kw_only=True):
+    """``wrong``: something does not work; ``slow``: it costs speed; ``note``: good to know when reading figures."""
+
+    severity: Literal["wrong", "slow", "note"]
+    title: str
+    evidence: str
+    remedy: str
+
+
 class Device(Noun, frozen=True, kw_only=True):
     """One thing that can run a model. ``kind`` is the device text of a setup: ``cpu``, ``cuda:0``, ``npu``, ...
 

@@ -1,0 +1,80 @@
+"""llama.cpp as it is installed here: which build, for what, and what another build would gain."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+from pathlib import Path
+
+import msgspec
+
+from phibench.backends.contract import Abilities, EnginePackage
+from phibench.core.nouns import Finding, Noun, Processor, instructions
+
+PACKAGE = "llama-cpp-python"
+ENGINE = EnginePackage(
+    module="llama_cpp",
+    package=PACKAGE,
+    question="""
+import json, llama_cpp
+print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8", "replace")}))
+""",
+)
+_LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
+_REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+
+
+class _Answer(Noun, frozen=True, kw_only=True):
+    features: str = ""
+
+
+def installed() -> str | None:
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def devices() -> tuple[str, ...]:
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.origin is None:
+        return ()
+    found = {p.name for p in (Path(spec.origin).parent / "lib").glob("*ggml-*")}
+    built = (text for key, text in _LIBRARIES.items() if any(f"ggml-{key}" in name for name in found))
+    return ("cpu", *built)
+
+
+def abilities(answer: bytes) -> Abilities:
+    """``CPU : AVX = 1 | AVX2 = 1 | AVX512 = 0`` are AVX and AVX2."""
+    said = msgspec.json.decode(answer, type=_Answer).features
+    features = dict.fromkeys(re.findall(r"([A-Z][A-Z0-9_]{1,30}) = 1\b", said))
+    return Abilities(devices=devices(), features=tuple(features))
+
+
+def advice(processor: Processor, features: tuple[str, ...]) -> Finding | None:
+    unused = instructions.unused(processor.instruction_sets, features) if features else ()
+    if not unused:
+        return None
+    return Finding(
+        severity="slow",
+        title=f"llama.cpp was built without {', '.join(one.name for one in unused)}",
+        evidence=f"the processor has {', '.join(one.linux for one in unused)}; the build says {' '.join(features)}",
+        remedy=_REBUILD,
+    )
+
+
+def build_note(processor: Processor, features: tuple[str, ...]) -> str:
+    """One for an older processor is the reason of a slow figure."""
+    has = processor.instruction_sets
+    if not features or not has:
+        return ""
+    built = ", ".join(one.name for one in instructions.compiled(features)) or "none of them"
+    owned = ", ".join(one.name for one in instructions.had(has)) or "none of them"
+    left = ", ".join(one.name for one in instructions.unused(has, features))
+    return f"compiled for {built}; the processor has {owned}; left unused: {left or 'nothing'}"
+
+
+def gpu_build(kind: str) -> str:
+    flag = {"cuda": "GGML_CUDA", "rocm": "GGML_HIP", "xpu": "GGML_SYCL", "metal": "GGML_METAL"}.get(kind, "GGML_VULKAN")
+    return f"CMAKE_ARGS=-D{flag}=on {_REBUILD}"
