@@ -50,7 +50,7 @@ def dying(wanted, path, progress):
     progress(1000, wanted.file_bytes)
     print("an unrelated line of a log", file=sys.stderr, flush=True)
     {how}
-gguf.write, gguf.engine.ggml_base = dying, lambda: None
+gguf.write, gguf.quantizer.ggml_base = dying, lambda: None
 child.main()
 """
 
