@@ -65,7 +65,7 @@ def command(setup: Setup) -> str:
 
 
 def runs_the_variant(case: Case) -> Answer:
-    runtime = case.variant.runtime(case.setup.backend)
+    runtime = case.backend.runs(case.variant)
     if runtime is None or runtime.runs is None:
         note = f": {runtime.note}" if runtime else ""
         return Unknown(f"not known whether {case.setup.backend} runs {case.variant.title}{note}")
@@ -87,7 +87,7 @@ def knows_the_device(case: Case) -> Answer:
 
 
 def has_a_file(case: Case) -> Answer:
-    runtime = case.variant.runtime(case.setup.backend)
+    runtime = case.backend.runs(case.variant)
     if case.no_file is None or (runtime is not None and runtime.runs is False):
         return None
     return No(case.no_file)

@@ -62,12 +62,15 @@ class Step(Noun, frozen=True, kw_only=True):
         return f"slower from token {self.token}: {speeds} ({percent:.0f} %)"
 
 
-def notes(suite: Suite, measured: Sequence[Measured]) -> tuple[str, ...]:
-    """What the repetitions (in all launches) of one test of a suite with walks say; nothing for other suites."""
+def notes(suite: Suite, measured: Sequence[Measured], *, by_context: str = "") -> tuple[str, ...]:
+    """What the repetitions (in all launches) of one test of a suite with walks say; nothing for other suites.
+
+    ``by_context``: the engine, where it chooses LongRoPE's factors by the configured context, once for all tokens.
+    """
     if not suite.walks or not measured:
         return ()
     workload = measured[0].workload
-    said = _factors(measured[0])
+    said = _factors(measured[0], by_context) if by_context else ()
     if workload.prompt_tokens or (workload.depth, workload.context) not in suite.walks:
         return said
     return (*_findings(workload, [s.arrivals_s for m in measured for s in m.samples]), *said)
@@ -86,18 +89,18 @@ def _findings(workload: Workload, arrivals: Sequence[Sequence[float]]) -> tuple[
     return tuple(found) or (f"no pause and no step from token {workload.depth + 1} to {workload.context}",)
 
 
-def _factors(measured: Measured) -> tuple[str, ...]:
-    """llama.cpp chooses LongRoPE factors by the configured context (llama_model::get_rope_factors), once for all."""
+def _factors(measured: Measured, engine: str) -> tuple[str, ...]:
+    """Which factors a context of this size was given."""
     try:
         shape = catalog.variant(measured.setup.variant).shape
     except PhibenchError:  # a run of another version may hold a variant that this one does not know
         return ()
-    if measured.setup.backend != "llama_cpp" or shape is None or not shape.longrope or not shape.original_context:
+    if shape is None or not shape.longrope or not shape.original_context:
         return ()
     long = measured.workload.context > shape.original_context
     which, size = ("long", "more than") if long else ("short", "at most")
     return (
-        f"llama.cpp uses the {which} factors for the whole context, "
+        f"{engine} uses the {which} factors for the whole context, "
         f"since {size} {shape.original_context} tokens were configured",
     )
 

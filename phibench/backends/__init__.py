@@ -44,6 +44,11 @@ def in_order() -> tuple[str, ...]:
     return tuple(sorted(names(), key=lambda name: (name != DEFAULT, name)))
 
 
+def for_format(fmt: str) -> tuple[Backend, ...]:
+    """Those that open files of a format, the one that is taken first where nobody names one first."""
+    return tuple(backend for backend in map(_load, in_order()) if fmt in backend.FORMATS)
+
+
 def _load(name: str) -> Backend:
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from phibench.backends.rates import Rates
 from phibench.core.nouns import Engine, Finding, Job, Need, Noun, Processor, Runtime, Shape, Variant, Workload
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
 
+LongRope = Literal["by_context", "by_length"]
+"""What decides between LongRoPE's short and long factors: the context that was configured, once for all tokens, or the
+length that a sequence has reached."""
+
+
 class EnginePackage(Noun, frozen=True, kw_only=True):
     """What is installed of an engine, and how it is asked what its build can do.
 
@@ -26,6 +31,7 @@ class EnginePackage(Noun, frozen=True, kw_only=True):
     backend needs; ``beside_of``: what goes beside other builds of the engine, by their package.
     """
 
+    title: str  # as its makers write it
     module: str  # that is imported
     package: str  # the usual one of those that bring the module
     question: str
@@ -86,6 +92,8 @@ class Backend(Protocol):
     FORMATS: tuple[str, ...]  # of artifacts: "gguf", "onnx", "torch"; empty: opens no file
     KINDS: tuple[str, ...]  # of devices that it can use at all, wherever it is installed: "cpu", "cuda", ...
     MODALITIES: tuple[str, ...]  # that go in: "text", "image", "audio"
+    LONGROPE: LongRope
+    VERIFIED: tuple[str, ...]  # quantizations whose answers ``verify`` compares
     PACKAGE: str  # whose version is the backend's
     PACKAGES: tuple[str, ...]  # all whose versions a result depends on
     ENGINE: EnginePackage | None  # None: there is none

@@ -63,6 +63,12 @@ def quantizations(fmt: str | None = None) -> tuple[Quantization, ...]:
 
 
 @functools.cache
+def formats() -> tuple[str, ...]:
+    """Of the files that a quantization can be one of, in the order of their rows."""
+    return tuple(dict.fromkeys(q.format for q in quantizations()))
+
+
+@functools.cache
 def quantization(name: str, fmt: str | None = None) -> Quantization:
     """The quantization with this id or alias. Raises PhibenchError (exit 2).
 

@@ -27,7 +27,8 @@ from phibench.show import machine as show_machine
 from phibench.synth import cache
 from phibench.verify import selftest
 
-WANTED = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
+_USUAL = backends.load(backends.DEFAULT)
+WANTED = Setup(variant="phi-4-mini-instruct", quantization=_USUAL.QUANTIZATION, backend=_USUAL.NAME)
 GOAL = "chat"
 Part = Literal["before", "after"]
 _TOP = 3  # variants shown
@@ -250,7 +251,7 @@ def smaller_setups(below_bytes: int) -> list[Setup]:
     """Every setup of a variant that the backend runs whose weights are smaller, largest first."""
     found = []
     for variant in catalog.variants():
-        runtime = variant.runtime(WANTED.backend)
+        runtime = _USUAL.runs(variant)
         if not (plans.can_plan(variant) and runtime and runtime.runs):
             continue
         for quantization in catalog.quantizations("gguf"):

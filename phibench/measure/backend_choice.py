@@ -10,7 +10,7 @@ from phibench import backends, catalog
 from phibench.backends import contract
 from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
-from phibench.measure.request import DEFAULT_BACKEND, RunRequest, every
+from phibench.measure.request import RunRequest, every
 
 
 def resolve(request: RunRequest, on_note: Callable[[str], None]) -> RunRequest:
@@ -18,7 +18,7 @@ def resolve(request: RunRequest, on_note: Callable[[str], None]) -> RunRequest:
 
     ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
     """
-    names = request.backends or (DEFAULT_BACKEND,)
+    names = request.backends or (backends.DEFAULT,)
     if every(names):
         objections = {module.NAME: _objection(module, request) for module in recommendable()}
         left_out = [f"{name} is left out: {why}" for name, why in objections.items() if why]

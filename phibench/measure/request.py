@@ -8,7 +8,6 @@ import msgspec
 
 from phibench.core.nouns import Noun
 
-DEFAULT_BACKEND = "llama_cpp"
 ALL = "all"  # every backend that is installed and can; and every suite of the mission
 
 

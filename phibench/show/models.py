@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from phibench import backends, catalog
+from phibench.backends.contract import Backend
 from phibench.catalog import plans
 from phibench.core import units
 from phibench.core.nouns import Quantization, Variant
@@ -15,7 +16,6 @@ from phibench.show.tables import Column, column
 
 CONTEXT = 8192  # shown where nothing is asked: what the goal chat keeps
 PROMPT = 512  # tokens of the longest prompt that memory is reckoned for: what the suite memory measures
-RUNTIMES = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
 GLANCE = ("Q4_K_M", "Q8_0")  # of all the sizes, those that the overview has room for, the dearest first
 Row = dict[str, Any]
 
@@ -42,7 +42,7 @@ def model_rows(variants: Sequence[Variant], context: int | None = None) -> list[
 
 
 def _row(variant: Variant, quantization: Quantization, context: int | None) -> Row:
-    runtime = variant.runtime(RUNTIMES[quantization.format])
+    runtime = _backend(quantization.format).runs(variant)
     weights, disk, reason = _bytes(variant, quantization)
     return {
         "variant": variant.id,
@@ -83,7 +83,7 @@ def _needed(variant: Variant, quantization: Quantization, context: int | None) -
     if shape is None or tokens > (variant.context_tokens or tokens) or plans.objection(variant, fmt):
         return None
     plan = plans.plan(variant, quantization.id, fmt=fmt)
-    backend = backends.load(RUNTIMES[fmt])
+    backend = _backend(fmt)
     return backend.need(plan, shape, tokens, backend.DEFAULTS, min(PROMPT, tokens)).total_bytes
 
 
@@ -93,6 +93,11 @@ def _bytes(variant: Variant, quantization: Quantization) -> tuple[int | None, in
         return None, None, why
     found = plans.plan(variant, quantization.id, fmt=quantization.format)
     return found.weights_bytes, found.disk_bytes, None
+
+
+def _backend(fmt: str) -> Backend:
+    """Whose figures stand for a format."""
+    return backends.for_format(fmt)[0]
 
 
 def _partial(variant: Variant) -> bool:
@@ -218,7 +223,7 @@ def _page(variant: Variant, context: int | None, output: str, width: int | None)
     """Facts, sizes, scores and runtimes of one variant, one below the other."""
     facts = [{"": label, variant.title: what} for label, what in detail(variant, context)]
     sizes = [row for row in model_rows([variant], context) if row["disk_bytes"] is not None]
-    sizes.sort(key=lambda row: (list(RUNTIMES).index(row["format"]), -row["disk_bytes"]))
+    sizes.sort(key=lambda row: (catalog.formats().index(row["format"]), -row["disk_bytes"]))
     scores = [
         {"benchmark": s.benchmark, "points": f"{s.value:g}", "setting": s.setting, "source": s.source}
         for s in variant.scores
@@ -227,7 +232,7 @@ def _page(variant: Variant, context: int | None, output: str, width: int | None)
     needed = f"needs at {units.context(_context(variant, context))}"
     size_columns = (
         column("quantization"),
-        column("format", "for", RUNTIMES.__getitem__),
+        column("format", "for", lambda fmt: _backend(fmt).NAME),
         column("disk_bytes", "file", units.gb, right=True),
         column("weights_bytes", "weights", units.gib, right=True),
         column("needed_bytes", needed, units.gib, right=True),

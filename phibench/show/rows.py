@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from phibench import backends
 from phibench.analysis import batch_scaling, context_cliff, energy_notes, sustained, winners
 from phibench.core import stats, units
 from phibench.core.metrics import METRICS, TIMED, complete
@@ -127,13 +128,20 @@ def _notes(run: Run, measured: Sequence[Measured]) -> Iterator[Note]:
     """Without those that take other rows to know."""
     said: dict[NoteKind, Iterable[str]] = {
         "run": dict.fromkeys(note for r in measured for note in r.notes),
-        "cliff": context_cliff.notes(run.suite, measured),
+        "cliff": context_cliff.notes(run.suite, measured, by_context=_by_context(measured)),
         "sustained": sustained.notes(run.suite, measured),
         "disk": _disk(run),
         "energy": energy_notes.notes(run.suite, measured),
     }
     for kind, texts in said.items():
         yield from (Note(kind=kind, text=text) for text in texts)
+
+
+def _by_context(measured: Sequence[Measured]) -> str:
+    """The engine, where it chooses LongRoPE's factors by the context; a run may name a backend that is gone."""
+    name = measured[0].setup.backend if measured else ""
+    backend = backends.load(name) if name in backends.names() else None
+    return backend.ENGINE.title if backend and backend.ENGINE and backend.LONGROPE == "by_context" else ""
 
 
 def _disk(run: Run) -> tuple[str, ...]:

@@ -22,11 +22,6 @@ from phibench.verify.outcomes import OnOutcome, Outcome
 from phibench.verify.seeded_models import Model, Prompt
 
 VARIANTS = ("phi-4-mini-instruct", "phi-2")  # grouped heads, partial rotary, LongRoPE, tied; biases, parallel block
-QUANTIZATIONS = {
-    "gguf": ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"),
-    "onnx": ("fp32", "fp16", "int8", "int4", "int4-acc0"),
-    "torch": ("fp32", "bf16", "fp16", "int8", "int4"),
-}
 THREADS = 2  # small matrices gain nothing from more; one would not show what threads do to each other
 _REFERENCE = "torch"
 
@@ -60,15 +55,17 @@ def setups(
     formats = [module.FORMATS[0] for module in wanted if module.FORMATS]
     if not formats:
         raise PhibenchError(f"{', '.join(names or ())} opens no files, so there is no answer to verify")
-    mine = {fmt: _quantizations(fmt, quantizations) for fmt in formats}
+    mine = {module.NAME: _quantizations(module, quantizations) for module in wanted if module.FORMATS}
     if quantizations and (nobodys := [q for q in quantizations if not any(_known(q, fmt) for fmt in formats)]):
-        raise unknown("quantization", nobodys[0], [q for f in formats for q in QUANTIZATIONS[f]], "see docs/verify.md")
+        raise unknown(
+            "quantization", nobodys[0], [q for module in wanted for q in module.VERIFIED], "see docs/verify.md"
+        )
     for variant in variants:
         seeded_models.shrunk(catalog.variant(variant))  # one that no two backends run is refused
         for module in wanted:
             asked = [
                 Setup(variant=variant, quantization=quantization, backend=module.NAME, device=device)
-                for quantization in (mine[module.FORMATS[0]] if module.FORMATS else ())
+                for quantization in mine.get(module.NAME, ())
             ]
             if why := _absent(catalog.variant(variant), module):
                 absent += [Outcome(setup=one, verdict=why[0], reason=why[1]) for one in asked[:1]]
@@ -105,10 +102,10 @@ def _known(name: str, fmt: str) -> str | None:
         return None
 
 
-def _quantizations(fmt: str, asked: Sequence[str] | None) -> tuple[str, ...]:
+def _quantizations(module: contract.Backend, asked: Sequence[str] | None) -> tuple[str, ...]:
     if asked is None:
-        return QUANTIZATIONS[fmt]
-    return tuple(dict.fromkeys(known for name in asked if (known := _known(name, fmt))))
+        return module.VERIFIED
+    return tuple(dict.fromkeys(known for name in asked if (known := _known(name, module.FORMATS[0]))))
 
 
 def gate(wanted: Sequence[Setup], seed: int, on_outcome: OnOutcome) -> list[Outcome]:
@@ -178,7 +175,7 @@ def measure(
     model = trial.model
     checked = weights.check(model, reply.stored, weights_limit)
     assert reply.engine is not None
-    meant = reference.logits(model.shape, checked.weights, _factors(model, reply.engine), trial.prompts)
+    meant = reference.logits(model.shape, checked.weights, _factors(trial, reply.engine), trial.prompts)
     return checked, distances.distance(meant, reply.logits)
 
 
@@ -204,11 +201,12 @@ def _question(trial: Trial, source: child.Source, threads: int) -> child.Questio
     return child.Question(job=job, prompts=trial.prompts, source=source)
 
 
-def _factors(model: Model, engine: Engine) -> Factors | None:
-    """LongRoPE's factors as this engine uses them: llama.cpp chooses by the configured context, others by length."""
-    if model.rope is None or engine.context_tokens is None:
-        return model.rope
-    chosen = model.rope[engine.context_tokens > seeded_models.ORIGINAL_CONTEXT]
+def _factors(trial: Trial, engine: Engine) -> Factors | None:
+    """LongRoPE's factors as this engine uses them: chosen by the configured context, or by length."""
+    rope, context = trial.model.rope, engine.context_tokens
+    if rope is None or context is None or backends.load(trial.setup.backend).LONGROPE == "by_length":
+        return rope
+    chosen = rope[context > seeded_models.ORIGINAL_CONTEXT]
     return chosen, chosen
 
 

@@ -340,7 +340,7 @@ def test_models_reckon_as_run_does() -> None:
     for row in found:
         if row["needed_bytes"] is not None:
             plan = plans.plan(variant, row["quantization"], fmt=row["format"])
-            backend = backends.load(models.RUNTIMES[row["format"]])
+            backend = backends.for_format(row["format"])[0]
             assert row["needed_bytes"] == backend.need(plan, variant.shape, 8192, {}, 512).total_bytes
     phi2 = models.model_rows([catalog.variant("phi-2")], 8192)
     assert all(row["needed_bytes"] is None for row in phi2)  # its context ends at 2048

@@ -14,6 +14,7 @@ from phibench.core.nouns import Finding, Noun, Processor, instructions
 
 PACKAGE = "llama-cpp-python"
 ENGINE = EnginePackage(
+    title="llama.cpp",
     module="llama_cpp",
     package=PACKAGE,
     question="""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phibench.backends.contract import LongRope
 from phibench.backends.llama_cpp import engine, memory, rates
 from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
@@ -15,6 +16,7 @@ ALIASES = ("llama.cpp", "llama-cpp", "llamacpp")
 FORMATS = ("gguf",)
 KINDS = ("cpu", "cuda", "rocm", "vulkan", "metal", "xpu")
 MODALITIES = ("text",)
+LONGROPE: LongRope = "by_context"
 PACKAGE = engine.PACKAGE
 PACKAGES = (PACKAGE,)
 ENGINE = engine.ENGINE
@@ -23,6 +25,7 @@ EXTRA = "llama-cpp"
 RECOMMENDABLE = True
 RATES = rates.RATES
 QUANTIZATION = "Q4_K_M"
+VERIFIED = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "n_gpu_layers": range(1000),

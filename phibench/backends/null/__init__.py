@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from phibench import __version__
-from phibench.backends.contract import Abilities
+from phibench.backends.contract import Abilities, LongRope
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Engine, Job, Need, Processor, Shape, Variant, Workload
 
@@ -35,6 +35,7 @@ ALIASES: tuple[str, ...] = ()
 FORMATS: tuple[str, ...] = ()
 KINDS = ("cpu",)
 MODALITIES = ("text",)
+LONGROPE: LongRope = "by_length"  # of nothing
 PACKAGE = "phibench"
 PACKAGES = (PACKAGE,)
 ENGINE = None
@@ -43,6 +44,7 @@ EXTRA = ""
 RECOMMENDABLE = False
 RATES = None  # nobody predicts it
 QUANTIZATION = "Q4_K_M"
+VERIFIED: tuple[str, ...] = ()
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "token_us": range(10**9),

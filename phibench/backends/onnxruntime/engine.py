@@ -9,6 +9,7 @@ from phibench.backends.onnxruntime import providers
 from phibench.core.nouns import Noun, Processor
 
 ENGINE = EnginePackage(
+    title="ONNX Runtime",
     module="onnxruntime",
     package="onnxruntime",
     question="""

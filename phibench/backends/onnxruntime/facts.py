@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phibench.backends.contract import LongRope
 from phibench.backends.onnxruntime import engine, memory, providers, rates
 from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
@@ -15,6 +16,7 @@ ALIASES: tuple[str, ...] = ()
 FORMATS = ("onnx",)
 KINDS = tuple(providers.PROVIDERS)
 MODALITIES = ("text",)
+LONGROPE: LongRope = "by_length"
 PACKAGE = "onnxruntime-genai"
 PACKAGES = (PACKAGE, "onnxruntime")
 ENGINE = engine.ENGINE
@@ -23,6 +25,7 @@ EXTRA = "onnxruntime"
 RECOMMENDABLE = True
 RATES = rates.RATES
 QUANTIZATION = "int4"
+VERIFIED = ("fp32", "fp16", "int8", "int4", "int4-acc0")
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "chunk_size": range(1, 1 << 20),

@@ -15,6 +15,7 @@ from phibench.core.nouns import Noun, Processor
 
 PACKAGE = "torch"
 ENGINE = EnginePackage(
+    title="PyTorch",
     module="torch",
     package=PACKAGE,
     question="""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from phibench.backends.contract import LongRope
 from phibench.backends.torch import engine, rates
 from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
 from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
@@ -17,6 +18,7 @@ ALIASES: tuple[str, ...] = ()
 FORMATS = ("torch",)
 KINDS = ("cpu", "cuda", "rocm", "mps", "xpu")
 MODALITIES = ("text",)
+LONGROPE: LongRope = "by_length"
 PACKAGE = engine.PACKAGE
 PACKAGES = (PACKAGE, "transformers")
 ENGINE = engine.ENGINE
@@ -25,6 +27,7 @@ EXTRA = "torch"
 RECOMMENDABLE = True
 RATES = rates.RATES
 QUANTIZATION = "bf16"
+VERIFIED = ("fp32", "bf16", "fp16", "int8", "int4")
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097), "onednn": ("on", "off"), "onednn_decode": ("off", "on"),
 }  # fmt: skip
