@@ -1,7 +1,7 @@
 """What differs between two runs of the same phibench, masked: for same_outputs.py, which compares the rest.
 
-- In all that is printed or written: ids and times from ``began`` on; ``memory_free_bytes``, which is another at every
-  look. (The paths of a checkout and of its folders are masked where they are known.)
+- In all that is printed or written: ids and times from ``began`` on; free memory, which is another at every look.
+  (The paths of a checkout and of its folders are masked where they are known.)
 - In what is printed of measured figures: every number with its unit of time or bytes; breaks of lines, runs of spaces
   and of the rules of tables, which follow the numbers; the lines of PASSING. Of like lines in a row one stays.
 - In a file of measured figures: numbers below the keys in MEASURED (the length of a list stays, up to MANY), and the
@@ -21,11 +21,11 @@ MEASURED = {
     "arrivals_s", "sampling_s", "start_s", "gauges", "load_s", "warmup_s", "readings", "windows", "memory",
     "free_bytes", "conditions", "seconds", "import_s", "copies",
 }  # fmt: skip
-DROPPED = {"busy_share", "warnings"}  # there only where other programs were busy
+DROPPED = {"busy_share", "disturbed", "warnings"}  # there only where other programs were busy
 PASSING = re.compile("doubtful: |tok/s in the first")  # so are these lines; a short window may have no second point
 # Z-2: the second run that began in one second
 _TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d(:?\d\d(\.\d+)?)?(Z(-\d+\b)?| UTC|\+00:00)")
-_FREE = re.compile(r"(memory_free_bytes\W{1,3})\d+")
+_FREE = re.compile(r"(memory_free_bytes\W{1,3}|this process may use )\d+(\.\d+)?")
 _NUMBER = re.compile(
     r"(?<![\w−-])(?<!(?<!\.)\.)[-+−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?(µs|ms|s|min|h|[kMGT]i?B|B)\b)?(?!\w)"
 )

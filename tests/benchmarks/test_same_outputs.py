@@ -104,6 +104,14 @@ def test_a_folder_without_phibench_is_no_checkout(script: Any, tmp_path: Path, m
         script.main()
 
 
+def test_of_long_lines_the_part_that_differs_is_shown(script: Any) -> None:
+    same = "word " * 99
+    said = script.difference({"stdout": f"first\n{same}old end"}, {"stdout": f"first\n{same}new end"})
+    assert said.splitlines()[-2:] == [
+        f"    {sign}...{same[-40:]}{end} end" for sign, end in (("-", "old"), ("+", "new"))
+    ]
+
+
 def test_a_form_stands_for_a_command_each(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(script.COMMANDS, "facts", ("models -o {form}", "cache"))
     assert list(script.commands("facts")) == [*(f"models -o {form}" for form in script.FORMS), "cache"]
@@ -115,6 +123,7 @@ def test_a_form_stands_for_a_command_each(script: Any, monkeypatch: pytest.Monke
         ("run 20260102T030405Z, 2026-01-02 03:04 UTC", "run <now>, <now>"),
         ("at 2026-01-02T03:04:05.678+00:00, 20260103T000000Z-2-latency.json", "at <now>, <now>-latency.json"),
         ("run 20260102T030404Z of 2025-04-24T11:58:50Z", "run 20260102T030404Z of 2025-04-24T11:58:50Z"),
+        ("memory (x), this process may use 21.6 GiB now", "memory (x), this process may use # GiB now"),
         ('"memory_bytes": 10, "memory_free_bytes": 10', '"memory_bytes": 10, "memory_free_bytes": #'),
     ],
 )
