@@ -13,12 +13,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from phibench import backends
+from phibench.backends.contract import Session
 from phibench.catalog.plans.hf_config import Factors
 from phibench.core import files, processes
 from phibench.core.errors import OutOfMemoryError, PhibenchError
@@ -88,7 +90,7 @@ def _answer(question: Question, place: Path, show: Callable[[str], None]) -> Ans
             place.mkdir()
             job = _with_file(job, write(job.setup, model, place))
         show("opening")
-        with backends.load(job.setup.backend).session(job) as session:
+        with open_session(job) as session:
             show("prefill")
             scores = [session.score(prompt.tokens, prompt.then) for prompt in question.prompts]
             engine = session.engine
@@ -105,6 +107,11 @@ def _answer(question: Question, place: Path, show: Callable[[str], None]) -> Ans
         return Answer(reason=str(error))
 
 
+def open_session(job: Job) -> AbstractContextManager[Session]:
+    """A fault may be planted here (``faults``)."""
+    return backends.load(job.setup.backend).session(job)
+
+
 def write(setup: Setup, model: Model, folder: Path) -> Path:
     """The file or folder of a model in ``folder``, as the setup's backend opens it."""
     path: Path = _format(setup).write(model, setup.quantization, folder)
@@ -117,8 +124,12 @@ def _stored(job: Job, model: Model) -> Iterator[Stored]:
 
 
 def _format(setup: Setup) -> Any:
-    """The module that writes and reads the small models of a format."""
-    return importlib.import_module(f"{formats.__name__}.{backends.load(setup.backend).FORMATS[0]}")
+    return format_module(backends.load(setup.backend).FORMATS[0])
+
+
+def format_module(fmt: str) -> Any:
+    """What writes and reads the small models of a format."""
+    return importlib.import_module(f"{formats.__name__}.{fmt}")
 
 
 def _model(source: Source | None) -> Model | None:

@@ -5,18 +5,20 @@ into the process that answers: ``python -m phibench.verify.faults damaged FOLDER
 a scale in the bytes of each file that it has written, and with ``late`` its first step comes one position too late.
 """
 
-# ruff: noqa: SLF001  a fault is planted where a session would have it: inside
-
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from phibench.core.nouns import Setup
+from phibench import backends
+from phibench.backends.contract import Session
+from phibench.core.nouns import Job, Setup
 from phibench.verify import child
 from phibench.verify.ask import Program
 from phibench.verify.seeded_models import Model
@@ -111,43 +113,9 @@ def faults_for(model: Model) -> dict[str, Fault]:
     return found
 
 
-def damaged_scale(path: Path) -> str:
-    """Double the scale of one block in a written file or folder; returns the name of the tensor."""
-    return _damaged_onnx(path) if path.is_dir() else _damaged_gguf(path)
-
-
 def has_scales(fmt: str, quantization: str) -> bool:
-    """Whether the files of a quantization hold scales; torch makes its own when it opens a model."""
-    return fmt != "torch" and quantization.lower() not in ("f16", "bf16", "fp16", "fp32")
-
-
-_SCALE_AT = {"Q6_K": 208, "Q3_K": 108, "Q2_K": 80}  # of the fp16 scale in a block; 0 elsewhere (ggml-common.h)
-
-
-def _damaged_gguf(path: Path) -> str:
-    import gguf
-    import numpy as np
-
-    tensor = next(t for t in gguf.GGUFReader(path, "r+").tensors if t.name == "blk.1.ffn_down.weight")
-    at = _SCALE_AT.get(tensor.tensor_type.name, 0)
-    scale = tensor.data[0, at : at + 2].view(np.float16)  # of the mapped file
-    scale *= np.float16(2)
-    return str(tensor.name)
-
-
-def _damaged_onnx(path: Path) -> str:
-    import numpy as np
-    import onnx
-
-    from phibench.synth import onnx as writer
-
-    names = [f"model.layers.1.mlp.{one}.MatMul.weight_scales" for one in ("down_proj", "fc2")]
-    graph = onnx.load(path / writer.MODEL, load_external_data=False).graph
-    found = next(one for one in graph.initializer if one.name in names)
-    place = {entry.key: entry.value for entry in found.external_data}
-    scale = np.memmap(path / writer.DATA, np.float32, "r+", offset=int(place["offset"]), shape=(1,))
-    scale *= 2
-    return str(found.name).removesuffix("_scales")
+    """Whether the files of a quantization hold scales that can be damaged."""
+    return bool(child.format_module(fmt).has_scales(quantization))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -162,74 +130,23 @@ def _damage_files() -> None:
 
     def damaging(setup: Setup, model: Model, folder: Path) -> Path:
         path = write(setup, model, folder)
-        damaged_scale(path)
+        child.format_module(backends.load(setup.backend).FORMATS[0]).damage_scale(path)
         return path
 
     child.write = damaging
 
 
 def _lose_a_position() -> None:
-    from phibench.backends.llama_cpp.open_model import OpenModel as Llama
-    from phibench.backends.onnxruntime.open_model import OpenModel as Onnx
-    from phibench.backends.torch.open_model import OpenModel as Torch
+    opening = child.open_session
 
-    Llama._decode_ids = _late_llama(Llama._decode_ids)  # type: ignore[method-assign]
-    Onnx.score = _late_onnx(Onnx.score)  # type: ignore[method-assign]
-    Torch.score = _late_torch(Torch.score)  # type: ignore[method-assign]
+    @contextmanager
+    def late(job: Job) -> Iterator[Session]:
+        faults = importlib.import_module(f"{backends.__name__}.{job.setup.backend}.faults")
+        with opening(job) as session:
+            faults.lose_a_position(session)
+            yield session
 
-
-def _late_llama(decode: Callable[..., None]) -> Callable[..., None]:
-    """The prompt's last token moves up by one position, and all that follows with it."""
-
-    def late(session: Any, prompt: Sequence[int]) -> None:
-        decode(session, prompt)
-        memory = session._api.llama_get_memory(session._context)
-        session._api.llama_memory_seq_add(memory, 0, len(prompt) - 1, len(prompt), 1)
-
-    return late
-
-
-def _late_torch(score: Callable[..., Any]) -> Callable[..., Any]:
-    """After the prompt the tables of cosines and sines are read one row too far."""
-
-    def late(session: Any, prompt: Sequence[int], then: Sequence[int]) -> Any:
-        loop = session._loop
-        feed = loop.feed
-
-        def feeding(ids: Any) -> Any:
-            found = feed(ids)
-            if ids.shape[1] == len(prompt):
-                loop._tables = {key: tuple(one.roll(-1, 0) for one in two) for key, two in loop._tables.items()}
-            return found
-
-        loop.feed = feeding
-        try:
-            return score(session, prompt, then)
-        finally:
-            loop.feed = feed
-            loop.make_room(1)  # tables of a kind again
-
-    return late
-
-
-def _late_onnx(score: Callable[..., Any]) -> Callable[..., Any]:
-    """The engine counts positions itself: a pad token slips in behind the prompt."""
-
-    def late(session: Any, prompt: Sequence[int], then: Sequence[int]) -> Any:
-        append = session._append
-
-        def appending(ids: Any) -> None:
-            if session._generator.token_count() == len(prompt):
-                append(session._np.zeros(1, session._np.int32))
-            append(ids)
-
-        session._append = appending
-        try:
-            return score(session, prompt, then)
-        finally:
-            session._append = append
-
-    return late
+    child.open_session = late
 
 
 if __name__ == "__main__":

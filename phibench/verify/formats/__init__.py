@@ -1,1 +1,5 @@
-"""One file per format: how a small model is written, and read back to be compared."""
+"""One file per format: how a small model is written, and read back to be compared; its limits beside it.
+
+``write(model, quantization, folder)`` gives the path, ``stored(model, quantization, path)`` every tensor, dequantized.
+``has_scales(quantization)`` and ``damage_scale(path)``: for a planted fault.
+"""

@@ -85,3 +85,22 @@ def _mix(shape: Shape, quantization: str) -> dict[str, str]:
     """Tensor -> type, asked from llama.cpp's quantizer: its choice depends on the number of layers."""
     kinds = plan_gguf.types().quantizations
     return gguf_types.ask_here(shape, {quantization: kinds[quantization]})[quantization]
+
+
+_SCALE_AT = {"Q6_K": 208, "Q3_K": 108, "Q2_K": 80}  # of the fp16 scale in a block; 0 elsewhere (ggml-common.h)
+
+
+def has_scales(quantization: str) -> bool:
+    return quantization not in ("F16", "BF16")
+
+
+def damage_scale(path: Path) -> str:
+    """Double the scale of one block in a written file; returns the name of the tensor."""
+    import gguf
+    import numpy as np
+
+    tensor = next(t for t in gguf.GGUFReader(path, "r+").tensors if t.name == "blk.1.ffn_down.weight")
+    at = _SCALE_AT.get(tensor.tensor_type.name, 0)
+    scale = tensor.data[0, at : at + 2].view(np.float16)  # of the mapped file
+    scale *= np.float16(2)
+    return str(tensor.name)

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phibench.verify import formats, seeded_models
+from phibench.verify import seeded_models
+from phibench.verify.child import format_module
 from phibench.verify.selftest import weights
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write(fmt: str, made: seeded_models.Model, quantization: str, folder: Path) 
     """The file or folder of a tiny model in ``folder``; ONNX's and torch's as ``verify`` writes them."""
     if fmt == "gguf":
         return weights.write_gguf(made, folder)
-    path: Path = importlib.import_module(f"{formats.__name__}.{fmt}").write(made, quantization, folder)
+    path: Path = format_module(fmt).write(made, quantization, folder)
     return path
 
 
@@ -53,7 +53,7 @@ def compute(fmt: str, quantization: str) -> NDArray[np.float32]:
     made = weights.model()
     with tempfile.TemporaryDirectory() as folder:
         path = write(fmt, made, quantization, Path(folder))
-        found = importlib.import_module(f"{formats.__name__}.{fmt}").stored(made, quantization, path)
+        found = format_module(fmt).stored(made, quantization, path)
         held = stored.check(made, found, float("inf")).weights
     # llama.cpp takes LongRoPE's factors by the context, the others by the prompt's length: both are beyond the switch
     return reference.logits(made.shape, held, made.rope, (weights.prompt(),))[0]
