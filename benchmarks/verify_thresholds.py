@@ -3,7 +3,7 @@
     python benchmarks/verify_thresholds.py [--seeds 20] [--first 0] [--limits | --faults] [--json FILE]
 
 Without a flag: false alarms of fresh seeds against the limits as they are. ``--limits`` writes them anew
-(phibench/verify/limits.toml): the worst of all seeds times a margin. ``--faults`` plants each fault into each precision
+(verify/formats/*.toml): the worst of all seeds times a margin. ``--faults`` plants each fault into each precision
 and says what was measured and whether it was caught.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="the first seed; limits come from 0 on")
-    parser.add_argument("--limits", action="store_true", help="write limits.toml")
+    parser.add_argument("--limits", action="store_true", help="write the limits of each format")
     parser.add_argument("--faults", action="store_true", help="plant faults")
     parser.add_argument("-b", "--backend", help="backends (comma list)")
     parser.add_argument("--json", type=Path, help="write every measurement here, or read them with --from-json")
@@ -170,21 +170,22 @@ def _differs(row: Row, allowed: distances.Limit) -> bool:
 
 
 def write_limits(rows: Sequence[Row], seeds: int) -> None:
-    """limits.toml: the worst of all seeds times the margin."""
+    """A file per format: the worst of all seeds times the margin."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["architecture"], row["format"], row["quantization"]), []).append(row)
-    lines = [
+    head = [
         "# Written by benchmarks/verify_thresholds.py --limits; docs/verify.md shows what it rests on.",
         f"# Seeds 0 to {seeds - 1} of small models after {', '.join(check_backends.VARIANTS)},",
         f"# {FEW} of them also after {', '.join(OTHERS)}, on a CPU.",
         f"# Times the worst seen: kl_mean {MARGIN:g}, kl_max {PEAK_MARGIN:g} (both at least {FLOOR:g} nat),",
         f"# weights {WEIGHTS_MARGIN:g}; agreement: the worst less {WRONG:g}.",
     ]
+    lines: dict[str, list[str]] = {}
     for (architecture, fmt, quantization), of_it in sorted(groups.items()):
         worst = {key: max(row[key] for row in of_it) for key in ("kl_mean", "kl_max", "weights")}
         agreement = min((row["agreement"] for row in of_it if row["agreement"] is not None), default=1.0)
-        lines += [
+        lines.setdefault(fmt, [*head]).extend([
             "",
             "[[limit]]",
             f'architecture = "{architecture}"',
@@ -194,8 +195,9 @@ def write_limits(rows: Sequence[Row], seeds: int) -> None:
             f"kl_max = {max(FLOOR, PEAK_MARGIN * worst['kl_max']):.2g}",
             f"agreement = {agreement - WRONG:.2f}",
             f"weights = {max(FLOOR, WEIGHTS_MARGIN * worst['weights']):.2g}",
-        ]
-    distances.LIMITS_FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        ])  # fmt: skip
+    for fmt, told in lines.items():
+        (distances.LIMITS / f"{fmt}.toml").write_text("\n".join(told) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_the_wheel_carries_data_beside_the_code(dist: Path) -> None:
     for needed in (
         "phibench/py.typed",
         "phibench/__main__.py",
-        "phibench/catalog/quantizations.toml",
+        "phibench/catalog/quantizations/gguf.toml",
         "phibench/catalog/plans/gguf_types.json",
         "phibench/catalog/variants/phi-4-mini-instruct.toml",
         "phibench/catalog/goals/chat.toml",

@@ -35,6 +35,7 @@ class EnginePackage(Noun, frozen=True, kw_only=True):
     module: str  # that is imported
     package: str  # the usual one of those that bring the module
     question: str
+    imports: tuple[str, ...]  # what a session loads; timed apart from a self-test, and told where it is missing
     beside: str = ""
     beside_of: dict[str, str] = {}  # noqa: RUF012  msgspec copies an empty default
     hint: str = ""  # for whoever has to install it

@@ -57,15 +57,15 @@ def check_context(context: int, of: Sequence[Variant]) -> None:
 
 @functools.cache
 def quantizations(fmt: str | None = None) -> tuple[Quantization, ...]:
-    """The rows of quantizations.toml in the file's order, of one format or of all."""
-    table = files.read_strict(FOLDER / "quantizations.toml", _Quantizations).quantization
-    return tuple(q for q in table if fmt in (None, q.format))
+    """The rows of a format's file in its order, or of all files: by the name of the format."""
+    found = (fmt,) if fmt is not None else formats()
+    return tuple(q for name in found for q in _rows(name))
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Of the files that a quantization can be one of, in the order of their rows."""
-    return tuple(dict.fromkeys(q.format for q in quantizations()))
+    """Of files, by name: each has its quantizations in a file of that name, and a plan in ``plans``."""
+    return _names("quantizations")
 
 
 @functools.cache
@@ -127,6 +127,13 @@ class _Quantizations(Noun, frozen=True, kw_only=True):
 @functools.cache
 def _names(folder: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (FOLDER / folder).glob("*.toml")))
+
+
+@functools.cache
+def _rows(fmt: str) -> tuple[Quantization, ...]:
+    table = files.read_strict(FOLDER / "quantizations" / f"{fmt}.toml", _Quantizations).quantization
+    assert {q.format for q in table} == {fmt}
+    return table
 
 
 @functools.cache

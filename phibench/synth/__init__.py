@@ -1,12 +1,13 @@
 """Synthetic weights: the bytes of a plan, without a download. One module per format that is written to disk.
 
 Another process writes them, the only one that loads an engine's quantizer: it may crash, and no two engines meet.
-torch models are filled in the memory of the process that runs them (``backends/torch``), so nothing is written here.
+A format without a module here is filled in the memory of the process that runs it, as torch's models are.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from types import ModuleType
 
@@ -45,4 +46,5 @@ def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | Non
 
 
 def _writer(fmt: str) -> ModuleType | None:
-    return None if fmt == "torch" else importlib.import_module(f"{__name__}.{fmt}")
+    name = f"{__name__}.{fmt}"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None

@@ -1,6 +1,6 @@
 """The folders of synthetic files: how large they may grow, who may write, and what goes first.
 
-An entry is a GGUF file in one folder or a whole ONNX folder in the other; limit and lock are common to both.
+An entry is a file or a whole folder, in the folder of its format; limit and lock are common to all.
 
 One process writes at a time (a lock that the system drops when its holder dies), so room is counted once and
 any ``.part`` seen under the lock was left by a killed process.
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from phibench import catalog
 from phibench.core import folders, units
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.units import gb
@@ -24,21 +25,23 @@ DEFAULT_LIMIT_BYTES = 40_000_000_000  # four of the largest dense variants in Q4
 _POLL_S = 0.05
 
 
-def folder() -> Path:
-    return folders.cache_dir() / "gguf"
-
-
-def onnx_folder() -> Path:
-    return folders.cache_dir() / "onnx"
+def folder(fmt: str = "gguf") -> Path:
+    """Of a format; the lock is in GGUF's, where it has always been."""
+    return folders.cache_dir() / fmt
 
 
 def entries() -> tuple[tuple[Path, int, float], ...]:
     """(path, bytes, time of last use in seconds since the epoch), least recently used first."""
     found = []
-    for path in (*folder().glob("*.gguf"), *onnx_folder().glob("[!.]*")):
+    for path in (path for fmt in catalog.formats() for path in folder(fmt).glob("[!.]*") if _is_of(fmt, path)):
         with contextlib.suppress(OSError):  # deleted by another process just now
             found.append((path, _size(path), path.stat().st_mtime))
     return tuple(sorted(found, key=lambda entry: entry[2]))
+
+
+def _is_of(fmt: str, path: Path) -> bool:
+    """Whether it may be ours: a file of the format, or a folder of files one of which is."""
+    return path.suffix == f".{fmt}" or next(path.glob(f"*.{fmt}"), None) is not None
 
 
 def ensure(
@@ -117,7 +120,8 @@ def only_writer(waiting: Callable[[int], object] | None = None) -> Iterator[None
     """Hold the cache's lock; ``waiting`` hears how many bytes the process before us has written so far."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        onnx_folder().mkdir(exist_ok=True)
+        for fmt in catalog.formats():
+            folder(fmt).mkdir(exist_ok=True)
         lock = (folder() / ".lock").open("ab")
     except OSError as error:
         raise PhibenchError(f"cannot use the cache {folder()}: {error.strerror}; set PHIBENCH_CACHE", FAILED) from None
@@ -152,7 +156,7 @@ def _try_lock(handle: int) -> bool:
 
 
 def _parts() -> list[Path]:
-    return [*folder().glob(".*.part"), *onnx_folder().glob(".*.part")]
+    return [path for fmt in catalog.formats() for path in folder(fmt).glob(".*.part")]
 
 
 def _size(path: Path) -> int:

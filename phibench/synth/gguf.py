@@ -18,6 +18,8 @@ from phibench.core.units import gb
 from phibench.synth import cache, fill, quantizer
 from phibench.synth.artifacts import Progress, artifact
 
+QUANTIZER = "llama-cpp-python"  # the package that makes the bytes, and may end its process
+
 
 def ensure(
     variant: Variant, quantization: str, layers: int | None = None, progress: Progress | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Callable
 
@@ -10,12 +11,11 @@ import msgspec
 from phibench.core import ends, processes, text
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact
-from phibench.synth import cache
+from phibench.synth import cache, messages
 from phibench.synth.messages import Event, Made, Order, Refused
 
 PROGRAM = "phibench.synth.child"
 SILENCE_S = 600.0  # a disk may take minutes to take what was written (fsync)
-_ENGINES = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}  # whose quantizer makes the bytes of a format
 _THEN = f"{ends.DOCTOR}; -m FILE measures files of your own"
 
 
@@ -48,7 +48,7 @@ def _heard(order: Order, child: processes.Child, progress: Callable[[int, int], 
 
 
 def _died(order: Order, child: processes.Child) -> processes.DiedError:
-    package = _ENGINES[order.format]
+    package = importlib.import_module(f"{messages.__package__}.{order.format}").QUANTIZER
     try:
         engine = f"{package} {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:  # another build of it, under a name of its own

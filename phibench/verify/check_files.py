@@ -1,7 +1,7 @@
 """A user's files of one model against each other: do they give the same next-token distributions?
 
 Weights are not compared with a source, for there is none: what quantization loses is part of the distance, so limits
-are wide. They rest on published losses (quantizations.toml) and catch a broken file, not a slightly worse one.
+are wide. They rest on published losses (catalog/quantizations) and catch a broken file, not a slightly worse one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from phibench.probe.system import limits as machine
 from phibench.verify import ask, child, distances, seeded_models
 from phibench.verify.outcomes import OnOutcome, Outcome
 
-BACKENDS = {"gguf": "llama_cpp", "onnx": "onnxruntime", "torch": "torch"}
 LOSS_FACTOR = 5.0  # of the published mean loss: a smaller model, other text; a broken file is off by nats
-# The published loss is known for GGUF alone. Others lose what the GGUF type with the same bits and blocks loses.
-_LIKE = {"fp32": None, "bf16": "F16", "fp16": "F16", "int8": "Q8_0", "int4": "Q4_0", "int4-acc0": "Q4_0", "BF16": "F16"}
 LENGTHS = (32, 200)
+_REFERENCE = "torch"  # by definition: of equally precise files what PyTorch computes is right
 FLOOR = 0.02  # nat: 16-bit engines differ by some 0.001 on small models whatever the weights (docs/verify.md)
 PEAK = 10.0  # one position may be off by so many times the mean
 _SAME = ("layers", "hidden", "vocab")
-_PADDED = 256  # llama.cpp's contexts are multiples: LongRoPE's factors follow the context, so prompts must, too
+_PADDED = 256  # llama.cpp's contexts are multiples: where LongRoPE's factors follow the context, prompts must, too
 
 
 class File(NamedTuple):
@@ -59,7 +57,7 @@ def compare(
     if len(found) < 2:
         raise PhibenchError("one file has nothing to agree with: give -m twice or more, or none for the small models")
     _check_same(found)
-    found.sort(key=lambda one: (-_bits(one), one.format != "torch"))
+    found.sort(key=lambda one: (-_bits(one), one.format != _REFERENCE))
     prompts = prompts_for(found, seed)
     best, *others = zip(found, trusted([_setup(one, device) for one in found]), strict=True)
     begin(best[1])
@@ -154,7 +152,7 @@ def _bits(one: File) -> float:
 
 def _setup(one: File, device: str) -> Setup:
     """The file's own name stands where a variant would: files of one model need not be of the catalog."""
-    backend = backends.require(BACKENDS[one.format])
+    backend = backends.require(backends.for_format(one.format)[0].NAME)
     setup = Setup(variant=one.path.name, quantization=one.quantization, backend=backend.NAME, device=device)
     backends.check_device(setup)
     return setup
@@ -192,11 +190,11 @@ def limit(best: File, one: File) -> distances.Limit:
 
 
 def _loss(one: File) -> float:
-    """Published mean divergence from F16, in nat."""
-    like = _LIKE.get(one.quantization, one.quantization)
-    if like is None:
+    """Published mean divergence from F16, in nat. It is known for GGUF alone; others lose what they are like."""
+    row = catalog.quantization(one.quantization, one.format)
+    if row.bits == 32:
         return 0.0
-    known = catalog.quantization(like, "gguf").kld
+    known = catalog.quantization(row.like, "gguf").kld if row.like else row.kld
     if known is None:
         raise PhibenchError(f"no published loss is known for {one.quantization}, so there is no limit for {one.path}")
     return known

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LIMITS_FILE = Path(__file__).with_name("limits.toml")
+LIMITS = Path(__file__).with_name("formats")  # FORMAT.toml has those of a format
 CLEAR = 0.1  # a greedy choice counts where the reference prefers it by this much probability
 
 
@@ -59,7 +59,7 @@ class Distance(Noun, frozen=True, kw_only=True):
 @functools.cache
 def limits() -> dict[tuple[str, str, str], Limit]:
     """(architecture, format, quantization) -> limit."""
-    table = files.read_strict(LIMITS_FILE, _Limits).limit
+    table = (one for path in sorted(LIMITS.glob("*.toml")) for one in files.read_strict(path, _Limits).limit)
     return {(one.architecture, one.format, one.quantization): one for one in table}
 
 

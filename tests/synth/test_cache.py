@@ -31,7 +31,7 @@ def fill(sizes: dict[str, int]) -> dict[str, Path]:
 
 def fill_folder(name: str, size: int, used: float) -> Path:
     """An ONNX folder of so many bytes in two files."""
-    path = cache.onnx_folder() / name
+    path = cache.folder("onnx") / name
     path.mkdir(parents=True)
     (path / "model.onnx").write_bytes(bytes(1))
     (path / "model.onnx.data").write_bytes(bytes(size - 1))
@@ -79,7 +79,7 @@ def test_folders_are_entries_beside_files(monkeypatch: pytest.MonkeyPatch, disk:
     assert not folder.exists()
     fill_folder("phi-int8", 50, 2_000)
     assert cache.clear() == 150
-    assert list(cache.onnx_folder().iterdir()) == []
+    assert list(cache.folder("onnx").iterdir()) == []
 
 
 def test_half_a_folder_is_what_a_killed_process_left(disk: object) -> None:

@@ -492,7 +492,7 @@ def test_ctrl_c_leaves_nothing() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         onnx.ensure(builder.narrow("phi-4"), "int4", None, interrupt)
-    assert list(cache.onnx_folder().iterdir()) == []
+    assert list(cache.folder("onnx").iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is POSIX")
@@ -506,7 +506,7 @@ def test_a_disk_that_fills_up_leaves_nothing() -> None:
         try:
             onnx.ensure(narrow("phi-4"), "fp32")
         except PhibenchError as error:
-            print(error.exit_code, list(cache.onnx_folder().iterdir()), error)
+            print(error.exit_code, list(cache.folder("onnx").iterdir()), error)
         """
     )
     assert done.stdout.startswith("1 [] cannot write"), done
@@ -522,10 +522,10 @@ def test_what_a_killed_process_left_is_cleaned() -> None:
         """
     )
     assert done.returncode == -signal.SIGKILL
-    assert [path.suffix for path in cache.onnx_folder().iterdir()] == [".part"]
+    assert [path.suffix for path in cache.folder("onnx").iterdir()] == [".part"]
     assert cache.entries() == ()
     folder = Path(onnx.ensure(builder.narrow("phi-4"), "int8").path)
-    assert list(cache.onnx_folder().iterdir()) == [folder]
+    assert list(cache.folder("onnx").iterdir()) == [folder]
 
 
 def test_without_the_packages_the_remedy_is_said() -> None:
@@ -537,9 +537,9 @@ def test_without_the_packages_the_remedy_is_said() -> None:
         from phibench.catalog import plans as plan
         from phibench.core.errors import PhibenchError
         from phibench.synth import cache
-        cache.onnx_folder().mkdir(parents=True)
-        (cache.onnx_folder() / "old").mkdir()
-        (cache.onnx_folder() / "old" / "model.onnx").write_bytes(bytes(100))
+        cache.folder("onnx").mkdir(parents=True)
+        (cache.folder("onnx") / "old").mkdir()
+        (cache.folder("onnx") / "old" / "model.onnx").write_bytes(bytes(100))
         os.environ["PHIBENCH_CACHE_LIMIT"] = str(plan.plan(narrow("phi-4"), "int4", None, "onnx").file_bytes)
         try:
             onnx.ensure(narrow("phi-4"), "int4")

@@ -31,7 +31,7 @@ LLAMA = pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason
 
 def kept() -> list[str]:
     """Names in the cache, without the lock."""
-    found = [*cache.folder().glob("*"), *cache.onnx_folder().glob("*")]
+    found = [*cache.folder().glob("*"), *cache.folder("onnx").glob("*")]
     return sorted(path.name for path in found if path.name != ".lock")
 
 

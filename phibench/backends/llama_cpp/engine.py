@@ -17,6 +17,7 @@ ENGINE = EnginePackage(
     title="llama.cpp",
     module="llama_cpp",
     package=PACKAGE,
+    imports=("llama_cpp.llama_cpp",),
     question="""
 import json, llama_cpp
 print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8", "replace")}))

@@ -12,6 +12,7 @@ ENGINE = EnginePackage(
     title="ONNX Runtime",
     module="onnxruntime",
     package="onnxruntime",
+    imports=("onnxruntime_genai", "onnxruntime.capi._pybind_state", "onnx"),
     question="""
 import json, onnxruntime as ort
 devices = []

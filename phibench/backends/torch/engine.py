@@ -18,6 +18,7 @@ ENGINE = EnginePackage(
     title="PyTorch",
     module="torch",
     package=PACKAGE,
+    imports=("phibench.backends.torch.build", "transformers.models.phi3.modeling_phi3", "safetensors.numpy"),
     question="""
 import json, torch
 kinds = ["cuda" if torch.version.cuda else "rocm"] if torch.cuda.is_available() else []

@@ -1,6 +1,6 @@
 """Every tensor of variant x quantization x format: name, shape, type and bytes, before any file exists.
 
-One module per format knows its files: ``gguf``, ``onnx``, ``torch``.
+One module per format knows its files, and has the name of the format: ``catalog.formats()``.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from phibench import catalog
 from phibench.catalog.plans.base import Plan
 from phibench.core.nouns import Variant
-
-FORMATS = ("gguf", "onnx", "torch")
 
 
 def plan(variant: Variant, quantization: str, layers: int | None = None, fmt: str = "gguf") -> Plan:
@@ -34,5 +33,5 @@ def can_plan(variant: Variant, fmt: str = "gguf") -> bool:
 
 
 def _module(fmt: str) -> ModuleType:
-    assert fmt in FORMATS
+    assert fmt in catalog.formats()
     return importlib.import_module(f"{__name__}.{fmt}")

@@ -96,10 +96,10 @@ class Variant(Noun, frozen=True, kw_only=True):
 
 
 class Quantization(Noun, frozen=True, kw_only=True):
-    """One row of quantizations.toml."""
+    """One row of a format's quantizations."""
 
     id: str
-    format: Literal["gguf", "onnx", "torch"]
+    format: str
     bits: float  # nominal bits per weight of the base type
     aliases: tuple[str, ...] = ()
     ftype: int | None = None  # llama.cpp's LLAMA_FTYPE number
@@ -107,6 +107,7 @@ class Quantization(Noun, frozen=True, kw_only=True):
     note: str = ""
     kld: float | None = None  # published mean KL divergence against F16
     kld_source: str | None = None  # names the model it was measured on
+    like: str | None = None  # the quantization of GGUF that loses as much, where no loss is published
 
 
 class Need(Noun, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
+QUANTIZER = "onnxruntime"  # the package that makes the bytes, and may end its process
 _PADDING = "phibench.padding"
 
 
@@ -172,7 +173,7 @@ def _path(wanted: Plan) -> Path:
     slice_ = f"-{wanted.layers}layers" if wanted.layers < wanted.of_layers else ""
     versions = f"gaussian {fill.VERSION} {contents.VERSION}".encode()
     digest = hashlib.sha256(msgspec.json.encode(wanted, order="deterministic") + versions).hexdigest()[:10]
-    return cache.onnx_folder() / f"{wanted.variant}-{wanted.quantization}{slice_}-{digest}"
+    return cache.folder("onnx") / f"{wanted.variant}-{wanted.quantization}{slice_}-{digest}"
 
 
 def _is_whole(path: Path, wanted: Plan) -> bool:

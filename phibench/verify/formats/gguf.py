@@ -18,6 +18,7 @@ from phibench.core.nouns import Shape
 from phibench.synth import gguf_types, quantizer
 from phibench.verify.seeded_models import FACTORS, Model, Stored
 
+SELFTESTED = ("all types",)  # in one file: ``selftest.answers.MIXED``
 _OUTER = {"token_embd": "model.embed_tokens", "output": "lm_head"}
 _LAST = {"phi2": "model.final_layernorm", "phi3": "model.norm"}
 _LAYER = {

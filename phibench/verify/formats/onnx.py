@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SELFTESTED = ("int4", "int4-acc0", "int8", "fp16", "fp32")
 _SCALES, _TABLES = "_scales", ("cos_cache", "sin_cache")
 
 

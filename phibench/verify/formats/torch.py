@@ -17,6 +17,7 @@ from phibench.core import files
 from phibench.verify.reference import one_thread
 from phibench.verify.seeded_models import Model, Stored
 
+SELFTESTED = ("bf16", "int8", "int4", "fp16", "fp32")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 

@@ -23,7 +23,7 @@ from phibench.core.nouns import Artifact, Job, Kind, Machine, SelfTest, Setup
 from phibench.core.processes import Child
 from phibench.machine import inventory
 from phibench.probe import conditions
-from phibench.verify.selftest import child, weights
+from phibench.verify.selftest import answers, child, weights
 from phibench.verify.selftest.child import Outcome
 
 SILENCE_S = 60.0  # of a tiny model that takes a second
@@ -91,7 +91,7 @@ def tested(machine: Machine, places: Iterable[tuple[str, str]], on_note: OnNote)
     """
     for name, device in places:
         backend = backends.load(name)
-        if not backend.FORMATS or backend.installed() is None:
+        if not has_test(backend) or backend.installed() is None:
             continue
         known = trust.of(machine, name, device)
         if known is None or not known.usable:
@@ -103,6 +103,10 @@ def tested(machine: Machine, places: Iterable[tuple[str, str]], on_note: OnNote)
         if said := trust.sentence(known):
             on_note(said)
     return machine
+
+
+def has_test(backend: Backend) -> bool:
+    return bool(backend.FORMATS and answers.quantizations(backend.FORMATS[0]))
 
 
 def examine(backend: Backend, device: str, machine: Machine, on_note: OnNote) -> SelfTest:

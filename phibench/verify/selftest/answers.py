@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phibench import catalog
 from phibench.verify import seeded_models
 from phibench.verify.child import format_module
 from phibench.verify.selftest import weights
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name("answers.npz")
-MIXED = "all types"  # the one file of GGUF
-QUANTIZATIONS = {
-    "gguf": (MIXED,),
-    "onnx": ("int4", "int4-acc0", "int8", "fp16", "fp32"),
-    "torch": ("bf16", "int8", "int4", "fp16", "fp32"),
-}
+MIXED = "all types"  # the name of the one file that holds all types of a format
+
+
+def quantizations(fmt: str) -> tuple[str, ...]:
+    """Whose answers are shipped; none of a format that has no self-test."""
+    found: tuple[str, ...] = format_module(fmt).SELFTESTED
+    return found
 
 
 def load(fmt: str, quantization: str) -> NDArray[np.float32]:
@@ -38,9 +40,9 @@ def load(fmt: str, quantization: str) -> NDArray[np.float32]:
 
 
 def write(fmt: str, made: seeded_models.Model, quantization: str, folder: Path) -> Path:
-    """The file or folder of a tiny model in ``folder``; ONNX's and torch's as ``verify`` writes them."""
-    if fmt == "gguf":
-        return weights.write_gguf(made, folder)
+    """The file or folder of a tiny model in ``folder``: as ``verify`` writes it, or one file with all types."""
+    if quantization == MIXED:
+        return weights.write_gguf(made, folder)  # the only format whose types mix in a file
     path: Path = format_module(fmt).write(made, quantization, folder)
     return path
 
@@ -64,8 +66,8 @@ def _key(fmt: str, quantization: str) -> str:
 
 
 def _all() -> Iterator[tuple[str, str]]:
-    for fmt, quantizations in QUANTIZATIONS.items():
-        for quantization in quantizations:
+    for fmt in catalog.formats():
+        for quantization in quantizations(fmt):
             yield fmt, quantization
 
 

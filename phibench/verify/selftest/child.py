@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 
 Outcome = Literal["passed", "failed", "refused"]  # refused: it could not be asked, which says nothing of the engine
 SUITE = Suite(name="selftest", question="Does it work here?", metrics=())
-_IMPORTS = {
-    "gguf": ("llama_cpp.llama_cpp",),
-    "onnx": ("onnxruntime_genai", "onnxruntime.capi._pybind_state", "onnx"),
-    "torch": ("phibench.backends.torch.build", "transformers.models.phi3.modeling_phi3", "safetensors.numpy"),
-}
 # How far the answer may be from float32 on the same weights, in nat. Seen at most: 0.0080 (GGUF), 0.024 (ONNX), 0.016
 # (torch). Of the matrices of the GGUF file, the least important one leads to 0.22 where it gives zeros, and to 0.089
 # where every eighth row has the wrong sign (docs/selftest.md).
@@ -69,12 +65,13 @@ def main() -> int:
     private, board = private_output(), Board()
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     leave_with_parent()
-    fmt = backends.load(job.setup.backend).FORMATS[0]
-    imported = _imports(fmt)
+    backend = backends.load(job.setup.backend)
+    fmt = backend.FORMATS[0]
+    imported = _imports(backend.ENGINE.imports if backend.ENGINE else ())
     os.write(private, msgspec.json.encode(imported) + b"\n")
     if imported.missing or imported.broken:
         return 0
-    made, names = weights.model(), answers.QUANTIZATIONS[fmt]
+    made, names = weights.model(), answers.quantizations(fmt)
     for name in names:
         answer = _answer(fmt, made, name, job, board)
         last = name == names[-1] or answer.outcome in ("failed", "refused")
@@ -84,10 +81,10 @@ def main() -> int:
     return 0
 
 
-def _imports(fmt: str) -> Imported:
+def _imports(modules: Sequence[str]) -> Imported:
     began = time.perf_counter()
     try:
-        for module in ("numpy", *_IMPORTS[fmt]):
+        for module in ("numpy", *modules):
             importlib.import_module(module)
     except ModuleNotFoundError as error:
         return Imported(missing=f"a package is missing: {error}")
