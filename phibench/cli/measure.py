@@ -24,7 +24,18 @@ def quickstart(backend: str | None, part: Literal["before", "after"] | None, res
     sys.exit(first.quickstart(folders.results_dir(results), wanted, part))
 
 
-@click.command()
+_RUN_GROUPS = {
+    "What to run": ("n_prompt", "n_gen", "pair", "n_depth", "batches", "context", "seconds", "quick"),
+    "On what": ("model", "quant", "backend", "device", "layers"),
+    "How": (
+        "repetitions", "launches", "threads", "n_gpu_layers", "flash_attn", "cache_type_k", "cache_type_v", "n_ubatch",
+        "n_batch", "extra", "force", "resume", "dry_run",
+    ),
+    "Output": ("results", "output", "out"),
+}  # fmt: skip
+
+
+@click.command(cls=options.Grouped, groups=_RUN_GROUPS)
 @click.argument("suite", default="latency")
 @click.option(
     "-m",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from phibench.core.errors import PhibenchError, nearest
 if TYPE_CHECKING:
     from phibench.core.nouns import Machine, Run
 
+_COLUMN = 30  # of the help, for flags: click's own limit; a longer one has its text on the next line
 OUTPUTS = ("table", "md", "csv", "json", "jsonl", "sql")
 results = click.option("--results", metavar="DIR", help="Folder of runs [$PHIBENCH_RESULTS, else ./results].")
 context = click.option("--context", metavar="TOKENS", help="Context length, for example 8k.")
@@ -29,6 +30,22 @@ class _Commands(click.Group):
             hint = f"did you mean '{guess}'?" if guess else f"there are: {', '.join(self.commands)}"
             raise PhibenchError(f"unknown command '{args[0]}'; {hint}")
         return super().resolve_command(ctx, args)
+
+
+class Grouped(click.Command):
+    """Its help shows options under headings: ``groups``, heading -> names of parameters, each in one of them."""
+
+    def __init__(self, *args: Any, groups: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.groups = groups
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shown = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        lines = {p.name or "": line for p in shown if (line := p.get_help_record(ctx))}
+        rest = [name for name in lines if not any(name in names for names in self.groups.values())]  # --help
+        for title, names in {**self.groups, "More": rest}.items():
+            with formatter.section(title):  # padded: every group has its texts in the same column
+                formatter.write_dl([(flag.ljust(_COLUMN), text) for flag, text in (lines[name] for name in names)])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import chain
 
+import click
 import pytest
 from conftest import Phibench
 
-from phibench.cli import cli
+from phibench.cli import cli, options
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
@@ -33,3 +35,31 @@ def test_a_command_that_is_like_no_other_is_told_them_all(phibench: Phibench) ->
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("phibench: unknown command 'fffff'; there are: quickstart, probe, ")
     assert set(done.err.rstrip().rpartition(": ")[2].split(", ")) == set(cli.commands)
+
+
+def test_every_option_of_run_is_in_one_group() -> None:
+    run = cli.commands["run"]
+    assert isinstance(run, options.Grouped)
+    grouped = list(chain.from_iterable(run.groups.values()))
+    assert sorted(grouped) == sorted(param.name or "" for param in run.params if isinstance(param, click.Option))
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_help_of_run_has_every_option_once_with_its_text_in_one_column(
+    phibench: Phibench, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = phibench("run", "--help").out.splitlines()
+    assert [line for line in lines if line[:1].isupper() and line.endswith(":")] == [
+        "What to run:",
+        "On what:",
+        "How:",
+        "Output:",
+        "More:",
+    ]
+    assert max(map(len, lines)) <= min(columns, 100)
+    run = cli.commands["run"]
+    shown = [line.strip().partition("  ")[0] for line in lines if line.startswith("  -")]
+    assert len(shown) == len(run.params)  # SUITE is no option, --help is no parameter of ours
+    below = [line for line in lines[lines.index("What to run:") :] if line.startswith("   ")]
+    assert {len(line) - len(line.lstrip()) for line in below} == {34}
