@@ -12,13 +12,13 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
-from test_docs import PAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "phibench"
 MOST_ROOMS = 20
 HALF_THAT_MEASURES = ("phibench.measure", "phibench.meters", "phibench.synth")
-LIVING = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells of files as they were
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LIVING = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that one tells of files as they were
 DASHBOARD = sorted((ROOT / "dashboard").glob("*.py"))
 
 
@@ -155,6 +155,14 @@ def test_every_file_that_a_document_or_a_comment_names_exists() -> None:
     sources = [*LIVING, *FILES.values(), *comments, ROOT / "dashboard" / ".streamlit" / "config.toml"]
     found = [(source, path) for source in sources for path in PATHS.findall(source.read_text(encoding="utf-8"))]
     assert [(source, path) for source, path in found if not [*ROOT.glob(re.sub(r"[A-Z]{3,}", "*", path))]] == []
+
+
+def test_a_module_of_which_a_document_gives_the_end_alone_exists_too() -> None:
+    everything = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("[!.]*/**/*.py")]
+    named = [(page, name) for page in LIVING for name in re.findall(r"`([\w./]*\w\.py)`", page.read_text("utf-8"))]
+    assert len(named) > 20
+    lost = [(page, name) for page, name in named if not any(path.endswith(f"/{name}") for path in everything)]
+    assert [(page, name) for page, name in lost if not re.search("[A-Z]{3,}", name)] == []
 
 
 def test_a_file_that_does_not_exist_is_seen() -> None:

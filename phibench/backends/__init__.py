@@ -1,7 +1,7 @@
 """The folder is the registry: a backend is a module here. Facts on top, heavy imports inside session().
 
 The promise of a session: each step returns when one more token of every sequence has reached the host,
-and it never stops early. The clock belongs to ``measure.py``.
+and it never stops early. The clock belongs to ``measure/timing.py``.
 """
 
 from __future__ import annotations

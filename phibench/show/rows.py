@@ -1,6 +1,6 @@
 """Runs to rows. Pure functions; statistics are computed here, from the raw samples.
 
-A row is one test. Programs get its keys (``forms.flat``): our own, the metrics that the suite claims, each with
+A row is one test. Programs get its keys (``formats.flat``): our own, the metrics that the suite claims, each with
 ``_low``, ``_high`` and ``_spread`` ("range" or "interval"), and all of llama-bench. docs/results.md describes them.
 """
 
@@ -34,7 +34,7 @@ LLAMA_BENCH = {
     "test_time": "TEXT", "avg_ns": "INTEGER", "stddev_ns": "INTEGER", "avg_ts": "REAL", "stddev_ts": "REAL",
     "samples_ns": "TEXT", "samples_ts": "TEXT",
 }  # fmt: skip
-OWN = {  # the keys that forms.flat() puts first, in its order
+OWN = {  # the keys that formats.flat() puts first, in its order
     "setup": "TEXT", "variant": "TEXT", "quantization": "TEXT", "backend": "TEXT", "device": "TEXT",
     "options": "TEXT", "test": "TEXT", "batch": "INTEGER", "room": "INTEGER", "weights": "TEXT", "layers": "INTEGER",
     "status": "TEXT", "reason": "TEXT", "placement": "TEXT", "evidence": "TEXT", "engine_version": "TEXT",

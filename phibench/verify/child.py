@@ -52,7 +52,7 @@ class Question(Noun, frozen=True, kw_only=True):
 
 
 class Tensor(Noun, frozen=True, kw_only=True):
-    """``small.Stored`` without its values, which are in the .npz beside the logits, by number."""
+    """``seeded_models.Stored`` without its values, which are in the .npz beside the logits, by number."""
 
     name: str
     places: tuple[tuple[str, int | None, int | None], ...]

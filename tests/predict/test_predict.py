@@ -42,7 +42,7 @@ def decode(
     return speed.estimate("decode_tps", setup, cost_of(setup, depth=depth), place, calibration.points(place, runs))
 
 
-# ------------------------------------------------------------------------------------------- physics
+# ------------------------------------------------------------------------------------------- the roofline
 
 
 def test_decode_reads_the_weights_once_and_the_cache() -> None:

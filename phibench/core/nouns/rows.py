@@ -32,7 +32,7 @@ class Note(Noun, frozen=True, kw_only=True):
 
 
 class Row(Noun, frozen=True, kw_only=True):
-    """One test, all its launches together; docs/results.md describes the keys that forms.flat() makes of it.
+    """One test, all its launches together; docs/results.md describes the keys that formats.flat() makes of it.
 
     What is said of the engine, of memory and of placement is said by the first launch that was measured.
     """
