@@ -19,7 +19,7 @@ from typing import Any
 MANY = 50  # windows hold as many repetitions as there was time for
 MEASURED = {
     "arrivals_s", "sampling_s", "start_s", "gauges", "load_s", "warmup_s", "readings", "windows", "memory",
-    "free_bytes", "conditions", "seconds", "import_s", "copies",
+    "free_bytes", "conditions", "seconds", "import_s", "copies", "huge_pages",
 }  # fmt: skip
 DROPPED = {"busy_share", "disturbed", "warnings"}  # there only where other programs were busy
 PASSING = re.compile("doubtful: |tok/s in the first")  # so are these lines; a short window may have no second point
