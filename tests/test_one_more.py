@@ -58,6 +58,13 @@ def dials(place, root, stack):
                  read=lambda: number(place.at) / 1e3, least_s=0.5)]
 """
 
+YAML = """
+def _yaml(rows, *_):
+    return "".join("- " + "\\n  ".join(f"{key}: {value}" for key, value in row.items()) + "\\n" for row in rows)
+
+
+"""
+
 # The dashboard's page with the goals to choose from, in a process that has the copy alone
 GOALS = """
 from pathlib import Path
@@ -138,6 +145,26 @@ def test_a_meter_is_a_file_that_finds_it_and_one_that_reads_it(tmp_path: Path) -
     copy.add("phibench/probe/energy/plug.py", PLACES)
     copy.add("phibench/meters/sources/plug.py", DIALS)
     assert "the plug" in copy.phibench("probe", "--quick").out
-    (row,) = copy.phibench("run", "joules", "-b", "null", "-o", "json").json()
+    takes = ("--backend-option", "token_us=20000")
+    (row,) = copy.phibench("run", "joules", "-b", "null", *takes, "-o", "json").json()
     assert [part["name"] for part in row["energy"]] == ["the plug"]
     assert row["decode_j_per_token"] > 0
+
+
+def test_an_output_format_is_one_function_and_one_entry(copy: Copy) -> None:
+    assert "yaml" not in copy.phibench("results", "--help").out
+    outputs = "phibench/show/outputs.py"
+    copy.insert(outputs, YAML, before="DATA_FORMATS")
+    copy.insert(outputs, '    "yaml": _yaml,\n', before='    "csv"')
+    copy.phibench("run", "quick", "-b", "null", "-o", "yaml", code=0)
+    said = {
+        words[0]: copy.phibench(*words, "-o", "yaml").out
+        for words in (
+            ("results",), ("run", "quick", "-b", "null", "--dry-run"), ("compare", "latest", "latest"), ("models",),
+            ("recommend", "--machine", LAPTOP), ("cache",),
+        )
+    }  # fmt: skip
+    assert "- setup: phi-4-mini-instruct:Q4_K_M@null/cpu" in said["results"]
+    for command in ("results", "run", "models", "compare", "recommend", "cache", "verify", "import"):
+        assert "yaml" in copy.phibench(command, "--help").out
+        assert said.get(command, "- ").startswith("- ") or command == "cache"

@@ -42,5 +42,10 @@ def _sql(rows: Sequence[Record], table: str, columns: Mapping[str, str] | None) 
     return sql_text(rows, table, columns)
 
 
-DATA_FORMATS: dict[str, DataFormat] = {"csv": _csv, "json": _json, "jsonl": _json_lines, "sql": _sql}
+DATA_FORMATS: dict[str, DataFormat] = {
+    "csv": _csv,
+    "json": _json,
+    "jsonl": _json_lines,
+    "sql": _sql,
+}
 OUTPUTS = ("table", "md", *DATA_FORMATS)  # the first two are for people: each command has its own
