@@ -14,7 +14,7 @@ from phibench.core.errors import NOTHING_FITS, PhibenchError
 @click.command()
 @click.argument("variant", required=False)
 @options.context
-@options.output(*options.OUTPUTS)
+@options.output
 def models(variant: str | None, context: str | None, output: str, out: str | None) -> None:
     """The Phi family: sizes, KV cache, licence, abilities."""
     from phibench.core import units
@@ -32,7 +32,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @click.option("--machine", metavar="FILE", help="A described machine (.toml or .json) instead of this one.")
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @options.results
-@options.output(*options.OUTPUTS)
+@options.output
 def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
     machine: str | None, top: str, results: str | None, output: str, out: str | None,

@@ -13,7 +13,7 @@ from phibench.cli import options
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[FILE]...")
 @options.results
-@options.output(*options.OUTPUTS)
+@options.output
 def results(paths: tuple[str, ...], results: str | None, output: str, out: str | None) -> None:
     """Show stored runs: all, or the FILEs given."""
     from phibench.core import folders, run_files
@@ -47,7 +47,7 @@ def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
 @click.argument("second", metavar="B")
 @click.option("--fail-on-regression", metavar="SHARE", help="Leave with 4 where B is worse by more: 5% or 0.05.")
 @options.results
-@options.output(*options.OUTPUTS)
+@options.output
 def compare(
     first: str, second: str, fail_on_regression: str | None, results: str | None, output: str, out: str | None
 ) -> None:
@@ -80,7 +80,7 @@ def compare(
 @click.option("-dev", "--device", help="Where it ran, of llama-batched-bench: cpu, cuda:0, ...")
 @click.option("--machine", metavar="FILE", help="The machine it was measured on (.toml or .json), if not this one.")
 @options.results
-@options.output(*options.OUTPUTS)
+@options.output
 def import_(
     file: str, model: str | None, quant: str | None, device: str | None, machine: str | None, results: str | None,
     output: str, out: str | None,
@@ -115,7 +115,7 @@ def dashboard(results: str | None, port: int | None, no_browser: bool) -> None:
 
 @click.command()
 @click.option("--clear", is_flag=True, help="Delete all synthetic files.")
-@options.output(*options.OUTPUTS)
+@options.output
 def cache(clear: bool, output: str, out: str | None) -> None:
     """What synthetic files occupy."""
     from phibench.core import units

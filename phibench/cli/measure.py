@@ -70,7 +70,7 @@ _RUN_GROUPS = {
 @click.option("--dry-run", is_flag=True, help="Time, disk and memory of every setup; nothing starts.")
 @click.option("--force", is_flag=True, help="Run even what does not fit into memory or fails its self-test.")
 @click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
-@options.output(*options.OUTPUTS)
+@options.output
 def run(**flags: Any) -> None:
     """Run SUITE over setups: latency, throughput, memory, energy, sustained, load, context, quick, a .toml file, or
     all (the first five, on every backend)."""
@@ -89,7 +89,7 @@ def run(**flags: Any) -> None:
 @click.option("-q", "--quant", help="Quantizations (comma list).")
 @click.option("-dev", "--device", default="cpu", show_default=True, help="cpu, cuda:0, ...")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and prompts.")
-@options.output(*options.OUTPUTS)
+@options.output
 def verify(
     variant: str | None, models: tuple[str, ...], backend: str | None, quant: str | None, device: str, seed: int,
     output: str, out: str | None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from phibench.core.nouns import Machine, Run
 
 _COLUMN = 30  # of the help, for flags: click's own limit; a longer one has its text on the next line
-OUTPUTS = ("table", "md", "csv", "json", "jsonl", "sql")
 results = click.option("--results", metavar="DIR", help="Folder of runs [$PHIBENCH_RESULTS, else ./results].")
 context = click.option("--context", metavar="TOKENS", help="Context length, for example 8k.")
 
@@ -57,13 +57,22 @@ def cli() -> None:
     """
 
 
-def output(*names: str) -> Callable[[Any], Any]:
-    def add(command: Any) -> Any:
-        command = click.option("--out", metavar="FILE", help="Write the data here instead of stdout.")(command)
-        choice = click.Choice(names, case_sensitive=False)
-        return click.option("-o", "--output", type=choice, default="table", show_default=True)(command)
+class _Outputs(click.Choice):  # type: ignore[type-arg]  # click 8.1 cannot be asked for Choice[str]
+    """What ``show.outputs`` lists, asked when a command uses or explains it: ``phibench --help`` imports nothing."""
 
-    return add
+    def __init__(self) -> None:
+        self.case_sensitive = False
+
+    @functools.cached_property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]  # an attribute that click sets in __init__
+        from phibench.show.outputs import OUTPUTS
+
+        return OUTPUTS
+
+
+def output(command: Any) -> Any:
+    command = click.option("--out", metavar="FILE", help="Write the data here instead of stdout.")(command)
+    return click.option("-o", "--output", type=_Outputs(), default="table", show_default=True)(command)
 
 
 def machine_of(path: str | None) -> Machine:
