@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from phibench import catalog
 from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.catalog.plans import gguf_layout
@@ -30,7 +31,6 @@ from phibench.core.nouns import Shape
 from phibench.synth import quantizer
 
 LLAMA_CPP_COMMIT = "0c1e57098"  # of llama-cpp-python 0.3.36, as its CHANGELOG.md says
-SKIPPED = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4", "MXFP4_MOE"}  # for models trained for them; Phi is none
 ABOUT = "Types that llama.cpp's quantizer gives to each tensor; written by `make types`, compared by a test."
 _LIMIT_S = 600.0  # seconds for all quantizations of a shape, a few on an idle machine
 LOG_LINE = re.compile(r"\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?MiB(?: -> .*?\((\w+)\))?")
@@ -38,7 +38,7 @@ LOG_LINE = re.compile(r"\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?MiB(?: ->
 
 def generate(shapes: Iterable[Shape]) -> TypeTable:
     """Ask for every mix of every shape; PhibenchError when llama-cpp-python is missing or answers in part."""
-    file_types = offered()
+    file_types = wanted()
     by_key = {plan_gguf.mix_key(shape): shape for shape in shapes}
     mixes: dict[str, dict[str, Mix]] = {}
     for key, shape in sorted(by_key.items()):
@@ -53,15 +53,23 @@ def generate(shapes: Iterable[Shape]) -> TypeTable:
     )
 
 
-def offered() -> dict[str, FileType]:
-    """Quantizations of the installed llama.cpp; i-quants (and Q2_K_S) are published with an importance matrix."""
+def wanted() -> dict[str, FileType]:
+    """The catalog's rows, by llama.cpp's numbers; i-quants (and Q2_K_S) are published with an importance matrix.
+
+    Raises PhibenchError (exit 1) for a row that the installed llama.cpp does not have, or has by another number.
+    """
+    known = offered()
+    rows = sorted(catalog.quantizations("gguf"), key=lambda row: row.ftype or 0)
+    for row in rows:
+        if row.ftype is None or known.get(row.id) != row.ftype:
+            raise PhibenchError(f"llama.cpp has {row.id} as {known.get(row.id)}, the catalog as {row.ftype}", FAILED)
+    return {row.id: FileType(row.ftype or 0, row.imatrix or row.id.startswith("IQ")) for row in rows}
+
+
+def offered() -> dict[str, int]:
+    """Quantizations of the installed llama.cpp by name."""
     prefix, library = "LLAMA_FTYPE_MOSTLY_", quantizer.llama_cpp()
-    names = {name.removeprefix(prefix): getattr(library, name) for name in dir(library) if name.startswith(prefix)}
-    return {
-        name: FileType(number, name.startswith("IQ") or name == "Q2_K_S")
-        for name, number in sorted(names.items(), key=lambda item: item[1])
-        if name not in SKIPPED
-    }
+    return {name.removeprefix(prefix): getattr(library, name) for name in dir(library) if name.startswith(prefix)}
 
 
 def ask(shape: Shape, quantizations: dict[str, FileType]) -> dict[str, dict[str, str]]:
@@ -198,15 +206,13 @@ def _nested(value: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     if arguments:  # the child of ask()
-        wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, FileType])
+        asked = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, FileType])
         try:
-            said: dict[str, Any] = {**dry_runs(Path(arguments[0]), wanted)}
+            said: dict[str, Any] = {**dry_runs(Path(arguments[0]), asked)}
         except PhibenchError as error:
             said = {"reason": str(error)}
         json.dump(said, sys.stdout)
         return
-    from phibench import catalog
-
     shapes = [
         variant.shape for variant in catalog.variants() if variant.shape and gguf_layout.is_loadable(variant.shape)
     ]

@@ -18,6 +18,7 @@ from phibench.core.nouns import Variant
 PLANNABLE = [v for v in catalog.variants() if plans.can_plan(v)]
 TEXT_ONLY = [v for v in PLANNABLE if v.modalities_in == ("text",)]
 QUANTIZATIONS = tuple(plan_gguf.types().quantizations)
+NO_PHI = {"TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4", "MXFP4_MOE"}  # for models trained in them
 variants = st.sampled_from(PLANNABLE)
 quantizations = st.sampled_from(QUANTIZATIONS)
 
@@ -186,6 +187,7 @@ def test_types_are_those_of_the_installed_llama_cpp() -> None:
 
     shapes = [v.shape for v in PLANNABLE if v.shape]
     fresh = gguf_types.generate(shapes)
+    assert gguf_types.offered().keys() - fresh.quantizations.keys() == NO_PHI
     assert fresh.mixes == plan_gguf.types().mixes, "llama.cpp's mixes have changed: make types"
     recorded = msgspec.structs.replace(fresh, llama_cpp_python=plan_gguf.types().llama_cpp_python)
     assert gguf_types.encode(recorded) == plan_gguf.TYPES_FILE.read_bytes()
