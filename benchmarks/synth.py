@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["ours", "builder", "run"])
     parser.add_argument("--variant", default="phi-4-mini-instruct")
-    parser.add_argument("--quant", default="int4", choices=plan_onnx.QUANTIZATIONS)
+    parser.add_argument("--quant", default="int4", choices=plan_onnx.quantizations())
     parser.add_argument("--layers", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
@@ -146,7 +146,7 @@ def _build(args: argparse.Namespace) -> dict[str, float]:
     """As ``python -m onnxruntime_genai.models.builder`` does it."""
     from onnxruntime_genai.models import builder
 
-    precision, level = args.quant.removesuffix("-acc0"), plan_onnx.QUANTIZATIONS[args.quant][1]
+    precision, level = args.quant.removesuffix("-acc0"), plan_onnx.quantizations()[args.quant][1]
     target, source, cache = (str(args.folder / name) for name in ("built", "hf", "cache"))
     common = ("", source, target, precision, "cpu", cache)
     started = time.perf_counter()

@@ -156,15 +156,49 @@ def test_an_output_format_is_one_function_and_one_entry(copy: Copy) -> None:
     outputs = "phibench/show/outputs.py"
     copy.insert(outputs, YAML, before="DATA_FORMATS")
     copy.insert(outputs, '    "yaml": _yaml,\n', before='    "csv"')
-    copy.phibench("run", "quick", "-b", "null", "-o", "yaml", code=0)
-    said = {
-        words[0]: copy.phibench(*words, "-o", "yaml").out
-        for words in (
-            ("results",), ("run", "quick", "-b", "null", "--dry-run"), ("compare", "latest", "latest"), ("models",),
-            ("recommend", "--machine", LAPTOP), ("cache",),
-        )
-    }  # fmt: skip
-    assert "- setup: phi-4-mini-instruct:Q4_K_M@null/cpu" in said["results"]
-    for command in ("results", "run", "models", "compare", "recommend", "cache", "verify", "import"):
+    assert copy.phibench("run", "quick", "-b", "null", "-o", "yaml").out.startswith("- setup: phi-4-mini-instruct")
+    copy.phibench("run", "quick", "-b", "null")
+    first, second = dict.fromkeys(row["run"] for row in copy.phibench("results", "-o", "json").json())
+    for words in (
+        ("results",), ("run", "quick", "-b", "null", "--dry-run"), ("compare", first, second), ("models",),
+        ("recommend", "--machine", LAPTOP),
+    ):  # fmt: skip
+        assert copy.phibench(*words, "-o", "yaml").out.startswith("- "), words
+    for command in ("cache", "import", "verify"):
         assert "yaml" in copy.phibench(command, "--help").out
-        assert said.get(command, "- ").startswith("- ") or command == "cache"
+
+
+QUANTIZATIONS = "phibench/catalog/quantizations"
+
+
+def rows_of(copy: Copy, fmt: str) -> str:
+    """The file with a format's quantizations."""
+    file = f"{QUANTIZATIONS}/{fmt}.toml"
+    return file if (copy.folder / file).exists() else f"{QUANTIZATIONS}.toml"
+
+
+def check_quantization(copy: Copy, name: str, backend: str) -> None:
+    """It is listed, planned, measured and advised about."""
+    (row,) = [r for r in copy.phibench("models", "phi-4", "-o", "json").json() if r["quantization"] == name]
+    assert row["disk_bytes"]
+    assert name in copy.phibench("models", "phi-4").out
+    rows = copy.phibench("run", "quick", "-b", "null", "-q", name, "-o", "json").json()
+    assert {(row["quantization"], row["status"]) for row in rows} == {(name, "ok")}
+    dry = copy.phibench("run", "quick", "-b", backend, "-q", name, "-m", "phi-1", "--force", "--dry-run", "-o", "json")
+    assert [row["setup"] for row in dry.json()] == [f"phi-1:{name}@{backend}/cpu"]
+    advised = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "-o", "jsonl").out
+    assert any(row["decode_tps"] for row in map(json.loads, advised.splitlines()) if row["quantization"] == name)
+
+
+@pytest.mark.skipif(not find_spec("onnxruntime_genai"), reason="needs pip install 'phibench[onnx]'")
+def test_a_quantization_of_onnx_is_one_row(copy: Copy) -> None:
+    row = '[[quantization]]\nid = "int8-acc0"\nformat = "onnx"\nbits = 8.0\nmatrices = "int8"\naccuracy_level = 0\n'
+    copy.insert(rows_of(copy, "onnx"), f"\n{row}")
+    check_quantization(copy, "int8-acc0", "onnxruntime")
+
+
+@pytest.mark.skipif(not find_spec("llama_cpp"), reason="needs pip install 'phibench[llama-cpp]'")
+def test_a_quantization_of_gguf_is_one_row_and_what_make_types_writes(copy: Copy) -> None:
+    copy.insert(rows_of(copy, "gguf"), '\n[[quantization]]\nid = "TQ2_0"\nformat = "gguf"\nbits = 2.0625\nftype = 37\n')
+    copy.python("-m", "phibench.synth.gguf_types")
+    check_quantization(copy, "TQ2_0", "llama_cpp")

@@ -75,7 +75,7 @@ def test_a_package_is_known_by_its_shape_and_its_names(name: str, tmp_path: Path
     }
 
 
-@pytest.mark.parametrize("quantization", plan_onnx.QUANTIZATIONS)
+@pytest.mark.parametrize("quantization", plan_onnx.quantizations())
 def test_every_quantization_and_its_facts(quantization: str, tmp_path: Path) -> None:
     path = package(tmp_path / "phi-4", "phi-4", quantization)
     found = folder.recognise(path)

@@ -30,7 +30,7 @@ from phibench.synth import cache, fill, onnx
 from phibench.synth.onnx import graph, weights
 
 HERE = Path(__file__).parents[1]
-QUANTIZATIONS = tuple(plan_onnx.QUANTIZATIONS)
+QUANTIZATIONS = tuple(plan_onnx.quantizations())
 FACTS = {"kv_type": "fp32", "kv_buffer": "shared", "logits": "all", "exporter": "phibench"}
 DENSE = [v.id for v in catalog.variants() if plans.can_plan(v, "onnx")]
 pytestmark = [
@@ -215,7 +215,7 @@ PROMPTS = (12, 62, 80)  # before, across and past the switch of LongRoPE at 64
 @pairs
 def test_logits_are_the_builders(built: Path, ours: Ours, tmp_path: Path, name: str, quantization: str) -> None:
     """Accuracy level 4 rounds activations to int8: where an angle rounds differently, a whole step may flip."""
-    level_4 = plan_onnx.QUANTIZATIONS[quantization][1] == 4
+    level_4 = plan_onnx.quantizations()[quantization][1] == 4
     tolerance = 0.1 if level_4 else 5e-3 if quantization == "fp16" else 1e-4
     theirs = runnable(built / name / quantization, tmp_path / "theirs")
     for prompt in PROMPTS:
@@ -351,7 +351,7 @@ def test_unknown_quantizations_and_layers_are_named() -> None:
 def test_the_catalog_lists_what_can_be_planned() -> None:
     assert sorted(q.id for q in catalog.quantizations("onnx")) == sorted(QUANTIZATIONS)
     for one in catalog.quantizations("onnx"):
-        assert one.bits == plan_onnx.BITS[plan_onnx.QUANTIZATIONS[one.id][0]]
+        assert one.bits == plan_onnx.BITS[plan_onnx.quantizations()[one.id][0]]
 
 
 # ------------------------------------------------------------------ the bytes

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from phibench import catalog
 from phibench.catalog.plans import hf_config
 from phibench.catalog.plans.base import Plan, check_layers
 from phibench.catalog.tensor_types import Tensor
@@ -20,15 +21,8 @@ from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Shape, Variant
 
 BLOCK = 32  # weights that share a scale
-# type of the matrices, accuracy level of MatMulNBits (4: activations in int8)
-QUANTIZATIONS = {
-    "int4": ("int4", 4),
-    "int4-acc0": ("int4", 0),
-    "int8": ("int8", 4),
-    "fp16": ("fp16", 0),
-    "fp32": ("fp32", 0),
-}
 BITS = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}
+_LEVELS = {"int4": 4, "int8": 4}  # accuracy level of MatMulNBits (4: activations in int8) where a row names none
 ABOUT = "phibench.json"  # what the folder is, for readers without onnx
 PADDING_BYTES = 1 << 14  # at least that much: shorter ones would not reach every length
 # model.onnx is padded to this many bytes, so that a plan knows its size without making the graph. At true shapes the
@@ -57,8 +51,8 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
     """
     if why := objection(variant):
         raise PhibenchError(why)
-    if quantization not in QUANTIZATIONS:
-        raise unknown("ONNX quantization", quantization, QUANTIZATIONS, "see phibench models")
+    if quantization not in quantizations():
+        raise unknown("ONNX quantization", quantization, quantizations(), "see phibench models")
     shape = variant.shape
     assert shape is not None
     count = check_layers(variant, layers)
@@ -85,6 +79,17 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
     )
     size = graph_bytes(wanted) + data_bytes(wanted) + len(genai_config(wanted)) + len(about(wanted))
     return msgspec.structs.replace(wanted, file_bytes=size)
+
+
+@functools.cache
+def quantizations() -> dict[str, tuple[str, int]]:
+    """The catalog's rows: type of the matrices, and the accuracy level of their products."""
+    found = {}
+    for row in catalog.quantizations("onnx"):
+        kind = row.matrices or row.id
+        level = _LEVELS.get(kind, 0) if row.accuracy_level is None else row.accuracy_level
+        found[row.id] = (kind, level)
+    return found
 
 
 def objection(variant: Variant) -> str | None:
@@ -200,7 +205,7 @@ def _widths(shape: Shape) -> Shape:
 
 @functools.lru_cache(maxsize=1024)
 def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]:
-    kind, real = QUANTIZATIONS[quantization][0], real_type(quantization)
+    kind, real = quantizations()[quantization][0], real_type(quantization)
     found = []
     # one matrix serves both, but the builder's int8 embedding cannot be looked up
     if not shape.tied or kind == "int8":

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.readers import genai_config, untrusted
 from phibench.catalog.readers.untrusted import Content, Numbers
 from phibench.catalog.tensor_types import Tensor
@@ -193,9 +194,7 @@ def _quantization(path: Path, graph: Any, tensors: Iterable[Tensor]) -> tuple[st
     products = [_attributes(node) for node in graph.node if node.op_type == "MatMulNBits"]
     if products:
         (bits, level), _ = Counter((p.get("bits", 4), p.get("accuracy_level", 0)) for p in products).most_common(1)[0]
-        name = {(4, True): "int4", (4, False): "int4-acc0", (8, True): "int8", (8, False): "int8"}.get(
-            (bits, level == 4)
-        )
+        name = _named(bits, level)
         blocks = sorted({p.get("block_size", 0) for p in products})
         if name:
             notes = () if blocks == [32] else (f"blocks of {blocks[0]} weights share a scale, not of 32",)
@@ -205,6 +204,12 @@ def _quantization(path: Path, graph: Any, tensors: Iterable[Tensor]) -> tuple[st
     if kind not in ("fp32", "fp16"):
         raise PhibenchError(f"{path} keeps its weights as {kind}; phibench measures int4, int8, fp16 and fp32 in ONNX")
     return kind, ()
+
+
+def _named(bits: int, level: int) -> str | None:
+    """The quantization with such products: 4 is the level that is asked for, all others count as one."""
+    same = [(name, known) for name, (kind, known) in plan_onnx.quantizations().items() if kind == f"int{bits}"]
+    return next((name for name, known in same if (known == 4) == (level == 4)), same[0][0] if same else None)
 
 
 def _attributes(node: Any) -> dict[str, int]:

@@ -104,6 +104,8 @@ class Quantization(Noun, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     ftype: int | None = None  # llama.cpp's LLAMA_FTYPE number
     imatrix: bool = False
+    matrices: str | None = None  # ONNX: their type, where the id is not its name
+    accuracy_level: int | None = None  # ONNX: of MatMulNBits, 4 where none is given (activations in int8)
     note: str = ""
     kld: float | None = None  # published mean KL divergence against F16
     kld_source: str | None = None  # names the model it was measured on

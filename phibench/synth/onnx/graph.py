@@ -87,7 +87,7 @@ def _embedding(nodes: Nodes, plan: Plan, shape: Shape) -> str:
     name, head = "/model/embed_tokens", "lm_head.MatMul.weight"
     if not plan.tied:
         return nodes.add("Gather", f"{name}/Gather", plan.embedding, "input_ids")
-    if plan_onnx.QUANTIZATIONS[plan.quantization][0] == "int4":
+    if plan_onnx.quantizations()[plan.quantization][0] == "int4":
         rows = nodes.integers([shape.vocab, shape.hidden // 2])
         packed = nodes.add("Reshape", f"{name}/Reshape", f"{head}_Q4", rows)
         return nodes.add(
@@ -166,7 +166,7 @@ def _linears(nodes: Nodes, plan: Plan, names: list[str], value: str) -> list[str
 
 
 def _product(nodes: Nodes, plan: Plan, name: str, value: str) -> str:
-    kind, accuracy = plan_onnx.QUANTIZATIONS[plan.quantization]
+    kind, accuracy = plan_onnx.quantizations()[plan.quantization]
     weight, node = f"{_weight(name)}.MatMul.weight", f"{name}/MatMul"
     if kind not in ("int4", "int8"):
         return nodes.add("MatMul", node, value, weight)

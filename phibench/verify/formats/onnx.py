@@ -38,7 +38,7 @@ def stored(model: Model, quantization: str, path: Path) -> Iterator[Stored]:
     from onnx import numpy_helper
 
     arrays = {one.name: one for one in onnx.load(path / writer.MODEL).graph.initializer}
-    bits = plan_onnx.BITS[plan_onnx.QUANTIZATIONS[quantization][0]]
+    bits = plan_onnx.BITS[plan_onnx.quantizations()[quantization][0]]
     for name, one in arrays.items():
         if name.endswith(_SCALES) or name.startswith(_TABLES):
             continue
