@@ -92,7 +92,7 @@ def plans(rows: Sequence[Row]) -> list[Row]:
             work = Workload(prompt_tokens=row["n_prompt"], new_tokens=row["n_gen"], batch=row["batch"],
                             room=row["room"] or 0)  # fmt: skip
             layers = {"layers": row["layers"]} if row["layers"] else {}
-            whole = plan(catalog.variant(VARIANT), row["quantization"], **layers)
+            whole = plan(catalog.variant(VARIANT), row["quantization"], **layers, fmt="gguf")
             said = llama_plan.planned(whole, work, llama_cpp.DEFAULTS)
             cells = {use: f"{said[use] / 2**20:.1f} / {row['buffers'][use] / 2**20:.1f}" for use in said}
             found.append({"quant": row["quantization"], "context": units.context(work.room), **cells})

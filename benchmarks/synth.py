@@ -110,7 +110,7 @@ def _write(args: argparse.Namespace) -> dict[str, float]:
     from phibench.synth import onnx
 
     started = time.perf_counter()
-    onnx.write(plan(catalog.variant(args.variant), args.quant, args.layers, "onnx"), args.folder / "ours")
+    onnx.write(plan(catalog.variant(args.variant), args.quant, args.layers, fmt="onnx"), args.folder / "ours")
     return _cost(args.folder / "ours", started)
 
 

@@ -71,7 +71,7 @@ def twins(file: Path, folder: Path) -> dict[str, Path]:
 
 
 def fillings(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
-    wanted = plan(catalog.variant(args.variant), args.quant, args.layers)
+    wanted = plan(catalog.variant(args.variant), args.quant, args.layers, fmt="gguf")
     for name in FILLINGS:
         gguf.write(wanted, folder / f"{name}.gguf", name)
     return {name: folder / f"{name}.gguf" for name in FILLINGS}

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
-    wanted = plan(catalog.variant(args.variant), args.quant, args.layers, "torch")
+    wanted = plan(catalog.variant(args.variant), args.quant, args.layers, fmt="torch")
     setup = Setup(variant=args.variant, quantization=args.quant, backend="torch")
     suite = Suite(name="decode", question="?", metrics=())
     job = Job(setup=setup, suite=suite, workloads=(), artifact=artifact(wanted, ""), threads=args.threads)

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import cast
 
 from phibench.backends.contract import Backend
+from phibench.catalog import plans
+from phibench.catalog.plans.base import Plan
 from phibench.core.errors import PhibenchError, unknown
-from phibench.core.nouns import Setup
+from phibench.core.nouns import Setup, Variant
 
 DEFAULT = "llama_cpp"  # where nobody names one
 _SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one: "cpu:0" would be no "cpu" elsewhere
@@ -47,6 +49,24 @@ def in_order() -> tuple[str, ...]:
 def for_format(fmt: str) -> tuple[Backend, ...]:
     """Those that open files of a format, the one that is taken first where nobody names one first."""
     return tuple(backend for backend in map(_load, in_order()) if fmt in backend.FORMATS)
+
+
+def plan(backend: Backend, variant: Variant, quantization: str, layers: int | None = None) -> Plan:
+    """Of what the backend opens. Raises PhibenchError (exit 2) where it opens none, or for a strange quantization."""
+    if why := objection(backend, variant):
+        raise PhibenchError(why)
+    return plans.plan(variant, quantization, layers, fmt=backend.FORMATS[0])
+
+
+def objection(backend: Backend, variant: Variant) -> str | None:
+    """Why the backend has no files of the variant, and who has; None where it has some."""
+    why, said = plans.objection(variant, backend.FORMATS[0]), backend.runs(variant)
+    if said and said.runs is False and (why is None or why.unknown):
+        return f"{backend.NAME} cannot run {variant.id}: {said.note}"
+    if why is None:
+        return None
+    others = for_format(why.instead)
+    return f"{why.reason}; {why.remedy.format(backend=others[0].NAME)}" if others else why.reason
 
 
 def _load(name: str) -> Backend:

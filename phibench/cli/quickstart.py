@@ -14,7 +14,6 @@ import msgspec
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend
 from phibench.analysis import trust
-from phibench.catalog import plans
 from phibench.cli import run as cli_run
 from phibench.core import amounts, run_files, units
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
@@ -252,10 +251,10 @@ def smaller_setups(below_bytes: int) -> list[Setup]:
     found = []
     for variant in catalog.variants():
         runtime = _USUAL.runs(variant)
-        if not (plans.can_plan(variant) and runtime and runtime.runs):
+        if not (runtime and runtime.runs) or backends.objection(_USUAL, variant):
             continue
-        for quantization in catalog.quantizations("gguf"):
-            size = plans.plan(variant, quantization.id).weights_bytes
+        for quantization in catalog.quantizations(_USUAL.FORMATS[0]):
+            size = backends.plan(_USUAL, variant, quantization.id).weights_bytes
             if size < below_bytes:
                 setup = Setup(variant=variant.id, quantization=quantization.id, backend=WANTED.backend)
                 found.append((size, setup))

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from phibench import __version__, catalog
-from phibench.catalog import plans
+from phibench import __version__, backends, catalog
 from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Machine, Measured, Run, Sample, Setup, Suite, Workload
 from phibench.imports.llama_bench import read
-from phibench.imports.translate import ImportRequest, OnNote, Test, tests_of
+from phibench.imports.translate import BACKEND, FORMAT, ImportRequest, OnNote, Test, tests_of
 from phibench.machine import inventory
 
 _METRICS = {
@@ -60,11 +59,11 @@ def _checked(request: ImportRequest) -> ImportRequest:
     changes: dict[str, str] = {}
     if request.variant is not None:
         variant = catalog.variant(request.variant)
-        if why := plans.objection(variant, "gguf"):
+        if why := backends.objection(backends.load(BACKEND), variant):
             raise PhibenchError(why)
         changes["variant"] = variant.id
     if request.quantization is not None:
-        changes["quantization"] = catalog.quantization(request.quantization, "gguf").id
+        changes["quantization"] = catalog.quantization(request.quantization, FORMAT).id
     return msgspec.structs.replace(request, **changes)
 
 
@@ -103,7 +102,7 @@ def _run(tests: Sequence[Test], name: str, machine: Machine, written: str) -> Ru
         started=started,
         suite=suite,
         machine=machine,
-        software={"phibench": __version__, "llama_cpp": tests[0].build or "unknown build"},
+        software={"phibench": __version__, BACKEND: tests[0].build or "unknown build"},
         results=_results(tests),
         imported=f"{tool} {tests[0].build}".strip(),
         imported_tool=tool,

@@ -15,7 +15,7 @@ from phibench.core.text import base_name
 from phibench.imports import devices
 from phibench.imports.llama_bench import Batched, Bench, Line
 
-BACKEND = "llama_cpp"
+BACKEND, FORMAT = "llama_cpp", "gguf"  # llama-bench is a program of llama.cpp, so it is no other's
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions weigh up to some 5 % more or less
 _OFFLOADED = 99  # llama-bench's word for all layers until -1 was
 _OWN_FILE = re.compile(r"-[0-9a-f]{10}\.gguf$")  # as synth names its files
@@ -138,9 +138,11 @@ def _variant(row: Bench, request: ImportRequest, where: str) -> Variant:
 
 def _has(variant: Variant, row: Bench) -> bool:
     """llama.cpp counts every element of the file, LongRoPE's factors too."""
-    if plans.objection(variant, "gguf"):
+    if plans.objection(variant, FORMAT):
         return False
-    return row.model_n_params == sum(math.prod(tensor.shape) for tensor in plans.plan(variant, "Q8_0").tensors)
+    return row.model_n_params == sum(
+        math.prod(tensor.shape) for tensor in plans.plan(variant, "Q8_0", fmt=FORMAT).tensors
+    )
 
 
 def _words(variant: Variant) -> list[str]:
@@ -161,10 +163,10 @@ def _quantization(row: Bench, variant: Variant, request: ImportRequest, where: s
         return request.quantization
     said = row.model_type.split(" ", 2)[2] if row.model_type.count(" ") > 1 else ""
     try:
-        found = catalog.quantization(_file_type(said), "gguf").id
+        found = catalog.quantization(_file_type(said), FORMAT).id
     except PhibenchError as error:
         raise PhibenchError(f"{where}: '{row.model_type}': {error}; or say which with -q") from None
-    planned = plans.plan(variant, found).weights_bytes
+    planned = plans.plan(variant, found, fmt=FORMAT).weights_bytes
     if row.model_size and abs(row.model_size / planned - 1) > SAME_SIZE:
         raise PhibenchError(
             f"{where}: {variant.id} in {found} weighs {planned} bytes, this model {row.model_size}; say which with -q"

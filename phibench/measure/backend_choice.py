@@ -8,7 +8,6 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.backends import contract
-from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
 from phibench.measure.request import RunRequest, every
 
@@ -44,6 +43,6 @@ def _objection(module: contract.Backend, request: RunRequest) -> str | None:
             return f"as it is installed here it cannot use {device}"
     for name in request.models:
         variant = catalog.variant(name)
-        if why := plans.objection(variant, module.FORMATS[0]):
+        if why := backends.objection(module, variant):
             return f"{variant.id}: {why}"
     return None

@@ -71,7 +71,6 @@ def _task(
     layers: int | None, real: Artifact | None, real_plan: Plan | None, force: bool,
 ) -> Task:  # fmt: skip
     from phibench import synth
-    from phibench.catalog import plans
 
     backend = backends.require(setup.backend)
     backends.check_options(setup)
@@ -80,7 +79,7 @@ def _task(
     if not backend.FORMATS:
         return Task(setup=setup, suite=suite, threads=threads, need=_NO_MODEL)
     variant, fmt = catalog.variant(setup.variant), backend.FORMATS[0]
-    plan = real_plan or plans.plan(variant, setup.quantization, layers, fmt)
+    plan = real_plan or backends.plan(backend, variant, setup.quantization, layers)
     needs = _needs(setup, suite, variant, plan)
     refused = _refused(setup, needs, variant.context_tokens, None if force else machine.limits.free_bytes)
     able = [w for w in needs if w not in refused]

@@ -12,7 +12,6 @@ from collections import defaultdict
 
 from phibench import backends, catalog
 from phibench.backends.rates import KV, THREAD_SHARE, Rates, Span
-from phibench.catalog import plans
 from phibench.catalog.plans.base import Plan
 from phibench.catalog.tensor_types import Tensor
 from phibench.core.nouns import Basis, Device, Noun, Setup, Shape, Workload
@@ -56,7 +55,7 @@ class TokenCost(Noun, frozen=True, kw_only=True):
 def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
     """Of the whole model, or of a slice of ``layers``. Raises PhibenchError where no file of the setup is known."""
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
-    plan = plans.plan(variant, setup.quantization, layers, backend.FORMATS[0])
+    plan = backends.plan(backend, variant, setup.quantization, layers)
     assert variant.shape is not None  # plan() refuses variants without
     read_bytes: dict[str, float] = defaultdict(float)
     layer_flops = head_flops = 0.0

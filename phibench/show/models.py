@@ -8,7 +8,6 @@ from typing import Any
 
 from phibench import backends, catalog
 from phibench.backends.contract import Backend
-from phibench.catalog import plans
 from phibench.core import units
 from phibench.core.nouns import Quantization, Variant
 from phibench.show import tables
@@ -79,19 +78,19 @@ def _memory(variant: Variant, context: int | None) -> Row:
 
 def _needed(variant: Variant, quantization: Quantization, context: int | None) -> int | None:
     """All memory that a process with this context needs: the arithmetic of ``run`` and ``recommend``."""
-    tokens, fmt, shape = _context(variant, context), quantization.format, variant.shape
-    if shape is None or tokens > (variant.context_tokens or tokens) or plans.objection(variant, fmt):
+    tokens, backend, shape = _context(variant, context), _backend(quantization.format), variant.shape
+    if shape is None or tokens > (variant.context_tokens or tokens) or backends.objection(backend, variant):
         return None
-    plan = plans.plan(variant, quantization.id, fmt=fmt)
-    backend = _backend(fmt)
+    plan = backends.plan(backend, variant, quantization.id)
     return backend.need(plan, shape, tokens, backend.DEFAULTS, min(PROMPT, tokens)).total_bytes
 
 
 def _bytes(variant: Variant, quantization: Quantization) -> tuple[int | None, int | None, str | None]:
     """Weights, file, and why they are not known."""
-    if why := plans.objection(variant, quantization.format):
+    backend = _backend(quantization.format)
+    if why := backends.objection(backend, variant):
         return None, None, why
-    found = plans.plan(variant, quantization.id, fmt=quantization.format)
+    found = backends.plan(backend, variant, quantization.id)
     return found.weights_bytes, found.disk_bytes, None
 
 

@@ -29,10 +29,10 @@ def ensure(
     """
     writer = _writer(fmt)
     if writer is None:
-        return artifact(plan(variant, quantization, layers, fmt), path="")
+        return artifact(plan(variant, quantization, layers, fmt=fmt), path="")
     if path := writer.cached(variant, quantization, layers):
         cache.touch(path)
-        return artifact(plan(variant, quantization, layers, fmt), str(path))
+        return artifact(plan(variant, quantization, layers, fmt=fmt), str(path))
     order = messages.Order(variant=variant, quantization=quantization, format=fmt, layers=layers)
     return writing.ask(order, progress, oom_kills)
 
@@ -42,7 +42,7 @@ def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | Non
     writer = _writer(fmt)
     if writer is None or writer.cached(variant, quantization, layers) is not None:
         return 0
-    return plan(variant, quantization, layers, fmt).file_bytes
+    return plan(variant, quantization, layers, fmt=fmt).file_bytes
 
 
 def _writer(fmt: str) -> ModuleType | None:

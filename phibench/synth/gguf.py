@@ -28,7 +28,7 @@ def ensure(
 
     Raises PhibenchError (exit 1) when llama-cpp-python is missing or disk or cache limit are too small.
     """
-    wanted = plan(variant, quantization, layers)
+    wanted = plan(variant, quantization, layers, fmt="gguf")
     path = _path(wanted)
     cache.ensure(
         path, wanted.file_bytes, progress, is_whole=lambda: _is_whole(path, wanted), check=quantizer.ggml_base,
@@ -39,7 +39,7 @@ def ensure(
 
 def cached(variant: Variant, quantization: str, layers: int | None = None) -> Path | None:
     """Where the whole file of a setup already is."""
-    wanted = plan(variant, quantization, layers)
+    wanted = plan(variant, quantization, layers, fmt="gguf")
     path = _path(wanted)
     return path if _is_whole(path, wanted) else None
 

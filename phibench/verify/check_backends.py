@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 from phibench import backends, catalog
 from phibench.backends import contract
-from phibench.catalog import plans
 from phibench.catalog.plans.hf_config import Factors
 from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Artifact, Engine, Job, Setup, Variant
@@ -82,7 +81,7 @@ def setups(
 def _absent(variant: Variant, module: contract.Backend) -> tuple[Literal["not installed", "no files"], str] | None:
     if module.installed() is None:
         return "not installed", f"pip install 'phibench[{module.EXTRA}]'"
-    why = plans.objection(variant, module.FORMATS[0]) if module.FORMATS else None
+    why = backends.objection(module, variant) if module.FORMATS else None
     return ("no files", why) if why else None
 
 

@@ -119,7 +119,7 @@ def test_memory_grows_with_context_and_never_with_a_slice(backend: contract.Back
     def need(context: int, layers: int | None = None) -> Need:
         assert variant.shape is not None
         fmt = (*backend.FORMATS, "gguf")[0]
-        return backend.need(plans.plan(variant, backend.QUANTIZATION, layers, fmt), variant.shape, context, {})
+        return backend.need(plans.plan(variant, backend.QUANTIZATION, layers, fmt=fmt), variant.shape, context, {})
 
     totals = [need(context).total_bytes for context in (128, 4096, 32768, 131072)]
     assert totals == sorted(totals)

@@ -153,7 +153,7 @@ def test_buffers_of_host_and_device_are_told_apart() -> None:
 def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: contract.Backend, name: str) -> None:
     variant, workload = tiny.tiny(name), Workload(prompt_tokens=100, new_tokens=30, batch=3, room=300)
     options = {"type_k": "f32", "n_ubatch": "64"}
-    told = planned(plans.plan(variant, "Q4_K_M", 2), workload, {**llama.DEFAULTS, **options})
+    told = planned(plans.plan(variant, "Q4_K_M", 2, fmt="gguf"), workload, {**llama.DEFAULTS, **options})
     with llama.session(job(name, options=options)) as session:
         session.begin(workload)
         made, placement = session.engine.buffers, session.engine.placement
@@ -167,7 +167,7 @@ def test_the_plan_of_a_header_is_what_llama_cpp_then_makes(llama: contract.Backe
 @pytest.mark.engine("llama_cpp")
 @pytest.mark.parametrize("name", ["phi-4", "phi-4-mini-instruct"])
 def test_a_plan_of_the_true_size_is_asked_without_weights(llama: contract.Backend, name: str) -> None:
-    shape, plan = catalog.variant(name).shape, plans.plan(catalog.variant(name), "Q4_K_M")
+    shape, plan = catalog.variant(name).shape, plans.plan(catalog.variant(name), "Q4_K_M", fmt="gguf")
     assert shape is not None
     workload = Workload(prompt_tokens=512, new_tokens=16, room=8192, batch=2)
     told = planned(plan, workload, llama.DEFAULTS)
@@ -179,7 +179,7 @@ def test_a_plan_of_the_true_size_is_asked_without_weights(llama: contract.Backen
 
 @pytest.mark.engine("llama_cpp")
 def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: contract.Backend) -> None:
-    plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
+    plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1, fmt="gguf")
     with pytest.raises(PhibenchError, match=r"does not tell its plan for .*n_seq_max must be <= 256"):
         planned(plan, Workload(prompt_tokens=1, new_tokens=1, batch=300), llama.DEFAULTS)
 
@@ -201,7 +201,7 @@ def test_a_llama_cpp_that_dies_or_hangs_while_it_plans_is_one_clear_error(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("PHIBENCH_SILENCE", "1s")
     monkeypatch.setattr(llama_plan, "PROGRAM", "another_plan")
-    plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1)
+    plan = plans.plan(tiny.tiny("phi-4-mini-instruct"), "Q4_K_M", 1, fmt="gguf")
     with pytest.raises(PhibenchError, match=f"does not tell its plan for pp1: {says}$"):
         planned(plan, Workload(prompt_tokens=1, new_tokens=0), llama_cpp.DEFAULTS)
 
@@ -213,7 +213,7 @@ def test_the_copied_types_are_those_of_the_engine(llama: contract.Backend, name:
     variant = tiny.tiny(name)
     with llama.session(job(name, gguf.ensure(variant, quantization, 2))) as session:
         made, placement = session.engine.buffers, session.engine.placement
-    plan = plans.plan(variant, quantization, 2)
+    plan = plans.plan(variant, quantization, 2, fmt="gguf")
     if "AMX" in placement:  # other types, and tiles of their own size
         pytest.skip("what AMX's layout takes has not been compared with the arithmetic yet")
     assert memory.copied_bytes(plan) == pytest.approx(made.get("copies", 0), abs=6000)
@@ -221,7 +221,7 @@ def test_the_copied_types_are_those_of_the_engine(llama: contract.Backend, name:
 
 
 def test_arm_copies_what_x86_uses_in_place() -> None:
-    plan = plans.plan(catalog.variant("phi-4-mini-instruct"), "Q8_0")
+    plan = plans.plan(catalog.variant("phi-4-mini-instruct"), "Q8_0", fmt="gguf")
     matrices = sum(t.bytes for t in plan.tensors if t.type == "Q8_0")
     assert memory.copied_bytes(plan, "x86_64") == 0
     assert memory.copied_bytes(plan, "aarch64") == memory.copied_bytes(plan, "arm64") == matrices
@@ -264,7 +264,7 @@ def anonymous_bytes() -> int:
 
 @pytest.mark.parametrize("kind", [kind for kind in memory.KV_TYPES if kind not in ("f32", "f16", "bf16")])
 def test_a_type_of_the_cache_that_llama_cpp_refuses_is_refused_before(kind: str) -> None:
-    plan, shape = plans.plan(catalog.variant("phi-4"), "Q4_K_M"), catalog.variant("phi-4").shape
+    plan, shape = plans.plan(catalog.variant("phi-4"), "Q4_K_M", fmt="gguf"), catalog.variant("phi-4").shape
     assert shape is not None
     with pytest.raises(PhibenchError, match=rf"type_v={kind} needs flash attention: leave out -fa off"):
         llama_cpp.need(plan, shape, 512, {"type_v": kind, "flash_attn": "off"})
@@ -280,7 +280,7 @@ def test_every_type_of_the_cache_is_counted_as_the_engine_makes_it(llama: contra
     variant = tiny.tiny("phi-4-mini-instruct")
     assert variant.shape is not None
     options = {"type_k": kind, "type_v": kind}
-    need = llama.need(plans.plan(variant, "Q4_K_M", 2), variant.shape, 300, options, 100, 3)
+    need = llama.need(plans.plan(variant, "Q4_K_M", 2, fmt="gguf"), variant.shape, 300, options, 100, 3)
     with llama.session(job(options=options)) as session:
         session.begin(Workload(prompt_tokens=100, new_tokens=10, batch=3, room=300))
         assert need.kv_bytes == pytest.approx(session.engine.buffers["kv"], abs=6000)

@@ -52,7 +52,7 @@ def made(factory: pytest.TempPathFactory, name: str) -> Path:
     from phibench.synth import onnx
 
     folder = factory.mktemp(name) / "int4"
-    onnx.write(plans.plan(narrow(name), "int4", None, "onnx"), folder)
+    onnx.write(plans.plan(narrow(name), "int4", None, fmt="onnx"), folder)
     return folder
 
 
@@ -188,7 +188,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = msgspec.structs.replace(shape_of("phi-4-mini-instruct"), context=8192, original_context=4096)
     wanted = msgspec.structs.replace(narrow("phi-4-mini-instruct"), shape=shape)
     folder = tmp_path_factory.mktemp("long") / "int4"
-    onnx.write(plans.plan(wanted, "int4", None, "onnx"), folder)
+    onnx.write(plans.plan(wanted, "int4", None, fmt="onnx"), folder)
     return folder
 
 
@@ -223,7 +223,7 @@ def test_a_sequence_alone_is_computed_anew_whole_and_several_never(batch: int, c
 def test_every_quantization_runs(name: str, quantization: str, tmp_path: Path) -> None:
     from phibench.synth import onnx
 
-    onnx.write(plans.plan(narrow(name), quantization, None, "onnx"), tmp_path / "any")
+    onnx.write(plans.plan(narrow(name), quantization, None, fmt="onnx"), tmp_path / "any")
     with backend.session(job(tmp_path / "any")) as session:
         for workload in (Workload(prompt_tokens=9, new_tokens=2), Workload(prompt_tokens=0, new_tokens=3, depth=20)):
             for _ in range(2):
@@ -236,7 +236,7 @@ def test_a_graph_that_takes_no_prompt_behind_a_filled_cache_says_so(tmp_path: Pa
     """What the builder exports in fp16 for cpus: its mask fits a first prompt, or one token."""
     from phibench.synth import onnx
 
-    onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
+    onnx.write(plans.plan(narrow("phi-2"), "fp16", None, fmt="onnx"), tmp_path / "fp16")
     with (
         backend.session(job(tmp_path / "fp16")) as session,
         pytest.raises(PhibenchError, match="4 tokens behind 16, where its graph takes one at a time"),
@@ -255,7 +255,7 @@ def test_each_sequence_of_a_batch_gets_what_it_gets_alone(name: str, quantizatio
     """Prompts of 61 tokens, all different, and answers beyond the switch of the factors at 65."""
     from phibench.synth import onnx
 
-    onnx.write(plans.plan(narrow(name), quantization, None, "onnx"), tmp_path / "any")
+    onnx.write(plans.plan(narrow(name), quantization, None, fmt="onnx"), tmp_path / "any")
     workload = Workload(prompt_tokens=61, new_tokens=9, batch=3)
     with backend.session(job(tmp_path / "any")) as session:
         for _ in range(2):
@@ -280,7 +280,7 @@ def test_each_sequence_of_a_batch_gets_what_it_gets_alone(name: str, quantizatio
 def test_steps_of_a_batch_go_on_from_its_depth(name: str, depth: int, tmp_path: Path) -> None:
     from phibench.synth import onnx
 
-    onnx.write(plans.plan(narrow(name), "int4", None, "onnx"), tmp_path / "any")
+    onnx.write(plans.plan(narrow(name), "int4", None, fmt="onnx"), tmp_path / "any")
     workload = Workload(prompt_tokens=0, new_tokens=4, depth=depth, batch=2)
     with backend.session(job(tmp_path / "any")) as session:
         for _ in range(2):
@@ -496,7 +496,7 @@ def test_a_profile_that_says_nothing_is_no_proof() -> None:
 def test_memory_is_the_sum_of_its_parts() -> None:
     variant = catalog.variant("phi-4-mini-instruct")
     assert variant.shape is not None
-    plan = plans.plan(variant, "int4", None, "onnx")
+    plan = plans.plan(variant, "int4", None, fmt="onnx")
 
     def need(context: int, plan: base.Plan = plan, **options: str) -> Any:
         assert variant.shape is not None
@@ -511,7 +511,7 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert need(8000, chunk_size="512").compute_bytes == need(4097).compute_bytes  # computed anew, in no chunks
     assert backend.need(plan, variant.shape, 4000, {}, 1000).compute_bytes == need(1000).compute_bytes
     assert backend.need(plan, variant.shape, 8000, {}, 1000).compute_bytes == need(4097).compute_bytes  # computed anew
-    half = plans.plan(variant, "fp16", None, "onnx")
+    half = plans.plan(variant, "fp16", None, fmt="onnx")
     assert need(1000, half).kv_bytes == 2 * 1001 * 131_072  # past and present apart
     shared = msgspec.structs.replace(half, facts={**half.facts, "kv_buffer": "shared"})
     assert need(1000, shared).kv_bytes == 1001 * 131_072
@@ -521,7 +521,7 @@ def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
     variant = catalog.variant("phi-4-mini-instruct")
     shape = variant.shape
     assert shape is not None
-    int4, int8 = (plans.plan(variant, one, None, "onnx") for one in ("int4", "int8"))
+    int4, int8 = (plans.plan(variant, one, None, fmt="onnx") for one in ("int4", "int8"))
 
     def need(plan: base.Plan, context: int, prompt: int, batch: int = 1, used: int | None = None) -> Any:
         return backend.need(plan, shape, context, {}, prompt, batch, used)
@@ -535,7 +535,7 @@ def test_memory_of_a_test_is_that_of_its_tokens_in_its_room() -> None:
     assert need(int4, 8192, 512, batch=4).compute_bytes == 4 * short.compute_bytes  # several are never computed anew
     assert need(int4, 1024, 0, batch=2).compute_bytes == 2 * need(int4, 1024, 1024).compute_bytes  # nor filled in parts
     assert short.reclaimable_bytes / 2**20 == pytest.approx(457, rel=0.01)  # the scales of 2,286 MiB of blocks
-    assert need(plans.plan(variant, "int4-acc0", None, "onnx"), 8192, 512, used=528).reclaimable_bytes == 0  # read
+    assert need(plans.plan(variant, "int4-acc0", None, fmt="onnx"), 8192, 512, used=528).reclaimable_bytes == 0  # read
     # an embedding of its own is read from the file: by a test's random tokens all over
     none, few, many = need(int8, 8192, 512), need(int8, 8192, 512, used=528), need(int8, 8192, 512, used=8192)
     assert 0 < few.weights_bytes - none.weights_bytes <= 528 * 2**16
@@ -555,7 +555,7 @@ def test_more_context_never_takes_less(
 ) -> None:
     variant = catalog.variant(name)
     assert variant.shape is not None
-    plan = plans.plan(variant, quantization, None, "onnx")
+    plan = plans.plan(variant, quantization, None, fmt="onnx")
     small, large = (backend.need(plan, variant.shape, n, {}, prompt, batch) for n in sorted((one, other)))
     assert small.total_bytes <= large.total_bytes
     assert small.peak_bytes <= large.peak_bytes
@@ -580,7 +580,7 @@ def test_buffers_are_what_the_engine_shows(package: Path) -> None:
 def test_buffers_of_a_cache_that_grows(tmp_path: Path) -> None:
     from phibench.synth import onnx
 
-    onnx.write(plans.plan(narrow("phi-2"), "fp16", None, "onnx"), tmp_path / "fp16")
+    onnx.write(plans.plan(narrow("phi-2"), "fp16", None, fmt="onnx"), tmp_path / "fp16")
     with backend.session(job(tmp_path / "fp16")) as session:
         timing.once(session, Workload(prompt_tokens=9, new_tokens=2, room=200))
         assert session.engine.buffers["kv"] == 2 * 2 * 4 * 64 * 2 * 11
@@ -623,7 +623,7 @@ def test_memory_grows_in_a_real_process_as_it_says(tmp_path: Path) -> None:
     from phibench.synth import onnx
 
     shape = msgspec.structs.replace(shape_of("phi-4"), vocab=32_064, context=200_000)
-    plan = plans.plan(msgspec.structs.replace(narrow("phi-4"), shape=shape), "int4", None, "onnx")
+    plan = plans.plan(msgspec.structs.replace(narrow("phi-4"), shape=shape), "int4", None, fmt="onnx")
     onnx.write(plan, tmp_path / "long")
 
     def real(prompt: int, context: int, batch: int) -> int:

@@ -316,7 +316,7 @@ def test_buffers_are_the_bytes_of_the_tensors(quantization: str, tmp_path: Path)
         assert set(session.engine.buffers) == {"weights"}
         session.begin(Workload(prompt_tokens=4, new_tokens=2, batch=3))
         buffers = session.engine.buffers
-    plan = plans.plan(variant, quantization, LAYERS, "torch")
+    plan = plans.plan(variant, quantization, LAYERS, fmt="torch")
     assert variant.shape is not None
     per_token = backend.kv_bytes_per_token(variant.shape, quantization) * LAYERS // variant.shape.layers
     assert buffers["kv"] == 3 * 6 * per_token
@@ -344,7 +344,7 @@ def test_need_counts_what_is_computed_at_once() -> None:
     variant = catalog.variant("phi-4-mini-instruct")
     shape = variant.shape
     assert shape is not None
-    plan = plans.plan(variant, "bf16", None, "torch")
+    plan = plans.plan(variant, "bf16", None, fmt="torch")
 
     def compute(context: int, prompt: int | None = None, batch: int = 1, used: int | None = None) -> int:
         return backend.need(plan, shape, context, {}, prompt, batch, used).compute_bytes
@@ -418,7 +418,7 @@ def test_every_quantization_runs_and_weighs_what_its_plan_says(name: str, quanti
         logits = session.score([1, 2, 3], [4, 5])
         held = [*session._model.parameters()]
         held += [b for key, b in session._model.named_buffers() if "rotary" not in key]
-    plan = plans.plan(variant, quantization, LAYERS, "torch")
+    plan = plans.plan(variant, quantization, LAYERS, fmt="torch")
     assert len(sample.arrivals_s) == 4
     assert logits.shape == (3, 1024)
     assert (abs(logits) < 1e5).all()
@@ -444,18 +444,18 @@ def test_plans_know_the_parameters_of_every_phi_that_torch_runs() -> None:
     known = 0
     for variant in catalog.variants():
         if plans.objection(variant, "torch") is None and variant.modalities_in == ("text",):
-            plan = plans.plan(variant, "int4", None, "torch")
+            plan = plans.plan(variant, "int4", None, fmt="torch")
             assert plan.parameters == variant.parameters
             assert plan.facts == {"kv_type": "bf16", "logits": "last"}
             assert plan.tied == (plan.head == plan.embedding)
             known += 1
     assert known > 8
     with pytest.raises(PhibenchError, match="mixture of experts"):
-        plans.plan(catalog.variant("phi-3.5-moe-instruct"), "bf16", None, "torch")
+        plans.plan(catalog.variant("phi-3.5-moe-instruct"), "bf16", None, fmt="torch")
     with pytest.raises(PhibenchError, match="trust_remote_code"):
-        plans.plan(catalog.variant("phi-3-small-8k-instruct"), "bf16", None, "torch")
+        plans.plan(catalog.variant("phi-3-small-8k-instruct"), "bf16", None, fmt="torch")
     with pytest.raises(PhibenchError, match="unknown torch quantization 'int3'"):
-        plans.plan(catalog.variant("phi-4"), "int3", None, "torch")
+        plans.plan(catalog.variant("phi-4"), "int3", None, fmt="torch")
 
 
 def test_threads_are_set_and_told(tmp_path: Path) -> None:
@@ -693,7 +693,7 @@ def test_a_process_is_silent_and_needs_what_was_estimated(tmp_path: Path) -> Non
     command = [sys.executable, "-c", OPEN, msgspec.json.encode(wanted).decode(), str(prompt)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    need = backend.need(plans.plan(variant, "bf16", LAYERS, "torch"), variant.shape, prompt + 2, {})
+    need = backend.need(plans.plan(variant, "bf16", LAYERS, fmt="torch"), variant.shape, prompt + 2, {})
     assert 0.85 < need.total_bytes / int(done.stdout) < 1.25
 
 

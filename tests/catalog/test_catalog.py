@@ -111,12 +111,12 @@ def test_a_shape_is_possible(variant: Variant) -> None:
     assert shape.context == variant.context_tokens
     assert shape.longrope == (shape.original_context is not None)
     assert bool(shape.experts) == (shape.architecture == "phimoe")
-    assert plans.can_plan(variant)
+    assert plans.can_plan(variant, "gguf")
 
 
 @pytest.mark.parametrize("variant", [v for v in SHAPED if v.modalities_in == ("text",)], ids=lambda v: v.id)
 def test_parameters_are_those_of_the_plan(variant: Variant) -> None:
-    assert plans.plan(variant, "F16").parameters == variant.parameters
+    assert plans.plan(variant, "F16", fmt="gguf").parameters == variant.parameters
 
 
 @BY_ID

@@ -47,7 +47,7 @@ def package(
     from phibench.synth import onnx
     from phibench.synth.onnx import graph
 
-    plan = plans.plan(catalog.variant(name), quantization, layers, "onnx")
+    plan = plans.plan(catalog.variant(name), quantization, layers, fmt="onnx")
     model = onnx.with_places(plan, graph.model(plan, lambda _: np.zeros((4, 2), np.float32)))
     change(model)
     path.mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_a_package_is_known_by_its_shape_and_its_names(name: str, tmp_path: Path
     found = folder.recognise(package(tmp_path / f"microsoft_{name}-onnx" / "cpu-int4-rtn-block-32", name))
     assert (found.variant, found.quantization, found.format, found.notes) == (name, "int4", "onnx", ())
     assert (found.artifact.weights, found.artifact.layers) == ("real", None)
-    planned = plans.plan(catalog.variant(name), "int4", None, "onnx")
+    planned = plans.plan(catalog.variant(name), "int4", None, fmt="onnx")
     assert found.plan.tied == planned.tied
     assert found.artifact.parameters == planned.parameters
     assert {t.name: t.bytes for t in found.plan.tensors if "_cache" not in t.name} == {
@@ -79,7 +79,7 @@ def test_a_package_is_known_by_its_shape_and_its_names(name: str, tmp_path: Path
 def test_every_quantization_and_its_facts(quantization: str, tmp_path: Path) -> None:
     path = package(tmp_path / "phi-4", "phi-4", quantization)
     found = folder.recognise(path)
-    planned = plans.plan(catalog.variant("phi-4"), quantization, None, "onnx")
+    planned = plans.plan(catalog.variant("phi-4"), quantization, None, fmt="onnx")
     assert found.quantization == quantization
     assert found.artifact.facts["kv_type"] == ("fp16" if quantization == "fp16" else "fp32")
     assert found.artifact.facts["logits"] == "all"

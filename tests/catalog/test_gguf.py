@@ -52,7 +52,7 @@ def real(
     stem: str = "model",
 ) -> Path:
     """A file as a publisher would make it (sparse): the plan's tensors, other names in its metadata."""
-    plan = plans.plan(catalog.variant(name), quantization)
+    plan = plans.plan(catalog.variant(name), quantization, fmt="gguf")
     ours = {k: v for k, v in plan.metadata.items() if not k.startswith(("phibench.", "general.name"))}
     tensors = tuple(change(tensor) for tensor in plan.tensors)
     path = folder / f"{stem}.gguf"
@@ -115,7 +115,7 @@ def test_a_changed_file_is_read_or_refused(tmp_path: Path, changes: list[tuple[i
 @given(st.data())
 def test_a_real_file_with_changes_is_named_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     """Numbers of the metadata replaced by anything the format can hold."""
-    plan = plans.plan(catalog.variant("phi-4"), "Q4_K_M")
+    plan = plans.plan(catalog.variant("phi-4"), "Q4_K_M", fmt="gguf")
     anything = st.one_of(st.integers(0, 2**32 - 1), st.floats(width=32), st.booleans(), st.text(max_size=9))
     keys = plan.metadata | data.draw(st.dictionaries(st.sampled_from(sorted(plan.metadata)), anything, min_size=1))
     path = tmp_path / "file.gguf"
@@ -126,7 +126,7 @@ def test_a_real_file_with_changes_is_named_or_refused(tmp_path: Path, data: st.D
         found = gguf.recognise(path)
     except PhibenchError:
         return
-    assert plans.can_plan(catalog.variant(found.variant))
+    assert plans.can_plan(catalog.variant(found.variant), "gguf")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_other_models_are_named(tmp_path: Path) -> None:
     assert "--merge" in refused(save(tmp_path / "split.gguf", split), code=2)
 
 
-@pytest.mark.parametrize("variant", [v for v in catalog.variants() if plans.can_plan(v)], ids=lambda v: v.id)
+@pytest.mark.parametrize("variant", [v for v in catalog.variants() if plans.can_plan(v, "gguf")], ids=lambda v: v.id)
 def test_a_variant_is_known_by_its_repository_name(tmp_path: Path, variant: Variant) -> None:
     name = (variant.hf_repo or variant.id).split("/")[-1].replace("-", " ")
     found = gguf.recognise(real(tmp_path, variant.id, "Q8_0", keys={"general.name": name}))
@@ -177,7 +177,7 @@ def test_a_variant_is_known_by_its_repository_name(tmp_path: Path, variant: Vari
 def test_every_quantization_is_known(tmp_path: Path, quantization: str) -> None:
     found = gguf.recognise(real(tmp_path, "phi-2", quantization))
     assert (found.variant, found.quantization, found.notes) == ("phi-2", quantization, ())
-    assert found.artifact.tensor_types == plans.plan(catalog.variant("phi-2"), quantization).histogram
+    assert found.artifact.tensor_types == plans.plan(catalog.variant("phi-2"), quantization, fmt="gguf").histogram
 
 
 def test_names_decide_between_equal_shapes(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_tensors_are_believed_before_the_label(tmp_path: Path) -> None:
 def test_our_own_files_are_synthetic(tmp_path: Path, layers: int | None) -> None:
     from phibench.synth import gguf as synth
 
-    plan = plans.plan(catalog.variant("phi-4-mini-reasoning"), "IQ4_XS", layers)
+    plan = plans.plan(catalog.variant("phi-4-mini-reasoning"), "IQ4_XS", layers, fmt="gguf")
     synth.header_only(plan, tmp_path / "own.gguf")
     found = gguf.recognise(tmp_path / "own.gguf")
     assert (found.variant, found.quantization, found.notes) == ("phi-4-mini-reasoning", "IQ4_XS", ())

@@ -46,7 +46,7 @@ def decode(
 
 
 def test_decode_reads_the_weights_once_and_the_cache() -> None:
-    plan = plans.plan(PHI4_MINI, "Q4_K_M")
+    plan = plans.plan(PHI4_MINI, "Q4_K_M", fmt="gguf")
     assert cost_of(depth=0).read_bytes == pytest.approx(plan.read_bytes_per_token)
     assert cost_of(depth=1000).read_bytes - cost_of(depth=0).read_bytes == pytest.approx(131_072 * 1000)
 
@@ -54,7 +54,7 @@ def test_decode_reads_the_weights_once_and_the_cache() -> None:
 @pytest.mark.parametrize("variant", ["phi-4", "phi-3-mini-4k-instruct", "phi-2", "phi-3.5-moe-instruct"])
 def test_load_and_plan_agree_on_what_a_step_reads(variant: str) -> None:
     """Untied embeddings are one row per token; of the experts only those in use are read."""
-    plan = plans.plan(catalog.variant(variant), "Q4_K_M")
+    plan = plans.plan(catalog.variant(variant), "Q4_K_M", fmt="gguf")
     assert cost_of(like(variant=variant)).read_bytes == pytest.approx(plan.read_bytes_per_token)
 
 
@@ -315,7 +315,7 @@ def estimates(goal: Goal, setup: Setup = SETUP, place: Machine | None = None) ->
 def test_memory_is_what_the_backend_says_and_told_part_by_part() -> None:
     goal = catalog.goal("chat")
     found = estimates(goal)
-    plan = plans.plan(PHI4_MINI, "Q4_K_M")
+    plan = plans.plan(PHI4_MINI, "Q4_K_M", fmt="gguf")
     assert PHI4_MINI.shape is not None
     need = LLAMA.need(plan, PHI4_MINI.shape, goal.context, {})
     assert found["host_needed_bytes"].value == need.total_bytes
@@ -348,7 +348,7 @@ def test_the_longest_context_fits_and_one_step_more_does_not(free_gib: float) ->
     limits = Limits(cpus=2, threads=2, memory_bytes=24 * GIB, free_bytes=free)
     found = estimates(catalog.goal("chat"), place=msgspec.structs.replace(place, limits=limits))
     most = int(found["max_context_tokens"].value)
-    plan = plans.plan(PHI4_MINI, "Q4_K_M")
+    plan = plans.plan(PHI4_MINI, "Q4_K_M", fmt="gguf")
     assert PHI4_MINI.shape is not None
     assert PHI4_MINI.context_tokens is not None
     if most:

@@ -290,7 +290,7 @@ def _seen(needed: float) -> Measured:
 
 
 def test_what_a_test_took_above_its_prediction_shortens_the_longest_context() -> None:
-    plan = plans.plan(catalog.variant(SETUP.variant), "Q4_K_M")
+    plan = plans.plan(catalog.variant(SETUP.variant), "Q4_K_M", fmt="gguf")
     found = []
     for more in (-GIB, 0, GIB):
         result = _seen(NEED.total_bytes + more)
@@ -301,7 +301,7 @@ def test_what_a_test_took_above_its_prediction_shortens_the_longest_context() ->
 
 
 def test_a_context_is_not_reckoned_for_who_did_not_ask_or_for_a_gpu() -> None:
-    plan = plans.plan(catalog.variant(SETUP.variant), "Q4_K_M")
+    plan = plans.plan(catalog.variant(SETUP.variant), "Q4_K_M", fmt="gguf")
     result = measured(workload(512, 16), (0.1,))
     gpu = msgspec.structs.replace(result, setup=msgspec.structs.replace(SETUP, device="cuda:0"))
     for found in (
@@ -380,7 +380,7 @@ def test_the_engines_plan_stands_beside_what_it_made(
         return {"kv": kv, "compute": 7}
 
     monkeypatch.setattr(llama_cpp, "planned", planned)
-    plan = plans.plan(catalog.variant(SETUP.variant), SETUP.quantization)
+    plan = plans.plan(catalog.variant(SETUP.variant), SETUP.quantization, fmt="gguf")
     result = measured(workload(512, 16))
     result = msgspec.structs.replace(
         result, engine=msgspec.structs.replace(result.engine, buffers={"kv": 64 * MIB + 1000})

@@ -60,7 +60,7 @@ def test_disk_bytes_agree_with_published_files(variant: str, quantization: str, 
 
 @pytest.mark.parametrize(("variant", "quantization", "published"), PUBLISHED)
 def test_with_the_mix_of_their_time_files_agree_closely(variant: str, quantization: str, published: int) -> None:
-    plan = plans.plan(catalog.variant(variant), quantization)
+    plan = plans.plan(catalog.variant(variant), quantization, fmt="gguf")
     disk = plan.disk_bytes
     for tensor in plan.tensors:
         kind = old_type(quantization, *plan_gguf.role_of(tensor.name), plan.of_layers)

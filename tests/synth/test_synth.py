@@ -51,7 +51,7 @@ def tensors_of(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("quantization", MIXES)
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_tensors_are_alike_and_none_is_zero(tmp_path: Path, name: str, quantization: str) -> None:
-    plan = plans.plan(tiny(name), quantization, layers=3)
+    plan = plans.plan(tiny(name), quantization, layers=3, fmt="gguf")
     gguf.write(plan, tmp_path / "tiny.gguf")
     data = tensors_of(tmp_path / "tiny.gguf")
     assert list(data) == [tensor.name for tensor in plan.tensors]
@@ -62,7 +62,7 @@ def test_no_two_tensors_are_alike_and_none_is_zero(tmp_path: Path, name: str, qu
 
 
 def test_no_two_experts_are_alike(tmp_path: Path) -> None:
-    plan = plans.plan(tiny("phi-3.5-moe-instruct"), "Q4_K_M", layers=1)
+    plan = plans.plan(tiny("phi-3.5-moe-instruct"), "Q4_K_M", layers=1, fmt="gguf")
     gguf.write(plan, tmp_path / "tiny.gguf")
     data = tensors_of(tmp_path / "tiny.gguf")
     for tensor in plan.tensors:
@@ -73,7 +73,7 @@ def test_no_two_experts_are_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "quantization"), LOADED)
 def test_llama_cpp_loads_and_decodes_it(tmp_path: Path, name: str, quantization: str) -> None:
-    gguf.write(plans.plan(tiny(name), quantization, layers=2), tmp_path / "tiny.gguf")
+    gguf.write(plans.plan(tiny(name), quantization, layers=2, fmt="gguf"), tmp_path / "tiny.gguf")
     done = child(
         """
         import ctypes, numpy as np, llama_cpp.llama_cpp as api
@@ -94,13 +94,13 @@ def test_llama_cpp_loads_and_decodes_it(tmp_path: Path, name: str, quantization:
         str(tmp_path / "tiny.gguf"),
     )
     assert done.returncode == 0, done.stderr
-    rope = sum(np.prod(t.shape) for t in plans.plan(tiny(name), "F16", 2).tensors if "rope_" in t.name)
-    assert done.stdout.split() == ["1024", str(plans.plan(tiny(name), "F16", 2).parameters + rope)]
+    rope = sum(np.prod(t.shape) for t in plans.plan(tiny(name), "F16", 2, fmt="gguf").tensors if "rope_" in t.name)
+    assert done.stdout.split() == ["1024", str(plans.plan(tiny(name), "F16", 2, fmt="gguf").parameters + rope)]
 
 
 def test_a_prompt_uses_at_least_14_of_16_experts_in_every_layer(tmp_path: Path) -> None:
     """The last layer computes one token only, so it uses two."""
-    gguf.write(plans.plan(tiny("phi-3.5-moe-instruct"), "Q4_K_M", layers=16), tmp_path / "tiny.gguf")
+    gguf.write(plans.plan(tiny("phi-3.5-moe-instruct"), "Q4_K_M", layers=16, fmt="gguf"), tmp_path / "tiny.gguf")
     done = child(
         """
         import ctypes, random, numpy as np, llama_cpp.llama_cpp as api
@@ -143,7 +143,7 @@ def test_a_prompt_uses_at_least_14_of_16_experts_in_every_layer(tmp_path: Path) 
 )
 def test_the_quantizer_gives_real_weights_the_planned_types(tmp_path: Path, name: str, quantization: str) -> None:
     """Not the dry run that wrote the table: an F16 file of all layers (of zeros, which are quick) is quantized."""
-    gguf.header_only(plans.plan(tiny(name), "F16"), tmp_path / "f16.gguf")
+    gguf.header_only(plans.plan(tiny(name), "F16", fmt="gguf"), tmp_path / "f16.gguf")
     done = child(
         """
         import ctypes, llama_cpp.llama_cpp as api
@@ -158,12 +158,12 @@ def test_the_quantizer_gives_real_weights_the_planned_types(tmp_path: Path, name
         str(plan_gguf.types().quantizations[quantization].ftype),
     )
     assert done.returncode == 0, done.stderr
-    assert reader.read_header(tmp_path / "out.gguf").tensors == plans.plan(tiny(name), quantization).tensors
+    assert reader.read_header(tmp_path / "out.gguf").tensors == plans.plan(tiny(name), quantization, fmt="gguf").tensors
 
 
 @pytest.mark.parametrize("filling", fill.FILLINGS)
 def test_fillings_have_one_scale_and_no_zeros(tmp_path: Path, filling: str) -> None:
-    plan = plans.plan(tiny("phi-4"), "F16", layers=1)
+    plan = plans.plan(tiny("phi-4"), "F16", layers=1, fmt="gguf")
     gguf.write(plan, tmp_path / "tiny.gguf", filling)
     data = tensors_of(tmp_path / "tiny.gguf")
     weights = np.frombuffer(data["blk.0.ffn_up.weight"], np.float16).astype(np.float64)
@@ -186,7 +186,7 @@ def test_an_unknown_filling_is_named() -> None:
 
 
 def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
-    plan = plans.plan(tiny("phi-4"), "Q4_K_M", layers=2)
+    plan = plans.plan(tiny("phi-4"), "Q4_K_M", layers=2, fmt="gguf")
     for name in ("one", "two"):
         gguf.write(plan, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -194,7 +194,7 @@ def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_header_only_has_the_head_and_the_length(tmp_path: Path) -> None:
-    plan = plans.plan(tiny("phi-2"), "Q4_K_M", layers=2)
+    plan = plans.plan(tiny("phi-2"), "Q4_K_M", layers=2, fmt="gguf")
     gguf.header_only(plan, tmp_path / "head.gguf")
     assert (tmp_path / "head.gguf").stat().st_size == plan.file_bytes
     assert reader.read_header(tmp_path / "head.gguf").tensors == plan.tensors
@@ -228,7 +228,7 @@ def test_memory_stays_below_300_mb() -> None:
 
 
 def test_progress_ends_at_the_size_of_the_file() -> None:
-    plan, told = plans.plan(tiny("phi-4"), "Q4_0", layers=1), []
+    plan, told = plans.plan(tiny("phi-4"), "Q4_0", layers=1, fmt="gguf"), []
     stream = io.BytesIO()
     gguf.pour(plan, fill.Filler(), stream, lambda done, total: told.append((done, total)))
     assert told[-1] == (plan.file_bytes, plan.file_bytes)
@@ -249,7 +249,7 @@ def test_ensure_writes_once_and_finds_it_again() -> None:
     assert (first.weights, first.layers, first.tensor_types) == (
         "synthetic",
         2,
-        plans.plan(variant, "Q4_K_M", 2).histogram,
+        plans.plan(variant, "Q4_K_M", 2, fmt="gguf").histogram,
     )
     told.clear()
     assert gguf.ensure(variant, "Q4_K_M", 2, lambda done, total: told.append((done, total))) == first
@@ -349,7 +349,7 @@ def test_without_the_engine_the_remedy_is_said() -> None:
 def test_too_little_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and type("Usage", (), {"free": 10**6}))
     with pytest.raises(PhibenchError, match=r"needs 9\.06 GB in .*, 1 MB are free") as error:
-        gguf.write(plans.plan(catalog.variant("phi-4"), "Q4_K_M"), tmp_path / "no" / "file.gguf")
+        gguf.write(plans.plan(catalog.variant("phi-4"), "Q4_K_M", fmt="gguf"), tmp_path / "no" / "file.gguf")
     assert error.value.exit_code == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -47,7 +47,7 @@ pairs = pytest.mark.parametrize(
 
 
 def planned(name: str, quantization: str, layers: int | None = None) -> Plan:
-    return plans.plan(builder.narrow(name), quantization, layers, "onnx")
+    return plans.plan(builder.narrow(name), quantization, layers, fmt="onnx")
 
 
 def child(code: str) -> subprocess.CompletedProcess[str]:
@@ -281,7 +281,7 @@ def test_plans_tell_the_bytes_on_disk(tmp_path: Path, name: str, quantization: s
 @pytest.mark.parametrize("name", ["phi-2", "phi-4-mini-instruct", "phi-3-medium-128k-instruct"])
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_graphs_of_true_shapes_fit_the_plan(name: str, quantization: str) -> None:
-    wanted = plans.plan(catalog.variant(name), quantization, None, "onnx")
+    wanted = plans.plan(catalog.variant(name), quantization, None, fmt="onnx")
     branches = sum(tensor.bytes for tensor in wanted.tensors if plan_onnx.is_branch(tensor))
 
     def nothing(_: str) -> NDArray[np.float32]:
@@ -295,7 +295,7 @@ def test_graphs_of_true_shapes_fit_the_plan(name: str, quantization: str) -> Non
 def test_parameters_are_the_model_cards(name: str) -> None:
     variant = catalog.variant(name)
     for quantization in QUANTIZATIONS:
-        found = plans.plan(variant, quantization, None, "onnx")
+        found = plans.plan(variant, quantization, None, fmt="onnx")
         shape = plan_onnx.shape_of(found)
         twice = shape.vocab * shape.hidden if shape.tied and quantization == "int8" else 0
         assert found.parameters - twice == variant.parameters
@@ -304,10 +304,10 @@ def test_parameters_are_the_model_cards(name: str) -> None:
 
 def test_what_a_token_reads_of_phi_4_mini() -> None:
     """Every matrix once, the tied head once, of the rotary tables and an untied embedding next to nothing."""
-    wanted = plans.plan(catalog.variant("phi-4-mini-instruct"), "int4", None, "onnx")
+    wanted = plans.plan(catalog.variant("phi-4-mini-instruct"), "int4", None, fmt="onnx")
     tables = sum(tensor.bytes for tensor in wanted.tensors if "_cache_" in tensor.name)
     assert wanted.read_bytes_per_token == wanted.weights_bytes - tables
-    untied = plans.plan(catalog.variant("phi-4"), "int4", None, "onnx")
+    untied = plans.plan(catalog.variant("phi-4"), "int4", None, fmt="onnx")
     assert untied.weights_bytes - untied.read_bytes_per_token > 100352 * 5120 * 4
 
 
@@ -315,13 +315,13 @@ def test_the_docs_tell_the_planned_sizes() -> None:
     text = (HERE.parent / "docs" / "synthetic.md").read_text(encoding="utf-8")
     for quantization in QUANTIZATIONS:
         sizes = [
-            plans.plan(catalog.variant(name), quantization, None, "onnx").file_bytes
+            plans.plan(catalog.variant(name), quantization, None, fmt="onnx").file_bytes
             for name in ("phi-3-mini-4k-instruct", "phi-4-mini-instruct", "phi-4")
         ]
         row = next(line for line in text.splitlines() if line.startswith(f"| `{quantization}` | "))
         assert row.endswith("".join(f" | {size / 1e9:.2f} GB" for size in sizes) + " |")
     for name in ("phi-4", "phi-4-reasoning", "phi-3.5-mini-instruct", "phi-4-mini-reasoning"):
-        assert f"| {plans.plan(catalog.variant(name), 'int4', None, 'onnx').disk_bytes:,} |" in text
+        assert f"| {plans.plan(catalog.variant(name), 'int4', None, fmt='onnx').disk_bytes:,} |" in text
 
 
 @pytest.mark.parametrize(
@@ -337,15 +337,15 @@ def test_objections_say_why(name: str, words: str) -> None:
     variant = catalog.variant(name)
     assert words in str(plans.objection(variant, "onnx"))
     with pytest.raises(PhibenchError, match=words):
-        plans.plan(variant, "int4", None, "onnx")
+        plans.plan(variant, "int4", None, fmt="onnx")
 
 
 def test_unknown_quantizations_and_layers_are_named() -> None:
     variant = catalog.variant("phi-4")
     with pytest.raises(PhibenchError, match="unknown ONNX quantization 'int5'; did you mean 'int"):
-        plans.plan(variant, "int5", None, "onnx")
+        plans.plan(variant, "int5", None, fmt="onnx")
     with pytest.raises(PhibenchError, match="phi-4 has 40 layers; --layers 41"):
-        plans.plan(variant, "int4", 41, "onnx")
+        plans.plan(variant, "int4", 41, fmt="onnx")
 
 
 def test_the_catalog_lists_what_can_be_planned() -> None:
@@ -367,7 +367,7 @@ def test_no_two_tensors_are_alike(tmp_path: Path, name: str, quantization: str) 
 
 def test_no_two_tensors_of_phi_4_mini_are_alike() -> None:
     """Each begins at another place of the pool, at the true shape, too."""
-    wanted = plans.plan(catalog.variant("phi-4-mini-instruct"), "int4", None, "onnx")
+    wanted = plans.plan(catalog.variant("phi-4-mini-instruct"), "int4", None, fmt="onnx")
     noise = weights.Noise(wanted)
     learnt = [(index, tensor) for index, tensor in enumerate(wanted.tensors) if not plan_onnx.is_branch(tensor)]
     found = [bytes(next(iter(noise.chunks(tensor, index)))[:4096]) for index, tensor in learnt]
@@ -377,7 +377,7 @@ def test_no_two_tensors_of_phi_4_mini_are_alike() -> None:
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_the_writer_holds_a_tile_at_a_time(quantization: str) -> None:
     """Pieces of a tensor are views of one pool, whatever the tensor weighs."""
-    wanted = plans.plan(catalog.variant("phi-4"), quantization, None, "onnx")
+    wanted = plans.plan(catalog.variant("phi-4"), quantization, None, fmt="onnx")
     noise = weights.Noise(wanted)
     for index, tensor in enumerate(wanted.tensors):
         if "_cache" in tensor.name:

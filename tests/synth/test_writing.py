@@ -61,7 +61,7 @@ def test_it_is_written_once_and_found_again_and_the_progress_is_heard() -> None:
     first = synth.ensure(PHI4, "Q4_K_M", "gguf", 2, lambda done, total: told.append((done, total)))
     assert told == sorted(told)
     assert told[-1] == (first.bytes, first.bytes) == (Path(first.path).stat().st_size,) * 2
-    assert first.tensor_types == plans.plan(PHI4, "Q4_K_M", 2).histogram
+    assert first.tensor_types == plans.plan(PHI4, "Q4_K_M", 2, fmt="gguf").histogram
     told.clear()
     assert synth.ensure(PHI4, "Q4_K_M", "gguf", 2, lambda done, total: told.append((done, total))) == first
     assert told == []
@@ -70,7 +70,7 @@ def test_it_is_written_once_and_found_again_and_the_progress_is_heard() -> None:
 def test_what_is_in_the_cache_needs_no_process_and_counts_as_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plans.plan(PHI4, "Q4_0", 1)
+    plan = plans.plan(PHI4, "Q4_0", 1, fmt="gguf")
     from phibench.synth import gguf
 
     path = gguf._path(plan)
@@ -129,7 +129,8 @@ def test_a_run_counts_the_writers_that_were_killed_for_memory(tmp_path: Path, mo
     monkeypatch.setattr(conditions, "oom_kills", itertools.count().__next__)
     task = tasks.Task(
         setup=Setup(variant="phi-4", quantization="Q4_0", backend="llama_cpp"), threads=1, layers=1,
-        suite=Suite(name="small", question="?", metrics=()), plan=plans.plan(catalog.variant("phi-4"), "Q4_0", 1),
+        suite=Suite(name="small", question="?", metrics=()),
+        plan=plans.plan(catalog.variant("phi-4"), "Q4_0", 1, fmt="gguf"),
         need=Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="?"),
     )  # fmt: skip
     with pytest.raises(DiedError, match="ran out of memory"):

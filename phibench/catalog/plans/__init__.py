@@ -9,26 +9,26 @@ import importlib
 from types import ModuleType
 
 from phibench import catalog
-from phibench.catalog.plans.base import Plan
+from phibench.catalog.plans.base import NoFiles, Plan
 from phibench.core.nouns import Variant
 
 
-def plan(variant: Variant, quantization: str, layers: int | None = None, fmt: str = "gguf") -> Plan:
+def plan(variant: Variant, quantization: str, layers: int | None = None, *, fmt: str) -> Plan:
     """The plan of the whole model, or of a slice of ``layers``.
 
-    Raises PhibenchError (exit 2) when the variant has no such form or the quantization is not one of the format.
+    Raises NoFilesError (exit 2) when the variant has no such form, PhibenchError for another format's quantization.
     """
     found: Plan = _module(fmt).plan(variant, quantization, layers)
     return found
 
 
-def objection(variant: Variant, fmt: str) -> str | None:
-    """Why there are no files of this format, in words; None where there are."""
-    why: str | None = _module(fmt).objection(variant)
+def objection(variant: Variant, fmt: str) -> NoFiles | None:
+    """Why there are no files of this format; None where there are. ``backends.objection`` knows who runs others."""
+    why: NoFiles | None = _module(fmt).objection(variant)
     return why
 
 
-def can_plan(variant: Variant, fmt: str = "gguf") -> bool:
+def can_plan(variant: Variant, fmt: str) -> bool:
     return objection(variant, fmt) is None
 
 

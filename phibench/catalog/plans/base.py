@@ -21,6 +21,27 @@ _TABLES = ("cos_cache", "sin_cache")  # a token reads one row
 _CONSTANTS = ("rope_factors", *_TABLES)  # in files, not learnt
 
 
+class NoFiles(Noun, frozen=True, kw_only=True):
+    """Why there are no files of a variant, in words; ``remedy``, with the ``{backend}`` for the format ``instead``.
+
+    ``unknown``: nobody knows how it is built, so whoever knows of its own why it cannot run says more.
+    """
+
+    reason: str
+    remedy: str = ""
+    instead: str = ""
+    unknown: bool = False
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class NoFilesError(PhibenchError):
+    def __init__(self, why: NoFiles) -> None:
+        super().__init__(why.reason)
+        self.why = why
+
+
 class Plan(Noun, frozen=True, kw_only=True, dict=True):
     """A model's files that need not exist; ``layers`` of ``of_layers`` (fewer: a slice with true widths).
 

@@ -14,9 +14,9 @@ import msgspec
 
 from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf_layout
-from phibench.catalog.plans.base import Plan, check_layers
+from phibench.catalog.plans.base import NoFiles, NoFilesError, Plan, check_layers
 from phibench.catalog.tensor_types import MetaValue, Tensor
-from phibench.core.errors import PhibenchError, unknown
+from phibench.core.errors import unknown
 from phibench.core.nouns import Shape, Variant
 
 TYPES_FILE = Path(__file__).with_name("gguf_types.json")
@@ -118,24 +118,27 @@ def _rows(shape: Shape) -> tuple[tuple[str, int], ...]:
     return ("hidden", shape.hidden), ("ffn", shape.ffn)
 
 
-def objection(variant: Variant) -> str | None:
+def objection(variant: Variant) -> NoFiles | None:
     """Why there is no GGUF file of the variant."""
     shape = variant.shape
     if shape is None:
-        return f"{variant.id} has no GGUF form that llama.cpp runs ({variant.shape_source})"
+        return NoFiles(reason=f"{variant.id} has no GGUF form that llama.cpp runs ({variant.shape_source})")
     if not gguf_layout.is_loadable(shape):
-        return (
-            f"llama.cpp cannot load {variant.id}: its {shape.architecture} loader needs heads x head_dim = hidden, "
-            f"here {shape.heads} x {shape.head_dim} = {shape.heads * shape.head_dim}, not {shape.hidden}"
+        return NoFiles(
+            reason=f"llama.cpp cannot load {variant.id}: its {shape.architecture} loader needs "
+            f"heads x head_dim = hidden, here {shape.heads} x {shape.head_dim} = {shape.heads * shape.head_dim}, "
+            f"not {shape.hidden}"
         )
     if mix_key(shape) not in types().mixes:
-        return f"gguf_types.json does not know the shape of {variant.id} ({mix_key(shape)}); run make types"
+        return NoFiles(
+            reason=f"gguf_types.json does not know the shape of {variant.id} ({mix_key(shape)}); run make types"
+        )
     return None
 
 
 def _shape(variant: Variant) -> Shape:
     if why := objection(variant):
-        raise PhibenchError(why)
+        raise NoFilesError(why)
     assert variant.shape is not None
     return variant.shape
 

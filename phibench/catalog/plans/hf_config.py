@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from phibench.core.errors import PhibenchError
+from phibench.catalog.plans.base import NoFiles, NoFilesError
 from phibench.core.nouns import Shape
 
 Factors = tuple[tuple[float, ...], tuple[float, ...]]  # LongRoPE: short, long; one per pair of rotary dimensions
@@ -25,10 +25,10 @@ def factors(shape: Shape) -> Factors:
 def config(shape: Shape, layers: int, rope: Factors | None = None) -> dict[str, Any]:
     """The content of config.json; ``rope`` None: :func:`factors` where the shape has LongRoPE.
 
-    Raises PhibenchError for a mixture of experts, which phibench runs in llama.cpp alone.
+    Raises NoFilesError for a mixture of experts.
     """
     if shape.experts:
-        raise PhibenchError("a mixture of experts has no dense configuration; measure it with -b llama_cpp")
+        raise NoFilesError(NoFiles(reason="a mixture of experts has no dense configuration"))
     return _common(shape, layers) | (_phi2(shape) if shape.architecture == "phi2" else _phi3(shape, rope))
 
 

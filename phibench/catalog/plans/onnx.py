@@ -15,9 +15,9 @@ import msgspec
 
 from phibench import catalog
 from phibench.catalog.plans import hf_config
-from phibench.catalog.plans.base import Plan, check_layers
+from phibench.catalog.plans.base import NoFiles, NoFilesError, Plan, check_layers
 from phibench.catalog.tensor_types import Tensor
-from phibench.core.errors import PhibenchError, unknown
+from phibench.core.errors import unknown
 from phibench.core.nouns import Shape, Variant
 
 BLOCK = 32  # weights that share a scale
@@ -50,7 +50,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
     Raises PhibenchError (exit 2) when the variant has no such form or the quantization is not an ONNX one.
     """
     if why := objection(variant):
-        raise PhibenchError(why)
+        raise NoFilesError(why)
     if quantization not in quantizations():
         raise unknown("ONNX quantization", quantization, quantizations(), "see phibench models")
     shape = variant.shape
@@ -92,20 +92,23 @@ def quantizations() -> dict[str, tuple[str, int]]:
     return found
 
 
-def objection(variant: Variant) -> str | None:
+def objection(variant: Variant) -> NoFiles | None:
     """Why phibench writes no ONNX files of the variant."""
     shape = variant.shape
     if shape is None:
-        return f"{variant.id} has no ONNX form that phibench writes ({variant.shape_source})"
+        return NoFiles(reason=f"{variant.id} has no ONNX form that phibench writes ({variant.shape_source})")
     if shape.experts:
-        return (
-            f"{variant.id} is a mixture of experts, which the builder of onnxruntime-genai exports for CUDA alone; "
-            "measure it with -b llama_cpp"
+        return NoFiles(
+            reason=f"{variant.id} is a mixture of experts, "
+            "which the builder of onnxruntime-genai exports for CUDA alone",
+            remedy="measure it with -b {backend}",
+            instead="gguf",
         )
     if variant.modalities_in != ("text",):
-        return (
-            f"{variant.id} is several ONNX graphs (one per modality), of which phibench writes none; "
-            "measure its text part with -b llama_cpp"
+        return NoFiles(
+            reason=f"{variant.id} is several ONNX graphs (one per modality), of which phibench writes none",
+            remedy="measure its text part with -b {backend}",
+            instead="gguf",
         )
     return None
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from phibench.catalog.plans.base import Plan, check_layers
+from phibench.catalog.plans.base import NoFiles, NoFilesError, Plan, check_layers
 from phibench.catalog.tensor_types import Tensor
-from phibench.core.errors import PhibenchError, unknown
+from phibench.core.errors import unknown
 from phibench.core.nouns import Shape, Variant
 
 GROUP = 128  # weights of a row that share scale and zero point in int4; torchao's default
@@ -28,10 +28,10 @@ EMBEDDING = "model.embed_tokens.weight"
 def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan:
     """The plan of the whole model, or of a slice of ``layers``.
 
-    Raises PhibenchError (exit 2) when torch cannot run the variant or the quantization is not one of torch's.
+    Raises PhibenchError (exit 2) when the variant has no such form or the quantization is not one of torch's.
     """
     if why := objection(variant):
-        raise PhibenchError(why)
+        raise NoFilesError(why)
     assert variant.shape is not None
     if quantization not in QUANTIZATIONS:
         raise unknown("torch quantization", quantization, QUANTIZATIONS, f"there are: {', '.join(QUANTIZATIONS)}")
@@ -57,15 +57,17 @@ def dtype_of(quantization: str) -> str:
     return quantization if quantization in FLOAT_BYTES else "bf16"
 
 
-def objection(variant: Variant) -> str | None:
-    """Why the torch backend cannot run the variant."""
-    shape, runtime = variant.shape, variant.runtime("torch")
-    if runtime and runtime.runs is False:
-        return f"torch cannot run {variant.id}: {runtime.note}"
+def objection(variant: Variant) -> NoFiles | None:
+    """Why there is no model of the variant that transformers builds."""
+    shape = variant.shape
     if shape is None:
-        return f"the shape of {variant.id} is not known ({variant.shape_source})"
+        return NoFiles(reason=f"the shape of {variant.id} is not known ({variant.shape_source})", unknown=True)
     if shape.experts:
-        return f"{variant.id} is a mixture of experts, which phibench runs in llama.cpp alone; use -b llama_cpp"
+        return NoFiles(
+            reason=f"{variant.id} is a mixture of experts, which phibench runs in llama.cpp alone",
+            remedy="use -b {backend}",
+            instead="gguf",
+        )
     return None
 
 

@@ -40,7 +40,7 @@ def recognise(path: Path) -> Recognised:
     variant, notes = _variant(path, content)
     assert variant.shape is not None
     layers = content.numbers["layers"]
-    planned = plans.plan(variant, content.quantization, layers, content.format)
+    planned = plans.plan(variant, content.quantization, layers, fmt=content.format)
     plan = msgspec.structs.replace(
         planned, tensors=content.tensors, embedding=content.embedding, head=content.head, file_bytes=content.bytes,
         tokenizer_bytes=0, facts={**planned.facts, **content.facts},

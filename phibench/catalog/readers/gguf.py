@@ -45,7 +45,7 @@ def recognise(path: Path) -> Recognised:
     variant, notes = _own(path, header) if synthetic else _variant(path, header)
     layers = _layers(header)
     quantization, more = _quantization(path, header, variant, layers)
-    planned = plans.plan(variant, quantization, layers)
+    planned = plans.plan(variant, quantization, layers, fmt="gguf")
     names = {tensor.name for tensor in header.tensors}
     plan = msgspec.structs.replace(
         planned,
@@ -95,7 +95,7 @@ def _own(path: Path, header: Header) -> tuple[Variant, tuple[str, ...]]:
 
 def _variant(path: Path, header: Header) -> tuple[Variant, tuple[str, ...]]:
     """The variant with this shape; where several have it, the one that the file's names mean."""
-    fitting = [v for v in catalog.variants() if v.shape and plans.can_plan(v) and _fits(v.shape, header)]
+    fitting = [v for v in catalog.variants() if v.shape and plans.can_plan(v, "gguf") and _fits(v.shape, header)]
     if not fitting:
         a = header.architecture
         raise PhibenchError(
@@ -165,7 +165,7 @@ def _key(text: str) -> str:
 def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> tuple[str, tuple[str, ...]]:
     """The declared quantization if the tensors weigh what it says, else the one that they do weigh."""
     weighs = sum(tensor.bytes for tensor in header.tensors)
-    planned = {name: plans.plan(variant, name, layers) for name in plan_gguf.types().quantizations}
+    planned = {name: plans.plan(variant, name, layers, fmt="gguf") for name in plan_gguf.types().quantizations}
     off = {name: abs(weighs / plan.weights_bytes - 1) for name, plan in planned.items()}
     declared = _declared(header)
     nearest = min(off, key=lambda name: off[name])

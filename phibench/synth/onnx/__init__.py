@@ -37,7 +37,7 @@ def ensure(
 
     Raises PhibenchError (exit 1) when onnx or onnxruntime is missing or disk or cache limit are too small.
     """
-    wanted = plan(variant, quantization, layers, "onnx")
+    wanted = plan(variant, quantization, layers, fmt="onnx")
     path = _path(wanted)
     cache.ensure(
         path, wanted.file_bytes, progress, is_whole=lambda: _is_whole(path, wanted), check=contents.check_packages,
@@ -48,7 +48,7 @@ def ensure(
 
 def cached(variant: Variant, quantization: str, layers: int | None = None) -> Path | None:
     """Where the whole folder of a setup already is."""
-    wanted = plan(variant, quantization, layers, "onnx")
+    wanted = plan(variant, quantization, layers, fmt="onnx")
     path = _path(wanted)
     return path if _is_whole(path, wanted) else None
 
