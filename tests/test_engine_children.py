@@ -164,8 +164,8 @@ def test_a_dead_a_hanging_and_a_leaving_engine_are_one_failure_each(folder: Path
     assert re.search(r"^the engine fake died of SIGSEGV .*, in test_fake\.py::test_that_dies$", said, re.MULTILINE)
     assert re.search(r"^SKIPPED \[1\] test_fake\.py:\d+: not here$", said, re.MULTILINE)
     assert "last words" in said
-    assert "the engine fake left with exit code 3, in test_fake.py::test_that_leaves" in said
-    assert "the engine fake gave no sign of life for 6 s and was killed, in test_fake.py::test_that_hangs" in said
+    assert "the engine fake exited with code 3, in test_fake.py::test_that_leaves" in said
+    assert "the engine fake did not respond for 6 s and was killed, in test_fake.py::test_that_hangs" in said
     assert "in test_that_hangs" in said.partition("what the child wrote last")[2]  # the line that hung
     assert "fake is opened in pytest's own process: mark the test with @pytest.mark.engine('fake')" in said
     assert "fake is opened in the process of other" in said

@@ -222,7 +222,7 @@ def _unknown(case: Case, metric: str, text: str) -> Unknown:
     if metric == "answer_s" and case.variant.reasoning and case.goal.thinking_tokens is None:
         return Unknown(f"{text}: how long {case.variant.title} thinks is not published, set --thinking-tokens")
     if metric in ("quality", "quant_kld"):
-        return Unknown(f"{text}: nobody has published a figure")
+        return Unknown(f"{text}: no published figure exists")
     return Unknown(text, command(case.setup))
 
 

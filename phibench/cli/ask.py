@@ -16,7 +16,7 @@ from phibench.core.errors import NOTHING_FITS, PhibenchError
 @options.context
 @options.output
 def models(variant: str | None, context: str | None, output: str, out: str | None) -> None:
-    """The Phi family: sizes, KV cache, licence, abilities."""
+    """List the Phi models: size, KV cache, licence, strengths."""
     from phibench.core import units
     from phibench.show import models as show_models
 
@@ -29,7 +29,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @click.option("--min-tps", type=float, help="At least this many generated tokens per second.")
 @click.option("--max-ttft", type=float, help="At most this many seconds until the first token.")
 @click.option("--thinking-tokens", type=int, help="Assumed thinking tokens of reasoning variants.")
-@click.option("--machine", metavar="FILE", help="A described machine (.toml or .json) instead of this one.")
+@click.option("--machine", metavar="FILE", help="Use a machine description (.toml or .json) instead of this machine.")
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @options.results
 @options.output
@@ -37,7 +37,7 @@ def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
     machine: str | None, top: str, results: str | None, output: str, out: str | None,
 ) -> None:  # fmt: skip
-    """Which Phi fits a machine, and why not the others."""
+    """Recommend a Phi for a machine, and say why the others do not fit."""
     from phibench import catalog
     from phibench.advise.recommend import advise, fits
     from phibench.core import units
@@ -69,10 +69,10 @@ def _top(text: str) -> int | None:
 @click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
 @click.option("--out", metavar="FILE", help="Write the data here instead of stdout.")
 @click.option("--save", metavar="FILE", help="Write the machine here (.toml or .json), for --machine FILE.")
-@click.option("--quick", is_flag=True, help="Measure nothing; figures that are known are shown.")
-@click.option("--anew", is_flag=True, help="Measure again what is known from earlier.")
+@click.option("--quick", is_flag=True, help="Measure nothing; show cached figures only.")
+@click.option("--anew", is_flag=True, help="Measure again instead of using cached figures.")
 def probe(output: str, out: str | None, save: str | None, quick: bool, anew: bool) -> None:
-    """What this machine is, for running a Phi."""
+    """Show what this machine offers for running a Phi."""
     import shutil
 
     from phibench.core import files
@@ -94,7 +94,7 @@ def probe(output: str, out: str | None, save: str | None, quick: bool, anew: boo
 @click.option("--out", metavar="FILE", help="Write the report here instead of stdout.")
 @click.option("-o", "--output", type=click.Choice(("md", "json")), default="md", show_default=True)
 def doctor(out: str | None, output: str) -> None:
-    """What is wrong or slow here for a Phi, and what to do: a report for a bug report."""
+    """Find what is broken or slow on this machine and how to fix it; made to be pasted into a bug report."""
     from phibench.core import files
     from phibench.machine import doctor as rules
     from phibench.machine import inventory, software

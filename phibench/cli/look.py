@@ -30,7 +30,7 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 @click.option("--out", metavar="FILE", default="report.html", show_default=True, help="The page.")
 @options.results
 def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
-    """A page with charts, to be mailed.
+    """Write one self-contained HTML page with charts.
 
     Each RUN is a file, an id or its beginning, or latest.
     """
@@ -45,7 +45,11 @@ def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--fail-on-regression", metavar="SHARE", help="Leave with 4 where B is worse by more: 5% or 0.05.")
+@click.option(
+    "--fail-on-regression",
+    metavar="SHARE",
+    help="Exit with code 4 if B is worse by more than this, e.g. 5% or 0.05.",
+)
 @options.results
 @options.output
 def compare(
@@ -75,8 +79,8 @@ def compare(
 
 @click.command("import")
 @click.argument("file", metavar="FILE")
-@click.option("-m", "--model", metavar="VARIANT", help="Which Phi it was, where the file does not tell.")
-@click.option("-q", "--quant", metavar="QUANT", help="Its quantization, where the file does not tell.")
+@click.option("-m", "--model", metavar="VARIANT", help="Which Phi was measured, if the file does not say.")
+@click.option("-q", "--quant", metavar="QUANT", help="Its quantization, if the file does not say.")
 @click.option("-dev", "--device", help="Where it ran, of llama-batched-bench: cpu, cuda:0, ...")
 @click.option("--machine", metavar="FILE", help="The machine it was measured on (.toml or .json), if not this one.")
 @options.results
@@ -85,7 +89,7 @@ def import_(
     file: str, model: str | None, quant: str | None, device: str | None, machine: str | None, results: str | None,
     output: str, out: str | None,
 ) -> None:  # fmt: skip
-    """Numbers of llama-bench become a run.
+    """Import results of llama-bench as a run.
 
     FILE: JSON or JSON lines of llama-bench, or JSON lines of llama-batched-bench.
     """
@@ -117,7 +121,7 @@ def dashboard(results: str | None, port: int | None, no_browser: bool) -> None:
 @click.option("--clear", is_flag=True, help="Delete all synthetic files.")
 @options.output
 def cache(clear: bool, output: str, out: str | None) -> None:
-    """What synthetic files occupy."""
+    """Show the cache of synthetic model files."""
     from phibench.core import units
     from phibench.show import tables
     from phibench.synth import cache as synth_cache

@@ -52,7 +52,11 @@ _RUN_GROUPS = {
 @click.option("-pg", "pair", multiple=True, metavar="PP,TG", help="A prompt and its answer in one test.")
 @click.option("-d", "--n-depth", help="Tokens already in the KV cache.")
 @click.option("-r", "--repetitions", type=int, help="Timed repetitions of every test.")
-@click.option("--launches", type=int, help="Fresh worker processes; from 3 on, intervals instead of ranges.")
+@click.option(
+    "--launches",
+    type=int,
+    help="Fresh worker processes per setup; 3 or more give confidence intervals instead of ranges.",
+)
 @click.option("-t", "--threads", help="Threads [physical cores that this process may use].")
 @click.option("-ngl", "--n-gpu-layers", help="Layers on the GPU.")
 @click.option("-fa", "--flash-attn", help="on, off or auto.")
@@ -61,14 +65,14 @@ _RUN_GROUPS = {
 @click.option("-ub", "--n-ubatch", help="Micro-batch.")
 @click.option("--n-batch", help="Batch (llama-bench's -b).")
 @click.option("--batches", help="Equal sequences at once: 1,2,4 ...")
-@click.option("--context", help="Tokens that the KV cache is made for  [as long as the test].")
-@click.option("--seconds", type=float, help="How long energy and sustained measure each test.")
-@click.option("--quick", is_flag=True, help="A short form of the suite, marked short.")
-@click.option("--layers", type=int, help="Only a slice of N layers, at true widths.")
+@click.option("--context", help="Size of the KV cache in tokens  [default: what the test needs]")
+@click.option("--seconds", type=float, help="Duration of each test in the suites energy and sustained.")
+@click.option("--quick", is_flag=True, help="Run a shortened suite; its results are marked 'short'.")
+@click.option("--layers", type=int, help="Build the model with only N layers, at full width.")
 @options.results
-@click.option("--resume", is_flag=True, help="Go on with the newest run of the same suite.")
-@click.option("--dry-run", is_flag=True, help="Time, disk and memory of every setup; nothing starts.")
-@click.option("--force", is_flag=True, help="Run even what does not fit into memory or fails its self-test.")
+@click.option("--resume", is_flag=True, help="Resume the latest run of the same suite.")
+@click.option("--dry-run", is_flag=True, help="Estimate time, disk and memory of each setup; run nothing.")
+@click.option("--force", is_flag=True, help="Run even if it does not fit into memory or fails its self-test.")
 @click.option("--backend-option", "extra", multiple=True, metavar="KEY=VALUE", help="Any other option of the backend.")
 @options.output
 def run(**flags: Any) -> None:
@@ -94,7 +98,7 @@ def verify(
     variant: str | None, models: tuple[str, ...], backend: str | None, quant: str | None, device: str, seed: int,
     output: str, out: str | None,
 ) -> None:  # fmt: skip
-    """Do backends and precisions give the same answer?"""
+    """Check that all backends and precisions give the same answers."""
     from phibench.cli import verify as command
 
     asked = (variant, models, backend, quant, device, seed, output)

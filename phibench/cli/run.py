@@ -132,7 +132,7 @@ def execute(
     software = installed_software()
     begun = record.resumable(suite, machine, folder, software) if resume else None
     if resume and begun is None:
-        print("nothing to resume: no run of this suite, software and machine; a new one starts", file=sys.stderr)
+        print("nothing to resume (no run with this suite, software and machine); starting a new run", file=sys.stderr)
     left = [w for task, workloads, _ in record.owed(begun[0], tasks) for w in workloads] if begun else None
     everything = [w for task in tasks for w in task.suite.workloads()] * suite.launches
     with ProgressDisplay(everything if left is None else left) as display:

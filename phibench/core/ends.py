@@ -54,7 +54,7 @@ class End(Noun, frozen=True, kw_only=True):
 
     def _what(self) -> str:
         if self.kind == "hang":
-            return f"gave no sign of life for {units.duration(self.silent_s or 0)} and was killed"
+            return f"did not respond for {units.duration(self.silent_s or 0)} and was killed"
         if self.kind == "out_of_memory":
             return "ran out of memory" + (f" ({self.signal})" if self.signal else "")
         if self.kind == "closed":
@@ -63,7 +63,7 @@ class End(Noun, frozen=True, kw_only=True):
             return f"was killed{' from outside' if self.outside else ''} (SIGKILL)"
         if self.signal:
             return f"died of {self.signal}" + (f" ({_WORDS[self.signal]})" if self.signal in _WORDS else "")
-        return f"left with exit code {self.code}"
+        return f"exited with code {self.code}"
 
 
 def end(code: int | None, said: str = "", *, killed_for_memory: bool | None = None) -> End:

@@ -27,8 +27,8 @@ def with_prediction(result: Measured, need: Need, plan: Plan | None, free: int |
     most = largest_context(result.setup, plan, result.workload, free - more)
     if most is None:
         return result
-    known = "and what this test needed" if "host_needed_bytes" in result.readings else "by arithmetic alone"
-    note = f"largest context: reckoned for {units.gib(free)} that were free, {known}"
+    known = " and what this test used" if "host_needed_bytes" in result.readings else ", by arithmetic alone"
+    note = f"largest context: computed from {units.gib(free)} of free memory{known}"
     readings = {**result.readings, "max_context_tokens": float(most)}
     return msgspec.structs.replace(result, readings=readings, notes=(*result.notes, note))
 

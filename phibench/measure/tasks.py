@@ -124,6 +124,7 @@ def too_big(setup: Setup, need: Need, free: int) -> Refusal | None:
     if setup.device != "cpu" or need.total_bytes <= free:
         return None
     return Refusal(
-        f"needs {units.gib(need.total_bytes)} of memory ({need.because}), this process may use {units.gib(free)} now",
-        "take a smaller quantization or variant, free memory, or --force",
+        f"needs {units.gib(need.total_bytes)} of memory ({need.because}), "
+        f"but this process can use only {units.gib(free)}",
+        "choose a smaller quantization or variant, free memory, or use --force",
     )

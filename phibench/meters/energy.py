@@ -133,7 +133,7 @@ def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str
     if any(place.source.readable for place in places):
         which = " (several GPUs, and Vulkan counts them its own way)" if device.startswith("vulkan") and gpus else ""
         return f"no energy counter of this machine holds {device}{which}"
-    return "this machine shows no energy counter (a virtual machine?)"
+    return "this machine exposes no energy counter (is it a virtual machine?)"
 
 
 class Meter:

@@ -100,7 +100,7 @@ ESTIMATED = (
 
 LEGEND = (
     "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet; "
-    "assumed: rests on a number of thinking tokens that nobody has published"
+    "assumed: depends on a number of thinking tokens that is not published"
 )
 
 

@@ -217,7 +217,7 @@ def test_quantization_loss_above_the_limit_and_without_a_figure() -> None:
     assert "0.05" in str(found)
     unpublished = rules.is_good_enough(case(goal=goal, estimates={}))
     assert isinstance(unpublished, rules.Unknown)
-    assert (unpublished.remedy, str(unpublished).endswith(": nobody has published a figure")) == ("", True)
+    assert (unpublished.remedy, str(unpublished).endswith(": no published figure exists")) == ("", True)
 
 
 def test_a_limit_that_phibench_cannot_estimate_is_unknown_not_ignored() -> None:

@@ -288,7 +288,7 @@ def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
     assert task.need.total_bytes <= free
     ((workload, why),) = task.refused
     assert workload.depth == 16384
-    assert re.search(r"needs .* GiB of memory .* may use 4 GiB", why.reason)
+    assert re.search(r"needs .* GiB of memory .* can use only 4 GiB", why.reason)
     assert [w.depth for w in task.workloads()] == [0, 1024, 3900]
     assert prepared("phi-4-mini-instruct", free, force=True).refused == ()
     assert prepared("phi-4-mini-instruct", 20 * fakes.GIB).refused == ()
@@ -297,7 +297,7 @@ def test_a_depth_that_memory_does_not_hold_costs_its_test_alone() -> None:
 def test_where_no_weights_fit_no_depth_is_to_blame() -> None:
     task = prepared("phi-4", fakes.GIB)
     assert task.objection is not None
-    assert "this process may use 1 GiB" in task.objection.reason
+    assert "this process can use only 1 GiB" in task.objection.reason
 
 
 def test_a_depth_beyond_the_variants_context_costs_its_test_alone() -> None:

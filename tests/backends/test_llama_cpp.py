@@ -188,7 +188,7 @@ def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: contract.Backend
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("signal.pause()", "its process gave no sign of life for 1 s and was killed"),
+        ("signal.pause()", "its process did not respond for 1 s and was killed"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", r"its process died of SIGSEGV \(a segmentation fault\)"),
         ("sys.exit(0)", "its process left and gave no answer"),
     ],

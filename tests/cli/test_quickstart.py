@@ -43,7 +43,7 @@ def test_with_less_memory_the_largest_that_fits_is_taken_and_said(free_gib: floa
     task, note = quickstart.choose(suite, small)
     assert task.objection is None
     assert task.need.total_bytes <= small.limits.free_bytes
-    assert f"may use {free_gib:g} GiB now.\nTaking" in note  # the remedy is left out: this is one
+    assert f"can use only {free_gib:g} GiB.\nTaking" in note  # the remedy is left out: this is one
     assert str(task.setup) in note
     assert task.plan is not None
     wanted = prepare((quickstart.WANTED,), suite, small)[0].plan
@@ -114,7 +114,7 @@ def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
     tasks = prepare((quickstart.WANTED,), suite, small)
     (row,) = dry_run.dry_rows(tasks, small, [])
     assert (row["fits"], row["time_low_s"]) == (False, None)
-    assert "may use 1 GiB" in row["reason"]
+    assert "can use only 1 GiB" in row["reason"]
 
 
 def test_the_next_commands_are_three_that_exist() -> None:

@@ -60,7 +60,7 @@ def said(child: Child, silence_s: float = 30) -> list[int]:
         (-signal.SIGBUS, "Out of memory", "signal", "died of SIGBUS"),
         (-signal.SIGFPE, "Out of memory", "signal", "died of SIGFPE"),
         (-signal.SIGABRT, "failed to allocate pinned memory\nGGML_ASSERT(x) failed", "signal", "died of SIGABRT"),
-        (3, "failed to allocate pinned memory\nRuntimeError: no", "exit", "left with exit code 3: RuntimeError: no"),
+        (3, "failed to allocate pinned memory\nRuntimeError: no", "exit", "exited with code 3: RuntimeError: no"),
         (0, "", "closed", "left and gave no answer"),
         (None, "", "closed", "closed its output and gave no answer"),
     ],
@@ -108,7 +108,7 @@ def test_silence_counts_from_the_first_phase_on(start: Start) -> None:
     assert said(slow, 0.5) == [1]
     child = start("Board().show('opening'); print(1, flush=True); signal.pause()")
     assert said(child, 0.5) == [1]
-    assert str(child.end()) == "gave no sign of life for 500 ms and was killed"
+    assert str(child.end()) == "did not respond for 500 ms and was killed"
     assert (child.end().kind, child.phase) == ("hang", "opening")
 
 

@@ -191,7 +191,7 @@ def test_tests_of_one_sequence_come_before_those_of_many() -> None:
 
 
 def test_what_cannot_be_measured_here_is_no_failure() -> None:
-    reason = "unavailable: this machine shows no energy counter (a virtual machine?)"
+    reason = "unavailable: this machine exposes no energy counter (is it a virtual machine?)"
     lines = results_table.frame(
         [run(1, "energy", ENERGY, fakes.failed(TG, reason, cause="unavailable"), fakes.failed(TG, "killed", RIVAL))]
     )

@@ -33,9 +33,9 @@ FAULTS = {  # how the fake engine dies: (kind, signal, what the reason must say)
     "bus": ("signal", "SIGBUS", "died of SIGBUS"),
     "abort": ("signal", "SIGABRT", "GGML_ASSERT(told_to_fail) failed"),
     "kill": ("signal", "SIGKILL", KILLED),
-    "hang": ("hang", "", "gave no sign of life for 2 s and was killed"),
+    "hang": ("hang", "", "did not respond for 2 s and was killed"),
     "oom": ("out_of_memory", "", "ran out of memory"),
-    "exit": ("exit", "", "left with exit code 3"),
+    "exit": ("exit", "", "exited with code 3"),
     "closed": ("closed", "", "closed its output and gave no answer"),
     "wrong": ("wrong_numbers", "", "not finite numbers"),
 }
@@ -111,9 +111,9 @@ def test_another_signal_in_the_same_phase_is_the_second_death() -> None:
 # ------------------------------------------------------------------------- a fault in a real engine, every command
 
 PLANTED = {  # one of each kind -> what doctor, recommend and quickstart say of the engine, and how verify ends
-    "opening exit": ("left with exit code 3", "left with exit code 3"),
+    "opening exit": ("exited with code 3", "exited with code 3"),
     "prefill SIGSEGV": ("died of SIGSEGV", "died of SIGSEGV"),
-    "prefill hang": ("gave no sign of life", "gave no sign of life"),
+    "prefill hang": ("did not respond", "did not respond"),
     "decode SIGABRT": ("GGML_ASSERT(planted) failed", "GGML_ASSERT(planted) failed"),
     "decode closed": ("closed its output", "closed its output"),
     "decode wrong": ("gives wrong numbers", "KL "),

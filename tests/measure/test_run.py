@@ -65,7 +65,7 @@ def test_a_run_prints_a_row_per_test_and_stores_every_sample(phibench: Phibench,
     ("how", "says"),
     [
         ("error", "fails as it was told"),
-        ("bug", "left with exit code 1 preparing pp16: ZeroDivisionError"),
+        ("bug", "exited with code 1 preparing pp16: ZeroDivisionError"),
         ("int", "died of SIGINT"),
     ],
 )
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_refused_with_numbers_unless_forced() -> None:
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(512,))
     (task,) = tasks.prepare((setup,), suite, machine(free_bytes=4 << 30))
     assert task.objection is not None
-    assert re.search(r"needs 8\.\d+ GiB.*may use 4 GiB.*; take a .*--force", str(task.objection))
+    assert re.search(r"needs 8\.\d+ GiB.*can use only 4 GiB.*; choose a .*--force", str(task.objection))
     assert tasks.prepare((setup,), suite, machine(free_bytes=4 << 30), force=True)[0].objection is None
     assert tasks.prepare((setup,), suite, machine(free_bytes=16 << 30))[0].objection is None
 

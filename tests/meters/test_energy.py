@@ -641,7 +641,7 @@ def why(root: Path, device: str = "cpu") -> str:
 
 
 def test_a_machine_without_counters_says_so(tmp_path: Path) -> None:
-    assert why(tmp_path) == "unavailable: this machine shows no energy counter (a virtual machine?)"
+    assert why(tmp_path) == "unavailable: this machine exposes no energy counter (is it a virtual machine?)"
 
 
 def test_every_kind_of_source_comes_with_its_remedy_once(tmp_path: Path) -> None:
@@ -935,7 +935,7 @@ def test_power_is_read_while_an_engine_keeps_pythons_lock(tmp_path: Path) -> Non
 
 
 def test_a_reader_that_has_no_counter_says_why(tmp_path: Path) -> None:
-    with pytest.raises(NotMeasurableError, match=r"^unavailable: this machine shows no energy counter"), \
+    with pytest.raises(NotMeasurableError, match=r"^unavailable: this machine exposes no energy counter"), \
             energy.watching("cpu", tmp_path):  # fmt: skip
         pass
 

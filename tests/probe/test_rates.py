@@ -91,7 +91,7 @@ def test_a_disk_as_fast_as_memory_was_memory(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
-    [(["-c"], "left with exit code"), (["--threads", "0", "--type", "float64"], "left with exit code 2")],
+    [(["-c"], "exited with code"), (["--threads", "0", "--type", "float64"], "exited with code 2")],
 )
 def test_a_child_that_fails_is_a_reason(arguments: list[str], why: str) -> None:
     found = child.ask(matrix.__name__, arguments, dict[str, float], 60)

@@ -91,7 +91,7 @@ def test_what_is_in_the_cache_needs_no_process_and_counts_as_used(
             "signal",
             "died of SIGILL (an illegal instruction)",
         ),
-        ("os._exit(3)", "exit", "left with exit code 3"),
+        ("os._exit(3)", "exit", "exited with code 3"),
         ("raise MemoryError", "out_of_memory", "ran out of memory"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_run_counts_the_writers_that_were_killed_for_memory(tmp_path: Path, mo
 def test_a_writer_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHIBENCH_SILENCE", "2s")
     writer(DIE_AT.format(how="signal.pause()"), tmp_path, monkeypatch)
-    with pytest.raises(DiedError, match="gave no sign of life for 2"):
+    with pytest.raises(DiedError, match="did not respond for 2"):
         synth.ensure(PHI4, "Q4_0", "gguf", 1)
     assert kept() == []
 

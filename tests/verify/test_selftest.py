@@ -181,7 +181,7 @@ def test_silence_before_the_engine_is_imported_says_nothing_of_it(
     monkeypatch.setattr(processes, "START_S", 2.0)
     found = examined("llama_cpp")
     assert (found.usable, found.options, found.reason) == (True, {}, "")
-    assert "gave no sign of life" in found.untested
+    assert "did not respond" in found.untested
     assert "before the engine was imported" in found.untested
 
 

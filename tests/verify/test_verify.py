@@ -503,7 +503,7 @@ def test_every_death_has_a_name_and_the_next_question_is_answered(
         "SIGBUS opening": ("signal", "died of SIGBUS (a bus error)", opening),
         "SIGABRT prefill": ("signal", "died of SIGABRT (it gave up)", f"{answering}: GGML_ASSERT(told_to_fail) failed"),
         "SIGKILL opening": ("signal", KILLED, opening),
-        "exit prefill": ("exit", "left with exit code 3", answering),
+        "exit prefill": ("exit", "exited with code 3", answering),
         "closed prefill": ("closed", "closed its output and gave no answer", answering),
         "memory prefill": ("out_of_memory", "the process ran out of memory", ""),
         "refused prefill": ("out_of_memory", "no room for 8 GB", ""),
@@ -528,7 +528,7 @@ def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(processes, "START_S", 0.5)
     (reply,) = ask.ask([question()], program=("hanging",))
     assert reply.kind == "hang"
-    assert "gave no sign of life for 500 ms and was killed while its process started" in reply.reason
+    assert "did not respond for 500 ms and was killed while its process started" in reply.reason
     assert "PHIBENCH_SILENCE=1h waits longer" in reply.reason
 
 
