@@ -65,6 +65,17 @@ def _yaml(rows, *_):
 
 """
 
+# What the command doctor does with a machine, without probing this one and testing its engines first
+FINDINGS = """
+import sys
+from pathlib import Path
+from phibench.core import files
+from phibench.core.nouns import Conditions, Machine
+from phibench.machine import doctor
+found = doctor.findings(files.read_strict(Path(sys.argv[1]), Machine), Conditions())
+print(*(f"{one.title}: {one.evidence}" for one in found), sep="\\n")
+"""
+
 # The dashboard's page with the goals to choose from, in a process that has the copy alone
 GOALS = """
 from pathlib import Path
@@ -202,3 +213,27 @@ def test_a_quantization_of_gguf_is_one_row_and_what_make_types_writes(copy: Copy
     copy.insert(rows_of(copy, "gguf"), '\n[[quantization]]\nid = "TQ2_0"\nformat = "gguf"\nbits = 2.0625\nftype = 37\n')
     copy.python("-m", "phibench.synth.gguf_types")
     check_quantization(copy, "TQ2_0", "llama_cpp")
+
+
+def test_a_metric_is_one_row(copy: Copy) -> None:
+    row = '_metric("second_s", "Second token", "s", "lower", 0.1, log=True, formula=lambda w, s: s.arrivals_s[1]),\n'
+    copy.insert("phibench/core/metrics.py", f"    {row}", before='    _metric("answer_s"')
+    copy.add("suites/glance.toml", SUITE.replace('"decode_tps"', '"second_s"').replace("prompt_tokens = [16]", ""))
+    (found,) = copy.phibench("run", "glance", "-b", "null", "-o", "json").json()
+    assert found["second_s_low"] <= found["second_s"] <= found["second_s_high"]
+    assert "Second token" in copy.phibench("results", "-o", "md").out
+
+
+def test_a_rule_is_one_function_and_its_name(copy: Copy) -> None:
+    rule = 'def is_new(case: Case) -> Answer:\n    return No("of 2023") if case.variant.id == "phi-1" else None\n\n\n'
+    copy.insert("phibench/advise/rules.py", rule, before="RULES")
+    copy.insert("phibench/advise/rules.py", "    is_new,\n", before="    runs_the_variant,")
+    found = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "-o", "json").json()["candidates"]
+    assert {"phi-1"} == {one["variant"] for one in found if "of 2023" in one["objections"]}
+
+
+def test_a_finding_of_the_doctor_is_one_function_and_its_name(copy: Copy) -> None:
+    rule = 'def is_far(machine, _):\n    yield _slow("far away", f"it is {machine.name}", "go there")\n\n\n'
+    copy.insert("phibench/machine/doctor.py", rule, before="RULES")
+    copy.insert("phibench/machine/doctor.py", "    is_far,\n", before="    has_sound_engines,")
+    assert "far away: it is Laptop with an RTX 4060" in copy.python("-c", FINDINGS, LAPTOP).out
