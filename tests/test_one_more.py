@@ -50,12 +50,12 @@ def found(root):
     if file.exists():
         yield one_place("plug", file, "the plug", "system_ac", "power", read(file, "/sys/class/plug").access)
 """
-DIALS = """
-from phibench.meters.counters import Dial, number
+COUNTERS = """
+from phibench.meters.counters import Counter, number
 
-def dials(place, root, stack):
-    return [Dial(name=place.source.name, scope=place.source.scope, method="integrated_power", every_s=0.1,
-                 read=lambda: number(place.at) / 1e3, least_s=0.5)]
+def counters(place, root, stack):
+    return [Counter(name=place.source.name, scope=place.source.scope, method="integrated_power", every_s=0.1,
+                    read=lambda: number(place.at) / 1e3, min_window_s=0.5)]
 """
 
 YAML = """
@@ -154,7 +154,7 @@ def test_a_meter_is_a_file_that_finds_it_and_one_that_reads_it(tmp_path: Path) -
     copy.add("suites/joules.toml", JOULES)
     assert "no energy counter" in copy.phibench("run", "joules", "-b", "null", code=1).out
     copy.add("phibench/probe/energy/plug.py", PLACES)
-    copy.add("phibench/meters/sources/plug.py", DIALS)
+    copy.add("phibench/meters/sources/plug.py", COUNTERS)
     assert "the plug" in copy.phibench("probe", "--quick").out
     takes = ("--backend-option", "token_us=20000")
     (row,) = copy.phibench("run", "joules", "-b", "null", *takes, "-o", "json").json()
