@@ -4,7 +4,7 @@
 
 Each command is a process of its own with this Python, started once before the clock runs: what the clock on the wall
 saw, and what it took of the processors, which tells more where other programs run. The interval is that of all pairs
-(phibench.stats.paired_interval); where it holds 1, no difference was shown.
+(phibench.core.stats.paired_interval); where it holds 1, no difference was shown.
 """
 
 from __future__ import annotations
