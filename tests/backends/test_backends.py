@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -13,16 +16,19 @@ import tiny
 from engine_children import ENGINES
 
 from phibench import backends, catalog, synth
-from phibench.backends import contract
+from phibench.backends import contract, rates
 from phibench.backends.llama_cpp import log
 from phibench.catalog import plans
 from phibench.catalog.plans import hf_config
 from phibench.core import files, folders
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Artifact, Job, Need, Setup, Suite, Workload
+from phibench.core.nouns import Artifact, Job, Need, Processor, Setup, Suite, Workload
 from phibench.measure import timing
+from phibench.predict import roofline
+from phibench.verify import distances
 
 NAMES = backends.names()
+ROOT = Path(__file__).parents[2]
 GRID = (
     Workload(prompt_tokens=8, new_tokens=0),
     Workload(prompt_tokens=0, new_tokens=40),
@@ -74,6 +80,97 @@ def test_facts_are_read_without_the_engine(name: str) -> None:
     facts = backends.load(name)
     assert name == facts.NAME
     assert "threads" in facts.DEFAULTS
+
+
+RECOMMENDED = [name for name in NAMES if backends.load(name).RECOMMENDABLE]
+WITH_FILES = [name for name in NAMES if backends.load(name).FORMATS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_fact_is_stated(name: str) -> None:
+    stated = vars(importlib.import_module(f"{backends.__name__}.{name}"))
+    demanded = {*contract.Backend.__annotations__, *(key for key in vars(contract.Backend) if key[0] != "_")}
+    assert {key for key in demanded if key not in stated} == set()
+
+
+@pytest.mark.parametrize("name", RECOMMENDED)
+def test_its_rates_know_every_plan(name: str) -> None:
+    backend = backends.load(name)
+    assert backend.RATES is not None
+    for shares in (backend.RATES.read_share, backend.RATES.matrix_share):
+        assert set(shares) == {(place, basis) for place in ("cpu", "other") for basis in ("probed", "spec")}
+        assert all(0 < slow <= fast for slow, fast in shares.values())
+    assert rates.KV in backend.RATES.thread_gb_s
+    assert len(backend.RATES.thread_gb_s) > 1
+    assert min(backend.RATES.thread_gb_s.values()) > 0
+    able = next(v for v in catalog.variants() if backends.objection(backend, v) is None)
+    for quantization in catalog.quantizations(backend.FORMATS[0]):
+        setup = Setup(variant=able.id, quantization=quantization.id, backend=name)
+        costs = roofline.load(roofline.sheet(setup), prompt_tokens=8, prompt_depth=0, depth=8.0)
+        assert all(backend.RATES.thread_bytes_s(kind) > 0 for kind in costs.streams)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_of_every_variant_whether_it_runs_and_how_that_is_known(name: str) -> None:
+    backend = backends.load(name)
+    said = [found for variant in catalog.variants() if (found := backend.runs(variant)) is not None]
+    assert all(found.note for found in said)
+    assert not backend.RECOMMENDABLE or any(found.runs for found in said)
+
+
+def test_every_format_is_opened_and_the_default_comes_first() -> None:
+    for fmt in catalog.formats():
+        found = [backend.NAME for backend in backends.for_format(fmt)]
+        assert found
+        assert found == sorted(found, key=lambda name: (name != backends.DEFAULT, name))
+    assert backends.load(backends.DEFAULT).RECOMMENDABLE
+    opened = [fmt for name in NAMES for fmt in backends.load(name).FORMATS]
+    assert set(opened) == set(catalog.formats())
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_its_quantizations_are_of_its_format_and_verified_within_limits(name: str) -> None:
+    backend = backends.load(name)
+    known = {q.id for q in catalog.quantizations(backend.FORMATS[0])}
+    assert backend.QUANTIZATION in known
+    assert backend.VERIFIED
+    assert set(backend.VERIFIED) <= known
+    limited = {quantization for _, fmt, quantization in distances.limits() if fmt == backend.FORMATS[0]}
+    assert set(backend.VERIFIED) <= limited
+    assert backend.LONGROPE in ("by_context", "by_length")
+    assert callable(importlib.import_module(f"{backends.__name__}.{name}.faults").lose_a_position)
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_its_engine_can_be_installed_and_asked(name: str) -> None:
+    backend = backends.load(name)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert backend.EXTRA in extras
+    assert backend.EXTRA in backends.install_line(backend)
+    assert backend.PACKAGE in backend.PACKAGES
+    assert backend.ENGINE is not None
+    with pytest.raises(msgspec.DecodeError):
+        backend.abilities(b"it broke")
+    if importlib.util.find_spec(backend.ENGINE.module) is None:
+        pytest.skip("not installed")
+    done = subprocess.run([sys.executable, "-P", "-c", backend.ENGINE.question], capture_output=True, check=True)
+    assert "cpu" in backend.abilities(done.stdout.splitlines()[-1]).devices
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_a_processor_that_nobody_knows_it_says_nothing(name: str) -> None:
+    backend = backends.load(name)
+    assert backend.advice(Processor(), ()) is None
+    assert backend.build_note(Processor(), ()) == ""
+    assert isinstance(backend.gpu_build("cuda"), str)
+
+
+def test_no_alias_is_the_name_of_another() -> None:
+    for name in NAMES:
+        for alias in backends.load(name).ALIASES:
+            assert alias == alias.lower()
+            assert alias not in NAMES
+            assert name == backends.load(alias).NAME
 
 
 def test_an_installed_backend_has_a_device_and_a_version(backend: contract.Backend) -> None:
