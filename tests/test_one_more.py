@@ -20,6 +20,7 @@ metrics = ["prefill_tps", "decode_tps"]
 prompt_tokens = [16]
 new_tokens = [4]
 repetitions = 2
+look_s = 0.1
 """
 
 DEVICES = """
@@ -41,6 +42,7 @@ prompt_tokens = []
 new_tokens = [4]
 repetitions = 1
 window_s = 1.0
+look_s = 0.1
 """
 PLACES = """
 from phibench.probe.energy.place import one_place, read
