@@ -1,10 +1,15 @@
-"""A backend is one package: a copy of one under another name, in a copy of phibench with no other line changed."""
+"""A backend is one package: what it takes for another one, shown in copies of phibench with no other line changed.
+
+``demo`` is llama_cpp under another name. ``toy``, in the folder one_more, is written against the contract alone, with a
+format of files of its own.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +24,27 @@ ROOT = Path(__file__).parents[2]
 MACHINE = ROOT / "docs" / "machines" / "laptop.toml"
 NAME = "demo"
 
+OWN = {  # of toy -> where they go; nothing else is touched
+    "toy_backend.py": "backends/toy/__init__.py",
+    "npz_quantizations.toml": "catalog/quantizations/npz.toml",
+    "npz_plan.py": "catalog/plans/npz.py",
+    "npz_synth.py": "synth/npz.py",
+    "npz_verify.py": "verify/formats/npz.py",
+    "npz_limits.toml": "verify/formats/npz.toml",
+}
+
 pytestmark = pytest.mark.skipif(facts.installed() is None, reason="llama-cpp-python is not installed")
+PREDICTED = """
+import json, pathlib, sys
+from phibench import catalog
+from phibench.advise import recommend
+from phibench.core import files
+from phibench.core.nouns import Machine
+found = recommend.advise(files.read_strict(pathlib.Path(sys.argv[1]), Machine), catalog.goal("chat"), [])
+toys = {one.setup.quantization for one in found if one.setup.backend == "toy" and "decode_tps" in one.estimates}
+print(json.dumps(sorted(toys)))
+"""
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="verify compares with torch")
 
 
 class Copy:
@@ -31,15 +56,19 @@ class Copy:
         shutil.copytree(ROOT / "phibench", self.package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "suites", folder / "suites")
 
-    def run(self, *words: str, code: int = 0) -> str:
+    def process(self, *words: str, code: int = 0, of: Path | None = None) -> str:
+        """``of``: another folder with phibench."""
         found = {key: value for key, value in os.environ.items() if not key.startswith("PHIBENCH_")}
-        own = {"PYTHONPATH": str(self.folder), "PHIBENCH_CACHE": str(self.folder / "cache")}
+        own = {"PYTHONPATH": str(of or self.folder), "PHIBENCH_CACHE": str(self.folder / "cache")}
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "phibench", *words], cwd=self.folder, env=found | own, capture_output=True,
+            words, cwd=self.folder, env=found | own, capture_output=True,
             encoding="utf-8", check=False,
         )  # fmt: skip
-        assert done.returncode == code, f"phibench {' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def run(self, *words: str, code: int = 0, of: Path | None = None) -> str:
+        return self.process(sys.executable, "-P", "-m", "phibench", *words, code=code, of=of)
 
     def json(self, *words: str, code: int = 0) -> Any:
         return json.loads(self.run(*words, "-o", "json", code=code))
@@ -75,10 +104,11 @@ def test_the_default_still_stands_for_its_format(copy: Copy) -> None:
 
 
 def test_it_is_predicted_and_recommended(copy: Copy) -> None:
-    rows = copy.json("recommend", "--machine", str(MACHINE), "--top", "100000")
-    demo, llama = ([row for row in rows if row["backend"] == name] for name in (NAME, "llama_cpp"))
-    assert [row | {"backend": ""} for row in demo] == [row | {"backend": ""} for row in llama]
-    assert any(row["verdict"] != "no" for row in demo)
+    """As llama_cpp is without it: of equals the first by name stands for a variant."""
+    words = ("recommend", "--machine", str(MACHINE), "--top", "100000", "-o", "json")
+    told = copy.run(*words)
+    assert "demo" in told
+    assert json.loads(re.sub(r"\bdemo\b", "llama_cpp", told)) == json.loads(copy.run(*words, of=ROOT))
 
 
 def test_it_runs_and_its_run_is_told(copy: Copy) -> None:
@@ -87,16 +117,17 @@ def test_it_runs_and_its_run_is_told(copy: Copy) -> None:
     rows = copy.json("run", "quick", "-b", NAME, *small)
     assert {(row["backend"], row["status"]) for row in rows} == {(NAME, "ok")}
     assert all(row["predicted"] for row in rows)
-    assert backends_of(copy.json("results", "latest")) == {NAME}
+    (run,) = (copy.folder / "results").rglob("*-quick.json")
+    assert backends_of(copy.json("results", str(run))) == {NAME}
     (known,) = json.loads((copy.folder / "cache" / "selftests.json").read_text(encoding="utf-8"))
     assert (known["backend"], known["usable"], known["reason"]) == (NAME, True, "")
 
 
 def test_it_is_advised_about(copy: Copy) -> None:
-    assert f"- {NAME} " in copy.run("doctor")
+    assert f"  {NAME} " in copy.run("doctor")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="verify compares with torch")
+@needs_torch
 def test_it_is_verified(copy: Copy) -> None:
     (row,) = copy.json("verify", "phi-4-mini", "-b", NAME, "-q", "Q8_0")
     assert (row["backend"], row["verdict"]) == (NAME, "same")
@@ -115,6 +146,67 @@ def test_removed_it_is_gone(copy: Copy) -> None:
     """The last test of this file: what it left in the cache and in runs breaks nothing."""
     shutil.rmtree(copy.package / "backends" / NAME)
     assert NAME not in {one["backend"] for one in copy.json("probe", "--quick")["backends"]}
-    assert NAME not in backends_of(copy.json("recommend", "--machine", str(MACHINE), "--top", "100000"))
+    assert NAME not in copy.run("recommend", "--machine", str(MACHINE))
     copy.run("run", "quick", "-b", NAME, "--dry-run", code=2)
-    copy.run("results", "latest")
+    for run in (copy.folder / "results").rglob("*-quick.json"):
+        copy.run("results", str(run))
+
+
+# ------------------------------------------------------------------------------------------ a format of its own
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    made = Copy(tmp_path_factory.mktemp("toy"))
+    for name, place in OWN.items():
+        path = made.package / place
+        assert not path.exists()
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(Path(__file__).with_name("one_more") / name, path)
+    return made
+
+
+def test_a_new_backend_is_short() -> None:
+    source = Path(__file__).with_name("one_more") / "toy_backend.py"
+    assert len(source.read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_a_new_format_is_listed_and_its_backend_predicted(toy: Copy) -> None:
+    rows = {row["variant"]: row for row in toy.json("models") if row["format"] == "npz"}
+    assert rows["phi-4-mini-instruct"]["needed_bytes"] > rows["phi-4-mini-instruct"]["weights_bytes"] > 0
+    assert rows["phi-4-mini-instruct"]["runs"] is True
+    assert rows["phi-2"]["reason"] == "phi-2 is no Phi-3; use -b llama_cpp"
+    assert " toy " in toy.run("models", "phi-4-mini")
+    rows = [
+        row for row in toy.json("recommend", "--machine", str(MACHINE), "--top", "100000") if row["backend"] == "toy"
+    ]
+    assert {row["quantization"] for row in rows} == {"half"}
+    assert any(row["decode_tps"] for row in rows)
+    assert any(one["backend"] == "toy" for one in toy.json("probe", "--quick")["backends"])
+    assert "  toy " in toy.run("doctor")
+
+
+def test_a_new_format_is_written_measured_and_cleared(toy: Copy) -> None:
+    small = ("-m", "phi-3-mini-4k", "--layers", "1", "-p", "4", "-n", "2", "-r", "1")
+    assert "toy" in toy.run("run", "quick", "-b", "toys", *small, "--dry-run")
+    rows = toy.json("run", "quick", "-b", "toy", *small)
+    assert {(row["backend"], row["quantization"], row["status"]) for row in rows} == {("toy", "half", "ok")}
+    assert "npz" in toy.run("cache")
+    toy.run("cache", "--clear")
+    assert not list((toy.folder / "cache" / "npz").iterdir())
+
+
+@needs_torch
+def test_a_new_backend_gives_the_same_answer(toy: Copy) -> None:
+    (row,) = toy.json("verify", "phi-4-mini", "-b", "toy")
+    assert (row["quantization"], row["verdict"]) == ("half", "same")
+    assert "phi-2 is no Phi-3" in json.dumps(toy.json("verify", "-b", "toy"))
+
+
+def test_a_new_backend_is_gone_with_its_files(toy: Copy) -> None:
+    """The last test with it."""
+    for place in OWN.values():
+        (toy.package / place).unlink()
+    shutil.rmtree(toy.package / "backends" / "toy")
+    assert "npz" not in {row["format"] for row in toy.json("models")}
+    toy.run("run", "quick", "-b", "toy", "--dry-run", code=2)

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from phibench import __version__
+from phibench.backends import untold
 from phibench.backends.contract import Abilities, LongRope
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Engine, Job, Need, Processor, Shape, Variant, Workload
+from phibench.core.nouns import Engine, Job, Need, Shape, Variant, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,8 @@ DEFAULTS = {
     "step_at": "0", "step_percent": "0", "noise_percent": "0", "seed": "0",
 }  # fmt: skip
 SAFE: tuple[dict[str, str], ...] = ()
+advice, build_note, gpu_build = untold.advice, untold.build_note, untold.gpu_build
+planned, recomputed_at = untold.planned, untold.recomputed_at  # but where ``pause_at`` plants it
 
 
 def devices() -> tuple[str, ...]:
@@ -84,38 +87,12 @@ def abilities(answer: bytes) -> Abilities:
     return Abilities(devices=devices())
 
 
-def advice(processor: Processor, features: tuple[str, ...]) -> None:
-    del processor, features
-
-
-def build_note(processor: Processor, features: tuple[str, ...]) -> str:
-    del processor, features
-    return ""
-
-
-def gpu_build(kind: str) -> str:
-    del kind
-    return ""
-
-
 def need(
     plan: Plan, shape: Shape, context: int, options: dict[str, str],
     prompt: int | None = None, batch: int = 1, used: int | None = None,
 ) -> Need:  # fmt: skip
     del plan, shape, context, options, prompt, batch, used
     return Need(weights_bytes=0, kv_bytes=0, compute_bytes=0, runtime_bytes=0, because="opens no model")
-
-
-def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
-    """None: there is no engine."""
-    del plan, shape, workload, options
-    return {}
-
-
-def recomputed_at(shape: Shape) -> int | None:
-    """Nowhere, unless ``pause_at`` plants it."""
-    del shape
-    return None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import msgspec
 
 from phibench.backends.contract import Abilities, EnginePackage
 from phibench.backends.onnxruntime import providers
-from phibench.core.nouns import Noun, Processor
+from phibench.core.nouns import Noun
 
 ENGINE = EnginePackage(
     title="ONNX Runtime",
@@ -45,19 +45,3 @@ def abilities(answer: bytes) -> Abilities:
     kinds = dict.fromkeys(kind.lower() for _, kind, _ in said.devices)
     features = tuple(name.removesuffix("ExecutionProvider") for name in said.providers)
     return Abilities(devices=tuple(kinds) or ("cpu",), features=features, reached=said.devices)
-
-
-def advice(processor: Processor, features: tuple[str, ...]) -> None:
-    """Its builds do not say which instructions they use."""
-    del processor, features
-
-
-def build_note(processor: Processor, features: tuple[str, ...]) -> str:
-    del processor, features
-    return ""
-
-
-def gpu_build(kind: str) -> str:
-    """Not told: a GPU needs another package, and another one of each version."""
-    del kind
-    return ""

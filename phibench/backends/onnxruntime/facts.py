@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phibench.backends import untold
 from phibench.backends.contract import LongRope
 from phibench.backends.onnxruntime import engine, memory, providers, rates
 from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
@@ -46,7 +47,7 @@ ROPE_SWITCH = 4097  # tokens; onnxruntime-genai, src/generators.cpp, InitializeP
 FILL = 512  # tokens of the depth computed at once
 
 installed, devices, abilities = providers.installed, engine.devices, engine.abilities
-advice, build_note, gpu_build = engine.advice, engine.build_note, engine.gpu_build
+advice, build_note, gpu_build = untold.advice, untold.build_note, untold.gpu_build
 
 
 def runs(variant: Variant) -> Runtime | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from phibench.backends.contract import Abilities, EnginePackage
-from phibench.core.nouns import Noun, Processor
+from phibench.core.nouns import Noun
 
 PACKAGE = "torch"
 ENGINE = EnginePackage(
@@ -68,19 +68,3 @@ def built(version_py: str, *, apple: bool) -> tuple[str, ...]:
 def abilities(answer: bytes) -> Abilities:
     said = msgspec.json.decode(answer, type=_Answer)
     return Abilities(devices=("cpu", *said.kinds), features=said.built)
-
-
-def advice(processor: Processor, features: tuple[str, ...]) -> None:
-    """Its builds do not say which instructions they use."""
-    del processor, features
-
-
-def build_note(processor: Processor, features: tuple[str, ...]) -> str:
-    del processor, features
-    return ""
-
-
-def gpu_build(kind: str) -> str:
-    """Not told: a GPU needs another package, and another one of each version."""
-    del kind
-    return ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from phibench.backends import untold
 from phibench.backends.contract import LongRope
 from phibench.backends.torch import engine, rates
 from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
-from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
+from phibench.core.nouns import Need, Runtime, Shape, Variant
 
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
@@ -41,7 +42,8 @@ _RUNTIME_BYTES = 370 << 20  # Python, torch and transformers, imported; 100 MiB 
 _HEAP_BYTES = 64 << 20  # freed memory that glibc keeps, at most: its M_TRIM_THRESHOLD where it adapts itself
 
 installed, devices, abilities = engine.installed, engine.devices, engine.abilities
-advice, build_note, gpu_build = engine.advice, engine.build_note, engine.gpu_build
+advice, build_note, gpu_build = untold.advice, untold.build_note, untold.gpu_build
+planned = untold.planned
 
 
 def runs(variant: Variant) -> Runtime | None:
@@ -87,12 +89,6 @@ def _at_once(shape: Shape, context: int, prompt: int | None, used: int | None) -
         return context
     again = recomputed_at(shape)
     return max(prompt, again) if again and context >= again else prompt
-
-
-def planned(plan: Plan, shape: Shape, workload: Workload, options: dict[str, str]) -> dict[str, int]:
-    """torch plans nothing ahead."""
-    del plan, shape, workload, options
-    return {}
 
 
 def recomputed_at(shape: Shape) -> int | None:
