@@ -9,6 +9,7 @@ from typing import Literal
 
 import streamlit as st
 
+from phibench import backends
 from phibench.core.nouns import Basis
 from phibench.core.text import plain
 
@@ -42,7 +43,9 @@ def nothing_yet(folder: Path) -> None:
     )
     st.code("phibench quickstart", language=None)
     st.markdown("Or choose what to measure:")
-    st.code("phibench run latency -m phi-4-mini-instruct -q Q4_K_M -b llama_cpp", language=None, wrap_lines=True)
+    usual = backends.load(backends.DEFAULT)
+    command = f"phibench run latency -m phi-4-mini-instruct -q {usual.QUANTIZATION} -b {usual.NAME}"
+    st.code(command, language=None, wrap_lines=True)
     st.markdown("Then reload this page.")
 
 

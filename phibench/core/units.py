@@ -72,7 +72,7 @@ def setup(text: str) -> Setup:
     if not found:
         raise PhibenchError(
             f"'{text}' is not a setup; write variant:quantization@backend/device?option=value, "
-            "for example phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu"
+            "for example phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu"  # an example: core knows no backend
         )
     options: list[tuple[str, str]] = []
     for pair in filter(None, (found[5] or "").split("&")):

@@ -15,7 +15,7 @@ from phibench.show.tables import Column, column
 
 CONTEXT = 8192  # shown where nothing is asked: what the goal chat keeps
 PROMPT = 512  # tokens of the longest prompt that memory is reckoned for: what the suite memory measures
-GLANCE = ("Q4_K_M", "Q8_0")  # of all the sizes, those that the overview has room for, the dearest first
+GLANCE = ("Q4_K_M", "Q8_0")  # of all the sizes, those of GGUF that the overview has room for, the dearest first
 Row = dict[str, Any]
 
 

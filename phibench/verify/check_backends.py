@@ -22,7 +22,7 @@ from phibench.verify.seeded_models import Model, Prompt
 
 VARIANTS = ("phi-4-mini-instruct", "phi-2")  # grouped heads, partial rotary, LongRoPE, tied; biases, parallel block
 THREADS = 2  # small matrices gain nothing from more; one would not show what threads do to each other
-_REFERENCE = "torch"
+_REFERENCE = "torch"  # by definition: what float32 of PyTorch computes is right
 
 
 class Trial(NamedTuple):

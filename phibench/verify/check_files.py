@@ -81,7 +81,7 @@ def look(path: Path) -> File:
         kept = {key: content.numbers.get(key) for key in _SAME}
         original = _original(path) if content.longrope else None
         return File(path, content.format, content.quantization, kept, original, content.bytes)
-    head = gguf_header.read_header(path)
+    head = gguf_header.read_header(path)  # the one format that is a single file which strangers give away
     name = head.architecture
     longrope = any(tensor.name.startswith("rope_factors") for tensor in head.tensors)
     return File(

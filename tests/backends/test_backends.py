@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny
+from conftest import Phibench
 from engine_children import ENGINES
 
 from phibench import backends, catalog, synth
@@ -163,6 +164,12 @@ def test_of_a_processor_that_nobody_knows_it_says_nothing(name: str) -> None:
     assert backend.advice(Processor(), ()) is None
     assert backend.build_note(Processor(), ()) == ""
     assert isinstance(backend.gpu_build("cuda"), str)
+
+
+@pytest.mark.parametrize("command", ["run", "quickstart"])
+def test_the_help_names_the_default(phibench: Phibench, command: str) -> None:
+    """It is written out there: to import the backends would make every --help slow."""
+    assert f"[default: {backends.DEFAULT}]" in " ".join(phibench(command, "--help").out.split())
 
 
 def test_no_alias_is_the_name_of_another() -> None:

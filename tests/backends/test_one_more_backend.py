@@ -172,10 +172,10 @@ def test_a_new_backend_is_short() -> None:
 
 
 def test_a_new_format_is_listed_and_its_backend_predicted(toy: Copy) -> None:
-    rows = {row["variant"]: row for row in toy.json("models") if row["format"] == "npz"}
-    assert rows["phi-4-mini-instruct"]["needed_bytes"] > rows["phi-4-mini-instruct"]["weights_bytes"] > 0
-    assert rows["phi-4-mini-instruct"]["runs"] is True
-    assert rows["phi-2"]["reason"] == "phi-2 is no Phi-3; use -b llama_cpp"
+    sizes = {row["variant"]: row for row in toy.json("models") if row["format"] == "npz"}
+    assert sizes["phi-4-mini-instruct"]["needed_bytes"] > sizes["phi-4-mini-instruct"]["weights_bytes"] > 0
+    assert sizes["phi-4-mini-instruct"]["runs"] is True
+    assert sizes["phi-2"]["reason"] == "phi-2 is no Phi-3; use -b llama_cpp"
     assert " toy " in toy.run("models", "phi-4-mini")
     rows = [
         row for row in toy.json("recommend", "--machine", str(MACHINE), "--top", "100000") if row["backend"] == "toy"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,20 @@ print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8"
 """,
 )
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
+# Linux's name of an instruction set -> what a build calls it that has kernels for it: ggml-cpu.cpp,
+# ggml_backend_cpu_get_features. Its AMX kernel takes int8 alone, and SME is used by KleidiAI only, which is not built
+# unless asked for.
+_KERNELS = {
+    "avx2": "AVX2",
+    "avx_vnni": "AVX_VNNI",
+    "avx512f": "AVX512",
+    "avx512_vnni": "AVX512_VNNI",
+    "avx512_bf16": "AVX512_BF16",
+    "amx_int8": "AMX_INT8",
+    "asimddp": "DOTPROD",
+    "i8mm": "MATMUL_INT8",
+    "sve": "SVE",
+}
 _REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 
 
@@ -55,7 +70,7 @@ def abilities(answer: bytes) -> Abilities:
 
 
 def advice(processor: Processor, features: tuple[str, ...]) -> Finding | None:
-    unused = instructions.unused(processor.instruction_sets, features) if features else ()
+    unused = _unused(processor.instruction_sets, features) if features else ()
     if not unused:
         return None
     return Finding(
@@ -71,12 +86,19 @@ def build_note(processor: Processor, features: tuple[str, ...]) -> str:
     has = processor.instruction_sets
     if not features or not has:
         return ""
-    built = ", ".join(one.name for one in instructions.compiled(features)) or "none of them"
+    compiled = (one for one in instructions.INSTRUCTION_SETS if _KERNELS.get(one.linux) in features)
+    built = ", ".join(one.name for one in compiled) or "none of them"
     owned = ", ".join(one.name for one in instructions.had(has)) or "none of them"
-    left = ", ".join(one.name for one in instructions.unused(has, features))
+    left = ", ".join(one.name for one in _unused(has, features))
     return f"compiled for {built}; the processor has {owned}; left unused: {left or 'nothing'}"
 
 
 def gpu_build(kind: str) -> str:
     flag = {"cuda": "GGML_CUDA", "rocm": "GGML_HIP", "xpu": "GGML_SYCL", "metal": "GGML_METAL"}.get(kind, "GGML_VULKAN")
     return f"CMAKE_ARGS=-D{flag}=on {_REBUILD}"
+
+
+def _unused(linux: Collection[str], features: Collection[str]) -> tuple[instructions.InstructionSet, ...]:
+    """Those that the processor has and llama.cpp has kernels for, in a build that was made without them."""
+    able = (one for one in instructions.had(linux) if one.linux in _KERNELS)
+    return tuple(one for one in able if _KERNELS[one.linux] not in features)
