@@ -107,8 +107,8 @@ def test_its_rates_know_every_plan(name: str) -> None:
     able = next(v for v in catalog.variants() if backends.objection(backend, v) is None)
     for quantization in catalog.quantizations(backend.FORMATS[0]):
         setup = Setup(variant=able.id, quantization=quantization.id, backend=name)
-        costs = roofline.load(roofline.sheet(setup), prompt_tokens=8, prompt_depth=0, depth=8.0)
-        assert all(backend.RATES.thread_bytes_s(kind) > 0 for kind in costs.streams)
+        costs = roofline.token_cost(roofline.cost_sheet(setup), prompt_tokens=8, prompt_depth=0, depth=8.0)
+        assert all(backend.RATES.thread_bytes_s(kind) > 0 for kind in costs.read_bytes_by_type)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -453,7 +453,7 @@ def test_plans_know_the_parameters_of_every_phi_that_torch_runs() -> None:
     with pytest.raises(PhibenchError, match="mixture of experts"):
         plans.plan(catalog.variant("phi-3.5-moe-instruct"), "bf16", None, fmt="torch")
     with pytest.raises(PhibenchError, match="trust_remote_code"):
-        plans.plan(catalog.variant("phi-3-small-8k-instruct"), "bf16", None, fmt="torch")
+        backends.plan(backends.load("torch"), catalog.variant("phi-3-small-8k-instruct"), "bf16")
     with pytest.raises(PhibenchError, match="unknown torch quantization 'int3'"):
         plans.plan(catalog.variant("phi-4"), "int3", None, fmt="torch")
 
