@@ -214,7 +214,8 @@ def test_memory_stays_below_300_mb() -> None:
             def write(self, piece): return len(piece)
 
         told = []
-        gguf.pour(plan(catalog.variant("phi-4"), "Q4_K_M"), fill.Filler(), Forget(), lambda *state: told.append(state))
+        wanted = plan(catalog.variant("phi-4"), "Q4_K_M", fmt="gguf")
+        gguf.pour(wanted, fill.Filler(), Forget(), lambda *state: told.append(state))
         assert told[-1][0] == told[-1][1] > 9e9 and told == sorted(told)
         status = Path("/proc/self/status")
         if status.exists():  # ru_maxrss would start at the size of the parent that forked us; VmHWM does not

@@ -540,7 +540,7 @@ def test_without_the_packages_the_remedy_is_said() -> None:
         cache.folder("onnx").mkdir(parents=True)
         (cache.folder("onnx") / "old").mkdir()
         (cache.folder("onnx") / "old" / "model.onnx").write_bytes(bytes(100))
-        os.environ["PHIBENCH_CACHE_LIMIT"] = str(plan.plan(narrow("phi-4"), "int4", None, "onnx").file_bytes)
+        os.environ["PHIBENCH_CACHE_LIMIT"] = str(plan.plan(narrow("phi-4"), "int4", fmt="onnx").file_bytes)
         try:
             onnx.ensure(narrow("phi-4"), "int4")
         except PhibenchError as error:
