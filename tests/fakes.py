@@ -80,10 +80,11 @@ def measured(
 
 
 def failed(
-    work: Workload, reason: str = "killed by SIGKILL", setup: Setup = SETUP, launch: int = 0, cause: Cause = "failed"
-) -> Failed:
+    work: Workload, reason: str = "killed by SIGKILL", setup: Setup = SETUP, launch: int = 0, cause: Cause = "failed",
+    why: str = "",
+) -> Failed:  # fmt: skip
     return Failed(
-        setup=setup, workload=work, reason=reason, cause=cause, artifact=measured(work).artifact, threads=2,
+        setup=setup, workload=work, reason=reason, cause=cause, why=why, artifact=measured(work).artifact, threads=2,
         launch=launch,
     )  # fmt: skip
 

@@ -1,7 +1,6 @@
-"""The folder is the registry: a backend is a module here. Facts on top, heavy imports inside session().
+"""Engines behind one contract. The folder is the registry: a backend is a package here, and no other place names one.
 
-The promise of a session: each step returns when one more token of every sequence has reached the host,
-and it never stops early. The clock belongs to ``measure/timing.py``.
+In: a setup, a variant, a format. Out: the backend's facts, its plan of files that need not exist, its sessions.
 """
 
 from __future__ import annotations

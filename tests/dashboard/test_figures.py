@@ -256,8 +256,8 @@ def test_a_run_of_memory_quotes_no_timings(results: Path) -> None:
 
 
 def test_what_is_not_measurable_has_a_line_with_its_remedy_and_no_failure(results: Path) -> None:
-    reason = "unavailable: RAPL package-0: sudo chmod o+r energy_uj"
-    save(results, [run(1, "energy", ENERGY, fakes.failed(TG, reason, cause="unavailable"))])
+    why = "RAPL package-0: sudo chmod o+r energy_uj"
+    save(results, [run(1, "energy", ENERGY, fakes.failed(TG, f"unavailable: {why}", cause="unavailable", why=why))])
     app = alone("results.py")
     headings = {heading.value for heading in app.subheader}
     assert "Not measurable here" in headings
