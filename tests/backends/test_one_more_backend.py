@@ -50,11 +50,13 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("transformers") is Non
 class Copy:
     """A folder with phibench and its suites; every command is a process that knows no other phibench."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, machine_json: Path) -> None:
         self.folder = folder
         self.package = folder / "phibench"
         shutil.copytree(ROOT / "phibench", self.package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "suites", folder / "suites")
+        (folder / "cache").mkdir()
+        shutil.copy(machine_json, folder / "cache")  # no command measures the machine anew
 
     def process(self, *words: str, code: int = 0, of: Path | None = None) -> str:
         """``of``: another folder with phibench."""
@@ -75,8 +77,8 @@ class Copy:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("copy"))
+def copy(tmp_path_factory: pytest.TempPathFactory, machine_json: Path) -> Copy:
+    made = Copy(tmp_path_factory.mktemp("copy"), machine_json)
     own = made.package / "backends" / NAME
     shutil.copytree(made.package / "backends" / "llama_cpp", own)
     for path in own.glob("*.py"):
@@ -156,8 +158,8 @@ def test_removed_it_is_gone(copy: Copy) -> None:
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("toy"))
+def toy(tmp_path_factory: pytest.TempPathFactory, machine_json: Path) -> Copy:
+    made = Copy(tmp_path_factory.mktemp("toy"), machine_json)
     for name, place in OWN.items():
         path = made.package / place
         assert not path.exists()
