@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from phibench import stats
+from phibench.core import stats
 
 COMMANDS = (
     "--version", "--help", "models -o json", "recommend --machine docs/machines/laptop.toml -o json",
