@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "phibench"
 MOST_ROOMS = 20
+MOST_FLOORS = 7
 HALF_THAT_MEASURES = ("phibench.measure", "phibench.meters", "phibench.synth")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LIVING = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that one tells of files as they were
@@ -75,19 +76,25 @@ def test_the_rooms_are_few_and_those_of_the_contract() -> None:
     ]
     (floors,) = (contract["layers"] for contract in contracts if contract["name"] == "floors")
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms == {room.strip() for floor in floors for room in floor.split("|")} - {"__main__"}
+    assert rooms == {room.strip() for floor in floors for room in floor.split("|")}
     assert len(rooms) <= MOST_ROOMS
+    assert len(floors) <= MOST_FLOORS
     assert not {path.parent for path in FILES.values()} - {path.parent for path in PACKAGE.rglob("__init__.py")}
 
 
 def test_every_room_and_every_file_says_what_it_holds() -> None:
-    assert [name for name, path in FILES.items() if not ast.get_docstring(tree(path))] == []
+    said = {name: ast.get_docstring(tree(path)) or "" for name, path in FILES.items()}
+    assert [name for name, text in said.items() if not text] == []
+    rooms = {name: text for name, text in said.items() if name.count(".") == 1 and FILES[name].name == "__init__.py"}
+    assert [name for name, text in rooms.items() if not ("In: " in text and "Out: " in text)] == []
 
 
 def test_no_circle_of_files() -> None:
     graph = {name: {*filter(None, map(file_of, imported(path)))} - {name} for name, path in FILES.items()}
     assert " -> ".join(circles(graph)) == ""
     assert circles(graph | {"phibench.core.errors": {"phibench.cli.app"}})  # the check sees one
+    pages = {page.stem: {name.partition(".")[0] for name in imported(page)} for page in DASHBOARD}
+    assert circles({name: (found & pages.keys()) - {name} for name, found in pages.items()}) == []
 
 
 def test_no_file_imports_a_private_name_of_another() -> None:
@@ -137,13 +144,21 @@ def test_a_module_named_in_a_text_exists() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
+def test_what_programs_beside_the_package_import_of_it_exists() -> None:
+    """An editable install of another checkout would hide it from them."""
+    others = [path for folder in ("benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    found = {path.name: [name for name in imported(path) if name.startswith("phibench.")] for path in others}
+    assert any(found.values())
+    assert {name: bad for name, names in found.items() if (bad := [one for one in names if not defined(one)])} == {}
+
+
 @pytest.mark.parametrize("path", [ROOT / "pyproject.toml", ROOT / "Makefile", *LIVING], ids=lambda path: path.name)
 def test_a_module_named_in_a_setting_or_a_document_exists(path: Path) -> None:
     assert missing(path.read_text(encoding="utf-8")) == []
 
 
 def test_a_module_that_is_none_is_seen() -> None:
-    assert missing("python -m phibench.probe.rates, phibench.core.errors.FAILED") == ["phibench.probe.rates"]
+    assert missing("python -m phibench.probe.torch_rates, phibench.core.errors.FAILED") == ["phibench.probe.torch_rates"]
 
 
 PATHS = re.compile(r"\b(?:phibench|dashboard|tests|benchmarks|scripts)/[\w./*-]*\w\.(?:py|toml|json|css|sh)\b")

@@ -2,6 +2,8 @@
 
 Names are found whatever their case, spaces, dots, dashes and underscores: ``Phi-4-mini``, ``phi4-mini``,
 ``microsoft/Phi-4-mini-instruct`` and ``phi-4-mini-instruct`` are one variant.
+
+In: names, files of facts, files of strangers (``readers/``). Out: facts as nouns, plans of files (``plans/``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from phibench.measure.request import RunRequest, every
 def resolve(request: RunRequest, on_note: Callable[[str], None]) -> RunRequest:
     """The request with its backends by name.
 
-    ``note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
+    ``on_note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
     """
     names = request.backends or (backends.DEFAULT,)
     if every(names):

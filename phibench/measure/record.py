@@ -72,6 +72,12 @@ def judged(run: Run, before: Conditions, earlier: tuple[str, ...], trusted: dict
     )  # fmt: skip
 
 
+def earlier_warnings(run: Run) -> tuple[str, ...]:
+    """Of a run that goes on: all but those of busy programs, which are told anew. Older files do not name them."""
+    told = disturbances(run) if run.disturbed is msgspec.UNSET else run.disturbed
+    return tuple(line for line in run.warnings if line not in told)
+
+
 def disturbances(run: Run) -> tuple[str, ...]:
     """By busy programs, which cost a suite that watches memory nothing: it quotes no time."""
     if metered(run.suite.metrics, "memory"):

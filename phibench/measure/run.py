@@ -20,7 +20,16 @@ from phibench.core.text import scrub
 from phibench.core.units import now
 from phibench.measure import launch as launched
 from phibench.measure import memory_check
-from phibench.measure.record import judged, of_places, owed, start, trust_conditions, uses_gpu, with_result
+from phibench.measure.record import (
+    earlier_warnings,
+    judged,
+    of_places,
+    owed,
+    start,
+    trust_conditions,
+    uses_gpu,
+    with_result,
+)
 from phibench.measure.tasks import NO_FILE, Refusal, Task, too_big
 from phibench.probe import conditions
 from phibench.probe.system.limits import limits
@@ -60,7 +69,7 @@ def run(
     machine = of_places(machine, tasks)
     trusted = trust_conditions(machine, tasks)
     done, path = begun or start(suite, machine, folder, software)
-    earlier = tuple(line for line in done.warnings if line not in (done.disturbed or ()))  # those are told anew
+    earlier = earlier_warnings(done)
     deaths = defaultdict(Counter) if deaths is None else deaths
     try:
         for task, workloads, launch in owed(done, tasks):

@@ -2,6 +2,8 @@
 
 One file per kind. A meter that cannot be read raises NotMeasurableError, with the remedy, before a model
 is opened: nothing is ever filled in for it.
+
+In: a job. Out: what was read in each window of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""This machine as a noun. Every reader takes ``root``, so a recorded tree is probed like the real thing."""
+"""This machine as a noun. Every reader takes ``root``, so a recorded tree is probed like the real thing.
+
+In: files, drivers and calls of this system. Out: devices, limits, conditions, rates; unknown where nobody tells.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def machine(
     """
     found = cpu.cpu(root)
     usable = limits.limits(root)
-    accelerators = devices.devices(root, providers)
+    found_gpus = devices.gpus(root)
     quick = Machine(
         name=found.name,
         os=_OS.get(platform.system(), platform.system().lower()),
@@ -42,12 +45,13 @@ def machine(
         memory_bytes=limits.host_memory(root)[0],
         devices=(
             Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes),
-            *accelerators,
+            *found_gpus,
+            *devices.others(root, providers),
         ),
         limits=usable,
         processor=processor(root),
         power=power_supply.supply(root),
-        energy=sources.sources(root, gpus=_gpus(accelerators)),
+        energy=sources.sources(root, gpus=found_gpus),
     )
     if bandwidth_s is None or root != cpu.ROOT:
         return quick
@@ -56,11 +60,7 @@ def machine(
 
 def gpus(root: Path = cpu.ROOT) -> tuple[Device, ...]:
     """No GPU and no driver is an empty tuple."""
-    return _gpus(devices.devices(root))
-
-
-def _gpus(accelerators: Sequence[Device]) -> tuple[Device, ...]:
-    return tuple(device for device in accelerators if device.kind.partition(":")[0] != "npu")
+    return devices.gpus(root)
 
 
 def bandwidth(here: Machine, seconds: float) -> Bandwidth:

@@ -2,14 +2,13 @@
 
 Another process writes them, the only one that loads an engine's quantizer: it may crash, and no two engines meet.
 A format without a module here is filled in the memory of the process that runs it, as torch's models are.
+
+In: variant, quantization, format, layers. Out: an artifact, from the cache or written now.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
-from types import ModuleType
 
 from phibench.catalog.plans import plan
 from phibench.core.nouns import Artifact, Variant
@@ -27,7 +26,7 @@ def ensure(
     Raises PhibenchError (exit 1) when a package is missing, disk or cache limit are too small, or that process died
     (DiedError).
     """
-    writer = _writer(fmt)
+    writer = cache.writer(fmt)
     if writer is None:
         return artifact(plan(variant, quantization, layers, fmt=fmt), path="")
     if path := writer.cached(variant, quantization, layers):
@@ -39,12 +38,7 @@ def ensure(
 
 def write_bytes(variant: Variant, quantization: str, fmt: str, layers: int | None = None) -> int:
     """What ensure() would write: 0 when it is in the cache, or never on disk."""
-    writer = _writer(fmt)
+    writer = cache.writer(fmt)
     if writer is None or writer.cached(variant, quantization, layers) is not None:
         return 0
     return plan(variant, quantization, layers, fmt=fmt).file_bytes
-
-
-def _writer(fmt: str) -> ModuleType | None:
-    name = f"{__name__}.{fmt}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None

@@ -9,12 +9,15 @@ any ``.part`` seen under the lock was left by a killed process.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from phibench import catalog
 from phibench.core import folders, units
@@ -23,25 +26,33 @@ from phibench.core.units import gb
 
 DEFAULT_LIMIT_BYTES = 40_000_000_000  # four of the largest dense variants in Q4_K_M; our choice
 _POLL_S = 0.05
+_LOCKED = "gguf"  # where the lock has always been
 
 
-def folder(fmt: str = "gguf") -> Path:
-    """Of a format; the lock is in GGUF's, where it has always been."""
+def folder(fmt: str = _LOCKED) -> Path:
+    """Of a format; without one, the folder that has the lock."""
     return folders.cache_dir() / fmt
+
+
+def writer(fmt: str) -> ModuleType | None:
+    """The module that writes files of a format; None where they are never on a disk."""
+    name = f"{__package__}.{fmt}"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
 def entries() -> tuple[tuple[Path, int, float], ...]:
     """(path, bytes, time of last use in seconds since the epoch), least recently used first."""
     found = []
-    for path in (path for fmt in catalog.formats() for path in folder(fmt).glob("[!.]*") if _is_of(fmt, path)):
+    for path in (path for fmt, made in _writers().items() for path in folder(fmt).glob(made.ENTRIES)):
         with contextlib.suppress(OSError):  # deleted by another process just now
             found.append((path, _size(path), path.stat().st_mtime))
     return tuple(sorted(found, key=lambda entry: entry[2]))
 
 
-def _is_of(fmt: str, path: Path) -> bool:
-    """Whether it may be ours: a file of the format, or a folder of files one of which is."""
-    return path.suffix == f".{fmt}" or next(path.glob(f"*.{fmt}"), None) is not None
+def _writers() -> dict[str, ModuleType]:
+    """Formats with the module that writes them. ``ENTRIES`` of one is what an entry is called in its folder."""
+    found = {fmt: writer(fmt) for fmt in catalog.formats()}
+    return {fmt: made for fmt, made in found.items() if made}
 
 
 def ensure(
@@ -120,7 +131,7 @@ def only_writer(waiting: Callable[[int], object] | None = None) -> Iterator[None
     """Hold the cache's lock; ``waiting`` hears how many bytes the process before us has written so far."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        for fmt in catalog.formats():
+        for fmt in _writers():
             folder(fmt).mkdir(exist_ok=True)
         lock = (folder() / ".lock").open("ab")
     except OSError as error:
@@ -156,7 +167,7 @@ def _try_lock(handle: int) -> bool:
 
 
 def _parts() -> list[Path]:
-    return [path for fmt in catalog.formats() for path in folder(fmt).glob(".*.part")]
+    return [path for fmt in _writers() for path in folder(fmt).glob(".*.part")]
 
 
 def _size(path: Path) -> int:

@@ -18,6 +18,7 @@ from phibench.core.units import gb
 from phibench.synth import cache, fill, quantizer
 from phibench.synth.artifacts import Progress, artifact
 
+ENTRIES = "*.gguf"
 QUANTIZER = "llama-cpp-python"  # the package that makes the bytes, and may end its process
 
 
@@ -93,7 +94,7 @@ def _check_disk(path: Path, wanted: Plan) -> None:
 def _path(wanted: Plan) -> Path:
     slice_ = f"-{wanted.layers}layers" if wanted.layers < wanted.of_layers else ""
     digest = hashlib.sha256(header(wanted) + f"gaussian {fill.VERSION}".encode()).hexdigest()[:10]
-    return cache.folder() / f"{wanted.variant}-{wanted.quantization}{slice_}-{digest}.gguf"
+    return cache.folder("gguf") / f"{wanted.variant}-{wanted.quantization}{slice_}-{digest}.gguf"
 
 
 def _is_whole(path: Path, wanted: Plan) -> bool:

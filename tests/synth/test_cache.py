@@ -222,3 +222,21 @@ def test_a_cache_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PHIBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(PhibenchError, match=r"cannot use the cache .*set PHIBENCH_CACHE"), cache.only_writer():
         pass
+
+
+def test_an_entry_is_what_a_writer_makes_and_nothing_else() -> None:
+    """Somebody's own folder of models beside ours stays, and half a package of ours goes."""
+    kept = cache.folder("gguf") / "mine" / "model.gguf"
+    half = cache.folder("onnx") / "half" / "model.onnx.data"
+    for path in (kept, half):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(10))
+    assert [path for path, _, _ in cache.entries()] == [half.parent]
+    assert cache.clear() == 10
+    assert kept.exists()
+    assert not half.parent.exists()
+
+
+def test_only_formats_that_are_written_have_a_folder() -> None:
+    with cache.only_writer():
+        assert sorted(path.name for path in cache.folder().parent.iterdir()) == ["gguf", "onnx"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Collection
@@ -47,6 +46,8 @@ class _Answer(Noun, frozen=True, kw_only=True):
 
 
 def installed() -> str | None:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:

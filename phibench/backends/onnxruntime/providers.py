@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +55,8 @@ def installed() -> str | None:
 
 
 def _version(package: str) -> str:
+    import importlib.metadata
+
     for tail in _DISTRIBUTIONS[package]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(package + tail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
 import sys
@@ -18,7 +17,7 @@ ENGINE = EnginePackage(
     title="PyTorch",
     module="torch",
     package=PACKAGE,
-    imports=("phibench.backends.torch.build", "transformers.models.phi3.modeling_phi3", "safetensors.numpy"),
+    imports=(f"{__package__}.build", "transformers.models.phi3.modeling_phi3", "safetensors.numpy"),
     question="""
 import json, torch
 kinds = ["cuda" if torch.version.cuda else "rocm"] if torch.cuda.is_available() else []
@@ -40,6 +39,8 @@ class _Answer(Noun, frozen=True, kw_only=True):
 
 
 def installed() -> str | None:
+    import importlib.metadata
+
     try:
         importlib.metadata.version("transformers")
         return importlib.metadata.version(PACKAGE)

@@ -1,6 +1,7 @@
 """Accelerators: GPUs and NPUs as buses, drivers and vendors' libraries show them.
 
-The folder is the registry: a module here with a function ``devices(root, providers)`` is one kind of accelerator.
+The folder is the registry: a module here with a function ``devices(root, providers)`` is one kind of accelerator, and
+one of GPUs where it says ``GPUS = True``.
 """
 
 from __future__ import annotations
@@ -23,9 +24,19 @@ class Kind(Protocol):
     def devices(self, root: Path, providers: Sequence[Provider], /) -> tuple[Device, ...]: ...
 
 
-def devices(root: Path, providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
-    """Every accelerator that is here or in the tree."""
-    return tuple(device for kind in _kinds() for device in kind.devices(root, providers))
+def gpus(root: Path) -> tuple[Device, ...]:
+    """Every GPU that is here or in the tree."""
+    return _devices(root, (), gpus=True)
+
+
+def others(root: Path, providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
+    """Every other accelerator."""
+    return _devices(root, providers, gpus=False)
+
+
+def _devices(root: Path, providers: Sequence[Provider], *, gpus: bool) -> tuple[Device, ...]:
+    kinds = [kind for kind in _kinds() if getattr(kind, "GPUS", False) == gpus]
+    return tuple(device for kind in kinds for device in kind.devices(root, providers))
 
 
 def _kinds() -> Iterator[Kind]:

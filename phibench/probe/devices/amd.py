@@ -13,6 +13,8 @@ from phibench.core.nouns import Device
 from phibench.probe.devices import Provider, pci
 from phibench.probe.system import text_files
 
+GPUS = True
+
 
 def devices(root: Path, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
     """``rocm:0``, ... An integrated GPU has what the firmware set aside for it and what it may map besides (GTT).

@@ -21,6 +21,7 @@ from phibench.probe.system.cpu import ROOT, clean
 # From memory, no document found: without a setting macOS lets the GPU wire two thirds of the memory up to 36 GB and
 # three quarters above. Metal's recommendedMaxWorkingSetSize would tell.
 _SMALL_BYTES, _SMALL_SHARE, _LARGE_SHARE = 36 << 30, 2 / 3, 3 / 4
+GPUS = True
 
 
 def devices(root: Path = ROOT, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:

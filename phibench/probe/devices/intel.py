@@ -10,6 +10,7 @@ from phibench.probe.devices import Provider, pci
 from phibench.probe.system import text_files
 
 _INTEGRATED_SLOT = "0000:00:02.0"  # from memory; i915 itself looks for the integrated GPU there
+GPUS = True
 
 
 def devices(root: Path, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:

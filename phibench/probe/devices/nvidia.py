@@ -35,6 +35,7 @@ _DIVIDED = Problem(
 )
 # Boards without a memory of their own: DGX Spark and Jetson (names from memory)
 _INTEGRATED = re.compile(r"\b(GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
+GPUS = True
 
 
 def devices(root: Path = ROOT, _providers: Sequence[Provider] = (), nvml: Any = None) -> tuple[Device, ...]:
@@ -96,6 +97,7 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
     if call(api, "nvmlDeviceGetVirtualizationMode", gpu.whole) == _VGPU:
         rate, because = None, "a virtual GPU shares its bandwidth with others"
         notes.append("a virtual GPU: others use the same hardware")
+    counts, tells_power = _counts(api, gpu.whole), _tells_power(api, gpu.whole)
     return Device(
         kind=kind,
         name=name,
@@ -107,8 +109,8 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
         basis="spec" if rate else None,
         because=because,
         driver=_driver(api),
-        energy_method="counter" if _counts(api, gpu.whole) else "power" if _tells_power(api, gpu.whole) else None,
-        facts=_facts(api, gpu.whole),
+        energy_method="counter" if counts else "power" if tells_power else None,
+        facts=_facts(api, gpu.whole, counts=counts, tells_power=tells_power),
         notes=tuple(notes),
         problems=problems,
     )
@@ -138,7 +140,7 @@ def _bandwidth(api: Any, handle: Any) -> float | None:
     return rate if 1e9 <= rate <= 4e13 else None
 
 
-def _facts(api: Any, handle: Any) -> dict[str, str]:
+def _facts(api: Any, handle: Any, *, counts: bool, tells_power: bool) -> dict[str, str]:
     """What the driver says, as text with units; what it does not say is left out."""
     ecc, mig = (call(api, f"nvmlDeviceGet{name}Mode", handle) for name in ("Ecc", "Mig"))
     said: dict[str, str | None] = {
@@ -152,8 +154,8 @@ def _facts(api: Any, handle: Any) -> dict[str, str]:
         "mig": _switch(mig),
         "pcie": _pcie(api, handle, "Curr"),  # an idle GPU slows it down
         "pcie_max": _pcie(api, handle, "Max"),
-        "energy_counter": "yes" if _counts(api, handle) else "no",
-        "power_sensor": "yes" if _tells_power(api, handle) else None,
+        "energy_counter": "yes" if counts else "no",
+        "power_sensor": "yes" if tells_power else None,
     }
     return {key: value for key, value in said.items() if value}
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 MODEL, DATA, CONFIG = "model.onnx", "model.onnx.data", "genai_config.json"
+ENTRIES = "[!.]*"  # folders
 QUANTIZER = "onnxruntime"  # the package that makes the bytes, and may end its process
 _PADDING = "phibench.padding"
 

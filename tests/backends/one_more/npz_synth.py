@@ -13,6 +13,7 @@ from phibench.core.nouns import Artifact, Variant
 from phibench.synth import cache
 from phibench.synth.artifacts import Progress, artifact
 
+ENTRIES = "*.npz"
 QUANTIZER = "numpy"
 
 
