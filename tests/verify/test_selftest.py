@@ -493,7 +493,7 @@ def test_the_doctor_tests_anew_what_is_known_on_every_device_that_an_engine_can_
     monkeypatch.setattr(selftest, "examine", examine)
     cards = tuple(Device(kind=kind, name="a card") for kind in gpus)
     here = msgspec.structs.replace(machine(known(**DEAD)), devices=(*fakes.machine().devices, *cards))
-    found = selftest.anew(here, lambda _: None)
+    found = selftest.retest(here, lambda _: None)
     assert asked == devices
     assert [(one.device, one.usable) for one in found.selftests] == [(device, True) for device in devices]
 

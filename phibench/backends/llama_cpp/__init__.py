@@ -7,8 +7,7 @@ numbers and ours can be compared: a context of exactly the workload's size, n_ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING
 
 from phibench.backends.llama_cpp.facts import *  # noqa: F403  each of them; the contract's test asks for every one
@@ -18,12 +17,7 @@ if TYPE_CHECKING:
     from phibench.backends.llama_cpp.open_model import OpenModel
 
 
-@contextmanager
-def session(job: Job) -> Iterator[OpenModel]:
+def session(job: Job) -> AbstractContextManager[OpenModel]:
     from phibench.backends.llama_cpp.open_model import OpenModel
 
-    opened = OpenModel(job)
-    try:
-        yield opened
-    finally:
-        opened.close()
+    return closing(OpenModel(job))

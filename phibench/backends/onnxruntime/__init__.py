@@ -13,8 +13,7 @@ does not: their early keys keep the short factors. Of several it also takes one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING
 
 from phibench.backends.onnxruntime.facts import *  # noqa: F403  each of them; the contract's test asks for every one
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
     from phibench.backends.onnxruntime.open_model import OpenModel
 
 
-@contextmanager
-def session(job: Job) -> Iterator[OpenModel]:
+def session(job: Job) -> AbstractContextManager[OpenModel]:
     from phibench.backends.onnxruntime.open_model import OpenModel
 
-    opened = OpenModel(job)
-    try:
-        yield opened
-    finally:
-        opened.close()
+    return closing(OpenModel(job))

@@ -61,7 +61,7 @@ def ready(
     return tuple(trust.with_options(setup, machine) for setup in setups), machine
 
 
-def anew(machine: Machine, on_note: OnNote) -> Machine:
+def retest(machine: Machine, on_note: OnNote) -> Machine:
     """The machine with every installed engine tested now, on the cpu and on each GPU that it can use here."""
     places = [
         (name, device)
