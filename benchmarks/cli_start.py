@@ -10,6 +10,7 @@ saw, and what it took of the processors, which tells more where other programs r
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import shlex
 import subprocess
@@ -53,6 +54,8 @@ def main() -> None:
     parser.add_argument("new", type=Path, metavar="NEW")
     parser.add_argument("--pairs", type=int, default=20)
     args = parser.parse_args()
+    for checkout in (args.old, args.new):  # as an installed phibench has it
+        compileall.compile_dir(checkout / "phibench", quiet=1)
     print(f"| phibench | time | OLD ms | NEW ms | NEW / OLD | {1 - stats.ALPHA:.0%} interval |")
     print("|---|---|--:|--:|--:|---|")
     with tempfile.TemporaryDirectory(prefix="cli-start-") as folder:

@@ -6,6 +6,7 @@ In: a setup, a variant, a format. Out: the backend's facts, its plan of files th
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -24,6 +25,7 @@ DEFAULT = "llama_cpp"  # where nobody names one
 _SINGLE = ("cpu", "metal", "mps", "coreml")  # kinds of which a machine has one: "cpu:0" would be no "cpu" elsewhere
 
 
+@functools.cache
 def names() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg))
 
