@@ -328,7 +328,7 @@ def test_probe_saves_what_recommend_reads(phibench: Phibench, tmp_path: Path) ->
 )
 def test_commands_name_nobody(phibench: Phibench, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     if words == ("doctor", "-o", "json"):  # engines are examined for the other form
-        monkeypatch.setattr(selftest, "anew", lambda machine, _tell: machine)
+        monkeypatch.setattr(selftest, "retest", lambda machine, _tell: machine)
     done = phibench(*words)
     assert done.code == 0, done.err
     for secret in (socket.gethostname(), getpass.getuser(), str(Path.home()), os.environ["PHIBENCH_CACHE"]):
