@@ -36,10 +36,14 @@ class Copy:
     """``phibench``, ``suites`` and ``dashboard`` in a folder of their own, imported from there and nowhere else.
 
     ``machine``: a recorded tree that stands for the machine in every process; the only line that is not as it was.
+    ``known``: a machine.json, for a cache and results of its own in which no command measures the machine anew.
     """
 
-    def __init__(self, folder: Path, machine: Path | None = None) -> None:
+    def __init__(self, folder: Path, machine: Path | None = None, known: Path | None = None) -> None:
         self.folder = folder
+        self.package = folder / "phibench"
+        self._cwd = folder if known else CHECKOUT
+        self._env = {key: value for key, value in os.environ.items() if not (known and key.startswith("PHIBENCH_"))}
         for part in _PARTS:
             shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
         if machine:
@@ -47,6 +51,10 @@ class Copy:
             before = file.read_text(encoding="utf-8")
             assert before.count(_MACHINE) == 1
             file.write_text(before.replace(_MACHINE, f"ROOT = Path({str(machine)!r})\n"), encoding="utf-8")
+        if known:
+            (folder / "cache").mkdir()
+            shutil.copy(known, folder / "cache")
+            self._env["PHIBENCH_CACHE"] = str(folder / "cache")
 
     def add(self, path: str, text: str) -> None:
         """A new file."""
@@ -83,17 +91,19 @@ class Copy:
         target = self.folder / path
         shutil.rmtree(target) if target.is_dir() else target.unlink()
 
-    def phibench(self, *words: str, code: int | None = 0) -> Said:
-        """The front door; ``code`` is what it must leave with, None: anything."""
-        return self.python("-m", "phibench", *words, code=code)
+    def phibench(self, *words: str, code: int | None = 0, of: Path | None = None) -> Said:
+        """The front door; ``code`` is what it must leave with, None: anything. ``of``: another folder's phibench."""
+        return self.python("-m", "phibench", *words, code=code, of=of)
 
-    def python(self, *words: str, code: int | None = 0) -> Said:
+    def rows(self, *words: str) -> Any:
+        return self.phibench(*words, "-o", "json").json()
+
+    def python(self, *words: str, code: int | None = 0, of: Path | None = None) -> Said:
         """Python with this copy, and no other, as its phibench."""
-        env = {**os.environ, "PYTHONPATH": str(self.folder)}
-        command = [sys.executable, "-P", *words]
         done = subprocess.run(
-            command, env=env, cwd=CHECKOUT, capture_output=True, text=True, timeout=_WAIT_S, check=False
-        )
+            [sys.executable, "-P", *words], env={**self._env, "PYTHONPATH": str(of or self.folder)}, cwd=self._cwd,
+            capture_output=True, text=True, encoding="utf-8", timeout=_WAIT_S, check=False,
+        )  # fmt: skip
         assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{words}\n{done.stderr}"
         return Said(done.returncode, done.stdout, done.stderr)

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from one_more import CHECKOUT, Copy
 
 from phibench.backends.llama_cpp import facts
 
-ROOT = Path(__file__).parents[2]
-MACHINE = ROOT / "docs" / "machines" / "laptop.toml"
+MACHINE = CHECKOUT / "docs" / "machines" / "laptop.toml"
 NAME = "demo"
 
 OWN = {  # of toy -> where they go; nothing else is touched
@@ -47,38 +44,9 @@ print(json.dumps(sorted(toys)))
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="verify compares with torch")
 
 
-class Copy:
-    """A folder with phibench and its suites; every command is a process that knows no other phibench."""
-
-    def __init__(self, folder: Path, machine_json: Path) -> None:
-        self.folder = folder
-        self.package = folder / "phibench"
-        shutil.copytree(ROOT / "phibench", self.package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "suites", folder / "suites")
-        (folder / "cache").mkdir()
-        shutil.copy(machine_json, folder / "cache")  # no command measures the machine anew
-
-    def process(self, *words: str, code: int = 0, of: Path | None = None) -> str:
-        """``of``: another folder with phibench."""
-        found = {key: value for key, value in os.environ.items() if not key.startswith("PHIBENCH_")}
-        own = {"PYTHONPATH": str(of or self.folder), "PHIBENCH_CACHE": str(self.folder / "cache")}
-        done = subprocess.run(
-            words, cwd=self.folder, env=found | own, capture_output=True,
-            encoding="utf-8", check=False,
-        )  # fmt: skip
-        assert done.returncode == code, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def run(self, *words: str, code: int = 0, of: Path | None = None) -> str:
-        return self.process(sys.executable, "-P", "-m", "phibench", *words, code=code, of=of)
-
-    def json(self, *words: str, code: int = 0) -> Any:
-        return json.loads(self.run(*words, "-o", "json", code=code))
-
-
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, machine_json: Path) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("copy"), machine_json)
+    made = Copy(tmp_path_factory.mktemp("copy"), known=machine_json)
     own = made.package / "backends" / NAME
     shutil.copytree(made.package / "backends" / "llama_cpp", own)
     for path in own.glob("*.py"):
@@ -93,45 +61,45 @@ def backends_of(rows: list[dict[str, Any]]) -> set[str]:
 
 
 def test_it_is_listed_where_the_machine_is(copy: Copy) -> None:
-    assert "\n  demo " in copy.run("probe", "--quick")
-    found = copy.json("probe", "--quick")["backends"]
+    assert "\n  demo " in copy.phibench("probe", "--quick").out
+    found = copy.rows("probe", "--quick")["backends"]
     demo, llama = (next(one for one in found if one["backend"] == name) for name in (NAME, "llama_cpp"))
     assert demo | {"backend": "llama_cpp"} == llama
 
 
 def test_the_default_still_stands_for_its_format(copy: Copy) -> None:
-    rows = [row for row in copy.json("models", "phi-4-mini") if row["format"] == "gguf"]
+    rows = [row for row in copy.rows("models", "phi-4-mini") if row["format"] == "gguf"]
     assert all(row["needed_bytes"] for row in rows)
-    assert "llama_cpp" in copy.run("models", "phi-4-mini")
+    assert "llama_cpp" in copy.phibench("models", "phi-4-mini").out
 
 
 def test_it_is_predicted_and_recommended(copy: Copy) -> None:
     """As llama_cpp is without it: of equals the first by name stands for a variant."""
     words = ("recommend", "--machine", str(MACHINE), "--top", "100000", "-o", "json")
-    told = copy.run(*words)
+    told = copy.phibench(*words).out
     assert "demo" in told
-    assert json.loads(re.sub(r"\bdemo\b", "llama_cpp", told)) == json.loads(copy.run(*words, of=ROOT))
+    assert json.loads(re.sub(r"\bdemo\b", "llama_cpp", told)) == json.loads(copy.phibench(*words, of=CHECKOUT).out)
 
 
 def test_it_runs_and_its_run_is_told(copy: Copy) -> None:
     small = ("-m", "phi-1", "--layers", "1", "-p", "8", "-n", "4", "-r", "1")
-    assert "demo" in copy.run("run", "quick", "-b", NAME, *small, "--dry-run")
-    rows = copy.json("run", "quick", "-b", NAME, *small)
+    assert "demo" in copy.phibench("run", "quick", "-b", NAME, *small, "--dry-run").out
+    rows = copy.rows("run", "quick", "-b", NAME, *small)
     assert {(row["backend"], row["status"]) for row in rows} == {(NAME, "ok")}
     assert all(row["predicted"] for row in rows)
     (run,) = (copy.folder / "results").rglob("*-quick.json")
-    assert backends_of(copy.json("results", str(run))) == {NAME}
+    assert backends_of(copy.rows("results", str(run))) == {NAME}
     (known,) = json.loads((copy.folder / "cache" / "selftests.json").read_text(encoding="utf-8"))
     assert (known["backend"], known["usable"], known.get("reason")) == (NAME, True, None)
 
 
 def test_it_is_advised_about(copy: Copy) -> None:
-    assert f"  {NAME} " in copy.run("doctor")
+    assert f"  {NAME} " in copy.phibench("doctor").out
 
 
 @needs_torch
 def test_it_is_verified(copy: Copy) -> None:
-    (row,) = copy.json("verify", "phi-4-mini", "-b", NAME, "-q", "Q8_0")
+    (row,) = copy.rows("verify", "phi-4-mini", "-b", NAME, "-q", "Q8_0")
     assert (row["backend"], row["verdict"]) == (NAME, "same")
 
 
@@ -141,17 +109,17 @@ def test_numbers_of_others_are_still_imported(copy: Copy) -> None:
                "t_pp": 12.8, "speed_pp": 40.0, "t_tg": 4.0, "speed_tg": 32.0, "t": 16.8, "speed": 38.1}  # fmt: skip
     (copy.folder / "old.jsonl").write_text(json.dumps(batched) + "\n", encoding="utf-8")
     words = ("import", "old.jsonl", "-m", "phi-4-mini", "-q", "Q4_K_M", "-dev", "cpu", "--machine", str(MACHINE))
-    assert backends_of(copy.json(*words)) == {"llama_cpp"}  # whose programs these are
+    assert backends_of(copy.rows(*words)) == {"llama_cpp"}  # whose programs these are
 
 
 def test_removed_it_is_gone(copy: Copy) -> None:
     """The last test of this file: what it left in the cache and in runs breaks nothing."""
     shutil.rmtree(copy.package / "backends" / NAME)
-    assert NAME not in {one["backend"] for one in copy.json("probe", "--quick")["backends"]}
-    assert NAME not in copy.run("recommend", "--machine", str(MACHINE))
-    copy.run("run", "quick", "-b", NAME, "--dry-run", code=2)
+    assert NAME not in {one["backend"] for one in copy.rows("probe", "--quick")["backends"]}
+    assert NAME not in copy.phibench("recommend", "--machine", str(MACHINE)).out
+    copy.phibench("run", "quick", "-b", NAME, "--dry-run", code=2)
     for run in (copy.folder / "results").rglob("*-quick.json"):
-        copy.run("results", str(run))
+        copy.phibench("results", str(run))
 
 
 # ------------------------------------------------------------------------------------------ a format of its own
@@ -159,7 +127,7 @@ def test_removed_it_is_gone(copy: Copy) -> None:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory, machine_json: Path) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("toy"), machine_json)
+    made = Copy(tmp_path_factory.mktemp("toy"), known=machine_json)
     for name, place in OWN.items():
         path = made.package / place
         assert not path.exists()
@@ -174,32 +142,31 @@ def test_a_new_backend_is_short() -> None:
 
 
 def test_a_new_format_is_listed_and_its_backend_predicted(toy: Copy) -> None:
-    sizes = {row["variant"]: row for row in toy.json("models") if row["format"] == "npz"}
+    sizes = {row["variant"]: row for row in toy.rows("models") if row["format"] == "npz"}
     assert sizes["phi-4-mini-instruct"]["needed_bytes"] > sizes["phi-4-mini-instruct"]["weights_bytes"] > 0
     assert sizes["phi-4-mini-instruct"]["runs"] is True
     assert sizes["phi-2"]["reason"] == "phi-2 is no Phi-3; use -b llama_cpp"
-    assert " toy " in toy.run("models", "phi-4-mini")
-    words = (sys.executable, "-P", "-c", PREDICTED, str(MACHINE))
-    assert json.loads(toy.process(*words)) == ["half"]
-    assert any(one["backend"] == "toy" for one in toy.json("probe", "--quick")["backends"])
-    assert "  toy " in toy.run("doctor")
+    assert " toy " in toy.phibench("models", "phi-4-mini").out
+    assert toy.python("-c", PREDICTED, str(MACHINE)).json() == ["half"]
+    assert any(one["backend"] == "toy" for one in toy.rows("probe", "--quick")["backends"])
+    assert "  toy " in toy.phibench("doctor").out
 
 
 def test_a_new_format_is_written_measured_and_cleared(toy: Copy) -> None:
     small = ("-m", "phi-3-mini-4k", "--layers", "1", "-p", "4", "-n", "2", "-r", "1")
-    assert "toy" in toy.run("run", "quick", "-b", "toys", *small, "--dry-run")
-    rows = toy.json("run", "quick", "-b", "toy", *small)
+    assert "toy" in toy.phibench("run", "quick", "-b", "toys", *small, "--dry-run").out
+    rows = toy.rows("run", "quick", "-b", "toy", *small)
     assert {(row["backend"], row["quantization"], row["status"]) for row in rows} == {("toy", "half", "ok")}
-    assert "npz" in toy.run("cache")
-    toy.run("cache", "--clear")
+    assert "npz" in toy.phibench("cache").out
+    toy.phibench("cache", "--clear")
     assert not list((toy.folder / "cache" / "npz").iterdir())
 
 
 @needs_torch
 def test_a_new_backend_gives_the_same_answer(toy: Copy) -> None:
-    (row,) = toy.json("verify", "phi-4-mini", "-b", "toy")
+    (row,) = toy.rows("verify", "phi-4-mini", "-b", "toy")
     assert (row["quantization"], row["verdict"]) == ("half", "same")
-    assert "phi-2 is no Phi-3" in json.dumps(toy.json("verify", "-b", "toy"))
+    assert "phi-2 is no Phi-3" in json.dumps(toy.rows("verify", "-b", "toy"))
 
 
 def test_a_new_backend_is_gone_with_its_files(toy: Copy) -> None:
@@ -207,5 +174,5 @@ def test_a_new_backend_is_gone_with_its_files(toy: Copy) -> None:
     for place in OWN.values():
         (toy.package / place).unlink()
     shutil.rmtree(toy.package / "backends" / "toy")
-    assert "npz" not in {row["format"] for row in toy.json("models")}
-    toy.run("run", "quick", "-b", "toy", "--dry-run", code=2)
+    assert "npz" not in {row["format"] for row in toy.rows("models")}
+    toy.phibench("run", "quick", "-b", "toy", "--dry-run", code=2)
