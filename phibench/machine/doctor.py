@@ -13,12 +13,13 @@ from phibench import backends
 from phibench.analysis import trust
 from phibench.core import units
 from phibench.core.nouns import Conditions, Finding, Machine, Problem, Processor
+from phibench.machine.doctor_memory import has_memory_held, lacks_memory
+from phibench.machine.doctor_numa import has_far_memory
 
 Rule = Callable[[Machine, Conditions], Iterator[Finding]]
 
 # One channel of DDR4-3200: 3.2e9 transfers of 8 bytes (JEDEC JESD79-4). Two of them are what a PC with four cores has.
 _ONE_CHANNEL_BYTES_S = 25.6e9
-_SMALLEST_BYTES = 2 << 30  # phi-1 in Q4_K_M with its cache and buffers needs 1.3 GiB, Phi-4-mini 3.8 (docs/memory.md)
 _DISK_BYTES_S = 200e6  # a spinning disk: Phi-4-mini's 2.5 GB take more than 12 s to open
 _DISK_FREE_BYTES = 5 << 30
 
@@ -156,17 +157,6 @@ def is_translated(machine: Machine, _: Conditions) -> Iterator[Finding]:
         yield Finding(severity="note", title="a virtual machine", evidence=p.hypervisor, remedy=remedy)
 
 
-def lacks_memory(machine: Machine, conditions: Conditions) -> Iterator[Finding]:
-    free = machine.limits.free_bytes
-    if free < _SMALLEST_BYTES:
-        yield Finding(severity="wrong", title="too little free memory for most Phi models",
-                      evidence=f"{units.gib(free)} free of {units.gib(machine.limits.memory_bytes)}",
-                      remedy="close other programs, or raise the limit")  # fmt: skip
-    if (swapped := conditions.look_swapped_in_bytes or 0) > 0:
-        yield _slow("the machine is swapping", f"{swapped} bytes swapped in just now",
-                    "close other programs")  # fmt: skip
-
-
 def has_a_slow_disk(machine: Machine, _: Conditions) -> Iterator[Finding]:
     disk = machine.storage
     if disk and disk.read_bytes_s and disk.read_bytes_s < _DISK_BYTES_S:
@@ -190,14 +180,10 @@ def is_hot_or_busy(_: Machine, conditions: Conditions) -> Iterator[Finding]:
                       evidence=f"{count} times since boot", remedy="clean the fan, or rest longer")  # fmt: skip
 
 
-def has_odd_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
-    p = _processor(machine)
-    if p.huge_pages == "never":
+def has_odd_pages(machine: Machine, _: Conditions) -> Iterator[Finding]:
+    if _processor(machine).huge_pages == "never":
         yield _slow("huge pages are off", "transparent_hugepage/enabled is 'never'",
                     "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled")  # fmt: skip
-    if p.numa_nodes and p.numa_nodes > 1:
-        yield Finding(severity="note", title="memory lies on several NUMA nodes", evidence=f"{p.numa_nodes} nodes",
-                      remedy="numactl --cpunodebind=0 --membind=0 phibench ... keeps a model on one")  # fmt: skip
 
 
 def has_slow_cores(machine: Machine, _: Conditions) -> Iterator[Finding]:
@@ -217,8 +203,9 @@ def hides_energy(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     has_sound_engines, engines_pass_their_selftest, leaves_a_gpu_unused, lists_an_npu_only, is_translated,
-    lacks_memory, leaves_instructions_unused, saves_power, runs_on_battery, reads_slowly, is_hot_or_busy, shares_a_gpu,
-    is_limited, has_a_slow_disk, has_odd_memory, has_slow_cores, hides_energy,
+    lacks_memory, has_memory_held, leaves_instructions_unused, saves_power, runs_on_battery, reads_slowly,
+    is_hot_or_busy, shares_a_gpu, is_limited, has_a_slow_disk, has_odd_pages, has_far_memory, has_slow_cores,
+    hides_energy,
 )  # fmt: skip
 
 

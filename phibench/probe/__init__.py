@@ -16,6 +16,7 @@ from phibench.core.nouns import Device, Machine
 from phibench.probe import devices
 from phibench.probe.energy import power_supply, sources
 from phibench.probe.system import cpu, limits
+from phibench.probe.system.memory import host_memory
 from phibench.probe.system.processor import processor
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def machine(
         arch=found.arch,
         physical_cores=found.physical_cores,
         logical_cores=found.logical_cores,
-        memory_bytes=limits.host_memory(root)[0],
+        memory_bytes=host_memory(root)[0],
         devices=(
             Device(kind="cpu", name=found.name, memory_bytes=usable.memory_bytes),
             *found_gpus,

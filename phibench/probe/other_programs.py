@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from phibench.core.nouns import Measured, Result, Setup
 from phibench.probe import conditions
 from phibench.probe.system import cpu
-from phibench.probe.system.limits import affinity
 
 LIMIT_CPUS = 0.5
 _LEAST_S = 0.5  # 50 ticks of each cpu: in less, a single tick weighs too much
@@ -26,9 +25,8 @@ class Others:
     """Other programs on the cpus that this process may use. Make it before an engine opens: some bind its threads."""
 
     def __init__(self) -> None:
-        online = sorted(cpu.online())
-        mine = affinity() or frozenset(online)
-        self._places = [place for place, number in enumerate(online) if number in mine]
+        online, mine = cpu.usable()
+        self._places = [place for place, number in enumerate(sorted(online)) if number in mine]
         self.begin()
 
     def begin(self) -> None:

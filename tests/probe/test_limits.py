@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from trees import DOCKER_V1, GIB, HYBRID, arm, plant, v2, x86
 
 from phibench.probe.system import cgroup, cpu
-from phibench.probe.system.limits import host_memory, limits
+from phibench.probe.system.limits import limits
+from phibench.probe.system.memory import host_memory
 
 
 def test_without_limits_the_whole_machine_counts(tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ class Cache(Noun, frozen=True, kw_only=True):
     count: AtLeastOne = 1
 
 
+class Node(Noun, frozen=True, kw_only=True):
+    """A NUMA node: memory, and the cpus that are near it."""
+
+    numbers: tuple[Count, ...]  # several where the system makes many nodes of one place
+    cpus: Count = 0
+    memory_bytes: Count | None = None
+    socket: Count | None = None  # of its cpus
+    runs: bool = True  # this process may use its cpus
+    holds: bool = True  # and its memory
+
+
 class Processor(Noun, frozen=True, kw_only=True):
     """What the cpu of a machine is made of and how it is set; None and empty where the system does not say."""
 
@@ -79,7 +90,8 @@ class Processor(Noun, frozen=True, kw_only=True):
     efficiency_cores: Count | None = None
     instruction_sets: tuple[str, ...] = ()  # Linux's names, whatever the system
     caches: tuple[Cache, ...] = ()
-    numa_nodes: AtLeastOne | None = None
+    numa_nodes: AtLeastOne | None = None  # that have cpus
+    nodes: tuple[Node, ...] = ()  # where there are several, with those that are memory alone
     governor: str | None = None
     energy_preference: str | None = None
     platform_profile: str | None = None
@@ -159,6 +171,14 @@ class SelfTest(Noun, frozen=True, kw_only=True):
     test: int = 0  # version of the test that this was found with
 
 
+class Held(Noun, frozen=True, kw_only=True):
+    """Memory that no program holds, so that ending programs does not free it; ``free_bytes`` of it count as free."""
+
+    kind: Literal["zfs_cache", "huge_pages", "files_in_memory", "balloon"]
+    bytes: Count
+    free_bytes: Count = 0
+
+
 class Limits(Noun, frozen=True, kw_only=True):
     """What this process may really use: machine, affinity and cgroup (own and all ancestors) together."""
 
@@ -166,6 +186,7 @@ class Limits(Noun, frozen=True, kw_only=True):
     threads: AtLeastOne
     memory_bytes: Count
     free_bytes: Count
+    held: tuple[Held, ...] = ()
     swap_bytes: Count | None = None  # a model that swaps says nothing, so no decision counts on it
     notes: tuple[str, ...] = ()
     restrictions: tuple[str, ...] = ()  # of the notes those that say what is kept from this process

@@ -7,8 +7,9 @@ The files of both versions have different names, so a group is read without aski
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from phibench.core.nouns import Noun
 from phibench.probe.system import text_files
@@ -82,7 +83,8 @@ def cpus(group: Path) -> float | None:
 
 
 def ceilings(group: Path) -> tuple[Ceiling, ...]:
-    """Memory limits of a group: ``memory.max`` and ``memory.high``, or ``memory.limit_in_bytes``.
+    """Memory limits of a group: ``memory.max`` and ``memory.high``, or ``memory.limit_in_bytes`` and, in version 1, the
+    least of all its ancestors (``hierarchical_memory_limit``), which a container may not see.
 
     Pages of the file cache count as used by the group, but the kernel drops them before it refuses memory; a model
     mapped from a file is such pages. So what is free is limit - usage + inactive_file + active_file.
@@ -91,6 +93,7 @@ def ceilings(group: Path) -> tuple[Ceiling, ...]:
     used = text_files.number(group / "memory.current")
     used = text_files.number(group / "memory.usage_in_bytes") if used is None else used
     stat = text_files.counters(group / "memory.stat")
+    limits["hierarchical_memory_limit"] = stat.get("hierarchical_memory_limit")
     # Version 1 counts children only under total_*; version 2 always does.
     cache = sum(stat.get(f"total_{kind}", stat.get(kind, 0)) for kind in ("inactive_file", "active_file"))
     held = max(0, (used or 0) - cache)
@@ -103,12 +106,25 @@ def ceilings(group: Path) -> tuple[Ceiling, ...]:
 
 def swap(group: Path) -> int | None:
     """Bytes that the group may still swap out: version 2 ``memory.swap.max``; version 1 limits memory and swap
-    together, and what is left of both is the most that swap can take."""
+    together, of its ancestors too, and what is left of both is the most that swap can take."""
     most, used = text_files.number(group / "memory.swap.max"), text_files.number(group / "memory.swap.current")
     if most is None:
-        most = text_files.number(group / "memory.memsw.limit_in_bytes")
-        used = text_files.number(group / "memory.memsw.usage_in_bytes")
+        own = text_files.number(group / "memory.memsw.limit_in_bytes")
+        above = text_files.counters(group / "memory.stat").get("hierarchical_memsw_limit")
+        most = min((limit for limit in (own, above) if limit is not None and limit >= 0), default=None)
+        files = ("memory.memsw.usage_in_bytes", "memory.usage_in_bytes")
+        used = next((n for file in files if (n := text_files.number(group / file)) is not None), None)
     return None if most is None or most < 0 else max(0, most - (used or 0))
+
+
+def cpuset(groups: Iterable[Path], what: Literal["cpus", "mems"]) -> frozenset[int]:
+    """Cpus or NUMA nodes of the innermost group that tells; empty where none does.
+
+    Only the innermost counts: an ancestor's list lacks what a partition below it was given.
+    """
+    files = (f"cpuset.{what}.effective", f"cpuset.effective_{what}", f"cpuset.{what}")
+    told = (text_files.cpu_list(text_files.text(group / file, 1 << 14)) for group in groups for file in files)
+    return next(filter(None, told), frozenset())
 
 
 def throttled(group: Path) -> int | None:

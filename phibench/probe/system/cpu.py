@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 from phibench.core.nouns import Noun
-from phibench.probe.system import sysctl, text_files, windows
+from phibench.probe.system import arm, cgroup, kinds, sysctl, text_files, topology, windows
 
 ROOT = Path("/")
 _CPUS = "sys/devices/system/cpu"
@@ -19,6 +19,8 @@ _INFO_CHARS = 1 << 16  # the kernel makes /proc/cpuinfo as it is read: the first
 
 # Where architectures without "model name" put a name: LoongArch, MIPS, POWER, RISC-V.
 _NAME_KEYS = ("model name", "Model Name", "cpu model", "cpu", "uarch")
+# What gVisor says where the processor does not, and 32-bit ARM for every one: "ARMv7 Processor rev 3 (v7l)"
+_NO_NAME = re.compile(r"(unknown|ARMv[0-9].*|)$")
 # Instruction sets that inference engines have kernels for (ggml-cpu, oneDNN, MLAS): x86, then ARM.
 _ISA = re.compile(r"sse4_2|avx\w*|amx_\w+|fma|f16c|asimd\w*|fphp|i8mm|bf16|sve\w*|sme\d*")
 
@@ -61,7 +63,8 @@ def name(root: Path = ROOT) -> str:
     """The maker's name without padding, on ARM boards the board and its cores; empty when nobody tells."""
     info = text_files.text(root / "proc/cpuinfo", _INFO_CHARS)
     if info or root != ROOT:
-        return clean(next(filter(None, (_value(info, key) for key in _NAME_KEYS)), "")) or _arm_name(root, info)
+        told = clean(next(filter(None, (_value(info, key) for key in _NAME_KEYS)), ""))
+        return _arm_name(root) or told if _NO_NAME.match(told) else told
     if sys.platform == "darwin":
         return clean(sysctl.text("machdep.cpu.brand_string"))
     if sys.platform == "win32":
@@ -100,20 +103,10 @@ def clean(words: str) -> str:
     return " ".join(printable.split())[:100]
 
 
-def _arm_name(root: Path, info: str) -> str:
+def _arm_name(root: Path) -> str:
     """``Raspberry Pi 5 Model B Rev 1.0 (4 x Cortex-A76)``: device tree for the board, part numbers for cores."""
-    board = clean(text_files.text(root / "proc/device-tree/model", 200))
-    makers = re.findall(r"^CPU implementer\s*:\s*(0x[0-9a-fA-F]+)\s*$", info, re.MULTILINE | re.ASCII)
-    parts = re.findall(r"^CPU part\s*:\s*(0x[0-9a-fA-F]+)\s*$", info, re.MULTILINE | re.ASCII)
-    if not parts or len(makers) != len(parts):
-        return board
-    table = tomllib.loads((Path(__file__).parent / "arm_cores.toml").read_text(encoding="utf-8"))
-    names = [
-        table.get(maker.lower(), {}).get(part.lower(), f"ARM core {maker}/{part}")
-        for maker, part in zip(makers, parts, strict=True)
-    ]
-    text = clean(" + ".join(f"{names.count(core)} x {core}" for core in dict.fromkeys(names)))
-    return f"{board} ({text})" if board else text
+    board, cores = clean(text_files.text(root / "proc/device-tree/model", 200)), clean(arm.name(root))
+    return f"{board} ({cores})" if board and cores else board or cores
 
 
 def _registry_name() -> str:
@@ -132,12 +125,36 @@ def _registry_name() -> str:
 
 
 def online(root: Path = ROOT) -> frozenset[int]:
-    """Numbers of the logical cpus that run; at least one."""
+    """Numbers of the logical cpus that run, as sysfs has them; at least one."""
+    return usable(root)[0]
+
+
+def usable(root: Path = ROOT) -> tuple[frozenset[int], frozenset[int]]:
+    """Logical cpus that run, and of these what the scheduler may give to this process; at least one."""
+    mine = affinity(root)
     listed = text_files.cpu_list(text_files.text(root / _CPUS / "online"))
     if not listed:
         info = text_files.text(root / "proc/cpuinfo")
         listed = frozenset(int(n) for n in re.findall(r"^processor\s*:\s*([0-9]{1,4})\s*$", info, re.MULTILINE))
-    return listed or frozenset(range(os.cpu_count() or 1))
+    return topology.agree(listed or mine or frozenset(range(os.cpu_count() or 1)), mine)
+
+
+def affinity(root: Path = ROOT) -> frozenset[int]:
+    """Logical cpus that the scheduler may give to this process; empty when nobody tells."""
+    if root != ROOT:
+        found = re.search(r"^Cpus_allowed_list:(.*)$", text_files.text(root / "proc/self/status"), re.MULTILINE)
+        listed = text_files.cpu_list(found[1]) if found else frozenset()
+        cpuset = cgroup.cpuset(cgroup.groups(root), "cpus")
+        return listed & cpuset or listed or cpuset
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    import psutil
+
+    process = psutil.Process()
+    with contextlib.suppress(psutil.Error, OSError):
+        if hasattr(process, "cpu_affinity"):  # Windows, FreeBSD
+            return frozenset(process.cpu_affinity() or ())
+    return frozenset()
 
 
 def cores(root: Path, cpus: frozenset[int]) -> int:
@@ -146,43 +163,38 @@ def cores(root: Path, cpus: frozenset[int]) -> int:
         import psutil
 
         return min(psutil.cpu_count(logical=False) or len(cpus), len(cpus))
-    return len({_siblings(root, cpu) & cpus | {cpu} for cpu in cpus})
+    return len(topology.cores(root, cpus))
 
 
 def fast_cores(root: Path, cpus: frozenset[int]) -> int:
-    """Physical performance cores among ``cpus``: one slow core holds up all others at every barrier.
+    """Physical performance cores among ``cpus``; all where there is one kind, or nobody tells."""
+    if root == ROOT and sys.platform != "linux":
+        return min(_fast_elsewhere() or cores(root, cpus), len(cpus))
+    return len(topology.cores(root, kinds.kinds(root, cpus).fast))
 
-    Sources: llama.cpp issues 842, 934 (Intel hybrid), 7176, 14532 (ARM big.LITTLE).
+
+def threads(root: Path, cpus: frozenset[int]) -> int:
+    """How many threads to start on ``cpus``: one slow core holds up all others at every barrier, yet seven outdo one.
+
+    Sources: llama.cpp issues 842, 934, 28625 (Intel hybrid), 7176, 14532 (ARM big.LITTLE), whisper.cpp issue 1248.
     """
-    if root == ROOT and sys.platform == "darwin":
-        levels = range(sysctl.number("hw.nperflevels") or 0)
-        found = sum(
+    if root == ROOT and sys.platform != "linux":
+        fast, every = fast_cores(root, cpus), cores(root, cpus)
+        return kinds.threads([1.0] * fast + [kinds.EFFICIENCY] * (every - fast))
+    worth = kinds.kinds(root, cpus).worth
+    return kinds.threads(max(worth[cpu] for cpu in core) for core in topology.cores(root, cpus))
+
+
+def _fast_elsewhere() -> int:
+    """Performance cores that macOS or Windows tells of, or 0."""
+    if sys.platform == "darwin":
+        return sum(
             sysctl.number(f"hw.perflevel{level}.physicalcpu") or 0
-            for level in levels
+            for level in range(sysctl.number("hw.nperflevels") or 0)
             if sysctl.text(f"hw.perflevel{level}.name") != "Efficiency"  # their order is not promised
         )
-        return min(found or cores(root, cpus), len(cpus))
-    if root == ROOT and sys.platform == "win32":
-        classes = windows.cores()  # the highest efficiency class is the fastest
-        return min(classes[max(classes)] if classes else cores(root, cpus), len(cpus))
-    return cores(root, _fast(root, cpus))
-
-
-def _siblings(root: Path, cpu: int) -> frozenset[int]:
-    return text_files.cpu_list(text_files.text(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list", 4096))
-
-
-def _fast(root: Path, cpus: frozenset[int]) -> frozenset[int]:
-    intel = text_files.cpu_list(text_files.text(root / "sys/devices/cpu_core/cpus", 4096)) & cpus
-    if intel:
-        return intel
-    # Half of the strongest parts little from big: an RK3588 shows 1024 for its A76 and about 400 for its A55.
-    # Clocks lie closer: 5.1 and 3.5 GHz for Zen 5 and 5c; the best cores of one kind differ by a twentieth.
-    for file, least in (("cpu_capacity", 0.5), ("cpufreq/cpuinfo_max_freq", 0.75)):
-        strength = {cpu: text_files.number(root / _CPUS / f"cpu{cpu}" / file) or 0 for cpu in cpus}
-        if min(strength.values()) > 0:
-            return frozenset(cpu for cpu in cpus if strength[cpu] >= least * max(strength.values()))
-    return cpus
+    classes = windows.cores()  # the highest efficiency class is the fastest
+    return classes[max(classes)] if classes else 0
 
 
 def cache_bytes(root: Path, cpus: frozenset[int]) -> int | None:

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from phibench.probe.system import cpu, text_files
+from phibench.probe.system import cpu, kinds, text_files
 
 _CPUS = "sys/devices/system/cpu"
-_FREQUENCY = f"{_CPUS}/cpu0/cpufreq"
 # Zones and sensors of the processor itself; others, acpitz first of all, show the board or a constant.
 _ZONE = re.compile(r"x86_pkg_temp|TCPU.*|(cpu|soc|CPU|SOC)\b.*|(cpu|soc)[-_0-9].*|(big|little)core.*")
 _SENSOR = re.compile("coretemp|k10temp|zenpower|cpu_thermal")
@@ -100,17 +99,18 @@ def temperature_c(root: Path) -> float | None:
 
 def clock_hz(root: Path) -> float | None:
     """The mean clock of all cpus now; None where the system does not tell, as in most virtual machines."""
-    found = [text_files.number(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in cpu.online(root)]
-    known = [value for value in found if value]
-    return 1e3 * sum(known) / len(known) if known else None  # kHz
+    found = [kinds.hertz(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in cpu.online(root)]
+    known = [clock for clock in found if clock]
+    return sum(known) / len(known) if known else None
 
 
 def settings(root: Path) -> dict[str, str | None]:
     """How fast the system lets the processor be; the first cpu speaks for all."""
+    first = f"{_CPUS}/cpu{min(cpu.online(root))}/cpufreq"  # not 0 where that is offline, or another container's
     files = {
-        "frequency_driver": f"{_FREQUENCY}/scaling_driver",
-        "governor": f"{_FREQUENCY}/scaling_governor",
-        "energy_preference": f"{_FREQUENCY}/energy_performance_preference",
+        "frequency_driver": f"{first}/scaling_driver",
+        "governor": f"{first}/scaling_governor",
+        "energy_preference": f"{first}/energy_performance_preference",
         "platform_profile": "sys/firmware/acpi/platform_profile",
     }
     return {key: cpu.clean(text_files.text(root / file, 64)) or None for key, file in files.items()} | {

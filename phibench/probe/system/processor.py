@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from phibench.core.nouns import Cache, Processor
-from phibench.probe.system import cpu, host, sysctl, text_files, windows
+from phibench.probe.system import arm, cpu, host, kinds, numa, sysctl, text_files, windows
 
 _CPUS = "sys/devices/system/cpu"
 # Instruction sets that make a difference to inference engines, as the kernels of Linux call them.
@@ -24,7 +24,8 @@ _CACHE_KINDS: dict[str, Literal["data", "instruction", "unified"]] = {
 
 def processor(root: Path = cpu.ROOT) -> Processor:
     """Never raises; what the system does not say is None or empty. Windows and macOS: not run on hardware."""
-    cpus = cpu.online(root)
+    cpus, nodes = cpu.online(root), numa.nodes(root)
+    first = f"{_CPUS}/cpu{min(cpus)}/cpufreq"
     return Processor(
         vendor=_vendor(root),
         sockets=_sockets(root, cpus),
@@ -32,12 +33,13 @@ def processor(root: Path = cpu.ROOT) -> Processor:
         efficiency_cores=cpu.cores(root, cpus) - (_performance(root, cpus) or 0) or None,
         instruction_sets=tuple(filter(_MATTERS.fullmatch, cpu.flags(root).split())),
         caches=caches(root, cpus),
-        numa_nodes=_numa(root),
-        governor=_setting(root, f"{_CPUS}/cpu0/cpufreq/scaling_governor"),
-        energy_preference=_setting(root, f"{_CPUS}/cpu0/cpufreq/energy_performance_preference"),
+        numa_nodes=sum(node.cpus > 0 for node in nodes) or None,  # memory alone (CXL, HBM) is no place to run
+        nodes=nodes if len(nodes) > 1 else (),
+        governor=_setting(root, f"{first}/scaling_governor"),
+        energy_preference=_setting(root, f"{first}/energy_performance_preference"),
         platform_profile=_setting(root, "sys/firmware/acpi/platform_profile"),
         turbo=turbo(root),
-        max_hz=_max_hz(root, cpus),
+        max_hz=kinds.max_hz(root, cpus),
         huge_pages=_chosen(text_files.text(root / "sys/kernel/mm/transparent_hugepage/enabled", 128)),
         hypervisor=host.hypervisor(root),
         container=host.container(root),
@@ -85,34 +87,22 @@ def _vendor(root: Path) -> str:
 
 
 def _sockets(root: Path, cpus: frozenset[int]) -> int | None:
-    ids = {text_files.number(root / _CPUS / f"cpu{number}/topology/physical_package_id") for number in cpus}
-    return len(ids - {None, -1}) or None
+    """None where clusters of a board are told as sockets (util-linux issue 1207): sockets of a server are alike."""
+    cores, places = arm.cores(root), dict[int, set[str]]()
+    for number in cpus:
+        place = text_files.number(root / _CPUS / f"cpu{number}/topology/physical_package_id")
+        if place is not None and place >= 0:
+            places.setdefault(place, set()).update([cores[number].name] if number in cores else [])
+    first = next(iter(places.values()), set())
+    return len(places) or None if all(names == first for names in places.values()) else None
 
 
 def _performance(root: Path, cpus: frozenset[int]) -> int | None:
     return max(1, min(cpu.fast_cores(root, cpus), cpu.cores(root, cpus)))
 
 
-def _numa(root: Path) -> int | None:
-    """Nodes that have cpus: memory alone (CXL, HBM in flat mode) is no place to run."""
-    nodes = text_files.cpu_list(text_files.text(root / "sys/devices/system/node/online", 4096))
-    count = sum(
-        1
-        for n in nodes
-        if text_files.cpu_list(text_files.text(root / f"sys/devices/system/node/node{n}/cpulist", 4096))
-    )
-    return count or None
-
-
 def _setting(root: Path, path: str) -> str | None:
     return cpu.clean(text_files.text(root / path, 64)) or None
-
-
-def _max_hz(root: Path, cpus: frozenset[int]) -> float | None:
-    """The highest clock of any core; sysfs counts kHz."""
-    found = [text_files.number(root / _CPUS / f"cpu{number}/cpufreq/cpuinfo_max_freq") for number in cpus]
-    known = [kilohertz for kilohertz in found if kilohertz and 1 <= kilohertz < 1e8]
-    return max(known) * 1e3 if known else None
 
 
 def _chosen(words: str) -> str | None:
