@@ -24,15 +24,17 @@ def has_far_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 
 def _bare(bare: Sequence[Node], whole: Sequence[Node], nodes: Sequence[Node]) -> Finding:
-    title = f"cpus of NUMA node {_numbers(bare)} have no memory of their own"
+    title, evidence = f"cpus of NUMA node {_numbers(bare)} have no memory of their own", _listed(nodes)
+    stores = [node for node in nodes if node.holds and node.memory_bytes != 0]
     if whole:
         remedy = _bound([_largest(whole)])
-    elif stores := [node for node in nodes if node.holds and node.memory_bytes]:
-        remedy = (f"numactl --preferred={_largest(stores).numbers[0]} phibench ... takes the memory there first; "
-                  "start the job with cpus and memory of one node where there is one")  # fmt: skip
-    else:
-        remedy = "start the job with cpus and memory of one node"
-    return Finding(severity="slow", title=title, evidence=_listed(nodes), remedy=remedy)
+    elif stores and all(node.holds for node in bare):
+        remedy = f"numactl --preferred={_largest(stores).numbers[0]} phibench ... takes the memory there first"
+    else:  # not the machine keeps them apart, but what this process may use of it
+        where = f"and memory of node {_numbers(stores)}" if stores else "and no memory that is near"
+        evidence = f"this process may use cpus of node {_numbers(bare)}, {where}"
+        remedy = "start the job with cpus and memory of one node (docker: --cpuset-cpus and --cpuset-mems)"
+    return Finding(severity="slow", title=title, evidence=evidence, remedy=remedy)
 
 
 def _several(whole: Sequence[Node], count: int) -> Finding:

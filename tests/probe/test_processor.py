@@ -22,6 +22,7 @@ from trees_instructions import (
     ZEN_4,
 )
 from trees_machine import APU, BIG_LITTLE, HEXAGON, IRIS, KVM, PODMAN, RADEON, VPU, WSL, XDNA, XE, dual_socket, hybrid
+from trees_reports import allowed, arcstats, nodes
 
 from phibench import probe
 from phibench.core.nouns import Cache, Processor
@@ -202,6 +203,7 @@ def test_no_answer_of_windows_breaks_the_parser(data: bytes) -> None:
 
 TREES = (
     hybrid(), dual_socket(), BIG_LITTLE, WSL | APU | VPU, KVM | RADEON | XDNA, PODMAN | XE, x86() | IRIS | HEXAGON,
+    nodes(("0-7", 6), ("8-15", 6), ("", 4)) | allowed("8-15", "1") | arcstats(GIB, 0, GIB),
     x86() | DOCKER_V1, x86() | HYBRID, arm(*[("0x41", "0xd0b")] * 4, board="Raspberry Pi 5 Model B Rev 1.0"),
 )  # fmt: skip
 

@@ -19,8 +19,7 @@ _INFO_CHARS = 1 << 16  # the kernel makes /proc/cpuinfo as it is read: the first
 
 # Where architectures without "model name" put a name: LoongArch, MIPS, POWER, RISC-V.
 _NAME_KEYS = ("model name", "Model Name", "cpu model", "cpu", "uarch")
-# What gVisor says where the processor does not, and 32-bit ARM for every one: "ARMv7 Processor rev 3 (v7l)"
-_NO_NAME = re.compile(r"(unknown|ARMv[0-9].*|)$")
+_ANY_ARM = re.compile(r"ARMv[0-9]")  # 32-bit Linux calls every one "ARMv7 Processor rev 3 (v7l)"
 # Instruction sets that inference engines have kernels for (ggml-cpu, oneDNN, MLAS): x86, then ARM.
 _ISA = re.compile(r"sse4_2|avx\w*|amx_\w+|fma|f16c|asimd\w*|fphp|i8mm|bf16|sve\w*|sme\d*")
 
@@ -64,7 +63,8 @@ def name(root: Path = ROOT) -> str:
     info = text_files.text(root / "proc/cpuinfo", _INFO_CHARS)
     if info or root != ROOT:
         told = clean(next(filter(None, (_value(info, key) for key in _NAME_KEYS)), ""))
-        return _arm_name(root) or told if _NO_NAME.match(told) else told
+        told = "" if told == "unknown" else told  # gVisor
+        return told if told and not _ANY_ARM.match(told) else _arm_name(root) or told
     if sys.platform == "darwin":
         return clean(sysctl.text("machdep.cpu.brand_string"))
     if sys.platform == "win32":

@@ -78,7 +78,7 @@ def _of_memory(total: int, nodes_bytes: int, ceilings: list[cgroup.Ceiling]) -> 
     if soft < hard:
         notes.append(f"cgroup slows this process above {units.gib(soft)} (memory.high)")
     if nodes_bytes < total:
-        notes.append(f"cpuset allows the memory of some NUMA nodes only, {units.gib(nodes_bytes)}")
+        notes.append(f"cpuset limits memory to {units.gib(nodes_bytes)}")
     return notes
 
 
