@@ -91,7 +91,7 @@ def import_(
 ) -> None:  # fmt: skip
     """Import results of llama-bench as a run.
 
-    FILE: JSON or JSON lines of llama-bench, or JSON lines of llama-batched-bench.
+    FILE: JSON or JSON lines of llama-bench, or JSON lines of llama-batched-bench; - is standard input.
     """
     from phibench.core import folders
     from phibench.imports import importer
@@ -101,7 +101,8 @@ def import_(
     asked = ImportRequest(
         variant=model, quantization=quant, device=device, machine=options.machine_of(machine) if machine else None
     )
-    runs = importer.run_import(Path(file), asked, folders.results_dir(results), options.note)
+    source = None if file == "-" else Path(file)
+    runs = importer.run_import(source, asked, folders.results_dir(results), options.note)
     options.emit(show_results.FORMATS[output](show_results.rows(runs), options.width(out)), out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from phibench.core.errors import PhibenchError
+from phibench.imports import names
 from phibench.imports.llama_bench import Bench
 
 _DEVICES = {"cuda": "cuda", "cublas": "cuda", "rocm": "rocm", "hip": "rocm", "vulkan": "vulkan", "sycl": "xpu",
@@ -14,21 +15,51 @@ _FLAGS = ("cublas", "cuda", "clblast", "opencl", "vulkan", "kompute", "metal", "
 _SERVER = re.compile(r"RPC|\S:\d{3,5}\b")  # llama.cpp shows such a device as RPC[host:port], or host:port
 
 
-def device(row: Bench, asked: str | None, where: str) -> tuple[str, str]:
+def device(row: Bench, asked: str | None) -> tuple[str, str]:
     """The device text, and what it was concluded from. Raises PhibenchError where ``asked`` is another."""
     said = ",".join(_built(row)) or "no backend named"
-    found = next((_DEVICES[name] for name in map(_key, _computing(row)) if name in _DEVICES), "cpu")
-    number = re.search(r"\d+$", row.devices) if row.devices != "auto" else None
-    index = int(number[0][:4]) if number else (row.main_gpu if row.split_mode == "none" else 0)
+    found, index = _found(row), _index(row) or 0
     named = found if found in ("cpu", "metal") else f"{found}:{index}"
     if asked and asked != named:
-        raise PhibenchError(f"{where}: it says {said}, which is {named}, not {asked}; leave out -dev")
+        raise PhibenchError(f"it says {said}, which is {named}, not {asked}; leave out -dev")
     return named, said
 
 
-def unknown(row: Bench) -> str | None:
-    """An accelerator that no device of phibench stands for (OpenCL, CANN, MUSA, ...), as the row names it."""
-    return next((name for name in _computing(row) if _key(name) not in (*_DEVICES, *_PROCESSOR)), None)
+def gpus(row: Bench) -> tuple[str, ...]:
+    """The accelerators that computed, as the row names them; () of a processor alone.
+
+    All that it lists where its devices are numbered by several backends, so that it is not clear which it was.
+    """
+    listed, index = names.gpus(row.gpu_info), _index(row)
+    if _found(row) == "cpu":
+        return ()
+    alone = len({_DEVICES[key] for key in map(_key, _built(row)) if key in _DEVICES}) == 1
+    return listed[index : index + 1] if alone and index is not None and index < len(listed) else listed
+
+
+def _found(row: Bench) -> str:
+    return next((_DEVICES[name] for name in map(_key, _computing(row)) if name in _DEVICES), "cpu")
+
+
+def _index(row: Bench) -> int | None:
+    """Of the one that was asked for; None: none was."""
+    if row.devices not in ("auto", "") and (number := re.search(r"\d+$", row.devices)):
+        return int(number[0][:4])
+    return row.main_gpu if row.split_mode == "none" else None
+
+
+def objection(row: Bench) -> str | None:
+    """Why nobody can say with one device where it ran."""
+    computing = _computing(row)
+    if unknown := next((name for name in computing if _key(name) not in (*_DEVICES, *_PROCESSOR)), None):
+        return f"it may have run on '{unknown}', which is no device of phibench"
+    used, processor = gpus(row), names.processor(row.cpu_info)
+    if used and all(names.is_software(gpu, processor) for gpu in used):
+        behind = next((name for name in computing if _key(name) in _DEVICES), "")
+        return f"it ran on {used[0]}, which is the processor behind {behind}, no GPU"
+    if row.split_mode != "none" and ("/" in row.devices or (_index(row) is None and len(used) > 1)):
+        return "it may have run on several accelerators at once"
+    return None
 
 
 def other_machines(row: Bench) -> bool:

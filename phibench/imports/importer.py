@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,33 +14,48 @@ from phibench import __version__, backends, catalog
 from phibench.core import files, run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Machine, Measured, Run, Sample, Setup, Suite, Workload
+from phibench.imports import whose
 from phibench.imports.llama_bench import read
-from phibench.imports.translate import BACKEND, FORMAT, ImportRequest, OnNote, Test, tests_of
+from phibench.imports.models import FORMAT
+from phibench.imports.rows import Refused
+from phibench.imports.translate import BACKEND, ImportRequest, Test, tests_of
 from phibench.machine import inventory
 
+OnNote = Callable[[str], None]
 _METRICS = {
     "llama-bench": ("prefill_tps", "ttft_s", "decode_tps"),
     "llama-batched-bench": ("prefill_tps", "ttft_s", "decode_tps", "sequence_tps"),
 }
 
 
-def run_import(path: Path, request: ImportRequest, folder: Path, on_note: OnNote) -> tuple[Run, ...]:
+def run_import(path: Path | None, request: ImportRequest, folder: Path, on_note: OnNote) -> tuple[Run, ...]:
     """Write the runs that the file holds, one for each build and machine in it, and return them.
 
-    Raises PhibenchError for a file or a row that cannot be understood; ``on_note`` hears what was left out or assumed.
+    ``path`` None is standard input. ``on_note`` hears what was left out or assumed. Raises PhibenchError where nothing
+    is left.
     """
     request = _checked(request)
-    content, lines, odd = read(path)
-    for line in odd:
-        on_note(line)
-    machine = request.machine or inventory.this_machine(bandwidth=False)
-    tests = [test for row in lines for test in tests_of(row, request, machine, path.name, on_note)]
-    if not tests:
-        raise PhibenchError(f"nothing in {path.name} can be imported")
-    groups = _together(tests)
-    for group in groups:
-        _check_machine(group[0], machine, request.machine is not None, path.name, on_note)
-    digest = _digest(content, machine, tests)
+    file = read(path)
+    for note in file.odd:
+        on_note(note)
+    machine, described = request.machine or inventory.this_machine(bandwidth=False), request.machine is not None
+    tests, refused = [], list(file.refused)
+    for line in file.lines:
+        try:
+            tests += tests_of(line, request, machine)
+        except PhibenchError as error:
+            refused.append(Refused(line.number, str(error)))
+    groups = []
+    for group in _together(tests):
+        if why := whose.elsewhere(group[0], machine, described):
+            refused += [Refused(number, why) for number in dict.fromkeys(test.line for test in group)]
+        else:
+            groups.append(group)
+    _say(refused, file.name, nothing_left=not groups, on_note=on_note)
+    told = [note for group in groups for note in whose.taken_for(group[0], machine, described, file.name)]
+    for note in dict.fromkeys(told):
+        on_note(note)
+    digest = _digest(file.content, machine, [test for group in groups for test in group])
     if before := sorted(folder.rglob(f"*-{digest}-*.json")):
         on_note(f"imported before, nothing is written: {', '.join(map(str, before))}")
         return tuple(run_files.read_run(old) for old in before)
@@ -52,6 +66,28 @@ def run_import(path: Path, request: ImportRequest, folder: Path, on_note: OnNote
         on_note(f"results: {run_files.run_path(folder, run)}")
         runs.append(run)
     return tuple(runs)
+
+
+def _say(refused: Sequence[Refused], name: str, *, nothing_left: bool, on_note: OnNote) -> None:
+    """What was left out, a line for each reason. Raises PhibenchError, with the reason if it is one, where all was."""
+    lines: dict[str, list[int]] = defaultdict(list)
+    for one in sorted(refused):
+        lines[one.why].append(one.line)
+    said = {why: _numbered(numbers) for why, numbers in lines.items()}
+    if nothing_left and len(said) == 1:
+        ((why, where),) = said.items()
+        raise PhibenchError(f"nothing in {name} can be imported; {where}: {why}")
+    for why, where in said.items():
+        on_note(f"{name}, {where} {'is' if len(lines[why]) == 1 else 'are'} left out: {why}")
+    if nothing_left:
+        raise PhibenchError(f"nothing in {name} can be imported")
+
+
+def _numbered(lines: Sequence[int]) -> str:
+    """``line 2``, ``lines 2, 5 and 9``, ``lines 2, 5, 9, 12, 15 and 40 more``."""
+    first, rest = [str(line) for line in lines[:5]], len(lines) - 5
+    last = f"{rest} more" if rest > 0 else first.pop()
+    return f"line{'s' if first else ''} {' and '.join(filter(None, (', '.join(first), last)))}"
 
 
 def _checked(request: ImportRequest) -> ImportRequest:
@@ -74,15 +110,16 @@ def _digest(content: bytes, machine: Machine, tests: Sequence[Test]) -> str:
 
 
 def _together(tests: Sequence[Test]) -> list[list[Test]]:
-    groups: dict[tuple[str, str, str], list[Test]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, tuple[str, ...]], list[Test]] = defaultdict(list)
     for test in tests:
-        groups[test.build, test.processor, test.others].append(test)
+        groups[test.engine.details["tool"], test.build, test.processor, test.gpus].append(test)
     return list(groups.values())
 
 
-def _written(path: Path) -> str:
-    """When the file was last written: all that a file without times says of its age."""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _written(path: Path | None) -> str:
+    """When the file was last written: all that a file without times says of its age. Standard input: now."""
+    at = datetime.fromtimestamp(path.stat().st_mtime, UTC) if path else datetime.now(UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # -------------------------------------------------------------------------------------------------- the run
@@ -132,26 +169,3 @@ def _results(tests: Sequence[Test]) -> tuple[Measured, ...]:
 def _sample(workload: Workload, seconds: float) -> Sample:
     """Of a prompt the first token after it; of an answer only the last one, which ``ends_only`` says."""
     return Sample(arrivals_s=(seconds,), ends_only=workload.new_tokens > 1)
-
-
-def _check_machine(test: Test, machine: Machine, described: bool, name: str, on_note: OnNote) -> None:
-    """A described machine is taken as it is; this one only where the file names its processor and accelerator."""
-    if described:
-        cpu = machine.device("cpu")
-        if test.processor and cpu and _key(cpu.name) != _key(test.processor):
-            on_note(f"{name} was measured on {test.processor}, --machine describes {cpu.name}: taken for the same")
-        return
-    how = "describe that machine with --machine FILE; on it, 'phibench probe --save FILE' writes one"
-    if not test.processor:
-        raise PhibenchError(f"{name} does not say which machine it was measured on; {how}")
-    here = {_key(device.name) for device in machine.devices}
-    gpus = re.split(r", | \+ ", test.others) if test.setup.device != "cpu" else []
-    if missing := [device for device in (test.processor, *gpus) if _key(device) not in here]:
-        raise PhibenchError(f"{name} was measured on {missing[0]}, which is not here; {how}")
-    on_note(f"taken for this machine: {name} names its {test.processor}")
-
-
-def _key(device: str) -> str:
-    """``AMD EPYC 9B14 96-Core Processor`` and ``AMD EPYC 9B14`` are one."""
-    text = re.sub(r"\((r|tm|c)\)|@.*|\b\d+-core\b|\b(processor|cpu)\b", " ", device.lower())
-    return re.sub(r"[^a-z0-9]", "", text)

@@ -1,4 +1,4 @@
-"""Reads what llama-bench and llama-batched-bench print as JSON or JSON lines. Nothing in such a file is trusted.
+"""The rows that llama-bench and llama-batched-bench print as JSON or JSON lines. Nothing in such a file is trusted.
 
 Fields: llama.cpp, tools/llama-bench/llama-bench.cpp (get_fields) and tools/batched-bench/batched-bench.cpp, from the
 first versions on: what a version does not print has its default, what it prints beside is passed over.
@@ -9,19 +9,27 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import AtLeastOne, Count, Noun, Tokens
+from phibench.imports import rows
+from phibench.imports.rows import Refused
 
 MAX_BYTES = 32 << 20  # a row has some 1.5 kB
-MAX_ROWS = 10_000
-_ARRAY = re.compile(r"\[\s*\{")  # of rows; a log may begin a line with [ too
+_NAMES = {"build_commit", "cpu_info", "model_type", "model_n_params", "n_prompt", "n_gen", "avg_ns", "samples_ns",
+          "n_kv_max", "pp", "tg", "pl", "t_pp", "t_tg"}  # fmt: skip
+_ASK = "llama-bench makes such files with -o json or -o jsonl, llama-batched-bench with --output-format jsonl"
+_FORMATS = {
+    "llama-bench": re.compile(r"^\| model +\|[^\n]* t/s \||^build_commit,|^INSERT INTO llama_bench |"
+                              r"^CREATE TABLE IF NOT EXISTS (llama_bench|test) ", re.MULTILINE),
+    "llama-batched-bench": re.compile(r"^\| +PP \| +TG \| +B \|", re.MULTILINE),
+}  # fmt: skip
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=1 << 31)]
 Nanoseconds = Annotated[float, msgspec.Meta(ge=1, le=1e18)]
@@ -100,111 +108,85 @@ class Line(Noun, frozen=True, kw_only=True):
     row: Bench | Batched
 
 
-def read(path: Path) -> tuple[bytes, tuple[Line, ...], list[str]]:
-    """The file, its rows, and what is odd about it, in words.
+class File(NamedTuple):
+    """``odd``: what a reader should know of it, in words."""
 
-    Raises PhibenchError: exit 1 when it cannot be read, exit 2 for what is no such file, with the line.
+    name: str
+    content: bytes
+    lines: tuple[Line, ...]
+    refused: list[Refused]
+    odd: list[str]
+
+
+def read(path: Path | None) -> File:
+    """The file, None is standard input, with its rows and those that cannot be read.
+
+    Raises PhibenchError: exit 1 when it cannot be opened, exit 2 for what has no row at all.
     """
-    content, text = _read(path)
-    found: list[Line] = []
-    passed, odd = 0, []
-    for number, value in _objects(text, path.name):
-        if value is None:
-            passed += 1
-            continue
-        if isinstance(value, str):
-            odd.append(f"{path.name}, line {number}: {value}")
-            continue
-        if len(found) == MAX_ROWS:
-            raise PhibenchError(f"{path.name}, line {number}: more than {MAX_ROWS} tests; split the file")
-        found.append(Line(number=number, row=_row(value, f"{path.name}, line {number}")))
-    if not found:
-        raise PhibenchError(f"{path.name} has no test in it; llama-bench makes such files with -o json or -o jsonl")
-    if len({type(line.row) for line in found}) > 1:
-        raise PhibenchError(f"{path.name} has rows of llama-bench and of llama-batched-bench; import them one by one")
-    if passed:
-        odd.append(f"other text in {path.name} is passed over: {passed} line{'' if passed == 1 else 's'}")
-    return content, tuple(found), odd
+    name = path.name if path else "standard input"
+    content = _bytes(path, name)
+    text = rows.text_of(content, name)
+    found = rows.found(text, name, _is_row)
+    lines, refused, odd = [], list(found.refused), []
+    for number, value in found.rows:
+        try:
+            lines.append(Line(number=number, row=_row(value)))
+        except PhibenchError as error:
+            refused.append(Refused(number, str(error)))
+    if not lines and not refused:
+        raise PhibenchError(f"{name} has no test in it{_printed(text)}; {_ASK}")
+    if found.open_since:
+        odd.append(f"{name}, line {found.open_since}: the list that begins here has no end, so rows may be missing")
+    if found.others:
+        odd.append(f"other text in {name} is passed over: {found.others} line{'' if found.others == 1 else 's'}")
+    return File(name, content, tuple(lines), sorted(refused), odd)
 
 
-def _read(path: Path) -> tuple[bytes, str]:
+def _bytes(path: Path | None, name: str) -> bytes:
     try:
-        files.check_readable(path, MAX_BYTES)
-        content = path.read_bytes()
-        return content, content.decode("utf-8-sig")
+        if path:
+            files.check_readable(path, MAX_BYTES)
+            return path.read_bytes()
+        content = sys.stdin.buffer.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise PhibenchError(f"there is no file {path}") from None
-    except UnicodeDecodeError:
-        raise PhibenchError(f"{path.name} is not UTF-8 text; phibench import reads what llama-bench -o json printed") \
-            from None  # fmt: skip
     except OSError as error:
-        raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
+        raise PhibenchError(f"cannot read {path or name}: {files.explained(error)}", FAILED) from None
+    if len(content) > MAX_BYTES:
+        raise PhibenchError(f"cannot read {name}: it has more than {MAX_BYTES} bytes", FAILED)
+    return content
 
 
-def _objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any] | str | None]]:
-    """Every object at the top, in arrays or alone on lines, with its line; None for a line of other text (a log).
-
-    Last, in words, an array that is never closed.
-    """
-    decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
-    at, number = 0, 1
-    opened: list[int] = []
-    while at < len(text):
-        if text[at] == "{":
-            try:
-                value, end = decoder.raw_decode(text, at)
-            except (ValueError, RecursionError) as error:
-                raise PhibenchError(f"{name}, line {number}: {_why(error)}") from None
-            yield number, value
-            number += text.count("\n", at, end)
-            at = end
-        elif text[at] in "[], \t\r\n":
-            number += text[at] == "\n"
-            if _ARRAY.match(text, at):
-                opened.append(number)
-            elif text[at] == "]":
-                del opened[-1:]
-            at += 1
-        else:
-            yield number, None
-            end = text.find("\n", at)
-            at = len(text) if end < 0 else end
-    if opened:
-        yield opened[0], "the list that begins here has no end, so rows may be missing"
+def _printed(text: str) -> str:
+    """What llama.cpp's tools print in their other formats, of which this is one."""
+    return next((f": this is what {tool} prints" for tool, mark in _FORMATS.items() if mark.search(text)), "")
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"cut off or not JSON ({error.msg})"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+def _is_row(value: dict[str, Any]) -> bool:
+    """A test, or what is left of one: no log writes two such names."""
+    return len(_NAMES & value.keys()) > 1
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """No key twice: readers differ in which one counts."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key[:60]!r} stands twice in one row")
-        found[key] = value
-    return found
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number")
-
-
-def _row(value: dict[str, Any], where: str) -> Bench | Batched:
+def _row(value: dict[str, Any]) -> Bench | Batched:
+    if isinstance(value, rows.Doubled):
+        raise PhibenchError(f"the key {value.key[:60]!r} stands twice in it")
     if "setup" in value and "samples_ns" in value:
-        raise PhibenchError(f"{where}: a row of phibench itself; keep the run file, phibench results FILE shows it")
+        raise PhibenchError("a row of phibench itself; keep the run file, phibench results FILE shows it")
     if {"pp", "tg", "pl"} <= value.keys():
         kind: type[Bench | Batched] = Batched
     elif {"n_prompt", "n_gen"} <= value.keys():
         kind = Bench
     else:
-        raise PhibenchError(f"{where}: no test of llama-bench (n_prompt, n_gen) or llama-batched-bench (pp, tg, pl)")
-    if any(isinstance(v, float) and not math.isfinite(v) for v in value.values()):
-        raise PhibenchError(f"{where}: a number is out of range")
+        raise PhibenchError("no test of llama-bench (n_prompt, n_gen) or llama-batched-bench (pp, tg, pl)")
+    used = {key: value[key] for key in kind.__struct_fields__ if key in value}
+    if isinstance(used.get("stddev_ns"), float) and not math.isfinite(used["stddev_ns"]):
+        del used["stddev_ns"]  # of one repetition; nothing follows from it
+    for key, one in used.items():
+        for number in one if isinstance(one, list) else (one,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise PhibenchError(f"{key} is {number}, which is no number")
     try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, OverflowError) as error:
-        raise PhibenchError(f"{where}: {error}") from None
+        json.dumps(used, ensure_ascii=False).encode()  # half a character has no place in a run file
+        return msgspec.convert(used, kind)
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
+        raise PhibenchError(str(error)) from None

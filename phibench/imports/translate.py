@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
 from datetime import datetime
 
 from phibench import backends, catalog
-from phibench.catalog import plans
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
 from phibench.core.text import base_name
-from phibench.imports import devices
+from phibench.imports import devices, models, names
 from phibench.imports.llama_bench import Batched, Bench, Line
 
-BACKEND, FORMAT = "llama_cpp", "gguf"  # llama-bench is a program of llama.cpp, so it is no other's
-SAME_SIZE = 0.10  # mixes of other llama.cpp versions weigh up to some 5 % more or less
+BACKEND = "llama_cpp"  # llama-bench is a program of llama.cpp, so it is no other's
 _OFFLOADED = 99  # llama-bench's word for all layers until -1 was
 _OWN_FILE = re.compile(r"-[0-9a-f]{10}\.gguf$")  # as synth names its files
 _RPC = "llama.cpp was built with RPC; no other machine is named, so none is taken to have computed"
-OnNote = Callable[[str], None]
 
 
 class ImportRequest(Noun, frozen=True, kw_only=True):
@@ -35,9 +30,10 @@ class ImportRequest(Noun, frozen=True, kw_only=True):
 class Test(Noun, frozen=True, kw_only=True):
     """One row, understood. Rows that share all but samples and time are repetitions of one test."""
 
+    line: int
     build: str
-    processor: str  # as the file names it; "": it does not
-    others: str  # devices beside it
+    processor: str = ""  # as the file names it; "": it does not
+    gpus: tuple[str, ...] = ()  # that computed, as the file names them
     setup: Setup
     workload: Workload
     artifact: Artifact
@@ -48,32 +44,30 @@ class Test(Noun, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def tests_of(line: Line, request: ImportRequest, machine: Machine, name: str, on_note: OnNote) -> list[Test]:
-    """What one row holds; empty, and ``on_note`` hears why, where a setup or a test of phibench cannot say it."""
-    where = f"{name}, line {line.number}"
-    if isinstance(line.row, Batched):
-        return _batched(line.row, request, machine, where)
+def tests_of(line: Line, request: ImportRequest, machine: Machine) -> list[Test]:
+    """What one row holds. Raises PhibenchError, why, where a setup or a test of phibench cannot say it."""
     row = line.row
+    if isinstance(row, Batched):
+        return _batched(row, line.number, request, machine)
     if why := _left_out(row):
-        on_note(f"{where} is left out: {why}")
-        return []
-    variant = _variant(row, request, where)
-    quantization = _quantization(row, variant, request, where)
-    device, more = devices.device(row, request.device, where)
-    setup = _setup(variant, quantization, device, row, machine, where)
+        raise PhibenchError(why)
+    variant, notes = models.variant(row, request.variant)
+    quantization = request.quantization or models.quantization(row, variant)
+    device, more = devices.device(row, request.device)
+    setup = _setup(variant, quantization, device, row, machine)
     seconds = tuple(ns / 1e9 for ns in row.samples_ns) or (row.avg_ns / 1e9,)
-    notes = [] if row.samples_ns else [_average(row)]
-    notes += [_RPC] if devices.built_with_rpc(row) else []
+    notes += () if row.samples_ns else (_average(row),)
+    notes += (_RPC,) if devices.built_with_rpc(row) else ()
     build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
     base = base_name(row.model_filename)
     artifact = Artifact(path=base, bytes=row.model_size, weights="synthetic" if _own(base, variant) else "real",
                         parameters=row.model_n_params)  # fmt: skip
     return [
         Test(
-            build=build, processor=row.cpu_info.strip(), others=row.gpu_info.strip(), setup=setup, artifact=artifact,
+            line=line.number, build=build, processor=names.processor(row.cpu_info), gpus=devices.gpus(row),
+            setup=setup, artifact=artifact, threads=row.n_threads, seconds=seconds, at=_time(row.test_time),
             workload=Workload(prompt_tokens=row.n_prompt, new_tokens=row.n_gen, depth=row.n_depth),
-            threads=row.n_threads, engine=_engine("llama-bench", build, device, row, more), seconds=seconds,
-            at=_time(row.test_time), notes=tuple(notes),
+            engine=_engine("llama-bench", build, device, row, more), notes=notes,
         )
     ]  # fmt: skip
 
@@ -95,12 +89,7 @@ def _left_out(row: Bench) -> str | None:
     }
     if changed := [key for key, value in said.items() if value]:
         return f"it ran with {', '.join(changed)}, which no setup of phibench says"
-    if accelerator := devices.unknown(row):
-        return f"it may have run on '{accelerator}', which is no device of phibench"
-    several = re.search(", | \\+ ", row.gpu_info) and row.devices in ("auto", "")
-    if row.split_mode != "none" and (several or "/" in row.devices):
-        return "it may have run on several accelerators at once"
-    return None
+    return devices.objection(row)
 
 
 def _average(row: Bench) -> str:
@@ -108,86 +97,12 @@ def _average(row: Bench) -> str:
     return f"only the average of the repetitions was stored{spread}: it counts as one"
 
 
-def _variant(row: Bench, request: ImportRequest, where: str) -> Variant:
-    """By architecture and exact number of parameters, then by the file's name; ``-m`` decides what is left."""
-    architecture = row.model_type.split(" ")[0]
-    fitting = [v for v in catalog.variants() if v.shape and v.shape.architecture == architecture and _has(v, row)]
-    if not fitting:
-        raise PhibenchError(
-            f"{where}: no Phi that phibench knows is '{row.model_type}' with {row.model_n_params} parameters; "
-            "see phibench models"
-        )
-    if request.variant is not None:
-        if request.variant not in [v.id for v in fitting]:
-            raise PhibenchError(
-                f"{where}: not {request.variant}; with {row.model_n_params} parameters it is one of "
-                f"{', '.join(v.id for v in fitting)}"
-            )
-        return catalog.variant(request.variant)
-    if len(fitting) == 1:
-        return fitting[0]
-    told = _word(base_name(row.model_filename))
-    named = [(len(word), v) for v in fitting for word in _words(v) if word in told]
-    if not named:
-        raise PhibenchError(
-            f"{where}: '{row.model_type}' with {row.model_n_params} parameters may be "
-            f"{', '.join(v.id for v in fitting)}; say which with -m"
-        )
-    return max(named, key=lambda pair: pair[0])[1]
-
-
-def _has(variant: Variant, row: Bench) -> bool:
-    """llama.cpp counts every element of the file, LongRoPE's factors too."""
-    if plans.objection(variant, FORMAT):
-        return False
-    return row.model_n_params == sum(
-        math.prod(tensor.shape) for tensor in plans.plan(variant, "Q8_0", fmt=FORMAT).tensors
-    )
-
-
-def _words(variant: Variant) -> list[str]:
-    return [_word(name.removeprefix("microsoft/")) for name in catalog.names(variant)]
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
-
-
 def _own(base: str, variant: Variant) -> bool:
     """A synthetic file out of phibench's own cache."""
     return base.startswith(variant.id) and _OWN_FILE.search(base) is not None
 
 
-def _quantization(row: Bench, variant: Variant, request: ImportRequest, where: str) -> str:
-    if request.quantization is not None:
-        return request.quantization
-    said = row.model_type.split(" ", 2)[2] if row.model_type.count(" ") > 1 else ""
-    try:
-        found = catalog.quantization(_file_type(said), FORMAT).id
-    except PhibenchError as error:
-        raise PhibenchError(f"{where}: '{row.model_type}': {error}; or say which with -q") from None
-    planned = plans.plan(variant, found, fmt=FORMAT).weights_bytes
-    if row.model_size and abs(row.model_size / planned - 1) > SAME_SIZE:
-        raise PhibenchError(
-            f"{where}: {variant.id} in {found} weighs {planned} bytes, this model {row.model_size}; say which with -q"
-        )
-    return found
-
-
-def _file_type(said: str) -> str:
-    """llama.cpp's words (llama_model_ftype_name) to its names: ``mostly Q4_K - Medium`` is ``Q4_K_M``."""
-    base, _, tail = said.removeprefix("mostly ").replace("(guessed)", "").strip().partition(" - ")
-    if base == "IQ3_S mix":
-        return "IQ3_M"
-    if base == "Q2_K" and tail == "Medium":
-        return "Q2_K"
-    size = {"Small": "_S", "Medium": "_M", "Large": "_L"}.get(tail.strip(), "")
-    return base.removeprefix("all ") + size
-
-
-def _setup(
-    variant: Variant, quantization: str, device: str, row: Bench | Batched, machine: Machine, where: str
-) -> Setup:
+def _setup(variant: Variant, quantization: str, device: str, row: Bench | Batched, machine: Machine) -> Setup:
     """With the options that are not the default, as ``phibench run`` would have written it."""
     assert variant.shape is not None
     whole = row.n_gpu_layers < 0 or row.n_gpu_layers >= min(_OFFLOADED, variant.shape.layers + 1)
@@ -207,10 +122,7 @@ def _setup(
         variant=variant.id, quantization=quantization, backend=BACKEND, device=device,
         options=tuple(sorted((k, v) for k, v in options.items() if defaults[k] != v)),
     )  # fmt: skip
-    try:
-        backends.check_options(setup)
-    except PhibenchError as error:
-        raise PhibenchError(f"{where}: {error}") from None
+    backends.check_options(setup)
     return setup
 
 
@@ -243,10 +155,10 @@ def _engine(tool: str, build: str, device: str, row: Bench | Batched, said: str)
     )
 
 
-def _batched(row: Batched, request: ImportRequest, machine: Machine, where: str) -> list[Test]:
+def _batched(row: Batched, line: int, request: ImportRequest, machine: Machine) -> list[Test]:
     """Two tests a line. A prompt that all sequences share is processed once."""
-    variant, quantization, device = _told(request, machine, where)
-    setup = _setup(variant, quantization, device, row, machine, where)
+    variant, quantization, device = _told(request, machine)
+    setup = _setup(variant, quantization, device, row, machine)
     artifact = Artifact(path="", bytes=0, weights="real")
     engine = _engine("llama-batched-bench", "", device, row, "-dev" if request.device else "no other device")
     shared = ("the prompt was shared by all sequences and processed once",) if row.is_pp_shared else ()
@@ -255,22 +167,20 @@ def _batched(row: Batched, request: ImportRequest, machine: Machine, where: str)
     parts = [(prompt, row.t_pp)] if row.pp else []
     parts += [(answer, row.t_tg)] if row.tg else []
     if any(not took for _, took in parts):
-        raise PhibenchError(f"{where}: a test took no time at all")
+        raise PhibenchError("a test took no time at all")
     return [
-        Test(build="", processor="", others="", setup=setup, workload=workload, artifact=artifact,
-             threads=row.n_threads, engine=engine, seconds=(took,), notes=shared)
+        Test(line=line, build="", setup=setup, workload=workload, artifact=artifact, threads=row.n_threads,
+             engine=engine, seconds=(took,), notes=shared)
         for workload, took in parts
     ]  # fmt: skip
 
 
-def _told(request: ImportRequest, machine: Machine, where: str) -> tuple[Variant, str, str]:
+def _told(request: ImportRequest, machine: Machine) -> tuple[Variant, str, str]:
     if request.variant is None or request.quantization is None:
-        raise PhibenchError(
-            f"{where}: llama-batched-bench does not say which model it ran; give -m VARIANT and -q QUANT"
-        )
+        raise PhibenchError("llama-batched-bench does not say which model it ran; give -m VARIANT and -q QUANT")
     if request.device is None and len(machine.devices) > 1:
         there = ", ".join(device.kind for device in machine.devices)
-        raise PhibenchError(f"{where}: llama-batched-bench does not say where it ran; give -dev, one of {there}")
+        raise PhibenchError(f"llama-batched-bench does not say where it ran; give -dev, one of {there}")
     return catalog.variant(request.variant), request.quantization, request.device or machine.devices[0].kind
 
 

@@ -23,7 +23,7 @@ from phibench.core.errors import NotMeasurableError, PhibenchError
 from phibench.core.nouns import Device, Energy, Noun
 from phibench.meters import sources as meter_sources
 from phibench.meters.counters import ALIGNED_S, Clock, Counter, Reading, distinct, wait_for_tick, watched
-from phibench.probe.devices import pci
+from phibench.probe.devices import amd, intel
 from phibench.probe.energy import sources
 from phibench.probe.energy.place import Kind, Place, Scope
 from phibench.probe.system import cpu
@@ -43,7 +43,7 @@ _PROCESSOR = (Way("rapl", _PACKAGES), Way("perf", _PACKAGES), Way("emi", _PACKAG
 _CHIP = (Way("hwmon", ("soc",)), Way("ina3221", ("soc",)), Way("ioreport", ("soc",)))
 _MACHINE = (Way("hwmon", ("system_ac",)), Way("battery", ("system_dc",)))
 _INSIDE = {"cpu", "metal", "mps", "npu"}  # parts of the chip, wherever they are
-_CARDS = {"rocm": ("0x1002", frozenset({"amdgpu"})), "xpu": ("0x8086", frozenset({"i915", "xe"}))}
+_CARDS = {"rocm": amd.cards, "xpu": intel.cards}
 
 
 @contextlib.contextmanager
@@ -100,7 +100,7 @@ def _own(kind: str, places: Sequence[Place], root: Path) -> list[Place]:
         return [place for place in places if place.kind == "nvml" and place.at.name == kind and place.source.readable]
     if family not in _CARDS:
         return []
-    cards = [folder for folder, _ in pci.cards(root, *_CARDS[family])]
+    cards = _CARDS[family](root)
     sensors = {f.name for f in cards[int(index)].glob("hwmon/hwmon*")} if int(index) < len(cards) else set()
     return [p for p in places if p.kind == "hwmon" and p.at.parent.name in sensors and p.apart and p.source.readable]
 

@@ -17,6 +17,7 @@ from phibench import probe
 from phibench.core.nouns import Device, Throttle
 from phibench.predict import memory
 from phibench.probe.devices import amd, apple, gpu_use, intel, npu, nvidia
+from phibench.probe.system import limits
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,8 @@ def test_two_kinds_say_that_their_order_is_not_cudas() -> None:
         ("1,0", ["NVIDIA H100 80GB HBM3", "NVIDIA GeForce RTX 4090"]),
         ("GPU-8f6f", ["NVIDIA GeForce RTX 4090"]),
         ("0,7,1", ["NVIDIA GeForce RTX 4090"]),  # CUDA stops at the first that is wrong
+        ("0,0", []),
+        ("1gpu", ["NVIDIA H100 80GB HBM3"]),
         ("", []),
         ("-1", []),
     ],
@@ -82,7 +85,7 @@ def test_a_gpu_that_supports_no_call_is_still_a_gpu() -> None:
     nvml = Nvml({}, {})
     for found in nvidia.devices(nvml=nvml):
         assert found.name == "NVIDIA GPU"
-        assert found.memory_bytes is None
+        assert found.memory_bytes == limits.host_memory()[0]
         assert found.read_bytes_s is None
         assert found.shares_memory  # GB10 and Jetson tell no memory because they have none of their own
         assert found.facts == {"energy_counter": "no"}

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from trees import GIB, plant
 
 from phibench.core.nouns import Device, Throttle
-from phibench.probe.devices import amd, intel, nvidia
+from phibench.probe.devices import amd, gpu_use, intel, nvidia
+from phibench.probe.devices.visible import chosen
+from phibench.probe.system import limits
 
 
 def check(devices: tuple[Device, ...]) -> None:
@@ -130,7 +132,18 @@ CUT = H100 | {
 
 @pytest.mark.parametrize(
     ("visible", "gib"),
-    [(None, [10]), ("0", [10]), ("MIG-bbbb", [20]), ("GPU-1111", [10]), ("MIG-cccc", []), ("MIG-bbbb,MIG-bbbb", [20])],
+    [
+        (None, [10]),
+        ("0", [10]),
+        ("MIG-bbbb", [20]),
+        ("GPU-1111", [10]),
+        ("MIG-cccc", []),
+        ("MIG-bbbb,MIG-bbbb", []),
+        ("MIG-bbbb,MIG-aaaa", [20]),
+        ("MIG-b", [20]),
+        ("MIG-", []),
+        ("0,MIG-bbbb", [10]),
+    ],
 )
 def test_a_slice_is_not_the_whole_gpu(monkeypatch: pytest.MonkeyPatch, visible: str | None, gib: list[int]) -> None:
     if visible is not None:
@@ -178,18 +191,42 @@ def test_a_laptop_that_is_throttled_and_has_no_counter() -> None:
     }  # fmt: skip
 
 
+def told(total: int, free: int) -> dict[str, Any]:
+    return {"nvmlDeviceGetMemoryInfo": SimpleNamespace(total=total, free=free, used=total - free)}
+
+
+N1X = RTX | told(8128 << 20, 7929 << 20)  # of 54 GiB: what the firmware set aside
+
+
 @pytest.mark.parametrize(
     ("gpu", "shared"),
     [
-        ({"nvmlDeviceGetName": "NVIDIA GB10"}, True),
-        (RTX | {"nvmlDeviceGetName": "NVIDIA GB10"}, True),  # a driver that tells the system's memory as the GPU's
+        ({"nvmlDeviceGetName": "NVIDIA GB10"}, True),  # XuehaiPan/nvitop#208: "Not Supported"
+        (RTX | {"nvmlDeviceGetName": "NVIDIA GB10"} | told(121 * GIB, 60 * GIB), True),  # Syllo/nvtop#463: the system's
+        (N1X | {"nvmlDeviceGetName": "NVIDIA RTX Spark N1X"}, True),  # unslothai/unsloth#11208
+        (N1X | {"nvmlDeviceGetName": "NVIDIA N1X"}, True),
+        (N1X | {"nvmlDeviceGetName": b"Orin (nvgpu)"}, True),
+        (RTX | {"nvmlDeviceGetName": "Orin (nvgpu)"} | told(0, 0), True),  # Mesh-LLM/mesh-llm#29: 0 GB
+        (N1X | {"nvmlDeviceGetName": "NVIDIA Thor"}, True),  # micytao/vllm-playground#11
+        (RTX | {"nvmlDeviceGetName": "NVIDIA something new"} | told(0, 0), True),
+        (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("Not Supported")}, True),
         (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("GPU is lost")}, False),
+        (RTX | {"nvmlDeviceGetName": "NVIDIA GH200 480GB"}, False),  # its HBM is its own
+        (RTX | {"nvmlDeviceGetName": "NVIDIA GB200"}, False),
+        (N1X, False),
     ],
 )
-def test_no_memory_is_shared_memory_only_where_the_driver_says_so(gpu: dict[str, Any], shared: bool) -> None:
+def test_a_part_without_memory_of_its_own_has_the_machines(gpu: dict[str, Any], shared: bool) -> None:
+    """Whatever NVML calls its total."""
     (found,) = nvidia.devices(nvml=Nvml(gpu))
     assert found.shares_memory == shared
     assert (found.spec_read_bytes_s is None) == shared
+    if shared:
+        assert (found.memory_bytes, found.free_bytes) == (limits.host_memory()[0], None)
+        use = gpu_use.use("cuda:0", Nvml(gpu))
+        assert use is not None
+        assert use.used_bytes is None
+    check((found,))
 
 
 def test_a_virtual_gpu_promises_no_bandwidth() -> None:
@@ -211,3 +248,88 @@ def test_a_number_beyond_all_numbers_ends_the_list(monkeypatch: pytest.MonkeyPat
 def test_without_the_package_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert (nvidia.devices(), nvidia.processes(), nvidia.throttle()) == ((), None, ())
+
+
+# ----------------------------------------------------------------------------------------- variables that hide GPUs
+
+FOUR = ["GPU-00aa", "GPU-11aa", "GPU-22aa", "GPU-23bb"]
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        ("0,1", [0, 1]),
+        ("2,0", [2, 0]),
+        ("0,1,-1,2", [0, 1]),
+        ("", []),
+        ("1gpu,2x", [1, 2]),  # pytorch/pytorch#84879: numbers are read as strtoul reads them
+        (" 1 , 2 ", [1, 2]),
+        ("+1", [1]),
+        ("0x1", [0]),
+        ("0-2", [0]),
+        ("all", []),
+        ("NoDevFiles", []),  # what a scheduler writes for none
+        ("0,,1", [0]),
+        ("0,9,1", [0]),
+        ("0," + "9" * 5000, [0]),
+        ("0,0", []),
+        ("0,1,0", []),
+        ("0,9,9", []),
+        ("0,-1,0", [0]),
+        ("GPU-11", [1]),  # pytorch/pytorch#90543: as many characters as tell it apart
+        ("GPU-23bb,GPU-00", [3, 0]),
+        ("GPU-2", []),  # two begin so
+        ("GPU-", []),
+        ("GPU-11,GPU-99,GPU-00", [1]),
+        ("GPU-11,GPU-11aa", []),  # pytorch/pytorch#92315: one GPU, named twice
+        ("GPU-11,0", [1]),
+        ("0,GPU-11", [0]),
+        ("gpu-11", []),
+    ],
+)
+def test_a_variable_leaves_what_the_driver_would_leave(words: str, places: list[int]) -> None:
+    assert chosen(words, FOUR) == places
+
+
+@given(st.text("0123456789,-+ GPU1axMIG", max_size=30))
+def test_no_variable_shows_a_gpu_twice_or_one_that_is_not_there(words: str) -> None:
+    found = chosen(words, FOUR)
+    assert len(set(found)) == len(found)
+    assert set(found) <= {0, 1, 2, 3}
+
+
+TWO_RADEONS = trees.card("amdgpu", "1002:744c", "0000:03:00.0", unique_id="f980f88ef31631a2") | trees.card(
+    "amdgpu", "1002:15bf", "0000:c1:00.0", number=1
+)
+
+
+@pytest.mark.parametrize(
+    ("environ", "ids"),
+    [
+        ({}, ["1002:744c", "1002:15bf"]),
+        ({"HIP_VISIBLE_DEVICES": "1"}, ["1002:15bf"]),
+        ({"HIP_VISIBLE_DEVICES": "1,0"}, ["1002:15bf", "1002:744c"]),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-f980f88ef31631a2"}, ["1002:744c"]),  # mcmonkeyprojects/SwarmUI#566
+        ({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "1"}, []),  # and so is this
+        ({"ROCR_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "0,1"}, ["1002:744c"]),  # pytorch/pytorch#140398
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ["1002:15bf"]),  # flux-framework/flux-sched#463: HIP reads that, too
+        ({"CUDA_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, ["1002:744c"]),
+        ({"HIP_VISIBLE_DEVICES": ""}, []),
+    ],
+)
+def test_rocms_variables(tmp_path: Path, environ: dict[str, str], ids: list[str]) -> None:
+    found = amd.devices(plant(tmp_path, TWO_RADEONS), environ=environ)
+    assert [device.facts["pci"] for device in found] == ids
+    assert [device.kind for device in found] == [f"rocm:{i}" for i in range(len(ids))]
+
+
+def test_a_recorded_tree_was_under_no_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("ONEAPI_DEVICE_SELECTOR", "level_zero:1")
+    assert len(amd.devices(plant(tmp_path, TWO_RADEONS | trees.card("xe", "8086:e20b", "0000:05:00.0", 2)))) == 2
+    assert not any("is set" in note for device in intel.devices(tmp_path) for note in device.notes)
+
+
+def test_a_variable_of_sycl_is_told(tmp_path: Path) -> None:
+    (found,) = intel.devices(plant(tmp_path, trees.B580), environ={"ONEAPI_DEVICE_SELECTOR": "opencl:cpu"})
+    assert found.notes == ("ONEAPI_DEVICE_SELECTOR is set: programs may see other GPUs, in another order",)

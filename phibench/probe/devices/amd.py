@@ -5,25 +5,46 @@ amdsmi is not asked: sysfs has what is needed, and amdsmi must match the install
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phibench.core.nouns import Device
 from phibench.probe.devices import Provider, pci
+from phibench.probe.devices.visible import chosen
 from phibench.probe.system import text_files
+from phibench.probe.system.cpu import ROOT
 
 GPUS = True
 
 
-def devices(root: Path, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
-    """``rocm:0``, ... An integrated GPU has what the firmware set aside for it and what it may map besides (GTT).
+def devices(
+    root: Path, _providers: Sequence[Provider] = (), environ: Mapping[str, str] | None = None
+) -> tuple[Device, ...]:
+    """``rocm:0``, ... as ROCm programs of this process see them.
 
-    Where more is set aside than may be mapped (up to 96 GB on a Ryzen AI Max), that alone counts: it is not in the
-    memory that the system sees, so nothing else can take it.
+    An integrated GPU has what the firmware set aside for it and what it may map besides (GTT). Where more is set aside
+    than may be mapped (up to 96 GB on a Ryzen AI Max), that alone counts: it is not in the memory that the system sees,
+    so nothing else can take it.
     """
-    found = pci.cards(root, "0x1002", frozenset({"amdgpu"}))
-    return tuple(_device(folder, f"rocm:{i}") for i, (folder, _) in enumerate(found))
+    return tuple(_device(folder, f"rocm:{i}") for i, folder in enumerate(cards(root, environ)))
+
+
+def cards(root: Path, environ: Mapping[str, str] | None = None) -> list[Path]:
+    """Their folders. ROCR_VISIBLE_DEVICES leaves some, by number or UUID, and of these HIP_VISIBLE_DEVICES, else
+    CUDA_VISIBLE_DEVICES (ROCm's documentation, "GPU isolation techniques"). A recorded tree was under no variables.
+
+    The kernel's order is ROCm's (github.com/ollama/ollama/pull/7212).
+    """
+    environ = environ if environ is not None else os.environ if root == ROOT else {}
+    found = [folder for folder, _ in pci.cards(root, "0x1002", frozenset({"amdgpu"}))]
+    for words in (environ.get("ROCR_VISIBLE_DEVICES"),
+                  environ.get("HIP_VISIBLE_DEVICES", environ.get("CUDA_VISIBLE_DEVICES"))):  # fmt: skip
+        if words is not None:
+            uuids = [f"GPU-{pci.word(folder / 'unique_id')}" for folder in found]
+            found = [found[place] for place in chosen(words, uuids)]
+    return found
 
 
 def _device(folder: Path, kind: str) -> Device:

@@ -10,8 +10,6 @@ from phibench.core import units
 from phibench.core.nouns import Noun
 from phibench.probe.devices import nvml
 
-_MOST_BYTES = 1 << 50
-
 
 class Use(Noun, frozen=True, kw_only=True):
     """``used_bytes`` by all processes; ``busy``: share of the last sampling period with a kernel at work (NVML)."""
@@ -59,9 +57,11 @@ def taken(device: str, pid: int, api: Any = None) -> Iterator[Callable[[], int |
 
 
 def _used_bytes(api: Any, gpu: nvml.Gpu) -> int | None:
-    """By all processes."""
-    memory = nvml.call(api, "nvmlDeviceGetMemoryInfo", gpu.part if gpu.part is not None else gpu.whole)
-    return nvml.count(getattr(memory, "used", None), _MOST_BYTES)
+    """By all processes; None where memory is shared: NVML knows no more of it than what the firmware set aside."""
+    part = gpu.part if gpu.part is not None else gpu.whole
+    if nvml.shares_memory(api, part, nvml.name_of(api, gpu)):
+        return None
+    return nvml.count(getattr(nvml.call(api, "nvmlDeviceGetMemoryInfo", part), "used", None), nvml.MOST_BYTES)
 
 
 def _own_bytes(api: Any, gpu: nvml.Gpu, pid: int) -> int | None:
@@ -69,7 +69,7 @@ def _own_bytes(api: Any, gpu: nvml.Gpu, pid: int) -> int | None:
     part = gpu.part if gpu.part is not None else gpu.whole
     found = nvml.call(api, "nvmlDeviceGetComputeRunningProcesses", part)
     own = [p for p in found if getattr(p, "pid", None) == pid] if isinstance(found, list | tuple) else []
-    return nvml.count(getattr(own[0], "usedGpuMemory", None), _MOST_BYTES) if own else None
+    return nvml.count(getattr(own[0], "usedGpuMemory", None), nvml.MOST_BYTES) if own else None
 
 
 def gauges(device: str, api: Any = None) -> dict[str, float | None]:

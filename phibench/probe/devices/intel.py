@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phibench.core.nouns import Device
 from phibench.probe.devices import Provider, pci
 from phibench.probe.system import text_files
+from phibench.probe.system.cpu import ROOT
 
 _INTEGRATED_SLOT = "0000:00:02.0"  # from memory; i915 itself looks for the integrated GPU there
+_SELECTORS = ("ONEAPI_DEVICE_SELECTOR", "ZE_AFFINITY_MASK")
+_DRIVERS = frozenset({"i915", "xe"})
 GPUS = True
 
 
-def devices(root: Path, _providers: Sequence[Provider] = ()) -> tuple[Device, ...]:
+def devices(
+    root: Path, _providers: Sequence[Provider] = (), environ: Mapping[str, str] | None = None
+) -> tuple[Device, ...]:
     """``xpu:0``, ... A card has memory that it tells of, or the energy counter that only cards have, or another slot
-    than the one in which Intel has put its integrated GPUs since 2004."""
-    found = pci.cards(root, "0x8086", frozenset({"i915", "xe"}))
-    return tuple(_device(folder, driver, f"xpu:{i}") for i, (folder, driver) in enumerate(found))
+    than the one in which Intel has put its integrated GPUs since 2004.
+
+    What SYCL's variables leave of them to a program is not worked out: a note says that they are set.
+    """
+    environ = environ if environ is not None else os.environ if root == ROOT else {}
+    notes = tuple(
+        f"{key} is set: programs may see other GPUs, in another order" for key in _SELECTORS if key in environ
+    )
+    found = pci.cards(root, "0x8086", _DRIVERS)
+    return tuple(_device(folder, driver, f"xpu:{i}", notes) for i, (folder, driver) in enumerate(found))
 
 
-def _device(folder: Path, driver: str, kind: str) -> Device:
+def cards(root: Path) -> list[Path]:
+    """Their folders."""
+    return [folder for folder, _ in pci.cards(root, "0x8086", _DRIVERS)]
+
+
+def _device(folder: Path, driver: str, kind: str, more: tuple[str, ...]) -> Device:
     memory = _memory(folder)
     energy = pci.sensor(folder, "energy1_input", "energy2_input")
     integrated = memory is None and energy is None and pci.slot(folder) in {"", _INTEGRATED_SLOT}
@@ -43,7 +61,7 @@ def _device(folder: Path, driver: str, kind: str) -> Device:
         because=f"{driver} tells neither memory clock nor bus width",
         driver=driver,
         facts={key: value for key, value in facts.items() if value},
-        notes=tuple(notes),
+        notes=(*notes, *more),
     )
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,19 @@ import msgspec
 
 from phibench.core.nouns import Device, Problem, Throttle
 from phibench.probe.devices import Provider
-from phibench.probe.devices.nvml import Gpu, call, count, is_cut, opened, text, visible
+from phibench.probe.devices.nvml import (
+    MOST_BYTES,
+    Gpu,
+    call,
+    count,
+    is_cut,
+    name_of,
+    opened,
+    shares_memory,
+    text,
+    visible,
+)
+from phibench.probe.system import limits
 from phibench.probe.system.cpu import ROOT, clean
 
 # nvmlClocksEventReasons (nvml.h); idle and settings made by the user are no throttling
@@ -24,8 +35,6 @@ _REASONS = {
     0x20: Throttle(name="heat (software)", protects=True), 0x40: Throttle(name="heat (hardware)", protects=True),
     0x80: Throttle(name="power brake", protects=True), 0x400: Throttle(name="reliability voltage"),
 }  # fmt: skip
-_TOP = 1 << 50  # bytes; a figure above it is a driver's mistake
-_NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
 _SM, _MEMORY = 1, 2  # NVML_CLOCK_SM, NVML_CLOCK_MEM
 _VGPU = 2  # NVML_GPU_VIRTUALIZATION_MODE_VGPU
 _DIVIDED = Problem(
@@ -33,8 +42,6 @@ _DIVIDED = Problem(
     evidence="MIG is on: a program gets one slice of the GPU",
     remedy="nvidia-smi mig shows the slices",
 )
-# Boards without a memory of their own: DGX Spark and Jetson (names from memory)
-_INTEGRATED = re.compile(r"\b(GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
 GPUS = True
 
 
@@ -79,15 +86,14 @@ def throttle(nvml: Any = None) -> tuple[Throttle, ...]:
 
 def _device(api: Any, gpu: Gpu, kind: str) -> Device:
     one = gpu.whole if gpu.part is None else gpu.part
-    names = (clean(text(call(api, "nvmlDeviceGetName", handle))) for handle in (one, gpu.whole))
-    name = next(filter(None, names), "NVIDIA GPU")
-    total, free, shared = _memory(api, one)
-    shared = shared or bool(_INTEGRATED.search(name))
+    name = name_of(api, gpu)
+    shared = shares_memory(api, one, name)
+    total, free = _memory(api, one, shared=shared)
     spec = None if shared or gpu.part is not None else _bandwidth(api, gpu.whole)
     rate, because, notes = spec, "NVML: highest memory clock x 2 x bus width" if spec else "NVML tells none", []
     if shared:
         because = "NVML tells none for memory that is shared with the processor"
-        notes.append("its memory is the machine's, as on GB10 and Jetson")
+        notes.append("its memory is the machine's, as on GB10, N1X and Jetson")
     problems = (_DIVIDED,) if is_cut(api, gpu.whole) else ()
     if problems:
         rate, because = None, "a MIG slice has a part of the GPU's, and NVML does not tell which"
@@ -116,16 +122,14 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
     )
 
 
-def _memory(api: Any, handle: Any) -> tuple[int | None, int | None, bool]:
-    """Total and free bytes, and whether the driver says that there is no such memory (GB10, Jetson)."""
-    try:
-        memory = api.nvmlDeviceGetMemoryInfo(handle)
-    except AttributeError:
-        return None, None, False
-    except Exception as error:  # noqa: BLE001  NotSupported tells something, any other failure nothing
-        return None, None, getattr(error, "value", None) == _NOT_SUPPORTED or "Not Supported" in str(error)
-    total, free = (count(getattr(memory, key, None), _TOP) for key in ("total", "free"))
-    return total or None, free if total and free is not None and free <= total else None, False
+def _memory(api: Any, handle: Any, *, shared: bool) -> tuple[int | None, int | None]:
+    """Total and free bytes. Of shared memory the total is the machine's: what NVML tells, if it does, is the part that
+    the firmware set aside, and a CUDA program can have most of the rest."""
+    if shared:
+        return limits.host_memory()[0] or None, None
+    memory = call(api, "nvmlDeviceGetMemoryInfo", handle)
+    total, free = (count(getattr(memory, key, None), MOST_BYTES) for key in ("total", "free"))
+    return total or None, free if total and free is not None and free <= total else None
 
 
 def _bandwidth(api: Any, handle: Any) -> float | None:

@@ -9,6 +9,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from phibench.probe.devices.visible import chosen
+from phibench.probe.system.cpu import clean
+
+MOST_BYTES = 1 << 50  # a figure above it is a driver's mistake
+_NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
+# Parts without a memory of their own, as NVML names them: "NVIDIA GB10" (github.com/XuehaiPan/nvitop/pull/208), "NVIDIA
+# RTX Spark N1X" (github.com/unslothai/unsloth/pull/11208), "Orin (nvgpu)", "NVIDIA Thor" (github.com/micytao/
+# vllm-playground/pull/11). GH200 and GB200 have one.
+_INTEGRATED = re.compile(r"\b(GB10|N1X?|Spark|Jetson|Thor|Orin|Xavier|Tegra|nvgpu)\b")
+
 
 class Gpu(NamedTuple):
     """``part`` is the MIG slice of ``whole`` that a program gets; clocks, power and heat belong to the whole."""
@@ -42,9 +52,10 @@ def call(api: Any, name: str, *arguments: Any) -> Any:
 
 
 def visible(api: Any) -> list[Gpu]:
-    """CUDA_VISIBLE_DEVICES names GPUs by number or UUID, MIG slices by UUID; a wrong or repeated one ends the list.
+    """CUDA_VISIBLE_DEVICES names GPUs by number or UUID, MIG slices by UUID.
 
-    Of a GPU that is cut into slices a program gets one, the first if it names none (NVIDIA's MIG user guide).
+    Of a GPU that is cut into slices a program gets one, the first if it names none, and of several slices the first
+    (NVIDIA's MIG user guide: a process can enumerate a single MIG device).
     """
     installed = range(count(call(api, "nvmlDeviceGetCount"), 1024) or 0)
     handles = [handle for i in installed if (handle := call(api, "nvmlDeviceGetHandleByIndex", i)) is not None]
@@ -52,20 +63,33 @@ def visible(api: Any) -> list[Gpu]:
     words = os.environ.get("CUDA_VISIBLE_DEVICES")
     if words is None:
         return [gpus[0] for gpus in cut]
-    named = [(text(call(api, "nvmlDeviceGetUUID", gpus[0].whole)), gpus[0]) for gpus in cut]
-    named += [
-        (text(call(api, "nvmlDeviceGetUUID", gpu.part)), gpu) for gpus in cut for gpu in gpus if gpu.part is not None
-    ]
-    chosen: list[Gpu] = []
-    for word in map(str.strip, words.split(",")):
-        if re.fullmatch("[0-9]{1,4}", word):
-            gpu = cut[int(word)][0] if int(word) < len(cut) else None
-        else:
-            gpu = next((gpu for uuid, gpu in named if word and uuid.startswith(word)), None)
-        if gpu is None or any(gpu is other for other in chosen):
-            break
-        chosen.append(gpu)
-    return chosen
+    if words.strip().startswith("MIG-"):
+        slices = [gpu for gpus in cut for gpu in gpus if gpu.part is not None]
+        return [slices[place] for place in chosen(words, [_uuid(api, gpu.part) for gpu in slices])][:1]
+    return [cut[place][0] for place in chosen(words, [_uuid(api, gpus[0].whole) for gpus in cut])]
+
+
+def _uuid(api: Any, handle: Any) -> str:
+    return text(call(api, "nvmlDeviceGetUUID", handle))
+
+
+def name_of(api: Any, gpu: Gpu) -> str:
+    names = (
+        clean(text(call(api, "nvmlDeviceGetName", handle))) for handle in (gpu.part, gpu.whole) if handle is not None
+    )
+    return next(filter(None, names), "NVIDIA GPU")
+
+
+def shares_memory(api: Any, handle: Any, name: str) -> bool:
+    """Whether it has no memory of its own: by its name, or because the driver says so: none, or "not supported"."""
+    if _INTEGRATED.search(name):
+        return True
+    try:
+        return getattr(api.nvmlDeviceGetMemoryInfo(handle), "total", None) == 0
+    except AttributeError:
+        return False
+    except Exception as error:  # noqa: BLE001  NotSupported tells something, any other failure nothing
+        return getattr(error, "value", None) == _NOT_SUPPORTED or "Not Supported" in str(error)
 
 
 def is_cut(api: Any, handle: Any) -> bool:
