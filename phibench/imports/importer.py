@@ -70,15 +70,14 @@ def run_import(path: Path | None, request: ImportRequest, folder: Path, on_note:
 
 def _say(refused: Sequence[Refused], name: str, *, nothing_left: bool, on_note: OnNote) -> None:
     """What was left out, a line for each reason. Raises PhibenchError, with the reason if it is one, where all was."""
-    lines: dict[str, list[int]] = defaultdict(list)
+    lines: dict[str, dict[int, None]] = defaultdict(dict)
     for one in sorted(refused):
-        lines[one.why].append(one.line)
-    said = {why: _numbered(numbers) for why, numbers in lines.items()}
-    if nothing_left and len(said) == 1:
-        ((why, where),) = said.items()
-        raise PhibenchError(f"nothing in {name} can be imported; {where}: {why}")
-    for why, where in said.items():
-        on_note(f"{name}, {where} {'is' if len(lines[why]) == 1 else 'are'} left out: {why}")
+        lines[one.why][one.line] = None
+    if nothing_left and len(lines) == 1:
+        ((why, numbers),) = lines.items()
+        raise PhibenchError(f"nothing in {name} can be imported; {_numbered(tuple(numbers))}: {why}")
+    for why, numbers in lines.items():
+        on_note(f"{name}, {_numbered(tuple(numbers))} {'is' if len(numbers) == 1 else 'are'} left out: {why}")
     if nothing_left:
         raise PhibenchError(f"nothing in {name} can be imported")
 

@@ -77,7 +77,7 @@ def text_of(content: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start + len(mark)) + 1
         wrong = f"{name}, line {line}: this is not {encoding.upper()} text; save the file as UTF-8"
-        raise PhibenchError(_TWO.format(name) if b"\0" in content else wrong) from None
+        raise PhibenchError(_TWO.format(name) if encoding == "utf-8" and b"\0" in content else wrong) from None
     if "\0" in text or (encoding != "utf-8" and _LATIN.search(content)):
         raise PhibenchError(_TWO.format(name))
     return _COLOURS.sub("", text)
@@ -116,7 +116,7 @@ def found(text: str, name: str, is_row: Callable[[dict[str, Any]], bool]) -> Fou
         except json.JSONDecodeError as error:
             later = _BEGIN.search(text, begin.end())
             at = later.start() if later else len(text)
-            cut = at == len(text)
+            cut = at == len(text) and "}" not in text[error.pos :]
             refused.append(Refused(number, _cut(error.msg, ends=cut)))
             spent += _read(text, error.pos) - begin.start()
         else:

@@ -18,7 +18,7 @@ def elsewhere(test: Test, machine: Machine, described: bool) -> str | None:
     if not test.processor:
         return f"it does not say which machine it was measured on; {_HOW}"
     if missing := next(_missing(test, machine), None):
-        return f"it was measured on {missing}, which is not here; {_HOW}"
+        return f"it was measured on {missing[0]}, which is not here; {_HOW}"
     return None
 
 
@@ -26,9 +26,8 @@ def taken_for(test: Test, machine: Machine, described: bool, name: str) -> Itera
     """What was concluded from names, or is assumed against them."""
     if not described:
         yield f"taken for this machine: {name} names its {test.processor}"
-    for missing in _missing(test, machine):
-        there = [device.name for device in machine.devices if _is_gpu(device) == (missing in test.gpus)]
-        if there:
+    for missing, is_gpu in _missing(test, machine):
+        if there := [device.name for device in machine.devices if _is_gpu(device) == is_gpu]:
             yield f"{name} was measured on {missing}, --machine describes {there[0]}: taken for the same"
     for gpu in test.gpus:
         here = next((device for device in machine.devices if _is_gpu(device) and names.same_gpu(gpu, device)), None)
@@ -36,14 +35,14 @@ def taken_for(test: Test, machine: Machine, described: bool, name: str) -> Itera
             yield f"{gpu} is taken for {here.name}: one of the two names no model"
 
 
-def _missing(test: Test, machine: Machine) -> Iterator[str]:
-    """The devices of a test that the machine has not, as the test names them."""
+def _missing(test: Test, machine: Machine) -> Iterator[tuple[str, bool]]:
+    """The devices of a test that the machine has not, as the test names them, and whether each is a GPU."""
     cpu = machine.device("cpu")
     if cpu and test.processor and not names.same_processor(test.processor, cpu.name):
-        yield test.processor
+        yield test.processor, False
     for gpu in test.gpus:
         if not any(names.same_gpu(gpu, device) for device in machine.devices if _is_gpu(device)):
-            yield gpu
+            yield gpu, True
 
 
 def _is_gpu(device: Device) -> bool:
