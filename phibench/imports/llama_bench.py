@@ -178,15 +178,29 @@ def _row(value: dict[str, Any]) -> Bench | Batched:
         kind = Bench
     else:
         raise PhibenchError("no test of llama-bench (n_prompt, n_gen) or llama-batched-bench (pp, tg, pl)")
-    used = {key: value[key] for key in kind.__struct_fields__ if key in value}
-    if isinstance(used.get("stddev_ns"), float) and not math.isfinite(used["stddev_ns"]):
-        del used["stddev_ns"]  # of one repetition; nothing follows from it
-    for key, one in used.items():
-        for number in one if isinstance(one, list) else (one,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise PhibenchError(f"{key} is {number}, which is no number")
+    used = _used(value, kind)
     try:
         json.dumps(used, ensure_ascii=False).encode()  # half a character has no place in a run file
         return msgspec.convert(used, kind)
     except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
         raise PhibenchError(str(error)) from None
+
+
+def _used(value: dict[str, Any], kind: type[Bench | Batched]) -> dict[str, Any]:
+    """The fields that something follows from. Raises PhibenchError where one of them is no number."""
+    used = {key: value[key] for key in kind.__struct_fields__ if key in value}
+    for key, needed in (
+        ("stddev_ns", ""),
+        ("t_pp", "pp"),
+        ("t_tg", "tg"),
+    ):  # of one repetition; of a part not asked for
+        if not used.get(needed) and _no_number(used.get(key)):
+            del used[key]
+    for key, one in used.items():
+        if wrong := next(filter(_no_number, one if isinstance(one, list) else (one,)), None):
+            raise PhibenchError(f"{key} is {wrong}, which is no number")
+    return used
+
+
+def _no_number(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -228,6 +228,37 @@ def test_an_ambiguous_model_names_the_candidates_and_m_decides(take: Take) -> No
     assert only(take(row, variant="Phi-3.5-mini")).setup.variant == "phi-3.5-mini-instruct"
 
 
+EARLY = "lacks LongRoPE's factors"
+
+
+@pytest.mark.parametrize(
+    ("params", "name", "variant", "asked"),
+    [
+        (PHI_3_4K, "Phi-3-mini-128k-instruct-Q4_K_M.gguf", "phi-3-mini-128k-instruct", None),  # llama.cpp#7225: before
+        (PHI_3_4K, "models--microsoft--Phi-3-mini-128k-instruct/model.gguf", "phi-3-mini-128k-instruct", None),
+        (PHI_3_4K, "model.gguf", "phi-3-mini-128k-instruct", "phi-3-mini-128k"),
+        (PHI_3_4K, "Phi-3.5-mini-instruct.gguf", "phi-3.5-mini-instruct", None),
+        (PHI_4_MINI - 96, "phi4-mini-ft.f16.gguf", "phi-4-mini-instruct", None),  # llama.cpp#24820: a fine-tune
+        (PHI_4_MINI - 96, "model.gguf", "phi-4-mini-reasoning", "phi-4-mini-reasoning"),
+        (PHI_3_4K, "Phi-3-mini-4k-instruct-q4.gguf", "phi-3-mini-4k-instruct", None),
+        (PHI_3_4K, "Phi-3-mini-instruct.gguf", "phi-3-mini-4k-instruct", None),
+        (PHI_3_4K, "phi-3-mini-128k/Phi-3-mini-4k-instruct.gguf", "phi-3-mini-4k-instruct", None),
+    ],
+)
+def test_a_file_without_longropes_factors_counts_like_its_twin(
+    take: Take, params: int, name: str, variant: str, asked: str | None
+) -> None:
+    """Then its name decides, or what the user says, and a note says so."""
+    found = only(take(bench(model_n_params=params, model_filename=name, model_size=0), variant=asked))
+    assert found.setup.variant == variant
+    assert any(EARLY in note for note in found.notes) == (variant != "phi-3-mini-4k-instruct")
+
+
+def test_without_factors_and_without_a_name_nobody_knows(take: Take) -> None:
+    with pytest.raises(PhibenchError, match=r"may be phi-4-mini-instruct, .*phi-4-mini-reasoning; say which with -m$"):
+        take(bench(model_n_params=PHI_4_MINI - 96, model_filename="model.gguf"))
+
+
 def test_m_cannot_make_another_model_of_it(take: Take) -> None:
     with pytest.raises(PhibenchError, match=r"not phi-4; with 3836021856 parameters it is one of phi-4-mini-instruct"):
         take(bench(), variant="phi-4")
@@ -287,6 +318,7 @@ def test_a_file_of_phibenchs_own_is_synthetic(take: Take) -> None:
         ({"model_type": "phi3 3B MXFP4 MoE"}, "unknown quantization 'MXFP4 MoE'"),
         ({"model_type": "phi3 3B unknown, may not work"}, "unknown quantization 'unknown, may not work'"),
         ({"model_type": "phi3 3B MXFP4_R8 - 4.25 bpw"}, "unknown quantization 'MXFP4_R8'"),  # ik_llama.cpp#2196
+        ({"model_type": "phi3 3B Q4_0_8_8"}, "unknown quantization 'Q4_0_8_8'"),  # llama.cpp#9921: gone since
         ({"model_n_params": 3_900_000_000}, "with 3900000000 parameters"),
         ({"model_size": 2_830_000_000}, "weighs 2485589376 bytes, this model 2830000000"),
         ({"n_batch": 0}, "Expected `int` >= 1 - at `$.n_batch`"),

@@ -126,6 +126,8 @@ def test_what_c_prints_for_no_number_harms_only_what_is_used(take: Take, word: s
     row = lines(batched(tg=0, t_tg=0.0))
     code, said, tests = take(row.replace('"speed_tg": 32.0', f'"speed_tg": {word}'), *BATCHED)
     assert (code, tests) == (0, ["pp128 x4"]), said
+    not_asked = lines(batched(pp=0, t_pp=0.5)).replace('"t_pp": 0.5', f'"t_pp": {word}')
+    assert take(not_asked, *BATCHED)[::2] == (0, ["tg32 x4"])
     used = lines(batched()).replace('"t_tg": 4.0', f'"t_tg": {word}')
     code, said, tests = take(row + used, *BATCHED)
     assert (code, tests) == (0, ["pp128 x4"])
