@@ -42,8 +42,10 @@ _NO_MODEL = re.compile(
     r"\b(nvidia|amd|ati|intel|apple|mesa|radeon|tesla|graphics|gpu|series|integrated|device|corporation|oam|nvk \w+|"
     r"gfx\d+\S*|radv)\b"
 )
-# Words that only cards have, and those that only graphics inside an Intel processor have
-_CARD = re.compile(r"\b(rx \d|arc (pro )?[ab]\d\d|geforce|pro w\d|instinct|iris xe max)")
+# Words that only cards have, and those of the graphics inside an Intel processor
+_CARD = re.compile(
+    r"\b(rx (vega )?\d\d|arc (pro )?[ab]\d\d|geforce|pro w\d|vii\b|firepro|instinct|data center|iris xe max)"
+)
 _INSIDE = re.compile(r"\bu?hd\b|\biris( plus| pro| xe)?$|\barc( 1\d\d[tv])?$")
 
 
