@@ -1,0 +1,44 @@
+"""Which variant the names that people give to files mean: of several that a file could be, as nothing else tells.
+
+Words count, not their order or what stands between them: ``Phi3Mini128K.Q4_K_M``, ``phi3:3.8b-mini-128k-instruct``,
+``mini_128k-phi-3``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from phibench import catalog
+from phibench.core.nouns import Variant
+
+_HALF = re.compile(r"phi[\s._-]*([13])[\s._-]*5(?!\d|\.\d|[\s._-]?b(?:its?|pw)?(?![a-z]))")  # 3.5, 3_5, 35; no 5bit
+_FAMILY = re.compile(r"phi[\s._-]*([1-9])(?!\d|\.5)")
+_WORD = re.compile(r"phi\d(?:\.5)?|\d+k(?![a-z]*\d)|[a-z]+|\d+[a-z]*")
+
+
+def meant(texts: Iterable[str], among: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Those of ``among`` that the texts mean: one, several that they leave open, or none where they say nothing.
+
+    A whole name decides, the longest before shorter ones; else the words that tell these variants apart.
+    """
+    found = [words(text) for text in texts]
+    named = [(len(name), v) for v in among for name in _names(v) if any(name <= text for text in found)]
+    if named:
+        longest = max(length for length, _ in named)
+        return tuple(dict.fromkeys(v for length, v in named if length == longest))
+    own = {v.id: frozenset().union(*_names(v)) for v in among}
+    telling = frozenset().union(*own.values()) - frozenset.intersection(*own.values()) if own else frozenset()
+    told = frozenset().union(*found) & telling
+    return tuple(v for v in among if told <= own[v.id]) if told else ()
+
+
+def words(text: str) -> frozenset[str]:
+    """``Phi-3-mini-128k-instruct`` is phi3, mini, 128k, instruct; what is written together in capitals is parted."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", text).lower()
+    text = _HALF.sub(r" phi\1.5 ", text)
+    return frozenset(_WORD.findall(_FAMILY.sub(r" phi\1 ", text)))
+
+
+def _names(variant: Variant) -> tuple[frozenset[str], ...]:
+    return tuple(words(name.removeprefix("microsoft/")) for name in catalog.names(variant))
