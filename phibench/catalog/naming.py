@@ -14,7 +14,7 @@ from phibench.core.nouns import Variant
 
 _HALF = re.compile(r"phi[\s._-]*([13])[\s._-]*5(?!\d|\.\d|[\s._-]?b(?:its?|pw)?(?![a-z]))")  # 3.5, 3_5, 35; no 5bit
 _FAMILY = re.compile(r"phi[\s._-]*([1-9])(?!\d|\.5)")
-_WORD = re.compile(r"phi\d(?:\.5)?|\d+k(?![a-z]*\d)|[a-z]+|\d+[a-z]*")
+_WORD = re.compile(r"phi\d(?:\.5)?|i?q\d\w*|\d+k|[a-z]+|\d+[a-z]*")  # q4k is no 4k
 
 
 def meant(texts: Iterable[str], among: Sequence[Variant]) -> tuple[Variant, ...]:
@@ -27,10 +27,14 @@ def meant(texts: Iterable[str], among: Sequence[Variant]) -> tuple[Variant, ...]
     if named:
         longest = max(length for length, _ in named)
         return tuple(dict.fromkeys(v for length, v in named if length == longest))
-    own = {v.id: frozenset().union(*_names(v)) for v in among}
-    telling = frozenset().union(*own.values()) - frozenset.intersection(*own.values()) if own else frozenset()
-    told = frozenset().union(*found) & telling
-    return tuple(v for v in among if told <= own[v.id]) if told else ()
+    common = frozenset[str]().union(*found) & own_words(among)
+    told = frozenset(word for word in common if not all(word in own_words([v]) for v in among))
+    return tuple(v for v in among if told <= own_words([v])) if told else ()
+
+
+def own_words(variants: Iterable[Variant]) -> frozenset[str]:
+    """Every word of their names."""
+    return frozenset[str]().union(*(name for v in variants for name in _names(v)))
 
 
 def words(text: str) -> frozenset[str]:

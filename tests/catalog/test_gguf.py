@@ -132,7 +132,7 @@ def test_a_real_file_with_changes_is_named_or_refused(tmp_path: Path, data: st.D
 @pytest.mark.parametrize(
     ("content", "why", "code"),
     [
-        (b"", "not a GGUF file", 2),
+        (b"", "is empty: download it again", 2),
         (b"PK\x03\x04", "not a GGUF file", 2),
         (struct.pack(">4sIQQ", b"GGUF", 3, 0, 0), "big-endian", 2),
         (struct.pack("<4sIII", b"GGUF", 1, 0, 0), "version 1", 2),
@@ -159,8 +159,8 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
 
 def test_other_models_are_named(tmp_path: Path) -> None:
     content = tensor_types.header({"general.architecture": "llama"}, SMALL_TENSORS) + bytes(2048)
-    assert "'llama' model; phibench measures Phi" in refused(save(tmp_path / "llama.gguf", content), code=2)
-    assert "shape (2 layers of" in refused(save(tmp_path / "small.gguf", SMALL), code=2)
+    assert "of the kind 'llama'; phibench measures Phi" in refused(save(tmp_path / "llama.gguf", content), code=2)
+    assert "does not say the model's hidden, ffn, heads" in refused(save(tmp_path / "small.gguf", SMALL), code=2)
     split = tensor_types.header(SMALL_KEYS | {"split.count": 2}, SMALL_TENSORS) + bytes(2048)
     assert "--merge" in refused(save(tmp_path / "split.gguf", split), code=2)
 
@@ -193,7 +193,7 @@ def test_without_a_name_the_doubt_is_said(tmp_path: Path) -> None:
     found = gguf.recognise(real(tmp_path, "phi-4-mini-reasoning"))
     assert found.variant == "phi-4-mini-instruct"
     assert "phi-4-mini-reasoning" in found.notes[0]
-    assert "no name in the file decides" in found.notes[0]
+    assert "no name decides" in found.notes[0]
 
 
 def test_an_older_mix_is_named_and_noted(tmp_path: Path) -> None:

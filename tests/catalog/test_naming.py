@@ -13,10 +13,8 @@ def twins(of: str) -> tuple[Variant, ...]:
     """All whose widths, layers and vocabulary are those of this one."""
     shape = catalog.variant(of).shape
     assert shape is not None
-    same = (shape.layers, shape.hidden, shape.vocab, shape.ffn)
-    return tuple(
-        v for v in catalog.variants() if v.shape and (v.shape.layers, v.shape.hidden, v.shape.vocab, v.shape.ffn) == same
-    )
+    same = {field: getattr(shape, field) for field in ("layers", "hidden", "vocab", "ffn")}
+    return tuple(v for v in catalog.variants() if all(getattr(v.shape, f, None) == value for f, value in same.items()))
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,25 @@
-"""Which Phi and which quantization a GGUF file on disk is: by its shape, and among equal shapes by its names."""
+"""Which Phi and which quantization a GGUF file on disk is."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from phibench import catalog
 from phibench.catalog import plans
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.catalog.plans.base import Plan
+from phibench.catalog.readers import first_bytes, gguf_kinds, untrusted, which
 from phibench.catalog.readers.gguf_header import Header, read_header
+from phibench.catalog.readers.untrusted import Said
+from phibench.catalog.tensor_types import Tensor
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Artifact, Noun, Shape, Variant
+from phibench.core.nouns import Artifact, Noun, Variant
 
 __all__ = ["Header", "Recognised", "read_header", "recognise"]
 
-ARCHITECTURES = ("phi2", "phi3", "phimoe")
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a flag beside the number
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
 
@@ -40,10 +41,12 @@ def recognise(path: Path) -> Recognised:
     Raises PhibenchError: exit 2 when it is no GGUF or no Phi, exit 1 when it cannot be read or is cut off.
     """
     header = read_header(path)
-    _check_kind(path, header)
+    said = _said(path, header)
+    gguf_kinds.check(path, header, said)
+    untrusted.required(said.numbers, ("layers", "hidden", "ffn", "heads", "vocab"), path)
     synthetic = header.metadata.get("phibench.synthetic") is True
-    variant, notes = _own(path, header) if synthetic else _variant(path, header)
-    layers = _layers(header)
+    variant, notes = _own(path, header, said) if synthetic else which.variant(path, said, "gguf")
+    layers = said.numbers["layers"] or 0
     quantization, more = _quantization(path, header, variant, layers)
     planned = plans.plan(variant, quantization, layers, fmt="gguf")
     names = {tensor.name for tensor in header.tensors}
@@ -62,104 +65,49 @@ def recognise(path: Path) -> Recognised:
         tensor_types=header.histogram,
         parameters=plan.parameters,
     )
+    end = first_bytes.unfinished(path)
+    doubt = (f"its name ends in {end}, as of a download that is not finished",) if end else ()
     return Recognised(
         variant=variant.id,
         quantization=quantization,
         header=header,
         plan=plan,
         artifact=artifact,
-        notes=(*notes, *more),
+        notes=(*doubt, *notes, *more),
     )
 
 
-def _check_kind(path: Path, header: Header) -> None:
-    if header.architecture not in ARCHITECTURES:
-        kind = f"a {header.architecture!r} model" if header.architecture else "a model that names no architecture"
-        raise PhibenchError(f"{path} is {kind}; phibench measures Phi: {', '.join(ARCHITECTURES)}")
-    if (header.count("split.count") or 0) > 1:
-        raise PhibenchError(f"{path} is one part of several; join them first: llama-gguf-split --merge")
+def _own(path: Path, header: Header, said: Said) -> tuple[Variant, tuple[str, ...]]:
+    return which.own(path, said, header.text("phibench.variant"), "gguf"), ()
 
 
-def _layers(header: Header) -> int:
-    return header.count(f"{header.architecture}.block_count") or 0
-
-
-def _own(path: Path, header: Header) -> tuple[Variant, tuple[str, ...]]:
-    """The variant that a synthetic file says it is; a slice has fewer layers, all else must fit."""
-    variant = catalog.variant(header.text("phibench.variant"))
-    whole = variant.shape and msgspec.structs.replace(variant.shape, layers=_layers(header))
-    if not whole or not _fits(whole, header):
-        raise PhibenchError(f"{path} says that it is a synthetic {variant.id}, but has another shape")
-    return variant, ()
-
-
-def _variant(path: Path, header: Header) -> tuple[Variant, tuple[str, ...]]:
-    """The variant with this shape; where several have it, the one that the file's names mean."""
-    fitting = [v for v in catalog.variants() if v.shape and plans.can_plan(v, "gguf") and _fits(v.shape, header)]
-    if not fitting:
-        a = header.architecture
-        raise PhibenchError(
-            f"{path} is a {a} model, but no Phi that phibench knows has its shape ({_layers(header)} layers of "
-            f"{header.count(f'{a}.embedding_length')}, vocabulary {_vocabulary(header)}); see phibench models"
-        )
-    for agrees in (_same_rope, _same_context):
-        fitting = _prefer(fitting, lambda v, agrees=agrees: agrees(v.shape, header))  # type: ignore[misc]
-    if len(fitting) == 1:
-        return fitting[0], ()
-    named = [(len(key), v) for v in fitting for key in _named(v, path, header)]
-    if named:
-        return max(named, key=lambda pair: pair[0])[1], ()
-    first = _prefer(fitting, lambda v: v.modalities_in == ("text",))[0]
-    others = ", ".join(v.id for v in fitting if v is not first)
-    return first, (f"its shape is also that of {others}, and no name in the file decides: taken for {first.id}",)
-
-
-def _prefer(variants: Sequence[Variant], good: Callable[[Variant], bool]) -> list[Variant]:
-    """Those that are good; all of them when none is."""
-    return [v for v in variants if good(v)] or list(variants)
-
-
-def _fits(shape: Shape, header: Header) -> bool:
-    """Every number that decides bytes and speed."""
-    wanted = {
-        "block_count": shape.layers,
-        "embedding_length": shape.hidden,
-        "feed_forward_length": shape.ffn,
-        "attention.head_count": shape.heads,
-        "attention.head_count_kv": shape.kv_heads,
-        "expert_count": shape.experts,
+def _said(path: Path, header: Header) -> Said:
+    a = header.architecture
+    keys = {
+        "layers": "block_count",
+        "hidden": "embedding_length",
+        "ffn": "feed_forward_length",
+        "heads": "attention.head_count",
+        "kv_heads": "attention.head_count_kv",
+        "experts": "expert_count",
+        "context": "context_length",
     }
-    optional = {"attention.head_count_kv": shape.heads, "expert_count": 0}  # what an absent key means
-    found = {key: header.count(f"{header.architecture}.{key}") for key in wanted}
-    found = {key: optional.get(key) if value is None else value for key, value in found.items()}
-    return shape.architecture == header.architecture and found == wanted and _vocabulary(header) == shape.vocab
-
-
-def _vocabulary(header: Header) -> int | None:
-    return next((t.shape[-1] for t in header.tensors if t.name == "token_embd.weight"), None)
-
-
-def _same_rope(shape: Shape, header: Header) -> bool:
-    longrope = any(tensor.name.startswith("rope_factors") for tensor in header.tensors)
-    theta = header.metadata.get(f"{header.architecture}.rope.freq_base")
-    return shape.longrope == longrope and theta in (None, shape.rope_theta)
-
-
-def _same_context(shape: Shape, header: Header) -> bool:
-    return header.count(f"{header.architecture}.context_length") == shape.context
-
-
-def _named(variant: Variant, path: Path, header: Header) -> list[str]:
-    """The variant's names that the file's names contain, without case and punctuation."""
-    texts = [header.text("general.name"), header.text("general.base_model.0.name"), path.stem]
-    texts.append(header.text("general.basename") + header.text("general.finetune"))
-    said = [_key(text) for text in texts]
-    known = [_key(name.removeprefix("microsoft/")) for name in catalog.names(variant)]
-    return [key for key in known if any(key in text for text in said)]
-
-
-def _key(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    numbers = {name: header.count(f"{a}.{key}") for name, key in keys.items()}
+    if numbers["kv_heads"] is None:  # what an absent key means
+        numbers["kv_heads"] = numbers["heads"]
+    numbers["experts"] = numbers["experts"] or 0
+    numbers["vocab"] = next((t.shape[-1] for t in header.tensors if t.name == "token_embd.weight"), None)
+    theta = header.metadata.get(f"{a}.rope.freq_base")
+    given = [header.text(f"general.{key}") for key in ("basename", "size_label", "finetune")]
+    bases = [header.text(f"general.base_model.{n}.{key}") for n in range(4) for key in ("name", "repo_url")]
+    return Said(
+        architecture=a,
+        numbers=numbers,
+        longrope=any(tensor.name.startswith("rope_factors") for tensor in header.tensors),
+        rope_theta=float(theta) if isinstance(theta, int | float) else None,
+        names=(header.text("general.name"), " ".join(given), path.stem, *bases),
+        places=which.places(path),
+    )
 
 
 def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> tuple[str, tuple[str, ...]]:
@@ -171,12 +119,20 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
     nearest = min(off, key=lambda name: off[name])
     chosen = declared if declared and off[declared] < SAME_SIZE else nearest
     if off[chosen] >= SAME_SIZE:
-        raise PhibenchError(f"{path} has tensor types that are no known quantization of {variant.id}: {_types(header)}")
-    if planned[chosen].histogram == header.histogram:
+        raise PhibenchError(
+            f"{path} has tensor types that are no known quantization of {variant.id} ({_types(header)}): "
+            "take one of 'phibench models'"
+        )
+    if _mix(planned[chosen].tensors) == _mix(header.tensors):
         return chosen, ()
     said = "" if chosen == declared else f"; the file calls itself {declared or 'nothing that phibench knows'}"
     version = plan_gguf.types().llama_cpp
     return chosen, (f"its tensor types ({_types(header)}) are not those of {chosen} in llama.cpp {version}{said}",)
+
+
+def _mix(tensors: Sequence[Tensor]) -> Counter[str]:
+    """Types of what was learnt: LongRoPE's factors are left out by some converters."""
+    return Counter(tensor.type for tensor in tensors if not tensor.name.startswith("rope_factors"))
 
 
 def _declared(header: Header) -> str | None:

@@ -6,6 +6,7 @@ Format: docs/gguf.md of ggml. Only the header is read; tensor data stays where i
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from phibench.catalog import tensor_types
+from phibench.catalog.readers import first_bytes, untrusted
 from phibench.catalog.tensor_types import MetaValue, Tensor
 from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
@@ -27,7 +29,13 @@ MAX_DIMS = 4  # GGML_MAX_DIMS
 MAX_NAME_BYTES = 64  # GGML_MAX_NAME
 
 _STRING, _ARRAY = 8, 9
+# Files that were cut with split(1) for the hub, before llama-gguf-split
+_PIECE = re.compile(r"split-[a-z]{1,2}$|part-?\d+(of\d+)?$|part-?[a-z]{1,2}$|\.\d{3}$", re.IGNORECASE)
+_PIECES = "its name is that of a piece: put all of them together, in order, into one file"
+# What was taken out of ggml.h, with what took its place ("support has been removed from gguf files")
+_GONE = {4: "Q4_0", 5: "Q4_0", 31: "Q4_0", 32: "Q4_0", 33: "Q4_0", 36: "IQ4_NL", 37: "IQ4_NL", 38: "IQ4_NL"}
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_NEWER = "this phibench does not know, of a fork of llama.cpp or a newer one: take another quantization, or upgrade"
 _TYPE_NAMES = {kind.number: name for name, kind in tensor_types.TYPES.items()}
 
 
@@ -64,10 +72,11 @@ def read_header(path: Path) -> Header:
     """
     try:
         files.check_readable(path)
+        first_bytes.check_finished(path)
         with path.open("rb") as stream:
             return _read(_Cursor(stream, path))
     except FileNotFoundError:
-        raise PhibenchError(f"there is no file {path}") from None
+        raise untrusted.missing(path, "file") from None
     except OSError as error:
         raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
 
@@ -136,8 +145,9 @@ class _Cursor:
 
     def _check(self, count: int) -> None:
         if self.place + count > self.file_bytes:
+            size = self.file_bytes
             raise PhibenchError(
-                f"{self.path} is cut off: its {self.file_bytes} bytes end within the header; download it again", FAILED
+                f"{self.path} is cut off: its {size} bytes end within the header; {_again(self.path)}", FAILED
             )
         if self.place + count > MAX_HEADER_BYTES:
             raise self.bad(f"a header of more than {MAX_HEADER_BYTES >> 20} MiB")
@@ -168,9 +178,8 @@ def _read(cursor: _Cursor) -> Header:
     data_offset = -(-cursor.place // alignment) * alignment
     needs = max((data_offset + offset + tensor.bytes for tensor, offset in infos), default=data_offset)
     if needs > cursor.file_bytes:
-        raise PhibenchError(
-            f"{cursor.path} is cut off: it has {cursor.file_bytes} bytes and needs {needs}; download it again", FAILED
-        )
+        size, remedy = cursor.file_bytes, _again(cursor.path)
+        raise PhibenchError(f"{cursor.path} is cut off: it has {size} bytes and needs {needs}; {remedy}", FAILED)
     return Header(
         metadata=metadata,
         tensors=tuple(tensor for tensor, _ in infos),
@@ -179,11 +188,20 @@ def _read(cursor: _Cursor) -> Header:
     )
 
 
+def _again(path: Path) -> str:
+    """What to do about a file that ends too early: it may be one of several pieces."""
+    return _PIECES if _PIECE.search(path.name) else untrusted.again(path)
+
+
 def _counts(cursor: _Cursor) -> tuple[int, int]:
     """Magic, version and the two counts, each believed only within bounds."""
     magic = cursor.take(min(4, cursor.file_bytes))
     if magic != tensor_types.MAGIC:
-        raise PhibenchError(f"{cursor.path} is not a GGUF file: it starts with {magic!r}, not {tensor_types.MAGIC!r}")
+        first_bytes.check(cursor.path, first_bytes.GGUF.what)
+        remedy = _PIECES if _PIECE.search(cursor.path.name) else "download it again, or take a model in GGUF"
+        raise PhibenchError(
+            f"{cursor.path} is not a GGUF file: it starts with {magic!r}, not {tensor_types.MAGIC!r}: {remedy}"
+        )
     (version,) = cursor.unpack("I")
     if version not in (2, 3):
         big = int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3)
@@ -226,9 +244,8 @@ def _infos(cursor: _Cursor, count: int) -> Iterator[tuple[Tensor, int]]:
         shape = cursor.unpack(f"{dims}Q")
         number, offset = cursor.unpack("IQ")
         if number not in _TYPE_NAMES:
-            raise PhibenchError(
-                f"{cursor.path}: tensor {name!r} has GGML type {number}, which this phibench does not know; upgrade it"
-            )
+            instead = f"was taken out of llama.cpp: take the {_GONE[number]} file" if number in _GONE else _NEWER
+            raise PhibenchError(f"{cursor.path}: tensor {name!r} has GGML type {number}, which {instead}")
         if min(shape) < 1 or math.prod(shape) >= 1 << 63:
             raise cursor.bad(f"tensor {name!r} with shape {shape}")
         try:

@@ -6,15 +6,18 @@ Format: the README of the safetensors repository: 8 bytes of length, JSON, data.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from phibench.catalog.readers import untrusted
-from phibench.catalog.readers.untrusted import Content, Numbers
+import msgspec
+
+from phibench.catalog.readers import first_bytes, other_folders, untrusted, which
+from phibench.catalog.readers.untrusted import Content, Numbers, Said
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import files
-from phibench.core.errors import PhibenchError
+from phibench.core.errors import FAILED, PhibenchError
 
 MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as its own readers allow
 MAX_SHARDS = 1000
@@ -22,22 +25,48 @@ INDEX = "model.safetensors.index.json"
 # dtype -> our name, bytes of an element
 TYPES = {"F32": ("fp32", 4), "BF16": ("bf16", 2), "F16": ("fp16", 2), "F64": ("fp64", 8), "I64": ("int64", 8),
          "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1), "BOOL": ("bool", 1),
-         "F8_E4M3": ("fp8", 1), "F8_E5M2": ("fp8", 1)}  # fmt: skip
+         "U16": ("uint16", 2), "U32": ("uint32", 4), "U64": ("uint64", 8), "C64": ("complex64", 8),
+         "F8_E4M3": ("fp8", 1), "F8_E5M2": ("fp8", 1), "F8_E8M0": ("fp8", 1),
+         "F8_E4M3FNUZ": ("fp8", 1), "F8_E5M2FNUZ": ("fp8", 1)}  # fmt: skip
 ARCHITECTURES = {"phi": "phi2", "phi3": "phi3"}  # model type -> GGUF's name
+_OTHER = "take the folder of one of 'phibench models'"
+_INSTEAD = {  # model types of Phis that are not dense text models, or of before transformers had them
+    "phi-msft": "take its newer revision, whose type is phi", "mixformer-sequential": "take its newer revision",
+    "phimoe": "take its GGUF file", "phi3_v": "take a GGUF file of its text part",
+    "phi4mm": "take a GGUF file of its text part", "phi4_multimodal": "take a GGUF file of its text part",
+}  # fmt: skip
 
 
 def read(path: Path) -> Content:
     """What the folder says. Raises PhibenchError, OSError as :func:`folder.recognise`."""
     config = untrusted.read_json(path / untrusted.HUGGING_FACE)
     kind = untrusted.text(config, "model_type")
-    if kind not in ARCHITECTURES:
-        raise PhibenchError(
-            f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in Hugging Face's form"
-        )
-    if config.get("quantization_config"):
-        raise PhibenchError(f"{path} was quantized by another tool; phibench opens the original and quantizes itself")
+    said = _said(config, ARCHITECTURES.get(kind, kind))
+    _check_kind(path, config, kind, said)
     tensors, size = _tensors(path)
     tied = config.get("tie_word_embeddings") is True
+    untrusted.required(said.numbers, ("layers", "hidden", "heads", "vocab"), path / untrusted.HUGGING_FACE)
+    names = {tensor.name for tensor in tensors}
+    embedding = next((name for name in names if name.endswith("embed_tokens.weight")), "")
+    words = next((tensor.shape[:1] for tensor in tensors if tensor.name == embedding), ())
+    if words and words[0] != said.numbers["vocab"]:
+        raise PhibenchError(
+            f"{path} is not the model of its config.json: its embedding has {words[0]} words, not "
+            f"{said.numbers['vocab']}; download it again"
+        )
+    return Content(
+        **msgspec.structs.asdict(said),
+        format="torch",
+        quantization=_type(path, tensors),
+        tensors=tensors,
+        embedding=embedding,
+        head=embedding if tied or "lm_head.weight" not in names else "lm_head.weight",
+        bytes=size + (path / untrusted.HUGGING_FACE).stat().st_size,
+        facts={},
+    )
+
+
+def _said(config: dict[str, Any], architecture: str) -> Said:
     numbers: Numbers = {
         "layers": untrusted.count(config, "num_hidden_layers"),
         "hidden": untrusted.count(config, "hidden_size"),
@@ -47,22 +76,33 @@ def read(path: Path) -> Content:
         "vocab": untrusted.count(config, "vocab_size"),
         "context": untrusted.count(config, "max_position_embeddings"),
     }
-    untrusted.required(numbers, ("layers", "hidden", "heads", "vocab"), path / untrusted.HUGGING_FACE)
-    names = {tensor.name for tensor in tensors}
-    embedding = next((name for name in names if name.endswith("embed_tokens.weight")), "")
-    return Content(
-        format="torch",
-        quantization=_type(path, tensors),
-        architecture=ARCHITECTURES[kind],
+    theta = config.get("rope_theta", untrusted.part(config, "rope_parameters").get("rope_theta"))
+    return Said(
+        architecture=architecture,
         numbers=numbers,
         longrope=_longrope(config),
-        tensors=tensors,
-        embedding=embedding,
-        head=embedding if tied or "lm_head.weight" not in names else "lm_head.weight",
-        bytes=size + (path / untrusted.HUGGING_FACE).stat().st_size,
-        facts={},
+        rope_theta=float(theta) if isinstance(theta, int | float) and math.isfinite(theta) else None,
         names=(untrusted.text(config, "_name_or_path"),),
     )
+
+
+def _check_kind(path: Path, config: dict[str, Any], kind: str, said: Said) -> None:
+    """Raises PhibenchError (exit 2) for what is no Phi in its own form and types."""
+    other_folders.check(path, config)
+    if kind not in ARCHITECTURES:
+        phi = which.in_llamas_form(path, said, "torch")
+        raise PhibenchError(
+            f"{path} is {phi.id} in the form of {kind[:50]!r} (its fused matrices are split), another graph to "
+            f"measure: take the original, {phi.hf_repo}" if phi else f"{path} is a {kind[:50]!r} model; phibench "
+            f"measures {' and '.join(ARCHITECTURES)} in Hugging Face's form: {_INSTEAD.get(kind, _OTHER)}"
+        )  # fmt: skip
+    architectures = config.get("architectures")
+    made = [str(one) for one in architectures] if isinstance(architectures, list) else []
+    if made and not any(one.endswith("ForCausalLM") for one in made):
+        raise PhibenchError(
+            f"{path} is a {made[0][:60]!r}, a Phi without its head for words (it classifies or embeds): "
+            "take a model that ends in ForCausalLM"
+        )
 
 
 def _longrope(config: dict[str, Any]) -> bool:
@@ -77,7 +117,10 @@ def _type(path: Path, tensors: tuple[Tensor, ...]) -> str:
         weighs[tensor.type] += math.prod(tensor.shape)
     kind = weighs.most_common(1)[0][0] if weighs else "nothing"
     if kind not in ("fp32", "bf16", "fp16"):
-        raise PhibenchError(f"{path} keeps its weights as {kind}; phibench opens fp32, bf16 and fp16")
+        raise PhibenchError(
+            f"{path} keeps its weights as {kind}; phibench opens fp32, bf16 and fp16, and quantizes itself: "
+            "take the original"
+        )
     return kind
 
 
@@ -102,11 +145,29 @@ def shards(path: Path) -> list[Path]:
     else:
         found = sorted(path.glob("*.safetensors"))
     if not found or len(found) > MAX_SHARDS:
-        raise PhibenchError(f"{path} has {len(found)} safetensors files; phibench opens a model of 1 to {MAX_SHARDS}")
+        raise PhibenchError(
+            f"{path} has {len(found)} safetensors files, where a model has 1 to {MAX_SHARDS}: download it again"
+        )
     for shard in found:
         if not shard.name.endswith(".safetensors"):
-            raise PhibenchError(f"{path} names {shard.name[:100]!r} as weights, which is no safetensors file")
+            raise PhibenchError(
+                f"{path} names {shard.name[:100]!r} as weights, which is no safetensors file: take one that has them"
+            )
+    if absent := [shard.name for shard in found if not shard.exists()] or _absent(found):
+        raise PhibenchError(
+            f"{path} is not whole: of its weights {absent[0][:100]} is not there: download it again", FAILED
+        )
     return found
+
+
+def _absent(shards: list[Path]) -> list[str]:
+    """Of model-00001-of-00003.safetensors without an index: what else there should be."""
+    parts = [re.fullmatch(r"(.+-)(\d{5})-of-(\d{5})(\.safetensors)", shard.name) for shard in shards]
+    if not all(parts) or not parts[0] or int(parts[0][3]) > MAX_SHARDS:
+        return []
+    head, _, count, end = parts[0].groups()
+    wanted = [f"{head}{number:05}-of-{count}{end}" for number in range(1, int(count) + 1)]
+    return [name for name in wanted if name not in {shard.name for shard in shards}]
 
 
 def read_header(path: Path) -> list[Tensor]:
@@ -119,7 +180,10 @@ def read_header(path: Path) -> list[Tensor]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > MAX_HEADER_BYTES:
-            raise PhibenchError(f"{path} is not a safetensors file: it says that its header has {length} bytes")
+            first_bytes.check(path, first_bytes.SAFETENSORS.what)
+            raise PhibenchError(
+                f"{path} is not a safetensors file: it says that its header has {length} bytes; download it again"
+            )
         if 8 + length > size:
             raise untrusted.cut_off(path, 8 + length)
         said = untrusted.parse_json(stream.read(length), path)
@@ -144,5 +208,8 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[Tensor, int]:
     kind, width = TYPES.get(untrusted.text(entry, "dtype"), ("", 0))
     whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= untrusted.MAX_COUNT for n in numbers)
     if not whole or not kind or len(ends) != 2 or ends[1] - ends[0] != math.prod(dims) * width:
-        raise PhibenchError(f"{path} is not a safetensors file that can be read: tensor {name[:100]!r}")
+        raise PhibenchError(
+            f"{path} is not a safetensors file that can be read: tensor {name[:100]!r} of type "
+            f"{untrusted.text(entry, 'dtype')[:20]!r}; download it again, or take the original"
+        )
     return Tensor(name=name, shape=tuple(dims), type=kind, bytes=ends[1] - ends[0]), ends[1]

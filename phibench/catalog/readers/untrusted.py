@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from phibench.catalog.readers import first_bytes
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import files
-from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.errors import FAILED, PhibenchError, nearest
 from phibench.core.nouns import Noun
 
 MAX_JSON_BYTES = 16 << 20  # far above any Phi's configuration or index of shards
@@ -25,20 +27,27 @@ ONNX, HUGGING_FACE = "genai_config.json", "config.json"
 Numbers = dict[str, int | None]  # fields of Shape that tell variants apart; None where the folder does not say
 
 
-class Content(Noun, frozen=True, kw_only=True):
+class Said(Noun, frozen=True, kw_only=True):
+    """What a file says of its shape. ``names``: what it calls itself and is called, ``places``: what it lies in."""
+
+    architecture: str
+    numbers: Numbers
+    longrope: bool
+    rope_theta: float | None = None
+    names: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+
+
+class Content(Said, frozen=True, kw_only=True):
     """What one kind of folder says of itself; ``told``: the variant that a synthetic one names."""
 
     format: str
     quantization: str
-    architecture: str
-    numbers: Numbers
-    longrope: bool
     tensors: tuple[Tensor, ...]
     embedding: str
     head: str
     bytes: int
     facts: dict[str, str]
-    names: tuple[str, ...] = ()
     told: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -62,9 +71,10 @@ def parse_json(content: bytes, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(content, object_pairs_hook=once)
     except (ValueError, RecursionError):
-        raise PhibenchError(f"{path} is not JSON") from None
+        first_bytes.check_json(path, content)
+        raise PhibenchError(f"{path} is not JSON: download it again") from None
     if not isinstance(found, dict):
-        raise PhibenchError(f"{path} is JSON, but no object")
+        raise PhibenchError(f"{path} is JSON, but no object: download it again")
     return found
 
 
@@ -100,6 +110,23 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def cut_off(path: Path, needs: int) -> PhibenchError:
-    return PhibenchError(
-        f"{path} is cut off: it has {path.stat().st_size} bytes and needs {needs}; download it again", FAILED
-    )
+    size = path.stat().st_size
+    return PhibenchError(f"{path} is cut off: it has {size} bytes and needs {needs}; {again(path)}", FAILED)
+
+
+def again(path: Path) -> str:
+    """What to do about a file that ends too early."""
+    end = first_bytes.unfinished(path)
+    return f"let the download finish that {end} stands for" if end else "download it again"
+
+
+def missing(path: Path, what: str) -> PhibenchError:
+    """There is no file or folder of this name: a link that leads nowhere, a misspelled one, or nothing like it."""
+    if path.is_symlink():
+        return PhibenchError(f"{path} is a link to {path.readlink()}, which is not there: download it again")
+    try:
+        near = nearest(path.name, [one.name for one in itertools.islice(path.parent.iterdir(), 1000)])
+    except OSError:
+        near = None
+    hint = f"did you mean {path.parent / near}?" if near else "phibench downloads nothing: give what lies on this disk"
+    return PhibenchError(f"there is no {what} {path}; {hint}")
