@@ -8,6 +8,7 @@ from typing import Any
 
 from phibench.core import units
 from phibench.core.errors import PhibenchError
+from phibench.measure.real_file import names
 from phibench.measure.request import RunRequest
 
 _AXES = {  # flag -> field of a suite
@@ -34,7 +35,7 @@ def request_from(flags: Mapping[str, Any]) -> RunRequest:
     """What the flags ask for, each text read once. Raises PhibenchError for one that means nothing."""
     same = ("suite", "repetitions", "launches", "seconds", "layers", "results", "quick", "resume", "dry_run", "force")
     return RunRequest(
-        models=tuple(units.names(flags["model"], "-m")),
+        models=tuple(names(flags["model"])),
         backends=_names(flags["backend"], "--backend"),
         axes={field: units.counts(flags[flag]) for flag, field in _AXES.items() if flags[flag] is not None},
         pairs=tuple(_pair(text) for text in flags["pair"]),

@@ -69,6 +69,7 @@ def plan(request: RunRequest) -> Planned:
         raise PhibenchError(f"--layers starts at 1, not {request.layers}")
     silence_s(0)  # a wrong PHIBENCH_SILENCE is told before anything starts
     machine = inventory.this_machine(bandwidth=request.dry_run, disk_too=any(suite.page_cache for suite in asked))
+    _note_threads(request, machine)
     setups = grid.setups(request, machine)
     planned = Planned(request=request, suites=asked, machine=machine, setups=setups, real=real, real_plan=real_plan)
     return _with_tasks(planned)
@@ -118,6 +119,13 @@ def _with_tasks(planned: Planned) -> Planned:
         )  # fmt: skip
 
     return msgspec.structs.replace(planned, tasks=tuple((suite, tasks(suite)) for suite in planned.suites))
+
+
+def _note_threads(request: RunRequest, machine: Machine) -> None:
+    """More threads than cpus only wait for each other: said, and done as asked."""
+    most = max((int(n) for n in request.options.get("threads", ()) if n.isdigit()), default=0)
+    if most > machine.limits.cpus:
+        _note(f"{most} threads are more than the {machine.limits.cpus:g} cpus here")
 
 
 def _note(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,20 +11,31 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.catalog.plans.base import Plan
+from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact
 from phibench.measure.backend_choice import recommendable
 from phibench.measure.request import RunRequest, every
 
 
+# of model files; a name that ends so is none of a variant, even where there is no such file
+_SUFFIXES = (".gguf", ".ggml", ".safetensors", ".onnx", ".ort", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".npz",
+             ".llamafile", ".zip", ".tar", ".gz", ".xz", ".zst", ".7z")  # fmt: skip
+
+
+def names(text: str) -> list[str]:
+    """What ``-m`` lists: names between commas, or one path with commas in it."""
+    return [text] if os.path.lexists(Path(text).expanduser()) else units.names(text, "-m")
+
+
 def is_file(name: str) -> bool:
-    """A GGUF file or a folder, there or not; a name of the catalog is none, even where such a folder lies about."""
-    if name.lower().endswith(".gguf"):
+    """A file or a folder, there or not; a name of the catalog is none, even where such a file lies about."""
+    if name.lower().endswith(_SUFFIXES):
         return True
     try:
         catalog.variant(name)
     except PhibenchError:
-        return os.sep in name or "/" in name or Path(name).expanduser().is_dir()
+        return os.sep in name or "/" in name or os.path.lexists(Path(name).expanduser())
     return False
 
 
@@ -34,12 +46,8 @@ def real_file(request: RunRequest) -> tuple[RunRequest, Artifact, Plan]:
     if request.quantizations or request.layers is not None:
         raise PhibenchError("a file is what it is: leave out -q and --layers")
     (name,) = request.models
-    path = Path(name).expanduser()
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise PhibenchError(f"the name of {name!a} is not UTF-8; rename it") from None
-    found = gguf.recognise(path) if path.suffix.lower() == ".gguf" else folder.recognise(path)
+    path = _path(name)
+    found = folder.recognise(path) if path.is_dir() else gguf.recognise(path)
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     fitting = [module.NAME for module in recommendable() if found.plan.format in module.FORMATS]
@@ -50,3 +58,19 @@ def real_file(request: RunRequest) -> tuple[RunRequest, Artifact, Plan]:
         request, models=(found.variant,), quantizations=(found.quantization,), backends=asked
     )
     return named, found.artifact, found.plan
+
+
+def _path(name: str) -> Path:
+    """Raises PhibenchError (exit 2) for what is no path on this disk."""
+    from phibench.catalog.readers import untrusted
+
+    if re.match(r"[a-z][a-z0-9+.-]+://|hf\.co/|huggingface\.co/", name, re.IGNORECASE):
+        raise PhibenchError(f"{name} is an address, and phibench downloads nothing: download it, and give the file")
+    path = Path(name).expanduser()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PhibenchError(f"the name of {name!a} is not UTF-8; rename it") from None
+    if not path.exists():
+        raise untrusted.missing(path, "file or folder")
+    return path

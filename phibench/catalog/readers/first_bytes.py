@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 
 GGUF = Kind("a GGUF file", "give the file itself, not its folder")
 SAFETENSORS = Kind("a safetensors file", "give the folder that it lies in, with its config.json")
-_ONNX = Kind("an ONNX graph", "give the folder that it lies in, with its genai_config.json")
+ONNX_GRAPH = Kind("an ONNX graph", "give the folder that it lies in, with its genai_config.json")
 _PICKLE = Kind("a pickle, which can run any code when it is opened", "take the model's safetensors files")
 _OLD = Kind("a GGML file of before August 2023", "take a GGUF file, or convert the original anew")
 _PROGRAM = Kind("a program", _OPENED)
@@ -87,6 +87,12 @@ def check(path: Path, wanted: str) -> None:
         raise PhibenchError(f"{path} is {what}: {found.remedy}")
 
 
+def lost(path: Path) -> Kind | None:
+    """What a download left in place of data that have no magic; zeros are data, too."""
+    found = kind(path)
+    return found if found and found.lost and found != _ZEROS else None
+
+
 def check_json(path: Path, content: bytes) -> None:
     """Raises PhibenchError (exit 2) for what should be JSON and is what a download left instead."""
     found = _kind(path, content[:HEAD_BYTES], len(content))
@@ -135,7 +141,7 @@ def _tensors(head: bytes, size: int) -> Kind | None:
     if head[8:9] == b"{" and 2 <= length <= size:
         return SAFETENSORS
     if len(head) > 2 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in (0x12, 0x1A, 0x22, 0x28, 0x3A, 0x42):
-        return _ONNX  # ModelProto: ir_version, then the producer or what else stands there
+        return ONNX_GRAPH  # ModelProto: ir_version, then the producer or what else stands there
     return None
 
 

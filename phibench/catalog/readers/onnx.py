@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phibench.catalog.plans import onnx as plan_onnx
-from phibench.catalog.readers import genai_config, untrusted
+from phibench.catalog.readers import first_bytes, genai_config, untrusted
 from phibench.catalog.readers.untrusted import Content, Numbers
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import files
@@ -37,9 +37,7 @@ def read(path: Path) -> Content:
     model, search = untrusted.part(config, "model"), untrusted.part(config, "search")
     decoder = untrusted.part(model, "decoder")
     kind = untrusted.text(model, "type")
-    if kind not in ARCHITECTURES:
-        raise PhibenchError(f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in ONNX")
-    graph_path = untrusted.inside(path, untrusted.text(decoder, "filename"))
+    graph_path = _graph_path(path, kind, decoder)
     loaded = _load(graph_path)
     graph = loaded.graph
     weights, tensors, size = _tensors(graph, graph_path)
@@ -69,6 +67,19 @@ def read(path: Path) -> Content:
     )
 
 
+def _graph_path(path: Path, kind: str, decoder: Mapping[str, Any]) -> Path:
+    """Raises PhibenchError (exit 2) for what is no Phi of one graph."""
+    if kind not in ARCHITECTURES:
+        raise PhibenchError(
+            f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in ONNX: take the "
+            "package of one of 'phibench models'"
+        )
+    if not untrusted.text(decoder, "filename"):
+        several = "several, as for an NPU" if decoder.get("pipeline") else "none"
+        raise PhibenchError(f"{path} names no graph of its decoder, but {several}: take a package with one graph")
+    return untrusted.inside(path, untrusted.text(decoder, "filename"))
+
+
 def _numbers(model: Mapping[str, Any], decoder: Mapping[str, Any]) -> Numbers:
     return {
         "layers": untrusted.count(decoder, "num_hidden_layers"),
@@ -82,18 +93,19 @@ def _numbers(model: Mapping[str, Any], decoder: Mapping[str, Any]) -> Numbers:
 
 def _load(path: Path) -> Any:
     """The model of an .onnx file, external data left where it is."""
+    files.check_readable(path, MAX_GRAPH_BYTES)
+    first_bytes.check(path, first_bytes.ONNX_GRAPH.what)
     if importlib.util.find_spec("onnx") is None:
         raise PhibenchError("reading an ONNX package takes the onnx package: pip install 'phibench[onnxruntime]'")
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    files.check_readable(path, MAX_GRAPH_BYTES)
     try:
         loaded = onnx.load_model(path, format="protobuf", load_external_data=False)
     except (DecodeError, ValueError, RecursionError):
-        raise PhibenchError(f"{path} is not an ONNX graph") from None
+        raise PhibenchError(f"{path} is not an ONNX graph: download it again") from None
     if not all(isinstance(one, str) for one in _texts(loaded)):  # protobuf hands on bytes instead
-        raise PhibenchError(f"{path} is an ONNX graph with a name that is not UTF-8")
+        raise PhibenchError(f"{path} is an ONNX graph with a name that is not UTF-8: download it again")
     return loaded
 
 
@@ -154,13 +166,15 @@ def _lengths(graph: Any, path: Path) -> tuple[dict[str, int], int]:
         bits = TYPES.get(one.data_type, ("other", 8))[1]
         dims = [int(dim) for dim in one.dims]
         if any(dim < 0 for dim in dims) or math.prod(dims) > untrusted.MAX_COUNT:
-            raise PhibenchError(f"{path} has a tensor {one.name[:100]!r} with shape {dims[:8]}")
+            raise PhibenchError(f"{path} has a tensor {one.name[:100]!r} with shape {dims[:8]}: download it again")
         lengths[one.name] = -(-math.prod(dims) * bits // 8)
         if one.data_location == 1:  # TensorProto.EXTERNAL
             said = {entry.key: entry.value for entry in one.external_data}
             start = said.get("offset", "0")
             if not (start.isascii() and start.isdigit() and len(start) < 16):
-                raise PhibenchError(f"{path} has a tensor {one.name[:100]!r} at offset {start[:30]!r}")
+                raise PhibenchError(
+                    f"{path} has a tensor {one.name[:100]!r} at offset {start[:30]!r}: download it again"
+                )
             place = said.get("location", "")
             ends[place] = max(ends[place], int(start) + lengths[one.name])
     size = path.stat().st_size
@@ -199,10 +213,16 @@ def _quantization(path: Path, graph: Any, tensors: Iterable[Tensor]) -> tuple[st
         if name:
             notes = () if blocks == [32] else (f"blocks of {blocks[0]} weights share a scale, not of 32",)
             return name, notes
-        raise PhibenchError(f"{path} has matrices of {bits} bits, which is no quantization that phibench knows")
+        raise PhibenchError(
+            f"{path} has matrices of {bits} bits, which is no quantization that phibench knows: take one of 4 or 8"
+        )
     kind = weighs.most_common(1)[0][0] if weighs else "nothing"
     if kind not in ("fp32", "fp16"):
-        raise PhibenchError(f"{path} keeps its weights as {kind}; phibench measures int4, int8, fp16 and fp32 in ONNX")
+        if any(node.op_type == "EPContext" for node in graph.node):
+            raise PhibenchError(f"{path} was compiled for one accelerator: take the package that it was made of")
+        raise PhibenchError(
+            f"{path} keeps its weights as {kind}; take one of int4, int8, fp16 and fp32, which phibench measures in ONNX"
+        )
     return kind, ()
 
 
@@ -221,7 +241,10 @@ def _kv_type(path: Path, graph: Any, name: str) -> str:
         if value.name == name:
             kind, _ = TYPES.get(value.type.tensor_type.elem_type, ("other", 8))
             return kind
-    raise PhibenchError(f"{path} has no input {name[:100]!r}: its graph keeps no KV cache that phibench knows")
+    raise PhibenchError(
+        f"{path} has no input {name[:100]!r}: its graph keeps no KV cache that phibench knows: "
+        "take a package that onnxruntime-genai's builder made"
+    )
 
 
 def _before_logits(graph: Any) -> Iterator[Any]:

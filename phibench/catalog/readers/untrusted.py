@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 from collections import Counter
@@ -9,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from phibench import catalog
+from phibench.catalog import naming
 from phibench.catalog.readers import first_bytes
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import files
-from phibench.core.errors import FAILED, PhibenchError, nearest
+from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Noun
 
 MAX_JSON_BYTES = 16 << 20  # far above any Phi's configuration or index of shards
@@ -65,7 +68,9 @@ def parse_json(content: bytes, path: Path) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-            raise PhibenchError(f"{path} has the key {twice[:60]!r} twice in one object; phibench does not open it")
+            raise PhibenchError(
+                f"{path} has the key {twice[:60]!r} twice in one object, so phibench does not open it: take one out"
+            )
         return found
 
     try:
@@ -99,17 +104,28 @@ def count(of: Mapping[str, Any], key: str) -> int | None:
 def required(numbers: Numbers, keys: Sequence[str], path: Path) -> None:
     """Raises PhibenchError (exit 2) when one of these is not known."""
     if missing := [key for key in keys if not numbers.get(key)]:
-        raise PhibenchError(f"{path} does not say the model's {', '.join(missing)}")
+        raise PhibenchError(
+            f"{path} does not say the model's {', '.join(missing)}: download it again, or convert it anew"
+        )
 
 
 def inside(folder: Path, name: str) -> Path:
     """A file that another file of the folder names. Raises PhibenchError (exit 2) when it points out of the folder."""
     if not name or "\0" in name or "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/"):
-        raise PhibenchError(f"{folder} names a file {name[:100]!r} outside of itself; phibench does not open it")
+        raise outside(folder, name)
     return folder / name
 
 
+def outside(folder: Path, name: str) -> PhibenchError:
+    return PhibenchError(
+        f"{folder} names a file {name[:100]!r} outside of itself, so phibench does not open it: "
+        "take the package from its publisher"
+    )
+
+
 def cut_off(path: Path, needs: int) -> PhibenchError:
+    if lost := first_bytes.lost(path):
+        return PhibenchError(f"{path} is {lost.what}: {lost.remedy}")
     size = path.stat().st_size
     return PhibenchError(f"{path} is cut off: it has {size} bytes and needs {needs}; {again(path)}", FAILED)
 
@@ -125,8 +141,15 @@ def missing(path: Path, what: str) -> PhibenchError:
     if path.is_symlink():
         return PhibenchError(f"{path} is a link to {path.readlink()}, which is not there: download it again")
     try:
-        near = nearest(path.name, [one.name for one in itertools.islice(path.parent.iterdir(), 1000)])
+        beside = [one.name for one in itertools.islice(path.parent.iterdir(), 1000)]
     except OSError:
-        near = None
-    hint = f"did you mean {path.parent / near}?" if near else "phibench downloads nothing: give what lies on this disk"
+        beside = []
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.8)
+    hint = f"did you mean {path.parent / near[0]}?" if near else _hint(path)
     return PhibenchError(f"there is no {what} {path}; {hint}")
+
+
+def _hint(path: Path) -> str:
+    meant = naming.meant([path.name], catalog.variants())
+    synthetic = f", or {meant[0].id} for synthetic weights" if len(meant) == 1 else ""
+    return f"phibench downloads nothing: give what lies on this disk{synthetic}"
