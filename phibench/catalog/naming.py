@@ -14,22 +14,27 @@ from phibench.core.nouns import Variant
 
 _HALF = re.compile(r"phi[\s._-]*([13])[\s._-]*5(?!\d|\.\d|[\s._-]?b(?:its?|pw)?(?![a-z]))")  # 3.5, 3_5, 35; no 5bit
 _FAMILY = re.compile(r"phi[\s._-]*([1-9])(?!\d|\.5)")
-_WORD = re.compile(r"phi\d(?:\.5)?|i?q\d\w*|\d+k|[a-z]+|\d+[a-z]*")  # q4k is no 4k
+_WORD = re.compile(r"phi\d(?:\.5)?|i?q\d+(?:_?k)?|\d+k|[a-z]+|\d+[a-z]*")  # q4k is no 4k
 
 
-def meant(texts: Iterable[str], among: Sequence[Variant]) -> tuple[Variant, ...]:
+def meant(texts: Sequence[str], among: Sequence[Variant]) -> tuple[Variant, ...]:
     """Those of ``among`` that the texts mean: one, several that they leave open, or none where they say nothing.
 
     A whole name decides, the longest before shorter ones; else the words that tell these variants apart.
     """
-    found = [words(text) for text in texts]
-    named = [(len(name), v) for v in among for name in _names(v) if any(name <= text for text in found)]
-    if named:
-        longest = max(length for length, _ in named)
-        return tuple(dict.fromkeys(v for length, v in named if length == longest))
-    common = frozenset[str]().union(*found) & own_words(among)
+    if whole := named(texts, among):
+        return whole
+    common = frozenset[str]().union(*map(words, texts)) & own_words(among)
     told = frozenset(word for word in common if not all(word in own_words([v]) for v in among))
     return tuple(v for v in among if told <= own_words([v])) if told else ()
+
+
+def named(texts: Iterable[str], among: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Those of ``among`` of which a whole name stands in the texts, the longest before shorter ones."""
+    found = [words(text) for text in texts]
+    standing = [(len(name), v) for v in among for name in _names(v) if any(name <= text for text in found)]
+    longest = max((length for length, _ in standing), default=0)
+    return tuple(dict.fromkeys(v for length, v in standing if length == longest))
 
 
 def own_words(variants: Iterable[Variant]) -> frozenset[str]:

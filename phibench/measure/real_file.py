@@ -17,7 +17,6 @@ from phibench.core.nouns import Artifact
 from phibench.measure.backend_choice import recommendable
 from phibench.measure.request import RunRequest, every
 
-
 # of model files; a name that ends so is none of a variant, even where there is no such file
 _SUFFIXES = (".gguf", ".ggml", ".safetensors", ".onnx", ".ort", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".npz",
              ".llamafile", ".zip", ".tar", ".gz", ".xz", ".zst", ".7z")  # fmt: skip

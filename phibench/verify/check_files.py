@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from phibench import backends, catalog
 from phibench.catalog.plans import gguf as plan_gguf
-from phibench.catalog.readers import folder, gguf, gguf_header, hugging_face, onnx, untrusted
+from phibench.catalog.readers import folder, gguf, gguf_header, gguf_kinds, hugging_face, onnx, untrusted
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup
 from phibench.probe.system import limits as machine
@@ -82,6 +82,7 @@ def look(path: Path) -> File:
         original = _original(path) if content.longrope else None
         return File(path, content.format, content.quantization, kept, original, content.bytes)
     head = gguf_header.read_header(path)  # the one format that is a single file which strangers give away
+    gguf_kinds.check_model(path, head)
     name = head.architecture
     longrope = any(tensor.name.startswith("rope_factors") for tensor in head.tensors)
     return File(

@@ -45,7 +45,8 @@ _POINTER = Kind("a pointer of Git LFS, the file itself was not downloaded", "git
 _STARTS = {
     b"GGUF": GGUF,
     b"version https://git-lfs": _POINTER,
-    b"lmgg": _OLD, b"fmgg": _OLD, b"tjgg": _OLD, b"algg": _OLD,
+    b"lmgg": _OLD, b"fmgg": _OLD, b"tjgg": _OLD,
+    b"algg": Kind("a LoRA adapter of llama.cpp in its old form", "take the model that it was merged into"),
     b"PK\x03\x04": _ZIP, b"PK\x05\x06": _ZIP,
     b"\x1f\x8b": Kind("a gzip archive", _UNPACK),
     b"BZh": Kind("a bzip2 archive", _UNPACK),
@@ -70,7 +71,7 @@ _TEXTS = {
     r"<(.|\s)*<net\b": Kind("a graph for OpenVINO", _OPENED),
     r"(#.*\n|\s)*from\s": Kind("a Modelfile of Ollama", "give the file that its FROM names"),
 }
-_UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".fdmdownload", ".!qb", ".!ut", ".tmp")
+_UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".fdmdownload", ".!qb", ".!ut")
 
 
 def kind(path: Path) -> Kind | None:

@@ -13,7 +13,7 @@ from phibench.catalog import plans
 from phibench.catalog.plans.base import Plan
 from phibench.catalog.readers import other_folders, untrusted, which
 from phibench.catalog.readers.untrusted import HUGGING_FACE, ONNX, Content
-from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Noun, Variant
 
 
@@ -65,7 +65,7 @@ def _variant(path: Path, content: Content) -> tuple[Variant, tuple[str, ...]]:
     """The variant with this shape; of a synthetic folder the one that it names."""
     if content.told is not None:
         return which.own(path, content, content.told, content.format), ()
-    named = msgspec.structs.replace(content, names=(*content.names, which.own_name(path)), places=which.places(path))
+    named = msgspec.structs.replace(content, names=(*content.names, *which.own_names(path)), places=which.places(path))
     return which.variant(path, named, content.format)
 
 
@@ -81,7 +81,7 @@ def _content(path: Path) -> Content:
             return hugging_face.read(path)
         raise other_folders.unknown(path)
     except OSError as error:
-        raise PhibenchError(f"cannot read {error.filename or path}: {error.strerror or error}", FAILED) from None
+        raise untrusted.unreadable(path, error) from None
 
 
 def _file(path: Path) -> PhibenchError:

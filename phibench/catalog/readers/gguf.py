@@ -105,7 +105,7 @@ def _said(path: Path, header: Header) -> Said:
         numbers=numbers,
         longrope=any(tensor.name.startswith("rope_factors") for tensor in header.tensors),
         rope_theta=float(theta) if isinstance(theta, int | float) else None,
-        names=(header.text("general.name"), " ".join(given), path.stem, *bases),
+        names=(header.text("general.name"), " ".join(given), *which.own_names(path), *bases),
         places=which.places(path),
     )
 

@@ -78,7 +78,7 @@ def read_header(path: Path) -> Header:
     except FileNotFoundError:
         raise untrusted.missing(path, "file") from None
     except OSError as error:
-        raise PhibenchError(f"cannot read {path}: {error.strerror or error}", FAILED) from None
+        raise untrusted.unreadable(path, error) from None
 
 
 class _Cursor:

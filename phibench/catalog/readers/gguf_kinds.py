@@ -16,8 +16,8 @@ _TAKE = "take the text model's file"
 _TYPES = {
     "adapter": ("a LoRA adapter{of}, no whole model", "merge it into its model first: llama-export-lora"),
     "imatrix": ("an importance matrix, which steers quantizing, no model", "take the quantized model's file"),
-    "mmproj": ("the image or sound part of a model", _TAKE),
-    "clip": ("the image or sound part of a model", _TAKE),
+    "mmproj": ("the {part} part of a model", _TAKE),
+    "clip": ("the {part} part of a model", _TAKE),
     "controlvector": ("a control vector, no model", "take the file of the model that it steers"),
     "vocab": ("a vocabulary without weights", "take the model's file"),
 }
@@ -27,11 +27,7 @@ _DRAFTS = re.compile(r"eagle|mtp|medusa", re.IGNORECASE)
 
 def check(path: Path, header: Header, said: Said) -> None:
     """Raises PhibenchError (exit 2) for what is no whole Phi in one file."""
-    _check_whole(path, header)
-    if kind := _kind(header):
-        what, remedy = _TYPES[kind]
-        base = header.text("general.base_model.0.name")
-        raise PhibenchError(f"{path} is {what.format(of=f' of {base[:60]}' if base else '')}: {remedy}")
+    check_model(path, header)
     name = header.architecture
     if name in ARCHITECTURES:
         return
@@ -47,6 +43,19 @@ def check(path: Path, header: Header, said: Said) -> None:
         f"{path} is {what} of the kind {name[:50]!r}; phibench measures Phi ({', '.join(ARCHITECTURES)}): "
         "take the file of one of 'phibench models'"
     )
+
+
+def check_model(path: Path, header: Header) -> None:
+    """Raises PhibenchError (exit 2) for what is no whole model in one file, whosever it is."""
+    _check_whole(path, header)
+    if kind := _kind(header):
+        what, remedy = _TYPES[kind]
+        base = header.text("general.base_model.0.name")
+        sound = any(key.startswith("clip.audio.") for key in header.metadata)
+        image = not sound or any(key.startswith("clip.vision.") for key in header.metadata)
+        part = " and ".join(["image"] * image + ["sound"] * sound)
+        said = what.format(of=f" of {base[:60]}" if base else "", part=part)
+        raise PhibenchError(f"{path} is {said}: {remedy}")
 
 
 def _check_whole(path: Path, header: Header) -> None:

@@ -90,7 +90,7 @@ def _check_kind(path: Path, config: dict[str, Any], kind: str, said: Said) -> No
     """Raises PhibenchError (exit 2) for what is no Phi in its own form and types."""
     other_folders.check(path, config)
     if kind not in ARCHITECTURES:
-        phi = which.in_llamas_form(path, said, "torch")
+        phi = None if kind in _INSTEAD else which.in_llamas_form(path, said, "torch")
         raise PhibenchError(
             f"{path} is {phi.id} in the form of {kind[:50]!r} (its fused matrices are split), another graph to "
             f"measure: take the original, {phi.hf_repo}" if phi else f"{path} is a {kind[:50]!r} model; phibench "

@@ -221,7 +221,7 @@ def _quantization(path: Path, graph: Any, tensors: Iterable[Tensor]) -> tuple[st
         if any(node.op_type == "EPContext" for node in graph.node):
             raise PhibenchError(f"{path} was compiled for one accelerator: take the package that it was made of")
         raise PhibenchError(
-            f"{path} keeps its weights as {kind}; take one of int4, int8, fp16 and fp32, which phibench measures in ONNX"
+            f"{path} keeps its weights as {kind}: take int4, int8, fp16 or fp32, which phibench measures in ONNX"
         )
     return kind, ()
 

@@ -5,6 +5,7 @@ Names of files alone are looked at, a bounded number of them; adapter_config.jso
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ def check(path: Path, config: Mapping[str, Any]) -> None:
     """Raises PhibenchError (exit 2) unless a folder with this config.json has safetensors of a whole model in it."""
     _check_adapter(path)
     for_tensorrt = "pretrained_config" in config or "build_config" in config
-    weights = any(path.glob("*.safetensors")) and not any(path.glob("rank*.safetensors"))
+    weights = _has(path, "*.safetensors") and not _has(path, "rank*.safetensors")
     if not weights and not for_tensorrt and (what := _format(path)):
         raise PhibenchError(f"{path} {what}: {_ORIGINAL}")
     if for_tensorrt:
@@ -90,7 +91,7 @@ def _check_quantized(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_adapter(path: Path) -> None:
-    if not (path / ADAPTER).is_file() or any(not one.name.startswith("adapter") for one in path.glob("*.safetensors")):
+    if not (path / ADAPTER).is_file() or _has(path, "model*.safetensors", "pytorch_model*"):
         return
     base = untrusted.text(first_bytes.small_json(path / ADAPTER) or {}, "base_model_name_or_path")
     raise PhibenchError(
@@ -101,7 +102,7 @@ def _check_adapter(path: Path) -> None:
 
 def _without_weights(path: Path) -> str:
     """A config.json that is right, and none of the weights that phibench opens."""
-    if any(next(path.glob(pattern), None) for pattern in _PICKLES):
+    if _has(path, *_PICKLES):
         return (
             f"{path} holds its weights as pickles, which can run any code when they are opened; "
             "take the model's safetensors files"
@@ -111,14 +112,21 @@ def _without_weights(path: Path) -> str:
 
 
 def _format(path: Path) -> str | None:
-    return next((what for patterns, what in _FORMATS if any(next(path.glob(p), None) for p in patterns)), None)
+    return next((what for patterns, what in _FORMATS if _has(path, *patterns)), None)
+
+
+def _has(path: Path, *patterns: str) -> bool:
+    """Whether the folder has a file or folder of such a name."""
+    with os.scandir(path) as found:
+        names = [entry.name for entry in islice(found, MAX_ENTRIES)]
+    return any(fnmatch.filter(names, pattern) for pattern in patterns)
 
 
 def _instead(path: Path) -> tuple[str, str]:
     """What the folder is, and the remedy."""
     if what := _format(path):
         return what, f": {_ORIGINAL}"
-    if any(next(path.glob(pattern), None) for pattern in ("*.onnx", "onnx/*.onnx")):
+    if _has(path, "*.onnx") or ((path / "onnx").is_dir() and _has(path / "onnx", "*.onnx")):
         return (
             f"is an ONNX export without {ONNX}, which onnxruntime-genai needs",
             ": take a package that its builder made, as those of microsoft/Phi-*-onnx",
@@ -177,7 +185,8 @@ def _walk(path: Path) -> Iterator[tuple[Path, list[str]]]:
     while left and seen < MAX_ENTRIES:
         folder, depth = left.pop(0)
         try:
-            entries = sorted(islice(os.scandir(folder), MAX_ENTRIES - seen), key=lambda entry: entry.name)
+            with os.scandir(folder) as found:
+                entries = sorted(islice(found, MAX_ENTRIES - seen), key=lambda entry: entry.name)
             yield folder, [entry.name for entry in entries if not entry.is_dir()]
             inner = [(Path(entry), depth + 1) for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:

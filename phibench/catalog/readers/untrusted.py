@@ -136,6 +136,13 @@ def again(path: Path) -> str:
     return f"let the download finish that {end} stands for" if end else "download it again"
 
 
+def unreadable(path: Path, error: OSError) -> PhibenchError:
+    """What of the file or folder at ``path`` cannot be read, and what to do (exit 1)."""
+    remedy = {FileNotFoundError: "; download it again", PermissionError: "; ask for leave to read it"}
+    name = error.filename or path
+    return PhibenchError(f"cannot read {name}: {error.strerror or error}{remedy.get(type(error), '')}", FAILED)
+
+
 def missing(path: Path, what: str) -> PhibenchError:
     """There is no file or folder of this name: a link that leads nowhere, a misspelled one, or nothing like it."""
     if path.is_symlink():

@@ -18,6 +18,7 @@ from phibench.core.nouns import Shape, Variant
 
 Found = tuple[Variant, tuple[str, ...]]
 MOST_RESIZED = 4  # times: chosen; languages were added to Phi-1.5 with a third more words (huggingface/peft 1173)
+NEAREST = 6  # folders above, whose names may tell: hub/models--x/snapshots/hash/cpu_and_mobile/int4
 _NOT_SHAPE = ("context",)  # of the numbers: told by a file, and changed by hand
 
 
@@ -37,10 +38,11 @@ def variant(path: Path, said: Said, fmt: str) -> Found:
     fitting, more = _by_rope(fitting, said)
     notes += more
     fitting = _prefer(fitting, lambda shape: shape.context == said.numbers.get("context"))
-    for texts in (said.names, *([place] for place in said.places)):
-        fitting = list(naming.meant(texts, fitting)) or fitting
-        if len(fitting) == 1:
-            return fitting[0], tuple(notes)
+    fitting = list(naming.meant(said.names, fitting)) or fitting
+    for place in said.places:
+        fitting = list(naming.named([place], fitting)) or fitting
+    if len(fitting) == 1:
+        return fitting[0], tuple(notes)
     first = next((v for v in fitting if v.modalities_in == ("text",)), fitting[0])
     others = ", ".join(v.id for v in fitting if v is not first)
     return first, (*notes, f"its shape is also that of {others}, and no name decides: taken for {first.id}")
@@ -65,16 +67,27 @@ def in_llamas_form(path: Path, said: Said, fmt: str) -> Variant | None:
         return None
 
 
+def own_names(path: Path) -> tuple[str, ...]:
+    """The names that a file or folder was given, and that of what a link leads to.
+
+    Of a snapshot in a hub's cache, whose name is a hash, its model's.
+    """
+    return tuple(_own_name(one) for one in _paths(path))
+
+
 def places(path: Path) -> tuple[str, ...]:
-    """Names of the folders that a file lies in, nearest first: a hub's ``models--owner--name`` is one."""
-    return tuple(parent.name.rpartition("--")[2] for parent in path.absolute().parents if parent.name)[:6]
+    """Names of the folders that it lies in, nearest first: a hub's ``models--owner--name`` is one."""
+    parents = [parent for one in _paths(path) for parent in list(one.parents)[:NEAREST]]
+    return tuple(parent.name.rpartition("--")[2] for parent in parents if parent.name)
 
 
-def own_name(path: Path) -> str:
-    """The name that a file or folder was given; of a snapshot in a hub's cache, whose name is a hash, its model's."""
-    path = path.absolute()
+def _own_name(path: Path) -> str:
     is_hash = re.fullmatch(r"(sha256-)?[0-9a-f]{20,64}", path.name)
     return path.parent.parent.name.rpartition("--")[2] if is_hash and path.parent.name == "snapshots" else path.name
+
+
+def _paths(path: Path) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys((path.absolute(), path.resolve())))
 
 
 def _shape(of: Variant) -> Shape:
