@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,10 +164,44 @@ OFFICIAL = {
 }  # fmt: skip
 
 
+def of(provider: str, options: object) -> dict[str, object]:
+    return {"provider_options": [{provider: options}]}
+
+
+# microsoft/onnxruntime-genai 176: any option of CUDA; 1744: which device; 1728: QNN by its type; 23247 of onnxruntime
+TUNING = {
+    "use_env_allocators": "1", "session.intra_op_thread_affinities": "3;5;7", "session.disable_cpu_ep_fallback": "1",
+    "provider_options": [
+        {"cuda": {"arena_extend_strategy": "kSameAsRequested", "gpu_mem_limit": 1000000, "device_id": "0"}},
+        {"qnn": {"backend_type": "htp", "enable_htp_shared_memory_allocator": "1", "vtcm_mb": "8", "htp_arch": "73"}},
+        {"dml": {"performance_preference": "high_performance", "device_filter": "gpu"}},
+        {"OpenVINOExecutionProvider": {"device_filtering_options": {"hardware_device_type": "npu"}, "cache_dir": "ov"}},
+        {"WebGPU": {"storageBufferCacheMode": "simple", "preferredLayout": "NHWC", "enableInt64": "1"}},
+        {"NvTensorRtRtx": {"nv_max_workspace_size": "0", "nv_cuda_graph_enable": "1"}},
+        {"CoreML": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"}},
+    ],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
         ("session_options", OFFICIAL, None),
+        ("session_options", TUNING, None),
+        ("session_options", of("OpenVINO", {"device_type": "NPU", "cache_dir": "ov_cache"}), None),
+        ("session_options", of("openvino", {"cache_dir": "../../x"}), "outside of itself"),
+        ("session_options", of("OpenVINO", {"cache_dir": "/tmp/x"}), "outside of itself"),
+        ("session_options", of("OpenVINO", {"cache_dir": "C:\\x"}), "outside of itself"),
+        ("session_options", of("OpenVINO", {"cache_dir": ["x"]}), "outside of itself"),
+        ("session_options", of("OpenVINO", {"load_config": "x.json"}), "'load_config', which"),
+        ("session_options", of("QNN", {"cache_dir": "x"}), "'cache_dir', which could run or write"),
+        ("session_options", of("QNN", {"profiling_file_path": "x"}), "'profiling_file_path', which"),
+        ("session_options", of("QNN", {"dump_json_qnn_graph": "1"}), "'dump_json_qnn_graph', which"),
+        ("session_options", of("cuda", {"user_compute_stream": "4711"}), "'user_compute_stream'"),
+        ("session_options", of("cuda", {"device_filtering_options": {"x": 1}}), "'x', which"),
+        ("session_options", of("cuda", 5), "that is no object"),
+        ("session_options", {"ep.context_enable": "1"}, "'ep.context_enable', which could run or write anything"),
+        ("session_options", {"session.debug_layout_transformation": "1"}, "transformation', which could"),
         ("session_options", {"custom_ops_library": "model.onnx"}, "'custom_ops_library', which could run"),
         ("session_options", {"enable_profiling": "trace"}, "'enable_profiling', which could"),
         ("session_options", {"ep.context_file_path": "x"}, "'ep.context_file_path', which could"),
@@ -194,6 +229,39 @@ def test_what_the_engine_is_told_is_known_and_harmless(
         assert folder.recognise(path).variant == "phi-4"
     else:
         assert why in refused(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
+def test_a_folder_for_compiled_models_is_inside_through_links_too(tmp_path: Path) -> None:
+    """microsoft/onnxruntime-genai 1900: a relative cache_dir is made in the model's folder."""
+    path = package(tmp_path / "phi-4", "phi-4")
+    (path / "ov").symlink_to(tmp_path)
+    config = json.loads((path / "genai_config.json").read_text())
+    config["model"]["decoder"]["session_options"] = {"provider_options": [{"OpenVINO": {"cache_dir": "ov"}}]}
+    (path / "genai_config.json").write_text(json.dumps(config))
+    assert "outside of itself" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:5c\nsize 9\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"", "empty: download it again"),
+    ],
+)
+def test_what_a_download_left_in_place_of_the_graph_or_its_data(content: bytes, why: str, tmp_path: Path) -> None:
+    path = package(tmp_path / "phi-4", "phi-4")
+    (path / "model.onnx.data").write_bytes(content)
+    assert f"model.onnx.data is {why}" in refused(path)
+    (path / "model.onnx").write_bytes(content)
+    assert f"model.onnx is {why}" in refused(path)
+
+
+def test_a_package_in_parts_for_an_npu_is_said(tmp_path: Path) -> None:
+    """microsoft/onnxruntime-genai 1607, 1637: a pipeline of graphs, compiled for one NPU."""
+    path = package(tmp_path / "phi-4", "phi-4", decoder={"pipeline": [{"first": {"filename": "a.onnx"}}]})
+    assert "names no graph of its decoder, but several, as for an NPU: take a package with one graph" in refused(path)
 
 
 def test_another_part_than_the_decoder_is_not_opened(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from conftest import Phibench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,63 @@ def test_other_models_are_named(tmp_path: Path) -> None:
     assert "does not say the model's hidden, ffn, heads" in refused(save(tmp_path / "small.gguf", SMALL), code=2)
     split = tensor_types.header(SMALL_KEYS | {"split.count": 2}, SMALL_TENSORS) + bytes(2048)
     assert "--merge" in refused(save(tmp_path / "split.gguf", split), code=2)
+
+
+LORA: dict[str, MetaValue] = {"general.architecture": "phi3", "general.type": "adapter", "adapter.type": "lora"}
+CLIP: dict[str, MetaValue] = {"general.architecture": "clip"}
+LLAMA: dict[str, MetaValue] = {
+    "general.architecture": "llama", "llama.block_count": 40, "llama.context_length": 16384,
+    "llama.embedding_length": 5120, "llama.feed_forward_length": 17920, "llama.attention.head_count": 40,
+    "llama.attention.head_count_kv": 10,
+}  # fmt: skip
+WORDS = tensor_types.tensor("token_embd.weight", (5120, 100352), "Q4_K")
+
+
+@pytest.mark.parametrize(
+    ("keys", "tensors", "why"),
+    [
+        pytest.param(LORA, SMALL_TENSORS, "a LoRA adapter, no whole model: merge it", id="ggml-org/llama.cpp 9114"),
+        pytest.param(LORA | {"general.base_model.0.name": "Phi 4 Mini"}, SMALL_TENSORS, "a LoRA adapter of Phi 4 Mini",
+                     id="of which"),
+        pytest.param({"general.type": "imatrix", "imatrix.chunk_count": 100}, SMALL_TENSORS, "an importance matrix",
+                     id="imatrix"),
+        pytest.param({"imatrix.chunk_size": 512}, SMALL_TENSORS, "an importance matrix", id="imatrix without a type"),
+        pytest.param({"general.architecture": "phi3", "general.type": "vocab"}, (), "a vocabulary without weights",
+                     id="vocabulary"),
+        pytest.param({"general.architecture": "phi3", "general.type": "model"}, (), "a vocabulary without weights",
+                     id="vocabulary that calls itself a model"),
+        pytest.param(CLIP, SMALL_TENSORS, "the image part of a model: take the text", id="ggml-org/llama.cpp 7799"),
+        pytest.param({"general.type": "mmproj", "clip.audio.block_count": 24}, SMALL_TENSORS,
+                     "the sound part of a model", id="sound"),
+        pytest.param({"general.architecture": "controlvector"}, SMALL_TENSORS, "a control vector", id="control vector"),
+        pytest.param({"general.architecture": "nomic-bert"}, SMALL_TENSORS, "an embedding model of the kind 'nomic",
+                     id="ggml-org/llama.cpp 24001: an embedding"),
+        pytest.param({"general.architecture": "eagle3"}, SMALL_TENSORS, "a draft model of the kind", id="draft"),
+        pytest.param({"a": 1}, SMALL_TENSORS, "names no architecture", id="ggml-org/llama.cpp 28050"),
+        pytest.param(LLAMA, (WORDS,), "phi-4 in the form of 'llama' (its fused matrices are split)",
+                     id="unslothai/unsloth 2365"),
+    ],
+)  # fmt: skip
+def test_what_is_no_whole_phi_says_what_it_is(
+    keys: dict[str, MetaValue], tensors: tuple[Tensor, ...], why: str, phibench: Phibench, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.gguf"
+    with path.open("wb") as stream:
+        stream.write(tensor_types.header(keys, tensors))
+        stream.truncate(stream.tell() + sum(tensor_types.padded(tensor.bytes) for tensor in tensors))
+    done = phibench("run", "latency", "-m", str(path), "--dry-run")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"{path} is {why}" in done.err or why in done.err
+    assert "take " in done.err or "merge " in done.err
+
+
+def test_types_that_llama_cpp_took_out_or_never_had(tmp_path: Path) -> None:
+    """ggml-org/llama.cpp 17105: type 36 was one of ARM's, and is another of BitNet's fork."""
+    content = tensor_types.header(SMALL_KEYS, SMALL_TENSORS)
+    place = content.index(struct.pack("<I", 12), content.index(b"token_embd"))
+    for number, why in ((31, "was taken out of llama.cpp: take the Q4_0 file"), (137, "does not know, of a fork")):
+        changed = content[:place] + struct.pack("<I", number) + content[place + 4 :]
+        assert why in refused(save(tmp_path / "old.gguf", changed + bytes(4096)), code=2)
 
 
 @pytest.mark.parametrize("variant", [v for v in catalog.variants() if plans.can_plan(v, "gguf")], ids=lambda v: v.id)

@@ -126,7 +126,8 @@ def test_each_backend_takes_the_quantizations_of_its_format() -> None:
 @pytest.mark.parametrize(
     ("name", "is_file"),
     [("x.gguf", True), ("./folder", True), ("a/b", True), ("phi-4-mini", False), ("phi-4-mni", False),
-     ("microsoft/Phi-4-mini-instruct", False), ("here", True)],
+     ("microsoft/Phi-4-mini-instruct", False), ("here", True), ("sha256-5c", True), ("sha256-5d", False),
+     ("model.safetensors", True), ("phi-3.5", False), (".", True)],
 )  # fmt: skip
 def test_a_folder_is_told_from_a_name(
     name: str, is_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,6 +135,7 @@ def test_a_folder_is_told_from_a_name(
     monkeypatch.chdir(tmp_path)
     for folder in ("here", "phi-4-mini"):  # a name of the catalog stays one, whatever lies about
         Path(folder).mkdir()
+    Path("sha256-5c").touch()
     assert real_file.is_file(name) is is_file
 
 

@@ -236,6 +236,15 @@ def test_a_dry_run_writes_nothing(phibench: Phibench, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").rglob("*.gguf"))
 
 
+@pytest.mark.parametrize(("threads", "said"), [("4096", True), ("1", False), ("1,4096", True)])
+def test_more_threads_than_cpus_are_said_in_one_line(
+    threads: str, said: bool, phibench: Phibench, tmp_path: Path
+) -> None:
+    done = phibench("run", suite_file(tmp_path), "-b", "null", "-t", threads, "--dry-run")
+    assert done.code == 0
+    assert ("4096 threads are more than the " in done.err) is said
+
+
 def test_what_does_not_fit_is_refused_with_numbers_unless_forced() -> None:
     setup = Setup(variant="phi-4", quantization="Q4_K_M", backend="llama_cpp")
     suite = Suite(name="s", question="?", metrics=("prefill_tps",), prompt_tokens=(512,))
