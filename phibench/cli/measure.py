@@ -42,7 +42,7 @@ _RUN_GROUPS = {
     "--model",
     default="phi-4-mini-instruct",
     show_default=True,
-    help="Variants (comma list), a .gguf file, or a folder with a model for onnxruntime-genai or transformers.",
+    help="Variants (comma list), a GGUF file, or a folder with a model for onnxruntime-genai or transformers.",
 )
 @click.option("-q", "--quant", help="Quantizations (comma list)  [default: Q4_K_M, int4, bf16, by backend]")
 @click.option("-b", "--backend", help="Backends (comma list), or all that are installed  [default: llama_cpp]")
