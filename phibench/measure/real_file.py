@@ -24,7 +24,8 @@ _SUFFIXES = (".gguf", ".ggml", ".safetensors", ".onnx", ".ort", ".bin", ".pt", "
 
 def names(text: str) -> list[str]:
     """What ``-m`` lists: names between commas, or one path with commas in it."""
-    return [text] if os.path.lexists(Path(text).expanduser()) else units.names(text, "-m")
+    is_path = bool(text.strip()) and os.path.lexists(Path(text).expanduser())
+    return [text] if is_path else units.names(text, "-m")
 
 
 def is_file(name: str) -> bool:
@@ -70,6 +71,6 @@ def _path(name: str) -> Path:
         str(path).encode()
     except UnicodeEncodeError:
         raise PhibenchError(f"the name of {name!a} is not UTF-8; rename it") from None
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110  Path's raises for a name that is too long
         raise untrusted.missing(path, "file or folder")
     return path

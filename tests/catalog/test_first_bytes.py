@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Phibench
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from phibench import catalog
 from phibench.catalog import plans, tensor_types
@@ -54,9 +56,9 @@ def test_a_file_that_begins_with_gguf_is_one(
     name: str, phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phi3_mini(tmp_path / name)
-    for given in (str(tmp_path / name), name):  # by its path, and by its bare name from within
+    for path in (str(tmp_path / name), name):  # by its path, and by its bare name from within
         monkeypatch.chdir(tmp_path)
-        done = phibench("run", "latency", "-m", given, "--dry-run", "-o", "json")
+        done = phibench("run", "latency", "-m", path, "--dry-run", "-o", "json")
         assert done.code == 0, done.err
         assert json.loads(done.out)[0]["setup"].startswith("phi-3-mini-4k-instruct:Q8_0@llama_cpp")
 
@@ -108,8 +110,10 @@ TAR = b"model.gguf".ljust(257, b"\0") + b"ustar\x0000" + bytes(200)
         pytest.param(TAR, "a tar archive", "unpack it", id="tar"),
         pytest.param(b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive", "unpack it", id="7z"),
         pytest.param(b"\x28\xb5\x2f\xfd\0\0", "a zstd archive", "unpack it", id="zst"),
-        pytest.param(b"\x02\0\0\0\0\0\0\0{}", "a safetensors file", "its config.json", id="safetensors"),
+        pytest.param(b"\x02\0\0\0\0\0\0\0{}", "a safetensors file", "give its folder", id="safetensors"),
         pytest.param(b"\x08\x0a\x12\x07pytorch", "an ONNX graph", "genai_config.json", id="onnx"),
+        pytest.param(b"\x60\0\0\0\x12\0\0\0blk.0.attn_q.weight", "an importance matrix in its old form",
+                     "the quantized model's file", id="imatrix.dat"),
         pytest.param(b"\x1c\0\0\0TFL3", "a model of LiteRT", "give a GGUF file", id="tflite"),
         pytest.param(b"\x30\0\0\0ET12", "a program of ExecuTorch", "give a GGUF file", id="pte"),
         pytest.param(b"\x7fELF\x02\x01", "a program", "give a GGUF file", id="elf"),
@@ -191,6 +195,8 @@ def test_a_manifest_of_ollama_names_its_blob(tmp_path: Path, phibench: Phibench)
         ("phi3.gguff", "did you mean phi3.gguf?"),
         ("model.safetensors", "there is no file or folder model.safetensors"),
         ("phi3:mini", "unknown variant 'phi3:mini'"),
+        ("", "-m is empty"),
+        ("./" + "x" * 300, "there is no file or folder"),
     ],
 )
 def test_what_is_not_there(
@@ -202,6 +208,15 @@ def test_what_is_not_there(
     done = phibench("run", "latency", "-m", name if "gguff" not in name else f"./{name}", "--dry-run")
     assert done.code == 2
     assert why in done.err
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=400) | st.text(max_size=100).map(str.encode))
+def test_any_bytes_are_something_or_unknown(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any"
+    path.write_bytes(content)
+    found = first_bytes.kind(path)
+    assert found is None or (found.what and found.remedy and (found.what + found.remedy).isprintable())
 
 
 def test_a_real_archive_and_no_other(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ class Kind(NamedTuple):
 
 
 GGUF = Kind("a GGUF file", "give the file itself, not its folder")
-SAFETENSORS = Kind("a safetensors file", "give the folder that it lies in, with its config.json")
-ONNX_GRAPH = Kind("an ONNX graph", "give the folder that it lies in, with its genai_config.json")
+SAFETENSORS = Kind("a safetensors file", "give its folder, which has a config.json: {folder}")
+ONNX_GRAPH = Kind("an ONNX graph", "give its folder, which has a genai_config.json: {folder}")
 _PICKLE = Kind("a pickle, which can run any code when it is opened", "take the model's safetensors files")
 _OLD = Kind("a GGML file of before August 2023", "take a GGUF file, or convert the original anew")
 _PROGRAM = Kind("a program", _OPENED)
@@ -85,7 +85,7 @@ def check(path: Path, wanted: str) -> None:
     found = kind(path)
     if found and found.what != wanted:
         what = found.what if found.lost else f"{found.what}, not {wanted}"
-        raise PhibenchError(f"{path} is {what}: {found.remedy}")
+        raise PhibenchError(f"{path} is {what}: {found.remedy.replace('{folder}', str(path.parent))}")
 
 
 def lost(path: Path) -> Kind | None:
@@ -137,12 +137,14 @@ def _kind(path: Path, head: bytes, size: int) -> Kind | None:
 
 
 def _tensors(head: bytes, size: int) -> Kind | None:
-    """Formats without a magic: a length and an object; fields of a message of protobuf."""
+    """Formats without a magic: a length and an object; fields of a message of protobuf; a count, a length, a name."""
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and 2 <= length <= size:
         return SAFETENSORS
     if len(head) > 2 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] in (0x12, 0x1A, 0x22, 0x28, 0x3A, 0x42):
         return ONNX_GRAPH  # ModelProto: ir_version, then the producer or what else stands there
+    if re.match(rb".{4}[\x01-\x40]\0\0\0(blk\.\d+\.|output\.weight|token_embd)", head, re.DOTALL):
+        return Kind("an importance matrix in its old form, no model", "take the quantized model's file")
     return None
 
 

@@ -78,6 +78,6 @@ def _kind(header: Header) -> str | None:
         return header.architecture
     if any(key.startswith("imatrix.") for key in header.metadata):
         return "imatrix"
-    if "adapter.type" in header.metadata:
+    if "adapter.type" in header.metadata or any(tensor.name.endswith(".lora_a") for tensor in header.tensors):
         return "adapter"
     return None if header.tensors or not header.architecture else "vocab"

@@ -17,6 +17,7 @@ from phibench.catalog.readers import first_bytes, untrusted
 from phibench.catalog.readers.untrusted import HUGGING_FACE, ONNX
 from phibench.core.errors import PhibenchError
 
+MAX_MODELS = 100  # of a hub's cache
 MAX_ENTRIES, MAX_DEPTH = 4000, 5  # of a search below a folder: hub/models--x/snapshots/hash/cpu/int4
 ADAPTER = "adapter_config.json"
 _ORIGINAL = "take the original with its safetensors, a GGUF file, or a package with genai_config.json"
@@ -158,6 +159,9 @@ def _below(path: Path) -> list[str]:
     """Models below a folder: packages, folders with weights, GGUF files; of a hub's cache the newest snapshot alone."""
     if path.name in ("blobs", "refs") and (path.parent / "snapshots").is_dir():
         return _below(path.parent)
+    if models := list(islice(path.glob("models--*"), MAX_MODELS)):  # the hub's cache itself: Phis first
+        models.sort(key=lambda model: ("phi" not in model.name.lower(), model.name))
+        return [one for model in models for one in _below(model)]
     found = []
     for folder, names in _walk(path):
         if folder != path and (ONNX in names or HUGGING_FACE in names):
