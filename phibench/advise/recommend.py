@@ -90,4 +90,4 @@ def hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     """What to install here to run what is advised. No objection: the machine may be elsewhere."""
     wanted = dict.fromkeys(v.setup.backend for v in verdicts if v.verdict != "no")
     missing = (b for b in map(backends.load, wanted) if b.installed() is None)
-    return tuple(f"{b.NAME} is not installed here: pip install 'phibench[{b.EXTRA}]'" for b in missing)
+    return tuple(f"{b.NAME} is not installed here: {backends.install_line(b, 'quickstart')}" for b in missing)

@@ -18,6 +18,7 @@ from typing import cast
 from phibench.backends.contract import Backend
 from phibench.catalog import plans
 from phibench.catalog.plans.base import Plan
+from phibench.core import extras
 from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Setup, Variant
 
@@ -74,8 +75,9 @@ def _load(name: str) -> Backend:
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
 
 
-def install_line(backend: Backend) -> str:
-    return f"pip install 'phibench[{backend.EXTRA}]'"
+def install_line(backend: Backend, then: str = "") -> str:
+    """What to type so that the engine is there; ``then``: see ``extras.line``."""
+    return extras.line(backend.EXTRA, then=then)
 
 
 def check_options(setup: Setup) -> None:

@@ -39,6 +39,7 @@ class EnginePackage(Noun, frozen=True, kw_only=True):
     beside: str = ""
     beside_of: dict[str, str] = {}  # noqa: RUF012  msgspec copies an empty default
     hint: str = ""  # for whoever has to install it
+    compiled: bool = False  # as it is installed: the package index has sources alone
 
 
 class Abilities(Noun, frozen=True, kw_only=True):

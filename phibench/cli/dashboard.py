@@ -14,7 +14,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from phibench.core import folders
+from phibench.core import extras, folders
 from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError
 
 HOST = "127.0.0.1"  # never another: results and advice are nobody else's
@@ -31,7 +31,7 @@ def serve(results: Path, port: int | None = None, open_browser: bool = True) -> 
     taken, or the server ends by itself.
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise PhibenchError("the dashboard needs Streamlit: pip install 'phibench[dashboard]'")
+        raise PhibenchError(f"the dashboard needs Streamlit: {extras.line('dashboard')}")
     chosen = _first_free() if port is None else _checked(port)
     url = f"http://{HOST}:{chosen}"
     # Streamlit's banner goes nowhere: stdout is for data. Its warnings and errors come through on stderr.

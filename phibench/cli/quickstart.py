@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -13,25 +14,20 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend
-from phibench.analysis import trust
+from phibench.cli import choice
 from phibench.cli import run as cli_run
-from phibench.core import amounts, run_files, units
+from phibench.core import amounts, extras, run_files
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
 from phibench.machine import inventory
-from phibench.measure import record, request, suites
-from phibench.measure.tasks import Task, prepare
+from phibench.measure import record, request
+from phibench.measure.tasks import Task
 from phibench.show import advice, results
 from phibench.show import machine as show_machine
-from phibench.synth import cache
-from phibench.verify import selftest
 
-_USUAL = backends.load(backends.DEFAULT)
-WANTED = Setup(variant="phi-4-mini-instruct", quantization=_USUAL.QUANTIZATION, backend=_USUAL.NAME)
 GOAL = "chat"
 Part = Literal["before", "after"]
 _TOP = 3  # variants shown
-DISK_RESERVE_BYTES = 1 << 30  # never fill a disk to the brim for a benchmark
 
 
 def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = None) -> int:
@@ -43,7 +39,7 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     everything = request.every(wanted)
-    names, absent = _engines(wanted, everything)
+    names, absent = choice.engines(wanted or choice.usual(), everything)
     machine, goal = inventory.this_machine(matrix_too=True), catalog.goal(GOAL)
     runs = run_files.read_runs(folder)[0]
     before = recommend.advise(machine, goal, runs)
@@ -53,8 +49,10 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     if part == "before":
         return 0
     if not names:
-        raise PhibenchError(f"nothing was measured: {'; '.join(absent)}", FAILED)
-    machine, alive = _trusted(machine, names)
+        raise PhibenchError(f"nothing was measured: {'; '.join(absent if wanted else choice.ways_in())}", FAILED)
+    if not wanted and names != (backends.DEFAULT,):
+        print(f"{backends.DEFAULT} is not installed, so {names[0]} is measured, which is.\n")
+    machine, alive = choice.trusted(machine, names)
     found = _measured(machine, alive, absent, folder, width) if alive else None
     if found is None:
         without = "" if alive == names else ", without what is not usable here"
@@ -68,7 +66,7 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
     told_too = "".join(_of_the_measured(setup, verdicts) for setup in setups)
     _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, verdicts, width) + told_too)
-    print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], _program())}")
+    print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], extras.program())}")
     if alive != names or (absent and not everything):
         return FAILED
     return record.exit_code((done,)) or (0 if recommend.fits(verdicts) else NOTHING_FITS)
@@ -78,7 +76,7 @@ def _measured(
     machine: Machine, names: Sequence[str], absent: Sequence[str], folder: Path, width: int | None
 ) -> tuple[list[Setup], Run, Path] | None:
     """What was measured of these backends, shown; a line for all that failed. None where nothing was."""
-    tasks, suite, notes = _planned(machine, names)
+    tasks, suite, notes = choice.planned(machine, names)
     if told := [*absent, *notes]:
         print("\n".join(told), end="\n\n")
     done, path = measure(tasks, suite, machine, folder)
@@ -163,121 +161,17 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
     return f"\nThe one just measured, {setup}: {verdict.verdict}{', ' if why else ''}{why}"
 
 
-# ---------------------------------------------------------------------------------------- what is measured
-
-
-def _engines(wanted: Sequence[str], everything: bool) -> tuple[tuple[str, ...], list[str]]:
-    """The backends asked for that are installed, and a line for each that is not.
-
-    Raises PhibenchError for an unknown name, and for a backend that runs no Phi.
-    """
-    names = backends.names() if everything else wanted or (WANTED.backend,)
-    modules = {module.NAME: module for module in map(backends.load, names) if module.RECOMMENDABLE or not everything}
-    if other := next((name for name, module in modules.items() if not module.RECOMMENDABLE), None):
-        raise PhibenchError(f"{other} runs no Phi, so there is nothing to recommend; leave it out of -b")
-    absent = [module for module in modules.values() if module.installed() is None]
-    lines = [f"{module.NAME} is not installed: pip install 'phibench[{module.EXTRA}]'" for module in absent]
-    return tuple(name for name, module in modules.items() if module not in absent), lines
-
-
-def _trusted(machine: Machine, names: Sequence[str]) -> tuple[Machine, tuple[str, ...]]:
-    """The machine with what self-tests say of these backends, and those that can be used."""
-    machine = selftest.tested(machine, [(name, WANTED.device) for name in names], lambda line: print(line, flush=True))
-    setups = (msgspec.structs.replace(WANTED, backend=name) for name in names)
-    return machine, tuple(setup.backend for setup in setups if not trust.objection(setup, machine))
-
-
-def _planned(machine: Machine, names: Sequence[str]) -> tuple[tuple[Task, ...], Suite, list[str]]:
-    """What is run of the suite ``quick``, and notes on what is not."""
-    suite = suites.load("quick")
-    if tuple(names) != (WANTED.backend,):
-        return compare(suite, machine, names)
-    task, note = choose(suite, machine)
-    return (task,), suite, [note] if note else []
-
-
-def choose(suite: Suite, machine: Machine) -> tuple[Task, str]:
-    """Phi-4-mini Q4_K_M, or with a note the largest smaller file that fits memory and disk here.
-
-    Raises PhibenchError (exit 3) when none does.
-    """
-    task = prepare((trust.with_options(WANTED, machine),), suite, machine)[0]
-    why = _obstacle(task)
-    if why is None:
-        return task, ""
-    assert task.plan is not None
-    for setup in (trust.with_options(one, machine) for one in smaller_setups(task.plan.weights_bytes)):
-        smaller = prepare((setup,), suite, machine)[0]
-        if _obstacle(smaller) is None:
-            return smaller, f"{WANTED}: {why}.\nTaking the largest that fits instead: {setup}"
-    raise PhibenchError(f"{WANTED}: {why}; and no smaller Phi fits either", NOTHING_FITS)
-
-
-def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple[Task, ...], Suite, list[str]]:
-    """Phi-4-mini on several backends, the suite in turns, and notes on what was left out.
-
-    Raises PhibenchError (exit 2 for a backend that is not here, exit 3 when it fits on none).
-    """
-    notes, tasks = [], []
-    for name in names:
-        module = backends.load(name)
-        usual = Setup(variant=WANTED.variant, quantization=module.QUANTIZATION, backend=module.NAME)
-        setup = trust.with_options(usual, machine)
-        task = prepare((setup,), suite, machine)[0]
-        if why := _obstacle(task):
-            notes.append(f"{setup} is left out: {why}")
-        else:
-            tasks.append(task)
-    if not tasks:
-        raise PhibenchError("; ".join(notes), NOTHING_FITS)
-    suite = suites.in_turns(suite) if len(tasks) > 1 else suite
-    return tuple(msgspec.structs.replace(task, suite=suite) for task in tasks), suite, notes
-
-
-def _obstacle(task: Task) -> str | None:
-    if refusal := task.objection or next((refusal for _, refusal in task.refused), None):
-        return refusal.reason
-    room = cache.room_bytes(DISK_RESERVE_BYTES)
-    if task.write_bytes > room:
-        return (
-            f"needs {units.gb(task.write_bytes)} of disk in {cache.folder()}, where {units.gb(room)} can be had "
-            "(phibench cache shows the limit)"
-        )
-    return None
-
-
-def smaller_setups(below_bytes: int) -> list[Setup]:
-    """Every setup of a variant that the backend runs whose weights are smaller, largest first."""
-    found = []
-    for variant in catalog.variants():
-        runtime = _USUAL.runs(variant)
-        if not (runtime and runtime.runs) or backends.objection(_USUAL, variant):
-            continue
-        for quantization in catalog.quantizations(_USUAL.FORMATS[0]):
-            size = backends.plan(_USUAL, variant, quantization.id).weights_bytes
-            if size < below_bytes:
-                setup = Setup(variant=variant.id, quantization=quantization.id, backend=WANTED.backend)
-                found.append((size, setup))
-    return [setup for _, setup in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
-
-
 def next_commands(setup: Setup, program: str = "phibench") -> str:
     """Three commands that go deeper, each with what it is for."""
     lines = (
         (f"run latency -m {setup.variant} -q {setup.quantization}", "TTFT and gaps between tokens"),
         ("recommend --goal code --context 8k", "another goal, a longer context"),
-        ("dashboard", "results and advice in the browser"),
+        ("dashboard", "results and advice in the browser")
+        if find_spec("streamlit")
+        else ("report latest --out report.html", "one page with charts"),
     )
     wide = max(len(command) for command, _ in lines)
     return "\n".join(f"  {program} {command:<{wide}}  {what}" for command, what in lines)
-
-
-def _program() -> str:
-    """What to type: ``phibench``, or where it lies if the PATH does not lead there."""
-    if shutil.which("phibench"):
-        return "phibench"
-    called = Path(sys.argv[0]).absolute()
-    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def _show(title: str, text: str) -> None:

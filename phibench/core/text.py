@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -51,6 +52,11 @@ def base_name(path: str) -> str:
     return re.split(r"[/\\]", path)[-1]
 
 
+_HOMES = re.compile(
+    r"(?:[A-Za-z]:|/mnt/[a-z])?[/\\]+(?:home|Users)[/\\]+[^\s/\\:;,'\"()]+"
+)  # of anybody, on any system
+
+
 def scrub(text: str) -> str:
     """Text for a shared file: no home folder, host name or user name."""
     import getpass
@@ -59,7 +65,9 @@ def scrub(text: str) -> str:
     home = str(Path.home())
     if home != Path.home().anchor:  # a container's home may be the root folder
         text = text.replace(home, "~")
-    names = [socket.gethostname()]
+    text = re.sub(_HOMES, "~", text)
+    host = socket.gethostname()
+    names = [host, host.partition(".")[0], os.environ.get("SUDO_USER", "")]
     with contextlib.suppress(OSError, KeyError, ImportError):  # no such user; Windows has no pwd
         names.append(getpass.getuser())
     for name in names:

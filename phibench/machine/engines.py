@@ -64,7 +64,7 @@ def _ask(engines: Sequence[Backend], limit_s: float) -> dict[str, Abilities | st
 
 
 def _installed(backend: Backend, engine: EnginePackage, answer: Abilities | str | None) -> Installed:
-    owners, install = distributions(engine.module), backends.install_line(backend)
+    owners, install = distributions(engine.module), text.scrub(backends.install_line(backend, "quickstart"))
     twice = _installed_twice(owners)
     notes = [f"{problem.evidence}: {problem.remedy}" for problem in twice]
     package = owners[0] if owners else engine.package
@@ -122,7 +122,7 @@ def _more(backend: Backend, engine: EnginePackage, package: str) -> list[str]:
 def _beside(backend: Backend, engine: EnginePackage, package: str) -> str:
     """The extra, unless it would put the cpu's build over another one."""
     if package == engine.package:
-        return backends.install_line(backend)
+        return text.scrub(backends.install_line(backend, "quickstart"))
     return f"pip install --no-deps {engine.beside_of.get(package, engine.beside)}"
 
 

@@ -36,7 +36,7 @@ def recommendable() -> list[contract.Backend]:
 def _objection(module: contract.Backend, request: RunRequest) -> str | None:
     """Why a backend cannot take part; None if it can."""
     if module.installed() is None:
-        return f"not installed; pip install 'phibench[{module.EXTRA}]'"
+        return f"not installed; {backends.install_line(module)}"
     built = {device.split(":")[0] for device in module.devices()}
     for device in map(str.lower, request.devices):
         if device.split(":")[0] not in built:

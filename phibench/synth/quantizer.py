@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phibench.catalog.tensor_types import TYPES
+from phibench.core import extras
 from phibench.core.errors import FAILED, PhibenchError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEVER_WEIGHTS = ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64")  # ggml_quantize_chunk aborts on these
-_MISSING = "llama-cpp-python is not installed: pip install 'phibench[llama-cpp]'"
 
 
 def llama_cpp() -> Any:
@@ -28,9 +28,13 @@ def llama_cpp() -> Any:
     try:
         return importlib.import_module("llama_cpp")
     except ModuleNotFoundError:
-        raise PhibenchError(_MISSING, FAILED) from None
+        raise _missing() from None
     except (OSError, RuntimeError) as error:
         raise PhibenchError(f"llama-cpp-python cannot be loaded: {error}", FAILED) from None
+
+
+def _missing() -> PhibenchError:
+    return PhibenchError(f"llama-cpp-python is not installed: {extras.line('llama-cpp')}", FAILED)
 
 
 def version() -> str:
@@ -42,7 +46,7 @@ def ggml_base() -> ctypes.CDLL:
     """The library that quantizes, without importing the package (which takes most of a second)."""
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.origin is None:
-        raise PhibenchError(_MISSING, FAILED)
+        raise _missing()
     # llama_cpp.py looks in the same two places
     folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(spec.origin).parent / "lib")
     names = {"win32": ["ggml-base.dll", "libggml-base.dll"], "darwin": ["libggml-base.dylib", "libggml-base.so"]}

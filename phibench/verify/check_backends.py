@@ -80,7 +80,7 @@ def setups(
 
 def _absent(variant: Variant, module: contract.Backend) -> tuple[Literal["not installed", "no files"], str] | None:
     if module.installed() is None:
-        return "not installed", f"pip install 'phibench[{module.EXTRA}]'"
+        return "not installed", backends.install_line(module)
     why = backends.objection(module, variant) if module.FORMATS else None
     return ("no files", why) if why else None
 
@@ -109,8 +109,9 @@ def _quantizations(module: contract.Backend, asked: Sequence[str] | None) -> tup
 
 def gate(wanted: Sequence[Setup], seed: int, on_outcome: OnOutcome) -> list[Outcome]:
     """The outcome of every setup, told as it is known. Raises PhibenchError when there is no reference."""
-    if backends.load(_REFERENCE).installed() is None:
-        raise PhibenchError("the reference is torch in float32, which is not installed: pip install 'phibench[torch]'")
+    if (torch := backends.load(_REFERENCE)).installed() is None:
+        line = backends.install_line(torch)
+        raise PhibenchError(f"the reference is torch in float32, which is not installed: {line}")
     found = {}
     with Reference() as reference:
         for outcome in outcomes(trials(wanted, seed), reference):

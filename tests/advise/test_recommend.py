@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend, rules
 from phibench.advise.limits import judge
-from phibench.core import metrics
+from phibench.core import extras, metrics
 from phibench.core.errors import BAD_INPUT, PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
 from phibench.show import advice
@@ -167,7 +167,7 @@ def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
 
 def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.load("llama_cpp"), "installed", lambda: None)
-    assert recommend.hints(chat()) == ("llama_cpp is not installed here: pip install 'phibench[llama-cpp]'",)
+    assert recommend.hints(chat()) == (f"llama_cpp is not installed here: {extras.line('llama-cpp')}",)
     assert recommend.advise(place(), catalog.goal("chat"), quick()) == chat()
 
 

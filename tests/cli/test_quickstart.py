@@ -15,8 +15,8 @@ from suite_files import machine
 from phibench import backends, catalog
 from phibench.advise import recommend
 from phibench.analysis import trust
-from phibench.cli import dry_run, quickstart
-from phibench.core import files, run_files, stats
+from phibench.cli import choice, dry_run, quickstart
+from phibench.core import extras, files, run_files, stats
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
 from phibench.machine import inventory
@@ -31,8 +31,8 @@ GIB = 1 << 30
 
 
 def test_phi_4_mini_is_measured_where_it_fits() -> None:
-    task, note = quickstart.choose(suites.load("quick"), machine(free_bytes=8 * GIB))
-    assert task.setup == quickstart.WANTED
+    task, note = choice.choose(suites.load("quick"), machine(free_bytes=8 * GIB))
+    assert task.setup == choice.WANTED
     assert note == ""
 
 
@@ -40,15 +40,15 @@ def test_phi_4_mini_is_measured_where_it_fits() -> None:
 def test_with_less_memory_the_largest_that_fits_is_taken_and_said(free_gib: float) -> None:
     suite = suites.load("quick")
     small = machine(free_bytes=int(free_gib * GIB))
-    task, note = quickstart.choose(suite, small)
+    task, note = choice.choose(suite, small)
     assert task.objection is None
     assert task.need.total_bytes <= small.limits.free_bytes
     assert f"can use only {free_gib:g} GiB.\nTaking" in note  # the remedy is left out: this is one
     assert str(task.setup) in note
     assert task.plan is not None
-    wanted = prepare((quickstart.WANTED,), suite, small)[0].plan
+    wanted = prepare((choice.WANTED,), suite, small)[0].plan
     assert wanted is not None
-    for setup in quickstart.smaller_setups(wanted.weights_bytes):  # everything between is too big
+    for setup in choice.smaller_setups(wanted.weights_bytes):  # everything between is too big
         if setup == task.setup:
             break
         between = prepare((setup,), suite, small)[0]
@@ -56,14 +56,14 @@ def test_with_less_memory_the_largest_that_fits_is_taken_and_said(free_gib: floa
 
 
 def test_nothing_fits_is_exit_3() -> None:
-    with pytest.raises(PhibenchError, match="no smaller Phi fits either") as raised:
-        quickstart.choose(suites.load("quick"), machine(free_bytes=GIB // 4))
+    with pytest.raises(PhibenchError, match="no smaller Phi of llama_cpp fits either") as raised:
+        choice.choose(suites.load("quick"), machine(free_bytes=GIB // 4))
     assert raised.value.exit_code == NOTHING_FITS
 
 
 def test_a_small_disk_is_named_and_the_cache_takes_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4_500_000_000))
-    task, note = quickstart.choose(suites.load("quick"), machine())
+    task, note = choice.choose(suites.load("quick"), machine())
     assert f"needs 2.49 GB of disk in {cache.folder()}, where 2.25 GB can be had" in note  # half of the disk
     assert 1_500_000_000 < task.write_bytes <= 2_250_000_000
     cache.make_room(task.write_bytes)
@@ -72,7 +72,7 @@ def test_a_small_disk_is_named_and_the_cache_takes_what_was_chosen(monkeypatch: 
 def test_a_limit_of_the_cache_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000_000))
     monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "2GB")
-    task, note = quickstart.choose(suites.load("quick"), machine())
+    task, note = choice.choose(suites.load("quick"), machine())
     assert "where 2 GB can be had" in note
     cache.make_room(task.write_bytes)
 
@@ -82,14 +82,14 @@ def test_old_files_of_the_cache_are_no_obstacle(monkeypatch: pytest.MonkeyPatch)
     cache.folder().mkdir(parents=True)
     with (cache.folder() / "old.gguf").open("wb") as stream:
         stream.truncate(9_000_000_000)  # sparse
-    task, note = quickstart.choose(suites.load("quick"), machine())
-    assert task.setup == quickstart.WANTED
+    task, note = choice.choose(suites.load("quick"), machine())
+    assert task.setup == choice.WANTED
     assert note == ""
 
 
 def test_backends_are_compared_on_the_same_phi_in_turns() -> None:
     suite = suites.load("quick")
-    tasks, changed, notes = quickstart.compare(suite, machine(free_bytes=16 * GIB), ("llama_cpp", "torch"))
+    tasks, changed, notes = choice.compare(suite, machine(free_bytes=16 * GIB), ("llama_cpp", "torch"))
     assert [str(task.setup) for task in tasks] == [
         "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu", "phi-4-mini-instruct:bf16@torch/cpu",
     ]  # fmt: skip
@@ -100,18 +100,18 @@ def test_backends_are_compared_on_the_same_phi_in_turns() -> None:
 
 def test_a_backend_that_does_not_fit_is_left_out_and_said() -> None:
     suite = suites.load("quick")
-    tasks, changed, (note,) = quickstart.compare(suite, machine(free_bytes=6 * GIB), ("llama_cpp", "torch"))
+    tasks, changed, (note,) = choice.compare(suite, machine(free_bytes=6 * GIB), ("llama_cpp", "torch"))
     assert [task.setup.backend for task in tasks] == ["llama_cpp"]
     assert changed == suite  # alone there is nobody to take turns with
     assert "phi-4-mini-instruct:bf16@torch/cpu is left out: needs" in note
     with pytest.raises(PhibenchError, match="left out") as raised:
-        quickstart.compare(suite, machine(free_bytes=GIB), ("llama_cpp", "torch"))
+        choice.compare(suite, machine(free_bytes=GIB), ("llama_cpp", "torch"))
     assert raised.value.exit_code == NOTHING_FITS
 
 
 def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
     suite, small = suites.load("latency"), machine(free_bytes=GIB)
-    tasks = prepare((quickstart.WANTED,), suite, small)
+    tasks = prepare((choice.WANTED,), suite, small)
     (row,) = dry_run.dry_rows(tasks, small, [])
     assert (row["fits"], row["time_low_s"]) == (False, None)
     assert "can use only 1 GiB" in row["reason"]
@@ -120,7 +120,7 @@ def test_a_dry_run_of_what_does_not_fit_tells_why_and_no_time() -> None:
 def test_the_next_commands_are_three_that_exist() -> None:
     from phibench.cli import cli
 
-    lines = quickstart.next_commands(quickstart.WANTED).splitlines()
+    lines = quickstart.next_commands(choice.WANTED).splitlines()
     assert len(lines) == 3
     assert all(line.split()[:1] == ["phibench"] and line.split()[1] in cli.commands for line in lines)
 
@@ -194,7 +194,7 @@ def test_safe_options_are_measured_and_told(engines: Callable[..., None], phiben
     assert done.code == 0, done.err
     assert trust.sentence(HEALED) in done.out
     changed = done.out.split(CHANGED)[1].split(LAST)[0]
-    assert f"  {quickstart.WANTED}?repack=off\n" in changed
+    assert f"  {choice.WANTED}?repack=off\n" in changed
     assert "-> 10\n" in changed
 
 
@@ -229,7 +229,7 @@ def test_advice_comes_first_and_again_with_what_changed(engines: Callable[..., N
     places = [done.out.index(text) for text in (FIRST, "\nMeasured\n", CHANGED, LAST, "\nNext:\n")]
     assert places == sorted(places)
     changed = done.out[places[2] : places[3]]
-    assert str(quickstart.WANTED) in changed
+    assert str(choice.WANTED) in changed
     assert "-> 10\n" in changed  # measured, so without brackets
     assert done.out.count(FIRST) == 1
     assert done.err == ""
@@ -256,18 +256,59 @@ def test_the_first_advice_needs_no_engine_and_does_not_ask_for_one(
     assert "is not installed" not in done.out  # make is about to do that
 
 
-@pytest.mark.parametrize("words", [(), ("-b", "all")])
+COMPILES = f"llama.cpp is not installed, takes a C++ compiler: {extras.line('llama-cpp')}"
+READY = f"ONNX Runtime is not installed, needs no compiler: {extras.line('onnxruntime')}"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), f"nothing was measured: {READY}; {COMPILES}"),
+        (("-b", "all"), f"nothing was measured: llama_cpp is not installed: {extras.line('llama-cpp')}; onnxruntime"),
+    ],
+)
 def test_without_an_engine_there_is_advice_and_what_to_install(
-    engines: Callable[..., None], phibench: Phibench, words: tuple[str, ...]
+    engines: Callable[..., None], phibench: Phibench, words: tuple[str, ...], says: str
 ) -> None:
     engines(absent=("llama_cpp", "onnxruntime", "torch"))
     done = phibench("quickstart", *words)
     assert done.code == FAILED
     assert FIRST in done.out
     (line,) = done.err.splitlines()
-    assert line.startswith(
-        "phibench: nothing was measured: llama_cpp is not installed: pip install 'phibench[llama-cpp]'"
+    assert line.startswith(f"phibench: {says}")
+
+
+@pytest.mark.parametrize(
+    ("absent", "taken"), [(("llama_cpp",), "onnxruntime"), (("llama_cpp", "onnxruntime"), "torch")]
+)
+def test_an_engine_that_is_installed_takes_the_place_of_the_usual_one(
+    engines: Callable[..., None], phibench: Phibench, absent: tuple[str, ...], taken: str
+) -> None:
+    engines(absent=absent)
+    done = phibench("quickstart")
+    assert (done.code, done.err) == (0, "")
+    assert f"llama_cpp is not installed, so {taken} is measured, which is.\n" in done.out
+    changed = done.out.split(CHANGED)[1].split(LAST)[0]
+    assert f"  {choice.usual_setup(taken)}\n" in changed
+    named = phibench("quickstart", "-b", taken)
+    assert "is measured, which is" not in named.out
+
+
+def test_the_usual_engine_is_asked_for_where_it_is_named(engines: Callable[..., None], phibench: Phibench) -> None:
+    engines(absent=("llama_cpp",))
+    done = phibench("quickstart", "-b", "llama_cpp")
+    assert done.code == FAILED
+    assert done.err.startswith(
+        f"phibench: nothing was measured: llama_cpp is not installed: {extras.line('llama-cpp')}"
     )
+
+
+def test_another_engine_has_a_smaller_phi_too_where_the_usual_one_does_not_fit() -> None:
+    task, note = choice.choose(suites.load("quick"), machine(free_bytes=int(3.5 * GIB)), "torch")
+    assert task.setup.backend == "torch"
+    assert task.setup.variant != choice.WANTED.variant
+    assert task.objection is None
+    assert f"Taking the largest that fits instead: {task.setup}" in note
 
 
 def test_a_dead_engine_is_one_line_and_the_advice_stands(engines: Callable[..., None], phibench: Phibench) -> None:
@@ -278,7 +319,7 @@ def test_a_dead_engine_is_one_line_and_the_advice_stands(engines: Callable[..., 
     assert "the advice from the probe stands" in done.out
     assert CHANGED not in done.out
     (line,) = done.err.splitlines()
-    assert line.startswith(f"The measurement of {quickstart.WANTED} failed (pp512, tg32): {DIED}; the run is in ")
+    assert line.startswith(f"The measurement of {choice.WANTED} failed (pp512, tg32): {DIED}; the run is in ")
     after = phibench("quickstart", "--after")
     assert (after.code, FIRST in after.out) == (FAILED, True)  # it was printed before the compiler ran: long ago
 
@@ -302,7 +343,7 @@ def test_a_missing_engine_that_was_asked_for_is_a_failure_and_of_all_it_is_a_not
     for words, code in (("llama_cpp,torch", FAILED), ("all", 0)):
         done = phibench("quickstart", "-b", words)
         assert done.code == code, done.err
-        assert "pip install 'phibench[torch]'" in done.out
+        assert extras.line("torch") in done.out
         assert LAST in done.out
 
 
@@ -325,9 +366,9 @@ def test_an_earlier_measurement_is_not_called_unmeasured(engines: Callable[..., 
 def test_changes_tell_the_pick_the_answers_and_the_figures() -> None:
     goal = catalog.goal("chat")
     before = recommend.advise(PROBED, goal, ())
-    slow = fakes.run(*(fakes.measured(fakes.workload(*w), (2.0,) * 3, quickstart.WANTED) for w in ((512, 0), (0, 32))))
+    slow = fakes.run(*(fakes.measured(fakes.workload(*w), (2.0,) * 3, choice.WANTED) for w in ((512, 0), (0, 32))))
     after = recommend.advise(PROBED, goal, (msgspec.structs.replace(slow, machine=PROBED),))
-    lines = quickstart.changes([quickstart.WANTED], before, after)
+    lines = quickstart.changes([choice.WANTED], before, after)
     assert lines[0].startswith("  The pick")
     assert any(" yes -> no" in line or " unknown -> no" in line for line in lines)
     assert any(line.split()[:2] == ["decode", "tok/s"] and line.endswith("-> 0.5") for line in lines)

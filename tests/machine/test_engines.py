@@ -12,6 +12,7 @@ import pytest
 
 from phibench import backends
 from phibench.backends.onnxruntime import providers
+from phibench.core import extras
 from phibench.core.nouns import Installed
 from phibench.machine import engines
 
@@ -99,7 +100,7 @@ def test_what_is_missing_comes_with_its_line() -> None:
     missing = [e for e in engines.ask()[0] if e.version is None]
     assert {e.backend for e in missing} <= {"llama_cpp", "onnxruntime", "torch"}
     for engine in missing:
-        assert engine.install == f"pip install 'phibench[{backends.load(engine.backend).EXTRA}]'"
+        assert engine.install == backends.install_line(backends.load(engine.backend), "quickstart")
 
 
 def test_a_missing_torch_can_be_had_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,15 +108,15 @@ def test_a_missing_torch_can_be_had_without_cuda(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(engines, "distributions", lambda _: ())
     torch, llama = engines.ask()[0]
-    assert (torch.version, torch.install) == (None, "pip install 'phibench[torch]'")
+    assert (torch.version, torch.install) == (None, extras.line("torch"))
     assert "--index-url https://download.pytorch.org/whl/cpu" in torch.notes[0]
-    assert (llama.version, llama.install, llama.notes) == (None, "pip install 'phibench[llama-cpp]'", ())
+    assert (llama.version, llama.install, llama.notes) == (None, extras.line("llama-cpp"), ("takes a C++ compiler",))
 
 
 @pytest.mark.parametrize(
     ("package", "line"),
     [
-        ("onnxruntime", "pip install 'phibench[onnxruntime]'"),
+        ("onnxruntime", extras.line("onnxruntime")),
         ("onnxruntime-gpu", "pip install --no-deps onnxruntime-genai-cuda"),
         ("onnxruntime-openvino", "pip install --no-deps onnxruntime-genai"),
     ],

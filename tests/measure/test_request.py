@@ -13,7 +13,7 @@ from phibench import backends
 from phibench.backends import llama_cpp, onnxruntime, torch
 from phibench.cli import measure
 from phibench.cli.request import request_from
-from phibench.core import stats
+from phibench.core import extras, stats
 from phibench.core.errors import PhibenchError
 from phibench.measure import backend_choice, grid, real_file, suites
 from phibench.measure.request import RunRequest
@@ -87,7 +87,7 @@ def test_what_is_not_installed_is_left_out_with_its_pip_line(monkeypatch: pytest
     monkeypatch.setattr(torch, "installed", lambda: None)
     found, notes = asked()
     assert found == ("llama_cpp", "onnxruntime")
-    assert notes == ["torch is left out: not installed; pip install 'phibench[torch]'"]
+    assert notes == [f"torch is left out: not installed; {extras.line('torch')}"]
 
 
 def test_with_no_engine_at_all_every_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_with_no_engine_at_all_every_pip_line_is_named(monkeypatch: pytest.Monke
         monkeypatch.setattr(module, "installed", lambda: None)
     with pytest.raises(PhibenchError) as raised:
         asked()
-    assert all(f"phibench[{module.EXTRA}]" in str(raised.value) for module in ENGINES)
+    assert all(extras.line(module.EXTRA) in str(raised.value) for module in ENGINES)
 
 
 def test_a_mixture_of_experts_and_a_gpu_leave_out_who_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

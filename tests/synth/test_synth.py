@@ -18,6 +18,7 @@ from phibench import catalog
 from phibench.catalog import plans
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.catalog.readers import gguf as reader
+from phibench.core import extras
 from phibench.core.errors import PhibenchError
 from phibench.synth import cache, fill, gguf, quantizer
 
@@ -343,7 +344,7 @@ def test_without_the_engine_the_remedy_is_said() -> None:
                 print(error.exit_code, error)
         """
     )
-    line = "1 llama-cpp-python is not installed: pip install 'phibench[llama-cpp]'\n"
+    line = f"1 llama-cpp-python is not installed: {extras.line('llama-cpp')}\n"
     assert done.stdout == line * 2, done
 
 

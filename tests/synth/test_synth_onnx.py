@@ -25,6 +25,7 @@ from phibench import catalog, synth
 from phibench.catalog import plans
 from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.plans.base import Plan
+from phibench.core import extras
 from phibench.core.errors import PhibenchError
 from phibench.synth import cache, fill, onnx
 from phibench.synth.onnx import graph, weights
@@ -547,4 +548,4 @@ def test_without_the_packages_the_remedy_is_said() -> None:
             print(error.exit_code, len(cache.entries()), error)
         """
     )
-    assert done.stdout == "1 1 onnx is not installed: pip install 'phibench[onnxruntime]'\n", done
+    assert done.stdout == f"1 1 onnx is not installed: {extras.line('onnxruntime')}\n", done

@@ -24,7 +24,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from phibench import backends, catalog
-from phibench.core import processes
+from phibench.core import extras, processes
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Setup
 from phibench.core.processes import DiedError
@@ -682,10 +682,10 @@ def test_a_backend_that_is_not_installed_is_told_and_no_failure_unless_asked_for
 ) -> None:
     monkeypatch.setattr(backends.load("onnxruntime"), "installed", lambda: None)
     _, absent = check_backends.setups((PHI2,), None, None, "cpu")
-    assert [(one.verdict, one.reason) for one in absent] == [("not installed", "pip install 'phibench[onnxruntime]'")]
+    assert [(one.verdict, one.reason) for one in absent] == [("not installed", extras.line("onnxruntime"))]
     done = phibench("verify", "-b", "onnxruntime")
     assert done.code == 2
-    assert "pip install 'phibench[onnxruntime]'" in done.err
+    assert extras.line("onnxruntime") in done.err
 
 
 def test_where_no_engine_is_installed_nothing_was_compared(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -693,7 +693,7 @@ def test_where_no_engine_is_installed_nothing_was_compared(phibench: Phibench, m
         monkeypatch.setattr(backends.load(name), "installed", lambda: None)
     done = phibench("verify", "phi-2")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    assert "nothing to compare; llama_cpp: pip install 'phibench[llama-cpp]'; onnxruntime: " in done.err
+    assert f"nothing to compare; llama_cpp: {extras.line('llama-cpp')}; onnxruntime: " in done.err
 
 
 def test_a_format_that_a_variant_does_not_have_is_told() -> None:

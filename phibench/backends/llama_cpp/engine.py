@@ -22,6 +22,8 @@ ENGINE = EnginePackage(
 import json, llama_cpp
 print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8", "replace")}))
 """,
+    hint="takes a C++ compiler",
+    compiled=True,
 )
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
 # Linux's name of an instruction set -> what a build calls it that has kernels for it: ggml-cpu.cpp,

@@ -17,7 +17,7 @@ from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.readers import first_bytes, genai_config, untrusted
 from phibench.catalog.readers.untrusted import Content, Numbers
 from phibench.catalog.tensor_types import Tensor
-from phibench.core import files
+from phibench.core import extras, files
 from phibench.core.errors import PhibenchError
 
 MAX_GRAPH_BYTES = 1 << 30  # tables of LongRoPE take 52 MB; weights belong in external data
@@ -96,7 +96,7 @@ def _load(path: Path) -> Any:
     files.check_readable(path, MAX_GRAPH_BYTES)
     first_bytes.check(path, first_bytes.ONNX_GRAPH.what)
     if importlib.util.find_spec("onnx") is None:
-        raise PhibenchError("reading an ONNX package takes the onnx package: pip install 'phibench[onnxruntime]'")
+        raise PhibenchError(f"reading an ONNX package takes the onnx package: {extras.line('onnxruntime')}")
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 

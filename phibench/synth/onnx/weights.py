@@ -14,6 +14,7 @@ from phibench.catalog.plans import hf_config
 from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.plans.base import Plan
 from phibench.catalog.tensor_types import Tensor
+from phibench.core import extras
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Shape
 from phibench.synth import fill
@@ -173,7 +174,7 @@ def check_packages() -> None:
 
         _quantizers()
     except ModuleNotFoundError as error:
-        raise PhibenchError(f"{error.name} is not installed: pip install 'phibench[onnxruntime]'", FAILED) from None
+        raise PhibenchError(f"{error.name} is not installed: {extras.line('onnxruntime')}", FAILED) from None
     except ImportError as error:
         raise PhibenchError(f"onnx or onnxruntime cannot be loaded: {error}", FAILED) from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from phibench.catalog import tensor_types
 from phibench.catalog.plans import gguf as plan_gguf
 from phibench.catalog.plans import gguf_layout
-from phibench.core import files
+from phibench.core import extras, files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Shape
 from phibench.synth import gguf_types, quantizer
@@ -62,7 +62,7 @@ def stored(model: Model, quantization: str, path: Path) -> Iterator[Stored]:  # 
     try:
         import gguf
     except ModuleNotFoundError:
-        raise PhibenchError("the gguf package is not installed: pip install 'phibench[llama-cpp]'", FAILED) from None
+        raise PhibenchError(f"the gguf package is not installed: {extras.line('llama-cpp')}", FAILED) from None
     for tensor in gguf.GGUFReader(path).tensors:
         values = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32)
         yield Stored(tensor.name, [(name, slice(None)) for name in hf_names(model.shape, tensor.name)], values)
