@@ -12,7 +12,7 @@ from typing import Literal
 from phibench import backends
 from phibench.analysis import trust
 from phibench.core import units
-from phibench.core.nouns import Conditions, Finding, Machine, Problem, Processor
+from phibench.core.nouns import Conditions, Finding, Installed, Machine, Problem, Processor
 from phibench.machine.doctor_memory import has_memory_held, lacks_memory
 from phibench.machine.doctor_numa import has_far_memory
 
@@ -122,8 +122,9 @@ def lists_an_npu_only(machine: Machine, _: Conditions) -> Iterator[Finding]:
 
 def has_sound_engines(machine: Machine, _: Conditions) -> Iterator[Finding]:
     if machine.backends and not any(b.version for b in machine.backends):
+        easiest = min(machine.backends, key=_is_compiled)
         yield Finding(severity="wrong", title="no engine is installed", evidence="none of "
-                      + ", ".join(b.package for b in machine.backends), remedy=machine.backends[0].install)  # fmt: skip
+                      + ", ".join(b.package for b in machine.backends), remedy=easiest.install)  # fmt: skip
     for engine in machine.backends:
         titles = {"installed_twice": "is installed more than once", "broken": "does not start"}
         for problem in engine.problems:
@@ -232,6 +233,12 @@ def _finding(severity: Literal["wrong", "slow", "note"], title: str, found: Prob
 
 def _processor(machine: Machine) -> Processor:
     return machine.processor or Processor()
+
+
+def _is_compiled(found: Installed) -> bool:
+    """Whether it takes a compiler to install it; a described machine may have engines that nobody knows."""
+    engine = backends.load(found.backend).ENGINE if found.backend in backends.names() else None
+    return engine is None or engine.compiled
 
 
 def _gpu_build(kind: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from phibench.analysis import trust
 from phibench.core import extras
 from phibench.core.nouns import Conditions, Machine, SelfTest
-from phibench.core.text import plain, scrub
+from phibench.core.text import plain, scrub, wrap
 from phibench.machine.doctor import findings, unchecked
 from phibench.show import machine as show_machine
 
@@ -28,10 +28,10 @@ def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -
         lines += ["", f"Not told by this system, so not checked: {', '.join(rest)}."]
     tests = {trust.place(one): _selftest(one) for one in machine.selftests}
     lines += _block("Software", _pairs({**software, "installed by": extras.way(), "architecture": machine.arch}))
-    lines += _block("Machine", show_machine.text(machine, _WIDTH).splitlines())
+    lines += _block("Machine", show_machine.text(machine, _WIDTH, scrub).splitlines())
     lines += _block("Self-tests of engines", _pairs(tests) if tests else ["no engine was tested"])
     lines += _block("Conditions now", _pairs(conditions.texts()))
-    return scrub("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _selftest(one: SelfTest) -> str:
@@ -42,11 +42,9 @@ def _selftest(one: SelfTest) -> str:
 
 
 def _pairs(pairs: dict[str, str]) -> Iterator[str]:
-    from phibench.core.text import wrap
-
-    wide = max(map(len, pairs)) + 2
+    wide = max(map(len, pairs), default=0) + 2
     for name, value in pairs.items():
-        first, *more = wrap(value, _WIDTH - wide) or [""]
+        first, *more = wrap(scrub(value), _WIDTH - wide) or [""]
         yield f"{name:<{wide}}{first}"
         yield from (f"{'':<{wide}}{line.strip()}" for line in more)
 
@@ -58,5 +56,5 @@ def _block(title: str, lines: Iterator[str] | list[str]) -> list[str]:
 
 def _prose(text: str) -> str:
     """A sentence that GitHub shows as it is: no emphasis, tag, formula, mention or link to an issue comes of it."""
-    shown = re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", plain(text)).replace("$", "<span>$</span>")
-    return re.sub(r"([@#])(?=\w)", r"\1<!-- -->", shown)
+    shown = re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", plain(scrub(text))).replace("$", "<span>$</span>")
+    return re.sub(r"([@#])", r"\1<!-- -->", shown)

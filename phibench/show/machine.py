@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from phibench import backends
 from phibench.core import units
@@ -14,15 +14,15 @@ UNKNOWN = "not known"
 _LABEL = 18
 
 
-def text(machine: Machine, width: int) -> str:
-    """All groups for a terminal of ``width`` columns; long values go on under themselves."""
+def text(machine: Machine, width: int, clean: Callable[[str], str] = plain) -> str:
+    """All groups for a terminal of ``width`` columns; long values, cleaned first, go on under themselves."""
     from phibench.core.text import wrap
 
     parts = []
     for title, lines in groups(machine):
         parts.append(title)
         for label, value in lines:
-            first, *more = wrap(plain(value), max(20, width - _LABEL - 2)) or [""]
+            first, *more = wrap(clean(value), max(20, width - _LABEL - 2)) or [""]
             parts.append(f"  {label:<{_LABEL}}{first}".rstrip())
             parts += [f"  {'':<{_LABEL}}{line.strip()}" for line in more]
         parts.append("")

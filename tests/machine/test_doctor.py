@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import tomllib
 from pathlib import Path
@@ -14,8 +15,9 @@ import msgspec
 import pytest
 from conftest import Phibench
 from fakes import GIB, machine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from phibench import probe
 from phibench.core import files, units
@@ -145,6 +147,14 @@ def test_a_rule_speaks(place: Machine, now: Conditions, severity: str, title: st
     assert found[0].severity == severity
     assert says in f"{found[0].title} {found[0].evidence} {found[0].remedy}"
     assert found[0].evidence
+
+
+def test_without_any_engine_the_one_that_needs_no_compiler_is_named() -> None:
+    none = [
+        Installed(backend=name, package=name, install=f"get {name}") for name in ("llama_cpp", "onnxruntime", "own")
+    ]
+    (found,) = doctor.findings(sick(backends=tuple(none)), NOW)
+    assert (found.title, found.remedy) == ("no engine is installed", "get onnxruntime")
 
 
 def test_every_rule_has_a_case() -> None:
@@ -295,6 +305,78 @@ def test_card_says_why_there_is_no_bandwidth() -> None:
     quick = probe.machine(bandwidth_s=None)
     assert ("Read bandwidth", "not measured") in show_machine.short(quick)
     assert ("Read bandwidth", NONE.because) in show_machine.short(probe.with_bandwidth(quick, NONE))
+
+
+# --------------------------------------------------------------------------------------------- the report
+
+PASSED = msgspec.structs.replace(DEAD, usable=True, kind=None, reason="", kl_max=0.00491)
+
+
+def test_a_report_has_what_a_stranger_must_know() -> None:
+    place = sick(
+        devices=(*HEALTHY.devices, msgspec.structs.replace(GPU, driver="580.1")),
+        selftests=(PASSED, msgspec.structs.replace(HEALED, backend="torch", reason="torch 2 died of SIGILL")),
+    )
+    text = show_doctor.report(place, Conditions(busy_share=0.5), {"os": "Linux 6", "python": "CPython 3.13"})
+    for said in (
+        "os            Linux 6", "python        CPython 3.13", "installed by  ", "architecture  x86_64",
+        "RTX 4090, 24 GiB, driver 580.1", "threads used: ", "GiB", "llama_cpp         0.3.36 for cpu",
+        "llama_cpp  passed, at most 0.0049 nat from the right answer",
+        "torch      torch 2 died of SIGILL; with repack=off it is right, so that is used here", "busy_share  0.5",
+    ):  # fmt: skip
+        assert said in text, text
+
+
+def rendered(markdown: str) -> str:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+
+
+MARKS = st.text(alphabet="`*_[]()<>|#@~$\\!&; \n\t-+=.1aB", min_size=1, max_size=40)
+
+
+@given(MARKS, MARKS)
+@settings(max_examples=60)
+def test_no_text_of_a_driver_becomes_markdown(name: str, remedy: str) -> None:
+    place = with_device(
+        kind="npu", name=name, problems=(Problem(kind="unusable", evidence=f"a {name}", remedy=remedy),), notes=(name,)
+    )
+    before = rendered(show_doctor.report(HEALTHY, NOW, {"python": "3"}))
+    html = rendered(show_doctor.report(place, NOW, {"python": "3"}))
+    for tag in ("<h1", "<h2", "<pre", "<a ", "<img", "<del", "<code", "<table", "<ol", "<blockquote", "<hr"):
+        assert html.count(tag) == before.count(tag), (tag, html)
+    assert html.count("<strong>") == html.count("<ul>") == html.count("<li>") == 1
+    sentences = html.split("<ul>")[1].split("</ul>")[0]
+    assert not re.search(r"[@#]\w", sentences)  # GitHub would call somebody, or link to an issue
+    assert "$" not in sentences.replace("<span>$</span>", "")  # or set a formula
+
+
+PEOPLE = st.sampled_from(["anna", "Jörg", "li.wei", "o'neil", "user-7", "a+b", "[x]y", "DOMAIN_jo"])
+HOMES = st.sampled_from(["/home/{}", "/Users/{}", "C:\\Users\\{}", "c:/Users/{}", "/mnt/c/Users/{}", "/srv/homes/{}"])
+HOSTS = st.sampled_from(["annas-laptop", "annas-MacBook.local", "DESKTOP-7A2", "node12.cluster.example.org"])
+
+
+@given(PEOPLE, HOMES, HOSTS, st.sampled_from(["name", "note", "problem", "selftest", "software", "energy", "disk"]))
+def test_a_report_names_no_person_home_or_host(person: str, home: str, host: str, where: str) -> None:
+    at = home.format(person)
+    said = f"cannot open {at}/phi.gguf on {host} ({host.partition('.')[0]}) for {person}"
+    engine = msgspec.structs.replace(LLAMA, notes=(said,))
+    places = {
+        "name": with_device(name=said), "note": sick(backends=(engine,)),
+        "problem": sick(backends=(msgspec.structs.replace(
+            engine, problems=(Problem(kind="broken", evidence=said, remedy=said),)),)),
+        "selftest": sick(selftests=(msgspec.structs.replace(DEAD, reason=said),)), "software": HEALTHY,
+        "energy": sick(energy=(msgspec.structs.replace(OFF, because=said),)),
+        "disk": sick(storage=Storage(because=said)),
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: host)
+        patch.setattr(getpass, "getuser", lambda: person)
+        patch.setattr(Path, "home", lambda: Path(at))
+        report = show_doctor.report(places[where], NOW, {"os": said if where == "software" else "Linux"})
+    flat = " ".join(report.replace("\\", "").split())
+    assert "phi.gguf" in flat
+    for secret in (person, host, host.partition(".")[0]):
+        assert secret not in flat
 
 
 # ------------------------------------------------------------------------------------------------ the files
