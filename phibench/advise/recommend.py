@@ -87,7 +87,16 @@ def _verdict(
 
 
 def hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """What to install here to run what is advised. No objection: the machine may be elsewhere."""
-    wanted = dict.fromkeys(v.setup.backend for v in verdicts if v.verdict != "no")
-    missing = (b for b in map(backends.load, wanted) if b.installed() is None)
-    return tuple(f"{b.NAME} is not installed here: {backends.install_line(b, 'quickstart')}" for b in missing)
+    """What to install here to run what is advised, and without any engine what is installed without a compiler.
+
+    No objection: the machine may be elsewhere.
+    """
+    wanted = [backends.load(name) for name in dict.fromkeys(v.setup.backend for v in verdicts if v.verdict != "no")]
+    missing = [b for b in wanted if b.installed() is None]
+    if missing and all(b.installed() is None for b in map(backends.load, backends.names()) if b.ENGINE):
+        missing.append(backends.ready())
+    return tuple(
+        f"{b.NAME} is not installed here{', takes a C++ compiler' if backends.needs_compiler(b) else ''}: "
+        f"{backends.install_line(b, 'quickstart')}"
+        for b in dict.fromkeys(missing)
+    )

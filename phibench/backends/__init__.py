@@ -80,6 +80,16 @@ def install_line(backend: Backend, then: str = "") -> str:
     return extras.line(backend.EXTRA, then=then)
 
 
+def needs_compiler(backend: Backend) -> bool:
+    return backend.ENGINE is not None and backend.ENGINE.compiled
+
+
+def ready() -> Backend:
+    """The engine for whoever has none: the first that comes without compiling."""
+    engines = [backend for backend in map(_load, in_order()) if backend.ENGINE]
+    return min(engines, key=needs_compiler)
+
+
 def check_options(setup: Setup) -> None:
     """Every option of a setup must be one that its backend knows, with a value that it takes."""
     legal = load(setup.backend).LEGAL

@@ -49,12 +49,9 @@ def usual() -> tuple[str]:
 
 def ways_in() -> Iterator[str]:
     """For whoever has no engine: one that comes ready, and the usual one."""
-    known = [(module, module.ENGINE) for module in map(backends.load, backends.in_order()) if module.ENGINE]
-    ready = [(module, engine) for module, engine in known if not engine.compiled]
-    usual = [(module, engine) for module, engine in known if engine.compiled and module.NAME == backends.DEFAULT]
-    for module, engine in (*ready[:1], *usual):
-        needs = "takes a C++ compiler" if engine.compiled else "needs no compiler"
-        yield f"{engine.title} is not installed, {needs}: {backends.install_line(module)}"
+    for module in dict.fromkeys((backends.ready(), backends.load(backends.DEFAULT))):
+        needs = "takes a C++ compiler" if backends.needs_compiler(module) else "needs no compiler"
+        yield f"{module.NAME} is not installed, {needs}: {backends.install_line(module)}"
 
 
 def trusted(machine: Machine, names: Sequence[str]) -> tuple[Machine, tuple[str, ...]]:

@@ -237,8 +237,7 @@ def _processor(machine: Machine) -> Processor:
 
 def _is_compiled(found: Installed) -> bool:
     """Whether it takes a compiler to install it; a described machine may have engines that nobody knows."""
-    engine = backends.load(found.backend).ENGINE if found.backend in backends.names() else None
-    return engine is None or engine.compiled
+    return found.backend not in backends.names() or backends.needs_compiler(backends.load(found.backend))
 
 
 def _gpu_build(kind: str) -> str:

@@ -167,7 +167,14 @@ def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
 
 def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.load("llama_cpp"), "installed", lambda: None)
-    assert recommend.hints(chat()) == (f"llama_cpp is not installed here: {extras.line('llama-cpp')}",)
+    monkeypatch.setattr(backends.load("torch"), "installed", lambda: "1.0")
+    compiled = f"llama_cpp is not installed here, takes a C++ compiler: {extras.line('llama-cpp')}"
+    best = chat()[:1]
+    assert recommend.hints(best) == (compiled,)
+    for name in ("torch", "onnxruntime"):
+        monkeypatch.setattr(backends.load(name), "installed", lambda: None)
+    ready = f"onnxruntime is not installed here: {extras.line('onnxruntime')}"
+    assert recommend.hints(best) == (compiled, ready)
     assert recommend.advise(place(), catalog.goal("chat"), quick()) == chat()
 
 

@@ -256,8 +256,8 @@ def test_the_first_advice_needs_no_engine_and_does_not_ask_for_one(
     assert "is not installed" not in done.out  # make is about to do that
 
 
-COMPILES = f"llama.cpp is not installed, takes a C++ compiler: {extras.line('llama-cpp')}"
-READY = f"ONNX Runtime is not installed, needs no compiler: {extras.line('onnxruntime')}"
+COMPILES = f"llama_cpp is not installed, takes a C++ compiler: {extras.line('llama-cpp')}"
+READY = f"onnxruntime is not installed, needs no compiler: {extras.line('onnxruntime')}"
 
 
 @pytest.mark.parametrize(
