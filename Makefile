@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
 
-.PHONY: help repair setup run dashboard test lint proof proof-gpu gpu-proof-deps types answers build clean
+.PHONY: help repair setup run dashboard test lint docs proof proof-gpu gpu-proof-deps types answers build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make dashboard  look at the results in the browser"
 	@echo "make test       all tests, with coverage"
 	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make docs       the documentation's site into site/"
 	@echo "make proof      what is too long for CI, hours in all; make proof-NAME one of docs/proofs.md"
 	@echo "make types      ask llama.cpp again which tensor gets which type"
 	@echo "make answers    compute again what the self-test's tiny models should answer"
@@ -68,6 +69,12 @@ $(VENV)/lint: $(VENV)/test
 	$(PIP) -e '.[$(ALL),dev]'
 	@mv $(UNFINISHED) $@
 
+# Its .venv needs no engine. mkdocs-material tells of its successor at every start: asked to be silent.
+$(VENV)/docs: $(VENV)/core
+	$(begin)
+	@$(PIP) -q -e '.[docs]'
+	@mv $(UNFINISHED) $@
+
 setup: $(VENV)/run
 
 run: $(VENV)/run
@@ -84,6 +91,9 @@ lint: $(VENV)/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 proof: $(VENV)/test
 	@$(BIN)/python benchmarks/proof.py
@@ -107,5 +117,5 @@ build: $(VENV)/test
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf $(VENV) $(UNFINISHED) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(UNFINISHED) dist build site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache

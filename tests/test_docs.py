@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,10 +130,27 @@ def test_make_targets_in_the_documents_exist() -> None:
         assert set(named) <= targets, page
 
 
-def test_versions_in_the_readme_are_those_that_make_installs() -> None:
+def test_versions_that_a_user_types_are_those_that_make_installs() -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    for pin in re.findall(r"[\w-]+==[\w.]+", README):
-        assert pin in pins
+    for text in (README, (ROOT / "docs" / "install.md").read_text(encoding="utf-8")):
+        for pin in re.findall(r"[\w-]+==[\w.]+", text):
+            assert pin in pins
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_brackets_are_quoted_for_every_shell(page: Path) -> None:
+    """Bare ones are a pattern in zsh, and single quotes are letters in cmd."""
+    for line in re.findall(r"^.*(?:pip|pipx|uvx?) .*\[[a-z,-]+\].*$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        for before, after in re.findall(r"(\S*)\[(?:llama-cpp|onnxruntime|torch|dashboard)[a-z,-]*\](\S?)", line):
+            assert before.lstrip("`(").startswith('"'), line
+            assert after == '"', line
+
+
+def test_every_extra_that_a_page_names_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for page in PAGES:
+        for names in re.findall(r'[."a-z]\[([a-z,-]+)\]"', page.read_text(encoding="utf-8")):
+            assert set(names.split(",")) <= set(extras), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

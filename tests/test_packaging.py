@@ -78,7 +78,7 @@ def _applies(line: str) -> bool:
 
 
 def test_without_any_engine_advice_goes_on_and_says_what_to_install(
-    installed: Path, bare: Path, tmp_path: Path
+    dist: Path, installed: Path, bare: Path, tmp_path: Path
 ) -> None:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -87,17 +87,23 @@ def test_without_any_engine_advice_goes_on_and_says_what_to_install(
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    extras = ("llama-cpp", "onnxruntime", "torch")
+    (wheel,) = dist.glob("*.whl")  # is where it came from, so that is asked for the rest
+    lines = [f'pip install "{wheel}[{extra}]"' for extra in ("llama-cpp", "onnxruntime", "torch")]
     probed = call("probe", "--quick", "-o", "json")
     assert probed.returncode == 0, probed.stderr
     engines = json.loads(probed.stdout)["backends"]
     assert [engine.get("version") for engine in engines] == [None] * 3
-    assert all(f"pip install 'phibench[{extra}]'" in probed.stdout for extra in extras)
+    for engine, line in zip(engines, lines, strict=True):
+        assert engine["install"].endswith(line)
     none = call("run", "quick", "-b", "all")
     assert none.returncode == 2
-    assert all(f"pip install 'phibench[{extra}]'" in none.stderr for extra in extras)
+    assert all(line in none.stderr for line in lines)
     lone = call("run", "quick", "-b", "torch")
-    assert (lone.returncode, "pip install 'phibench[torch]'" in lone.stderr) == (2, True)
+    assert (lone.returncode, lines[2] in lone.stderr) == (2, True)
+    first = call("quickstart")
+    assert first.returncode == 1
+    assert "What should fit for the goal 'chat'" in first.stdout
+    assert first.stderr.index(lines[1]) < first.stderr.index(lines[0])  # what needs no compiler comes first
 
     machine = tmp_path / "machine.toml"
     shutil.copy(ROOT / "docs" / "machines" / "laptop.toml", machine)
@@ -146,15 +152,33 @@ def test_the_metadata_tells_what_a_user_must_know(installed: Path) -> None:
     assert meta["Requires-Python"] == ">=3.11"
     assert meta["License-Expression"] == "MIT"
     assert (info / "licenses" / "LICENSE").is_file()
-    assert {"llama-cpp", "onnxruntime", "torch", "dashboard", "hub"} <= set(meta.get_all("Provides-Extra", []))
+    extras = {"llama-cpp", "onnxruntime", "torch", "dashboard", "test", "dev", "docs"}
+    assert set(meta.get_all("Provides-Extra", [])) == extras
+    assert {url.split(",")[0] for url in meta.get_all("Project-URL", [])} >= {"Homepage", "Documentation", "Issues"}
     assert "phibench = phibench.cli:main" in (info / "entry_points.txt").read_text()
+
+
+def test_every_extra_of_an_engine_or_a_page_is_used() -> None:
+    """An extra that nothing imports would be downloaded for nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    code = [
+        path.read_text(encoding="utf-8") for name in ("phibench", "dashboard") for path in (ROOT / name).rglob("*.py")
+    ]
+    text = "\n".join(code)
+    modules = {"llama-cpp-python": "llama_cpp"}
+    for extra in ("llama-cpp", "onnxruntime", "torch", "dashboard"):
+        for requirement in map(Requirement, extras[extra]):
+            module = modules.get(requirement.name, requirement.name.replace("-", "_"))
+            assert re.search(rf"\b{module}\b", text), f"{extra}: {requirement.name}"
+            assert re.search(rf"^\s*(import|from) {module}\b", text, re.MULTILINE), f"{extra}: {requirement.name}"
 
 
 def test_the_source_archive_can_be_tested(dist: Path) -> None:
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         names = {name.split("/", 1)[1] for name in tar.getnames()}
-    wanted = {"Makefile", "constraints.txt", "scripts/preflight.py", "tests/test_packaging.py", "suites/quick.toml"}
+    wanted = {"Makefile", "constraints.txt", "scripts/preflight.py", "tests/test_packaging.py", "suites/quick.toml",
+              "mkdocs.yml", ".github/workflows/release.yml", "CITATION.cff", "SECURITY.md", "RELEASING.md"}  # fmt: skip
     assert wanted | {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml"} <= names
     assert not [name for name in names if name.startswith((".venv", "shared", "results/")) and "example" not in name]
 
@@ -184,11 +208,21 @@ def test_constraints_pin_every_requirement_by_version_alone() -> None:
         assert found, line
         pins[normal(found[1])] = found[2]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    installed_by_make = ("llama-cpp", "dashboard", "test", "dev")
+    installed_by_make = ("llama-cpp", "onnxruntime", "torch", "dashboard", "test", "dev", "docs")
     wanted = project["dependencies"] + [r for x in installed_by_make for r in project["optional-dependencies"][x]]
     names = {normal(re.split(r"[<>=\[; ]", requirement)[0]) for requirement in wanted} - {"phibench"}
     assert names <= set(pins)
     assert pins["torch"] == "2.13.0"
+
+
+def test_tools_have_one_version_everywhere() -> None:
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    hooks = re.findall(r'"(ruff==[^"]+)"', (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert hooks
+    assert set(hooks) <= set(pins)
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited
+    assert cited[1] == __version__
 
 
 def normal(name: str) -> str:

@@ -163,8 +163,9 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
 
 def next_commands(setup: Setup, program: str = "phibench") -> str:
     """Three commands that go deeper, each with what it is for."""
+    engine = "" if setup.backend == backends.DEFAULT else f" -b {setup.backend}"
     lines = (
-        (f"run latency -m {setup.variant} -q {setup.quantization}", "TTFT and gaps between tokens"),
+        (f"run latency -m {setup.variant} -q {setup.quantization}{engine}", "TTFT and gaps between tokens"),
         ("recommend --goal code --context 8k", "another goal, a longer context"),
         ("dashboard", "results and advice in the browser")
         if find_spec("streamlit")

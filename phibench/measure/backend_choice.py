@@ -17,7 +17,7 @@ def resolve(request: RunRequest, on_note: Callable[[str], None]) -> RunRequest:
 
     ``on_note`` hears which backends ``all`` leaves out, and why. Raises PhibenchError when none is left.
     """
-    names = request.backends or (backends.DEFAULT,)
+    names = request.backends or (_usual(),)
     if every(names):
         objections = {module.NAME: _objection(module, request) for module in recommendable()}
         left_out = [f"{name} is left out: {why}" for name, why in objections.items() if why]
@@ -27,6 +27,15 @@ def resolve(request: RunRequest, on_note: Callable[[str], None]) -> RunRequest:
             on_note(line)
         names = tuple(name for name, why in objections.items() if not why)
     return msgspec.structs.replace(request, backends=tuple(dict.fromkeys(backends.load(name).NAME for name in names)))
+
+
+def _usual() -> str:
+    """Raises PhibenchError where it is not installed and others are: none takes its place in silence."""
+    here = [module.NAME for module in recommendable() if module.installed() is not None]
+    if here and backends.DEFAULT not in here:
+        line = backends.install_line(backends.load(backends.DEFAULT))
+        raise PhibenchError(f"{backends.DEFAULT} is not installed: {line}; or name what is: -b {' or '.join(here)}")
+    return backends.DEFAULT
 
 
 def recommendable() -> list[contract.Backend]:

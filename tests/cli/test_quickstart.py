@@ -125,6 +125,13 @@ def test_the_next_commands_are_three_that_exist() -> None:
     assert all(line.split()[:1] == ["phibench"] and line.split()[1] in cli.commands for line in lines)
 
 
+@pytest.mark.parametrize("backend", ["llama_cpp", "onnxruntime", "torch"])
+def test_what_to_type_next_is_of_the_engine_that_was_measured(backend: str, phibench: Phibench) -> None:
+    first = quickstart.next_commands(choice.usual_setup(backend)).splitlines()[0].split("  ")[1]
+    planned = phibench(*first.split()[1:], "--dry-run", "-o", "json")
+    assert f"@{backend}/cpu" in planned.out + planned.err.replace(f"backend {backend} is not", f"@{backend}/cpu")
+
+
 # ------------------------------------------------------------------------------------ advice, measure, advice
 
 PROBED = msgspec.structs.replace(

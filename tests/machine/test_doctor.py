@@ -328,7 +328,7 @@ def test_a_report_has_what_a_stranger_must_know() -> None:
 
 
 def rendered(markdown: str) -> str:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+    return str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
 
 
 MARKS = st.text(alphabet="`*_[]()<>|#@~$\\!&; \n\t-+=.1aB", min_size=1, max_size=40)

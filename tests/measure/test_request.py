@@ -90,6 +90,17 @@ def test_what_is_not_installed_is_left_out_with_its_pip_line(monkeypatch: pytest
     assert notes == [f"torch is left out: not installed; {extras.line('torch')}"]
 
 
+def test_the_usual_engine_is_not_replaced_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.load("llama_cpp"), "installed", lambda: None)
+    for module in ENGINES[1:]:
+        monkeypatch.setattr(module, "installed", lambda: "1.0")
+    line = extras.line("llama-cpp")
+    with pytest.raises(PhibenchError) as raised:
+        asked(())
+    assert str(raised.value) == f"llama_cpp is not installed: {line}; or name what is: -b onnxruntime or torch"
+    assert asked(("onnxruntime",))[0] == ("onnxruntime",)
+
+
 def test_with_no_engine_at_all_every_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ENGINES:
         monkeypatch.setattr(module, "installed", lambda: None)
