@@ -1,7 +1,7 @@
 """Before anything is downloaded: can this machine install phibench? One line per problem, with its remedy.
 
-`make` calls it as ``python3 scripts/preflight.py core|run|test|lint``. It runs on every Python from 3.6 on, so that an
-old one can say that it is too old. Exit code 2 when something is missing.
+`make` calls it as ``python3 scripts/preflight.py core|docs|run|test|lint``. It runs on every Python from 3.6 on, so that
+an old one can say that it is too old. Exit code 2 when something is missing.
 
 ``preflight.py repair`` prints "repair" where the llama.cpp in .venv must be compiled again on this machine.
 ``preflight.py cmake-args`` prints what CMAKE_ARGS must be for llama.cpp to work here: the user's own, and before them
@@ -24,9 +24,9 @@ from compiler import amx_here, cmake_args_here, compiler_remedy, has_compiler, s
 
 MIN_PYTHON = (3, 11)
 MB = 10**6
-# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 115, 580, 1890 and 1985 MB (of 2^20), rounded up;
+# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 115, 245, 580, 1890 and 1985 MB (of 2^20), rounded up;
 # the tests take the CPU build of torch, a CUDA build is some 5 GB more.
-VENV_BYTES = {"core": 130 * MB, "run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
+VENV_BYTES = {"core": 130 * MB, "docs": 270 * MB, "run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
 PACKED = 0.5  # what pip downloads and keeps for every byte that it installs; seen: 0.35 to 0.42
 BUILD_BYTES = 500 * MB  # llama-cpp-python: archive 77, unpacked 217, wheel 24 MB, the objects, and other wheels
 # The smallest Phi file (531 MB, phi-1 Q2_K_S) beside the 1 GiB that quickstart leaves free. Phi-4-mini Q4_K_M, which
@@ -40,7 +40,7 @@ VENV = os.path.join(ROOT, ".venv")
 def main(target: str) -> int:
     found = python_problems(target)
     if not found:  # an old Python cannot judge the rest
-        compiler, compiles = ([], False) if target == "core" else compiler_problems(target)
+        compiler, compiles = ([], False) if target in ("core", "docs") else compiler_problems(target)
         found = compiler + disk_problems(disk_needs(target, compiles))
     for line in found:
         print("phibench: " + line, file=sys.stderr)
@@ -178,7 +178,7 @@ if __name__ == "__main__":
         print(args)
     elif sys.argv[1:] == ["repair"]:
         print("repair" if built.why_again(VENV, pinned("llama-cpp-python"), os.environ) else "")
-    elif sys.argv[1:] in (["core"], ["run"], ["test"], ["lint"]):
+    elif sys.argv[1:] in ([target] for target in VENV_BYTES):
         sys.exit(main(sys.argv[1]))
     else:
-        sys.exit("usage: preflight.py core|run|test|lint|repair|cmake-args")
+        sys.exit("usage: preflight.py core|docs|run|test|lint|repair|cmake-args")

@@ -329,6 +329,11 @@ def test_an_engine_that_this_machine_would_crash_is_compiled_again(checkout: Pat
     assert make(checkout, "setup") == (0, [])
 
 
+def test_the_site_of_the_documents_needs_no_engine(checkout: Path) -> None:
+    assert make(checkout, "docs") == (0, [*CORE, "pip"])
+    assert make(checkout, "docs") == (0, [])
+
+
 def test_whoever_only_sets_up_is_not_advised(checkout: Path) -> None:
     assert make(checkout, "setup") == (0, [*CORE, *ENGINE])
     assert make(checkout, "run") == (0, ["quickstart"])
