@@ -1,7 +1,7 @@
 """Before anything is downloaded: can this machine install phibench? One line per problem, with its remedy.
 
-`make` calls it as ``python3 scripts/preflight.py core|docs|run|test|lint``. It runs on every Python from 3.6 on, so that
-an old one can say that it is too old. Exit code 2 when something is missing.
+`make` calls it as ``python3 scripts/preflight.py core|docs|run|test|lint``. It runs on every Python from 3.6 on, so
+that an old one can say that it is too old. Exit code 2 when something is missing.
 
 ``preflight.py repair`` prints "repair" where the llama.cpp in .venv must be compiled again on this machine.
 ``preflight.py cmake-args`` prints what CMAKE_ARGS must be for llama.cpp to work here: the user's own, and before them
@@ -24,8 +24,8 @@ from compiler import amx_here, cmake_args_here, compiler_remedy, has_compiler, s
 
 MIN_PYTHON = (3, 11)
 MB = 10**6
-# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 115, 245, 580, 1890 and 1985 MB (of 2^20), rounded up;
-# the tests take the CPU build of torch, a CUDA build is some 5 GB more.
+# `du` of .venv on Linux x86-64 with Python 3.11 and constraints.txt: 115, 245, 580, 1890 and 1985 MB (of 2^20), rounded
+# up; the tests take the CPU build of torch, a CUDA build is some 5 GB more.
 VENV_BYTES = {"core": 130 * MB, "docs": 270 * MB, "run": 650 * MB, "test": 2050 * MB, "lint": 2150 * MB}
 PACKED = 0.5  # what pip downloads and keeps for every byte that it installs; seen: 0.35 to 0.42
 BUILD_BYTES = 500 * MB  # llama-cpp-python: archive 77, unpacked 217, wheel 24 MB, the objects, and other wheels
