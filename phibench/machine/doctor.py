@@ -24,10 +24,10 @@ _DISK_BYTES_S = 200e6  # a spinning disk: Phi-4-mini's 2.5 GB take more than 12 
 _DISK_FREE_BYTES = 5 << 30
 
 
-def findings(machine: Machine, conditions: Conditions) -> tuple[Finding, ...]:
-    """The worst first; rules keep their order within that."""
-    order = ("wrong", "slow", "note")
-    found = [finding for rule in RULES for finding in rule(machine, conditions)]
+def findings(machine: Machine, conditions: Conditions | None = None) -> tuple[Finding, ...]:
+    """The worst first; rules keep their order within that. Without conditions nothing is known of now."""
+    order, now = ("wrong", "slow", "note"), conditions or Conditions()
+    found = [finding for rule in RULES for finding in rule(machine, now)]
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
 
 

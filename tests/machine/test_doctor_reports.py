@@ -118,7 +118,7 @@ def test_advice_names_nodes_that_can_be_used(
     ],
 )
 def test_who_has_one_node_hears_nothing_of_nodes(tmp_path: Path, tree: dict[str, str]) -> None:
-    found = doctor.findings(probed(tmp_path, tree), Conditions())
+    found = doctor.findings(probed(tmp_path, tree))
     assert not [one for one in found if "NUMA" in f"{one.title} {one.evidence} {one.remedy}"]
 
 

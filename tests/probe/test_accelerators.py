@@ -17,7 +17,8 @@ from phibench import probe
 from phibench.core.nouns import Device, Throttle
 from phibench.predict import memory
 from phibench.probe.devices import amd, apple, gpu_use, intel, npu, nvidia
-from phibench.probe.system import limits
+from phibench.probe.system.cpu import ROOT
+from phibench.probe.system.memory import host_memory
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def test_a_gpu_that_supports_no_call_is_still_a_gpu() -> None:
     nvml = Nvml({}, {})
     for found in nvidia.devices(nvml=nvml):
         assert found.name == "NVIDIA GPU"
-        assert found.memory_bytes == limits.host_memory()[0]
+        assert found.memory_bytes == host_memory(ROOT)[0]
         assert found.read_bytes_s is None
         assert found.shares_memory  # GB10 and Jetson tell no memory because they have none of their own
         assert found.facts == {"energy_counter": "no"}

@@ -19,7 +19,8 @@ from trees import GIB, plant
 from phibench.core.nouns import Device, Throttle
 from phibench.probe.devices import amd, gpu_use, intel, nvidia
 from phibench.probe.devices.visible import chosen
-from phibench.probe.system import limits
+from phibench.probe.system.cpu import ROOT
+from phibench.probe.system.memory import host_memory
 
 
 def check(devices: tuple[Device, ...]) -> None:
@@ -222,7 +223,7 @@ def test_a_part_without_memory_of_its_own_has_the_machines(gpu: dict[str, Any], 
     assert found.shares_memory == shared
     assert (found.spec_read_bytes_s is None) == shared
     if shared:
-        assert (found.memory_bytes, found.free_bytes) == (limits.host_memory()[0], None)
+        assert (found.memory_bytes, found.free_bytes) == (host_memory(ROOT)[0], None)
         use = gpu_use.use("cuda:0", Nvml(gpu))
         assert use is not None
         assert use.used_bytes is None

@@ -26,8 +26,8 @@ from phibench.probe.devices.nvml import (
     text,
     visible,
 )
-from phibench.probe.system import limits
 from phibench.probe.system.cpu import ROOT, clean
+from phibench.probe.system.memory import host_memory
 
 # nvmlClocksEventReasons (nvml.h); idle and settings made by the user are no throttling
 _REASONS = {
@@ -126,7 +126,7 @@ def _memory(api: Any, handle: Any, *, shared: bool) -> tuple[int | None, int | N
     """Total and free bytes. Of shared memory the total is the machine's: what NVML tells, if it does, is the part that
     the firmware set aside, and a CUDA program can have most of the rest."""
     if shared:
-        return limits.host_memory()[0] or None, None
+        return host_memory(ROOT)[0] or None, None
     memory = call(api, "nvmlDeviceGetMemoryInfo", handle)
     total, free = (count(getattr(memory, key, None), MOST_BYTES) for key in ("total", "free"))
     return total or None, free if total and free is not None and free <= total else None
