@@ -24,7 +24,7 @@ _OTHER = re.compile(r"^[\[\], \t\r\ufeff]*+[^\[\], \t\r\n\ufeff].*", re.MULTILIN
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # What printf of C makes of numbers that are none, outside of strings: glibc and macOS, then Microsoft's of all years.
 # What printf of C makes of numbers that are none: glibc and macOS, then Microsoft's of all years.
-_NO_NUMBER = r"(?<=[:\[,\s])([-+]?(?:nan(?:\(\w{0,9}\))?|inf(?:inity)?|\d\.#\w{2,9}))(?=\s*[,\]}])"
+_NO_NUMBER = r"(?<=[:\[,\s])([-+]?(?:nan(?:\(\w{0,20}\))?|inf(?:inity)?|\d\.#\w{2,9}))(?=\s*[,\]}])"
 _ONE, _STRING_OR_ONE = re.compile(_NO_NUMBER, re.I), re.compile(rf'"(?:[^"\\\n]|\\.)*+"?|{_NO_NUMBER}', re.I)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
           codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip

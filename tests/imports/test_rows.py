@@ -114,6 +114,7 @@ def test_a_file_cut_off_within_a_character_keeps_its_rows(take: Take, encoding: 
         "-inf",
         "-nan(ind)",  # Demion/remotehwinfo#9: Microsoft's
         "nan(snan)",
+        "-nan(0x8000000000000)",
         "1.#INF",
         "-1.#IND",
         "1.#QNAN0",
