@@ -24,6 +24,7 @@ from phibench.imports.rows import Refused
 MAX_BYTES = 32 << 20  # a row has some 1.5 kB
 _NAMES = {"build_commit", "cpu_info", "model_type", "model_n_params", "n_prompt", "n_gen", "avg_ns", "samples_ns",
           "n_kv_max", "pp", "tg", "pl", "t_pp", "t_tg"}  # fmt: skip
+_IDLE = {"stddev_ns": "", "t_pp": "pp", "t_tg": "tg"}  # of one repetition; of a part that was not asked for
 _ASK = "llama-bench makes such files with -o json or -o jsonl, llama-batched-bench with --output-format jsonl"
 _FORMATS = {
     "llama-bench": re.compile(r"^\| model +\|[^\n]* t/s \||^build_commit,|^INSERT INTO llama_bench |"
@@ -189,12 +190,8 @@ def _row(value: dict[str, Any]) -> Bench | Batched:
 def _used(value: dict[str, Any], kind: type[Bench | Batched]) -> dict[str, Any]:
     """The fields that something follows from. Raises PhibenchError where one of them is no number."""
     used = {key: value[key] for key in kind.__struct_fields__ if key in value}
-    for key, needed in (
-        ("stddev_ns", ""),
-        ("t_pp", "pp"),
-        ("t_tg", "tg"),
-    ):  # of one repetition; of a part not asked for
-        if not used.get(needed) and _no_number(used.get(key)):
+    for key, asked in _IDLE.items():
+        if not used.get(asked) and _no_number(used.get(key)):
             del used[key]
     for key, one in used.items():
         if wrong := next(filter(_no_number, one if isinstance(one, list) else (one,)), None):

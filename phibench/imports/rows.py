@@ -22,7 +22,6 @@ _BEGIN = re.compile(r'\{(?=\s*")')  # of an object; a log's own brace has anothe
 _LISTS = re.compile(r"^[ \t]*(?P<open>\[)[ \t\r]*$|(?P<last>\[)\s*\Z|^[ \t]*\]", re.MULTILINE)
 _OTHER = re.compile(r"^[\[\], \t\r\ufeff]*+[^\[\], \t\r\n\ufeff].*", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-# What printf of C makes of numbers that are none, outside of strings: glibc and macOS, then Microsoft's of all years.
 # What printf of C makes of numbers that are none: glibc and macOS, then Microsoft's of all years.
 _NO_NUMBER = r"(?<=[:\[,\s])([-+]?(?:nan(?:\(\w{0,20}\))?|inf(?:inity)?|\d\.#\w{2,9}))(?=\s*[,\]}])"
 _ONE, _STRING_OR_ONE = re.compile(_NO_NUMBER, re.I), re.compile(rf'"(?:[^"\\\n]|\\.)*+"?|{_NO_NUMBER}', re.I)
@@ -52,7 +51,7 @@ class Doubled(dict[str, Any]):
 
 
 class Found(NamedTuple):
-    """``others``: lines of other text. ``open_since``: the line of a list that ends between two rows."""
+    """``others``: lines of other text. ``open_since``: where a list begins whose rows are whole and that has no end."""
 
     rows: list[tuple[int, dict[str, Any]]]
     refused: list[Refused]
