@@ -78,8 +78,8 @@ def gpus(said: str) -> tuple[str, ...]:
 
 
 def is_software(gpu: str, processor_said: str) -> bool:
-    """Whether it is the processor: by its own name behind SYCL or OpenCL, or by that of a renderer."""
-    return bool(_SOFTWARE.search(gpu)) or ("apple" not in gpu.lower() and same_processor(gpu, processor_said))
+    """Whether it is the processor: by the name of a renderer, or by its own."""
+    return bool(_SOFTWARE.search(gpu)) or same_processor(gpu, processor_said)
 
 
 class Gpu(NamedTuple):

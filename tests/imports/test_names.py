@@ -133,6 +133,7 @@ APU = gpu("AMD GPU 1002:15bf", shares_memory=True, facts={"pci": "1002:15bf"})
         ("AMD Radeon(TM) 8060S Graphics", gpu("AMD Radeon 8060S (RADV GFX1151)"), True),
         ("AMD Radeon 780M (RADV PHOENIX)", APU, True),
         ("gfx1103", APU, True),
+        ("AMD Ryzen 7 7700X 8-Core Processor (RADV RAPHAEL_MENDOCINO)", APU, True),  # as libdrm names it
         ("Microsoft Direct3D12 (AMD Radeon(TM) 780M)", gpu("AMD Radeon 780M Graphics"), True),  # llama.cpp#16689
         ("Virtio-GPU Venus (Apple M1)", gpu("Apple M1 GPU", "metal"), True),  # DUOLabs333/vulkan-stream#2
         ("Virtio-GPU Venus (AMD Radeon RX 6600 (RADV NAVI23))", gpu("AMD Radeon RX 6600"), True),
@@ -238,6 +239,7 @@ def test_only_the_gpu_that_computed_must_be_here(
     ("row", "renderer"),
     [
         ({"gpu_info": "llvmpipe (LLVM 19.1.1, 256 bits)"}, "llvmpipe (LLVM 19.1.1, 256 bits)"),
+        ({"gpu_info": "llvmpipe (LLVM 20.1.3, 256 bits)"}, "llvmpipe (LLVM 20.1.3, 256 bits)"),  # llama.cpp#14099
         ({"gpu_info": "llvmpipe (LLVM 15.0.6, 128 bits)"}, "llvmpipe (LLVM 15.0.6, 128 bits)"),  # distributed-llama#259
         ({"gpu_info": "SwiftShader Device (LLVM 10.0.0)"}, "SwiftShader Device (LLVM 10.0.0)"),  # termux-packages#15389
         ({"gpu_info": "Microsoft Direct3D12 (Microsoft Basic Render Driver)"}, "Microsoft Direct3D12 (Microsoft Basic"),
@@ -259,6 +261,14 @@ def test_an_accelerator_that_is_the_processor(
     behind = row.get("backends", "Vulkan")
     assert f"line 2 is left out: it ran on {renderer}" in said
     assert f"which is the processor behind {behind}" in said
+
+
+@pytest.mark.parametrize("driver", ["", " (RADV RAPHAEL_MENDOCINO)"])
+def test_graphics_that_are_called_like_their_processor_are_a_gpu(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    row = bench(cpu_info=RYZEN, gpu_info=RYZEN + driver, backends="Vulkan" if driver else "ROCm")
+    assert imported(phibench, tmp_path, monkeypatch, there(RYZEN, APU), row)[0] == 0
 
 
 def test_a_software_renderer_beside_a_gpu_is_two_accelerators(
