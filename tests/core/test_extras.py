@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from phibench.core import extras
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the paths here are those of POSIX")
 Install = Callable[..., Path]
 REQUIRES = [
     "click>=8.1", "onnxruntime>=1.31; extra == 'onnxruntime'", 'onnx>=1.19 ; extra == "onnxruntime"',
