@@ -149,11 +149,7 @@ def _says_long(long: Sequence[Variant], plain: Sequence[Variant], said: Said) ->
     if words & (naming.own_words(plain) - naming.own_words(long)):  # 4k
         return False
     context = said.numbers.get("context")
-    return (
-        said.scaled
-        or (bool(named) and all(v in long for v in named))
-        or (_any(long, context) and not _any(plain, context))
-    )
+    return (bool(named) and all(v in long for v in named)) or (_any(long, context) and not _any(plain, context))
 
 
 def _any(variants: Sequence[Variant], context: int | None) -> bool:
