@@ -125,6 +125,12 @@ def test_names_tell_twins_apart_and_silence_is_said(
         assert "no name decides: taken for" in found.notes[-1]
 
 
+def test_a_name_against_rope_and_context_is_noted(tmp_path: Path) -> None:
+    found = gguf.recognise(file(tmp_path / "Phi-4-reasoning-plus.gguf", "phi-4"))
+    assert found.variant == "phi-4"
+    assert found.notes == ("its name says phi-4-reasoning-plus, but its rope and context are those of phi-4",)
+
+
 def test_the_folder_that_a_file_lies_in_may_tell(tmp_path: Path) -> None:
     """lmstudio-ai/lmstudio-js 21: publisher/repository/file; arcee-ai/mergekit 40: the hub's own cache."""
     for place in (

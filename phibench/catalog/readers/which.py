@@ -35,6 +35,7 @@ def variant(path: Path, said: Said, fmt: str) -> Found:
     if not fitting:
         near = _nearest(known, said)
         raise PhibenchError(f"{path} has the shape of no Phi that phibench knows{near}; see phibench models")
+    alike = fitting
     fitting, more = _by_rope(fitting, said)
     notes += more
     fitting = _prefer(fitting, lambda shape: shape.context == said.numbers.get("context"))
@@ -42,10 +43,18 @@ def variant(path: Path, said: Said, fmt: str) -> Found:
     for place in said.places:
         fitting = list(naming.named([place], fitting)) or fitting
     if len(fitting) == 1:
-        return fitting[0], tuple(notes)
+        return fitting[0], (*notes, *_contrary(fitting[0], alike, said))
     first = next((v for v in fitting if v.modalities_in == ("text",)), fitting[0])
     others = ", ".join(v.id for v in fitting if v is not first)
     return first, (*notes, f"its shape is also that of {others}, and no name decides: taken for {first.id}")
+
+
+def _contrary(chosen: Variant, alike: Sequence[Variant], said: Said) -> tuple[str, ...]:
+    """A note where rope and context chose another than the one that the names mean."""
+    named = naming.named(said.names, alike)
+    if not named or chosen in named:
+        return ()
+    return (f"its name says {named[0].id}, but its rope and context are those of {chosen.id}",)
 
 
 def own(path: Path, said: Said, told: str, fmt: str) -> Variant:
