@@ -134,6 +134,16 @@ def test_a_folder_says_what_it_is(files: dict[str, str | bytes], why: str, phibe
     assert done.err.count("\n") == 1
 
 
+def test_what_strangers_wrote_stays_in_one_line(tmp_path: Path) -> None:
+    base = json.dumps({"base_model_name_or_path": "phi\n\x1b[31mphibench: all is well"})
+    assert r"of phi\n\x1b[31mphibench: all is well, no" in refused(made(tmp_path / "x", {"adapter_config.json": base}))
+    index = json.dumps({"weight_map": {"a": "a\nb.safetensors"}})
+    files: dict[str, str | bytes] = {"config.json": config(), "a.safetensors": SAFE}
+    assert r"a\nb.safetensors is not there" in refused(
+        made(tmp_path / "y", files | {"model.safetensors.index.json": index}), 1
+    )
+
+
 def test_a_folder_with_a_part_of_its_weights(tmp_path: Path) -> None:
     """huggingface/huggingface_hub 1396: a download that failed leaves files that nothing looks at."""
     files: dict[str, str | bytes] = {"config.json": config(), "model-00001-of-00003.safetensors": SAFE}

@@ -141,7 +141,8 @@ class _Cursor:
                 count -= 1
 
     def bad(self, what: str) -> PhibenchError:
-        return PhibenchError(f"{self.path} is not a GGUF file that can be read: {what} near byte {self.place}")
+        where = f"{what} near byte {self.place}"
+        return PhibenchError(f"{self.path} is not a GGUF file that can be read: {where}; download it again")
 
     def _check(self, count: int) -> None:
         if self.place + count > self.file_bytes:

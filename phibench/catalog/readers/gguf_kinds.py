@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from phibench.catalog.readers import which
+from phibench.catalog.readers import untrusted, which
 from phibench.catalog.readers.gguf_header import Header
 from phibench.catalog.readers.untrusted import Said
 from phibench.core.errors import PhibenchError
@@ -54,7 +54,7 @@ def check_model(path: Path, header: Header) -> None:
         sound = any(key.startswith("clip.audio.") for key in header.metadata)
         image = not sound or any(key.startswith("clip.vision.") for key in header.metadata)
         part = " and ".join(["image"] * image + ["sound"] * sound)
-        said = what.format(of=f" of {base[:60]}" if base else "", part=part)
+        said = what.format(of=f" of {untrusted.plain(base, 60)}" if base else "", part=part)
         raise PhibenchError(f"{path} is {said}: {remedy}")
 
 

@@ -155,7 +155,8 @@ def shards(path: Path) -> list[Path]:
             )
     if absent := [shard.name for shard in found if not shard.exists()] or _absent(found):
         raise PhibenchError(
-            f"{path} is not whole: of its weights {absent[0][:100]} is not there: download it again", FAILED
+            f"{path} is not whole: of its weights {untrusted.plain(absent[0], 100)} is not there: download it again",
+            FAILED,
         )
     return found
 

@@ -95,9 +95,10 @@ def _check_adapter(path: Path) -> None:
     if not (path / ADAPTER).is_file() or _has(path, "model*.safetensors", "pytorch_model*"):
         return
     base = untrusted.text(first_bytes.small_json(path / ADAPTER) or {}, "base_model_name_or_path")
+    of = f" of {untrusted.plain(base, 100)}" if base else ""
     raise PhibenchError(
-        f"{path} is a LoRA adapter{f' of {base[:100]}' if base else ''}, no whole model: merge it into its model first "
-        "(merge_and_unload of peft), or measure that model"
+        f"{path} is a LoRA adapter{of}, no whole model: merge it into its model first (merge_and_unload of peft), or "
+        "measure that model"
     )
 
 
@@ -136,7 +137,7 @@ def _instead(path: Path) -> tuple[str, str]:
         return "is Ollama's store of models", _meant(_ollama(path / "manifests")) or ": give a file of its blobs"
     below = _meant(_below(path))
     if not below and (half := next(_unfinished(path), None)):
-        return f"is not downloaded yet ({half.name})", ": download it again, to its end"
+        return f"is not downloaded yet ({untrusted.plain(half.name)})", ": download it again, to its end"
     if (path / HUGGING_FACE).is_file():
         return f"has a {HUGGING_FACE} and no weights", below or ": download model*.safetensors"
     return f"has neither {ONNX} (ONNX) nor {HUGGING_FACE} (Hugging Face)", below or f": {_nothing(path)}"
@@ -152,7 +153,7 @@ def _meant(found: list[str]) -> str:
     if not found:
         return ""
     more = f", or one of {len(found) - 3} more" if len(found) > 3 else ""
-    return f"; did you mean {', or '.join(found[:3])}{more}?"
+    return f"; did you mean {', or '.join(map(untrusted.plain, found[:3]))}{more}?"
 
 
 def _below(path: Path) -> list[str]:

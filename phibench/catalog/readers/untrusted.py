@@ -102,6 +102,12 @@ def count(of: Mapping[str, Any], key: str) -> int | None:
     return found if is_count else None
 
 
+def plain(said: object, most: int = 1000) -> str:
+    """A stranger's name in a line for people: no line break, no colour of a terminal, no end of it far away."""
+    cut = str(said)[:most]
+    return cut if cut.isprintable() else ascii(cut)[1:-1]
+
+
 def required(numbers: Numbers, keys: Sequence[str], path: Path) -> None:
     """Raises PhibenchError (exit 2) when one of these is not known."""
     if missing := [key for key in keys if not numbers.get(key)]:
@@ -147,13 +153,13 @@ def unreadable(path: Path, error: OSError) -> PhibenchError:
 def missing(path: Path, what: str) -> PhibenchError:
     """There is no file or folder of this name: a link that leads nowhere, a misspelled one, or nothing like it."""
     if os.path.islink(path):  # noqa: PTH114  Path's raises for a name that is too long
-        return PhibenchError(f"{path} is a link to {path.readlink()}, which is not there: download it again")
+        return PhibenchError(f"{path} is a link to {plain(path.readlink())}, which is not there: download it again")
     try:
         beside = [one.name for one in itertools.islice(path.parent.iterdir(), 1000)]
     except OSError:
         beside = []
     near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.8)
-    hint = f"did you mean {path.parent / near[0]}?" if near else _hint(path)
+    hint = f"did you mean {plain(path.parent / near[0])}?" if near else _hint(path)
     return PhibenchError(f"there is no {what} {path}; {hint}")
 
 
