@@ -197,7 +197,7 @@ WORDS = tensor_types.tensor("token_embd.weight", (5120, 100352), "Q4_K")
                      id="ggml-org/llama.cpp 24001: an embedding"),
         pytest.param({"general.architecture": "eagle3"}, SMALL_TENSORS, "a draft model of the kind", id="draft"),
         pytest.param({"a": 1}, SMALL_TENSORS, "names no architecture", id="ggml-org/llama.cpp 28050"),
-        pytest.param(LLAMA, (WORDS,), "phi-4 in the form of 'llama' (its fused matrices are split)",
+        pytest.param(LLAMA, (WORDS,), "phi-4 in llama's form (its fused matrices are split)",
                      id="unslothai/unsloth 2365"),
     ],
 )  # fmt: skip

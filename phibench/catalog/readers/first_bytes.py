@@ -31,8 +31,8 @@ class Kind(NamedTuple):
 
 
 GGUF = Kind("a GGUF file", "give the file itself, not its folder")
-SAFETENSORS = Kind("a safetensors file", "give its folder with its config.json, {folder}")
-ONNX_GRAPH = Kind("an ONNX graph", "give its folder with its genai_config.json, {folder}")
+SAFETENSORS = Kind("a safetensors file", "give its folder with its config.json")
+ONNX_GRAPH = Kind("an ONNX graph", "give its folder with its genai_config.json")
 _PICKLE = Kind("a pickle, which can run any code when it is opened", "take the model's safetensors files")
 _OLD = Kind("a GGML file of before August 2023", "take a GGUF file, or convert the original anew")
 _PROGRAM = Kind("a program", _OPENED)
@@ -85,7 +85,8 @@ def check(path: Path, wanted: str) -> None:
     found = kind(path)
     if found and found.what != wanted:
         what = found.what if found.lost else f"{found.what}, not {wanted}"
-        raise PhibenchError(f"{path} is {what}: {found.remedy.replace('{folder}', str(path.absolute().parent))}")
+        where = f", {path.absolute().parent}" if found in (SAFETENSORS, ONNX_GRAPH) else ""
+        raise PhibenchError(f"{path} is {what}: {found.remedy}{where}")
 
 
 def lost(path: Path) -> Kind | None:

@@ -35,7 +35,7 @@ def check(path: Path, header: Header, said: Said) -> None:
         raise PhibenchError(f"{path} is a GGUF file that names no architecture, so no model: take a Phi's file")
     if phi := which.in_llamas_form(path, said, "gguf"):
         raise PhibenchError(
-            f"{path} is {phi.id} in the form of {name!r} (its fused matrices are split), another graph to measure: "
+            f"{path} is {phi.id} in {untrusted.plain(name, 50)}'s form (its fused matrices are split), another graph: "
             f"take a file that was made of the original, {phi.hf_repo}"
         )
     what = "an embedding model" if _EMBEDS.search(name) else "a draft model" if _DRAFTS.search(name) else "a model"

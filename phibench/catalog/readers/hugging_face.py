@@ -89,13 +89,16 @@ def _said(config: dict[str, Any], architecture: str) -> Said:
 def _check_kind(path: Path, config: dict[str, Any], kind: str, said: Said) -> None:
     """Raises PhibenchError (exit 2) for what is no Phi in its own form and types."""
     other_folders.check(path, config)
-    if kind not in ARCHITECTURES:
-        phi = None if kind in _INSTEAD else which.in_llamas_form(path, said, "torch")
+    if kind not in ARCHITECTURES and kind not in _INSTEAD and (phi := which.in_llamas_form(path, said, "torch")):
         raise PhibenchError(
-            f"{path} is {phi.id} in the form of {kind[:50]!r} (its fused matrices are split), another graph to "
-            f"measure: take the original, {phi.hf_repo}" if phi else f"{path} is a {kind[:50]!r} model; phibench "
-            f"measures {' and '.join(ARCHITECTURES)} in Hugging Face's form: {_INSTEAD.get(kind, _OTHER)}"
-        )  # fmt: skip
+            f"{path} is {phi.id} in {untrusted.plain(kind, 50)}'s form (its fused matrices are split), another graph: "
+            f"take the original, {phi.hf_repo}"
+        )
+    if kind not in ARCHITECTURES:
+        raise PhibenchError(
+            f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in Hugging Face's form: "
+            f"{_INSTEAD.get(kind, _OTHER)}"
+        )
     architectures = config.get("architectures")
     made = [str(one) for one in architectures] if isinstance(architectures, list) else []
     if made and not any(one.endswith("ForCausalLM") for one in made):
