@@ -10,6 +10,7 @@ from phibench.core.nouns import Node, Noun
 from phibench.probe.system import cgroup, cpu, text_files
 
 _NODES = "sys/devices/system/node"
+_MOST_NODES = 1024  # of Linux (NODES_SHIFT)
 _LOCAL = 10  # the distance of a node to itself (ACPI, SLIT)
 
 
@@ -39,10 +40,13 @@ def nodes(root: Path = cpu.ROOT) -> tuple[Node, ...]:
 
 def memory(root: Path) -> tuple[int, int | None] | None:
     """Bytes on the nodes that this process may use, and what of them can be had; None where it may use all."""
-    told, may_hold = tuple(_told(root)), _allowed(root)
+    numbers, may_hold = _numbers(root), _allowed(root)
+    if not may_hold or may_hold == numbers:
+        return None
+    told = tuple(_told(root))
     mine = [node for node in told if node.number in may_hold]
     sizes = [node.memory_bytes for node in mine if node.memory_bytes is not None]
-    if not may_hold or len(mine) == len(told) or len(sizes) < len(mine) or not sum(sizes):
+    if len(mine) == len(told) or len(sizes) < len(mine) or not sum(sizes):
         return None
     free = [node.free_bytes for node in mine if node.free_bytes is not None]
     return sum(sizes), sum(free) if len(free) == len(mine) else None
@@ -79,12 +83,13 @@ def _allowed(root: Path) -> frozenset[int]:
     """Nodes whose memory this process may use; empty when nobody tells, or names none that is there."""
     found = re.search(r"^Mems_allowed_list:(.*)$", text_files.text(root / "proc/self/status"), re.MULTILINE)
     listed = text_files.cpu_list(found[1]) if found else frozenset()
-    cpuset = cgroup.cpuset(cgroup.groups(root), "mems")
+    cpuset = cgroup.cpuset(cgroup.groups(root), "mems") if root != cpu.ROOT else listed  # the kernel knows both
     return (listed & cpuset or listed or cpuset) & _numbers(root)
 
 
 def _numbers(root: Path) -> frozenset[int]:
-    return text_files.cpu_list(text_files.text(root / _NODES / "online", 4096))
+    listed = text_files.cpu_list(text_files.text(root / _NODES / "online", 4096))
+    return frozenset(number for number in listed if number < _MOST_NODES)
 
 
 def _told(root: Path) -> Iterator[_Told]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+_MOST = 1 << 62  # more than any counter of bytes shows that is not damaged
 _MOST_CHARS = 4 << 20  # mountinfo of a host with thousands of containers stays below
 
 
@@ -43,4 +44,5 @@ def cpu_list(words: str) -> frozenset[int]:
 def counters(path: Path) -> dict[str, int]:
     """``name value`` lines (``memory.stat``, ``vmstat``, ``cpu.stat``) and ``name: value kB`` lines (``meminfo``)."""
     lines = re.findall(r"^([\w()]+):?[ \t]+([0-9]{1,19})([ \t]+kB)?[ \t]*$", text(path), re.MULTILINE | re.ASCII)
-    return {name: int(value) * (1024 if unit else 1) for name, value, unit in lines}
+    found = {name: int(value) * (1024 if unit else 1) for name, value, unit in lines}
+    return {name: value for name, value in found.items() if value <= _MOST}
