@@ -18,7 +18,8 @@ def has_far_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
         yield _bare(bare, whole, p.nodes)
     elif len(whole) > 1 or (not p.nodes and (p.numa_nodes or 0) > 1):
         yield _several(whole, p.numa_nodes or len(whole))
-    elif whole and (alone := [node for node in p.nodes if not node.cpus and node.holds and node.memory_bytes]):
+    alone = [node for node in p.nodes if not node.cpus and node.holds and node.memory_bytes]
+    if alone and whole and not bare:
         yield _note("some memory is on NUMA nodes without cpus", _listed(alone),
                     f"CXL, HBM or a GPU's: numactl --membind={_numbers(whole)} phibench ... leaves it out")  # fmt: skip
 
@@ -26,13 +27,14 @@ def has_far_memory(machine: Machine, _: Conditions) -> Iterator[Finding]:
 def _bare(bare: Sequence[Node], whole: Sequence[Node], nodes: Sequence[Node]) -> Finding:
     title, evidence = f"cpus of NUMA node {_numbers(bare)} have no memory of their own", _listed(nodes)
     stores = [node for node in nodes if node.holds and node.memory_bytes != 0]
+    if kept := not all(node.holds for node in bare):  # by what this process may use, not by the machine
+        where = f"memory of node {_numbers(stores)}" if stores else "no memory that is near"
+        evidence = f"this process may use cpus of node {_numbers([*whole, *bare])}, and {where}"
     if whole:
         remedy = _bound([_largest(whole)])
-    elif stores and all(node.holds for node in bare):
+    elif stores and not kept:
         remedy = f"numactl --preferred={_largest(stores).numbers[0]} phibench ... takes the memory there first"
-    else:  # not the machine keeps them apart, but what this process may use of it
-        where = f"and memory of node {_numbers(stores)}" if stores else "and no memory that is near"
-        evidence = f"this process may use cpus of node {_numbers(bare)}, {where}"
+    else:
         remedy = "start the job with cpus and memory of one node (docker: --cpuset-cpus and --cpuset-mems)"
     return Finding(severity="slow", title=title, evidence=evidence, remedy=remedy)
 
@@ -64,9 +66,9 @@ def _largest(nodes: Sequence[Node]) -> Node:
 
 def _listed(nodes: Sequence[Node]) -> str:
     """``2 nodes of 64 GiB``, or each where they differ."""
-    sizes = {node.memory_bytes for node in nodes}
-    if len(nodes) > 1 and len(sizes) == 1 and None not in sizes and len({node.cpus > 0 for node in nodes}) == 1:
-        return f"{len(nodes)} nodes of {units.gib(nodes[0].memory_bytes or 0)}"
+    sizes = {units.gib(node.memory_bytes) for node in nodes if node.memory_bytes}
+    if len(nodes) > 1 and len(sizes) == 1 and len({bool(node.cpus and node.memory_bytes) for node in nodes}) == 1:
+        return f"{len(nodes)} nodes of {sizes.pop()}"
     return ", ".join(_described(node) for node in nodes)
 
 
@@ -76,7 +78,7 @@ def _described(node: Node) -> str:
 
 
 def _numbers(nodes: Sequence[Node]) -> str:
-    return ",".join(str(number) for node in nodes for number in node.numbers)
+    return ",".join(map(str, sorted(number for node in nodes for number in node.numbers)))
 
 
 def _note(title: str, evidence: str, remedy: str) -> Finding:

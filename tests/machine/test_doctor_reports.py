@@ -89,6 +89,9 @@ FAR = {
     "docker/for-linux#863, cpus here and memory there": (
         nodes(("0-7", 128), ("8-15", 128)) | allowed("0-7", "1"), BARE, "cpus of node 0, and memory of node 1",
         "--cpuset-mems"),
+    "cpus of both nodes, memory of one": (
+        nodes(("0-7", 64), ("8-15", 64)) | allowed("0-15", "1"), BARE, "cpus of node 0,1, and memory of node 1",
+        "--membind=1 "),
     "hwloc#541, HBM beside each": (
         nodes(("0-15", 31), ("", 16), distances=("10 13", "13 10")), ALONE, "node 1: 0 cpus, 16 GiB", "--membind=0 "),
     "of a list that tells which have memory": (
@@ -106,6 +109,13 @@ def test_advice_names_nodes_that_can_be_used(
     assert title in one.title
     assert evidence in one.evidence
     assert remedy in one.remedy
+
+
+def test_two_sockets_with_memory_besides(tmp_path: Path) -> None:
+    found = probed(tmp_path, nodes(("0-7", 64), ("8-15", 64), ("", 32)))
+    (several,), (alone,) = said(found, SEVERAL), said(found, ALONE)
+    assert (several.evidence, alone.evidence) == ("2 nodes of 64 GiB", "node 2: 0 cpus, 32 GiB")
+    assert "--membind=0,1 " in alone.remedy
 
 
 @pytest.mark.parametrize(
