@@ -28,8 +28,8 @@ built += [f"ROCm {torch.version.hip}"] if getattr(torch.version, "hip", None) el
 print(json.dumps({"kinds": kinds, "built": built or ["CPU only"]}))
 """,
     beside="transformers",
-    hint="without a GPU first: pip install torch --index-url https://download.pytorch.org/whl/cpu; "
-    "on Linux the usual package brings CUDA, some GB",
+    hint="on Linux the usual package brings CUDA, some GB; without a GPU first: pip install torch "
+    "--index-url https://download.pytorch.org/whl/cpu, or with uv: --torch-backend cpu",
 )
 
 
