@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -60,6 +61,9 @@ def plan(request: RunRequest) -> Planned:
         if len(request.models) > 1:
             raise PhibenchError(f"one file or folder at a time, and no variant beside it: -m {files_[0]}")
         request, real, real_plan = real_file(request)
+    for name in () if real else request.models:
+        if os.path.lexists(name):
+            _note(f"{name} means the variant; write ./{name} for what lies here under that name")
     if request.every_suite and not request.backends and not real:
         request = msgspec.structs.replace(request, backends=(ALL,))
     request = backend_choice.resolve(request, _note)

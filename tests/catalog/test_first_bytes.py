@@ -63,6 +63,19 @@ def test_a_file_that_begins_with_gguf_is_one(
         assert json.loads(done.out)[0]["setup"].startswith("phi-3-mini-4k-instruct:Q8_0@llama_cpp")
 
 
+@pytest.mark.usefixtures("probed")
+def test_a_variants_name_stays_one_and_what_lies_under_it_is_told(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    phi3_mini(Path("phi-2"))
+    done = phibench("run", "latency", "-m", "phi-2", "--dry-run", "-o", "json")
+    assert json.loads(done.out)[0]["setup"].startswith("phi-2:")
+    assert "phi-2 means the variant; write ./phi-2 for what lies here" in done.err
+    done = phibench("run", "latency", "-m", "./phi-2", "--dry-run", "-o", "json")
+    assert json.loads(done.out)[0]["setup"].startswith("phi-3-mini-4k-instruct:Q8_0")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 def test_a_link_is_what_it_leads_to_or_says_that_it_leads_nowhere(tmp_path: Path, phibench: Phibench) -> None:
     phi3_mini(tmp_path / "Phi-3-mini-4k-instruct.gguf")
