@@ -98,6 +98,9 @@ MISTRAL = LLAMA | {
         pytest.param({"config.json": '{"bos_token": "<s>"}', "model.bin": b"\0", "vocabulary.json": "[]"},
                      "is a model for CTranslate2: take", id="OpenNMT/CTranslate2 1672"),
         pytest.param({"config.json": config(), "modules.json": "[]"}, "is an embedding model: take", id="embeddings"),
+        pytest.param({"consolidated.00.pth": b"PK", "params.json": "{}"}, "holds its weights as pickles", id="Meta"),
+        pytest.param({"model.safetensors": SAFE}, "has safetensors and no config.json: download config.json",
+                     id="huggingface/transformers 27954: weights alone"),
         pytest.param({"config.json": "{}"}, "config.json has no model_type", id="empty object"),
         pytest.param({"config.json": ""}, "config.json is empty: download it again", id="empty config.json"),
         pytest.param({"config.json": PAGE}, "config.json is a web page, not the model", id="TabbyML/tabby 1581"),
@@ -132,6 +135,11 @@ def test_a_folder_says_what_it_is(files: dict[str, str | bytes], why: str, phibe
     assert done.code == 2
     assert why in done.err
     assert done.err.count("\n") == 1
+
+
+def test_a_folder_that_is_the_format(tmp_path: Path) -> None:
+    made(tmp_path / "Phi.mlpackage", {"Manifest.json": "{}"})
+    assert "Phi.mlpackage is a model for Core ML: take the original" in refused(tmp_path / "Phi.mlpackage")
 
 
 def test_what_strangers_wrote_stays_in_one_line(tmp_path: Path) -> None:

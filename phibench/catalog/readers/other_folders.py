@@ -75,7 +75,8 @@ def check(path: Path, config: Mapping[str, Any]) -> None:
             raise PhibenchError(f"{path / HUGGING_FACE} is {said.what}: {said.remedy}")
         raise PhibenchError(f"{path / HUGGING_FACE} has no model_type, so it is of no model: download it again")
     if not weights:
-        raise PhibenchError(_without_weights(path))
+        what, remedy = _instead(path)
+        raise PhibenchError(f"{path} {what}{remedy}")
     _check_quantized(path, config)
 
 
@@ -102,19 +103,10 @@ def _check_adapter(path: Path) -> None:
     )
 
 
-def _without_weights(path: Path) -> str:
-    """A config.json that is right, and none of the weights that phibench opens."""
-    if _has(path, *_PICKLES):
-        return (
-            f"{path} holds its weights as pickles, which can run any code when they are opened; "
-            "take the model's safetensors files"
-        )
-    what, remedy = _instead(path)
-    return f"{path} {what}{remedy}"
-
-
 def _format(path: Path) -> str | None:
-    return next((what for patterns, what in _FORMATS if _has(path, *patterns)), None)
+    """By its own name, or by the names in it."""
+    named = (what for patterns, what in _FORMATS if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns))
+    return next(named, None) or next((what for patterns, what in _FORMATS if _has(path, *patterns)), None)
 
 
 def _has(path: Path, *patterns: str) -> bool:
@@ -128,6 +120,16 @@ def _instead(path: Path) -> tuple[str, str]:
     """What the folder is, and the remedy."""
     if what := _format(path):
         return what, f": {_ORIGINAL}"
+    if _has(path, *_PICKLES):
+        return (
+            "holds its weights as pickles, which can run any code when they are opened",
+            "; take the model's safetensors files",
+        )
+    return _half(path)
+
+
+def _half(path: Path) -> tuple[str, str]:
+    """A part of a model, or a folder that a model lies in."""
     if _has(path, "*.onnx") or ((path / "onnx").is_dir() and _has(path / "onnx", "*.onnx")):
         return (
             f"is an ONNX export without {ONNX}, which onnxruntime-genai needs",
@@ -140,6 +142,8 @@ def _instead(path: Path) -> tuple[str, str]:
         return f"is not downloaded yet ({untrusted.plain(half.name)})", ": download it again, to its end"
     if (path / HUGGING_FACE).is_file():
         return f"has a {HUGGING_FACE} and no weights", below or ": download model*.safetensors"
+    if _has(path, "*.safetensors"):
+        return f"has safetensors and no {HUGGING_FACE}", below or f": download {HUGGING_FACE}"
     return f"has neither {ONNX} (ONNX) nor {HUGGING_FACE} (Hugging Face)", below or f": {_nothing(path)}"
 
 
