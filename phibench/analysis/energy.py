@@ -26,7 +26,7 @@ def values(name: str, result: Measured) -> list[float]:
     for window, busy in work_windows(result):
         joules = joules_of(window, rest_w) if rest_w is not None and busy >= 1 - MOST_PAUSES else None
         if tokens and joules is not None and joules > 0:
-            each = joules / (tokens * window.tests)
+            each = joules / (tokens * window.done)
             found.append(1 / each if metric.inverse else each)
     return found
 
@@ -47,7 +47,8 @@ def work_windows(result: Measured) -> Iterator[tuple[Window, float]]:
             inside = result.samples[first : first + window.tests]
             first += window.tests
             if window.energy and inside and window.seconds > 0:
-                yield window, sum(sample.arrivals_s[-1] for sample in inside if sample.arrivals_s) / window.seconds
+                seconds = sum(sample.arrivals_s[-1] for sample in inside if sample.arrivals_s)
+                yield window, seconds * window.done / len(inside) / window.seconds
 
 
 def counted(energy: Sequence[Energy]) -> Sequence[Energy]:

@@ -20,6 +20,7 @@ Report = Callable[[Stage, int, int], None]  # stage, done, in all: repetitions, 
 Take = Callable[[Workload], Sample]  # one repetition
 _TENTHS = 10
 _SIGN_S = 10.0  # of life, at least this often, between tests
+MOST_ARRIVALS = 1 << 16  # kept of a window, 2 MB in the file: ten minutes of decode at 100 tok/s
 
 
 class Timing(Noun, frozen=True, kw_only=True):
@@ -83,7 +84,8 @@ def once(
 def _windows(
     take: Take, workload: Workload, suite: Suite, report: Report, watch: Meters, samples: list[Sample]
 ) -> tuple[Window, ...]:
-    """Each window is filled with tests until its time has passed; none is cut. Their samples go into ``samples``."""
+    """Each window is filled with tests until its time has passed; none is cut. Their samples, or some of them, evenly
+    spread, where all would be too many, go into ``samples``."""
     min_window_s = 0.0 if suite.short else watch.min_window_s
     length_s, rest_s = max(suite.window_s, min_window_s), max(suite.idle_s, min_window_s)
     windows = [_rest(rest_s, watch, lambda: report("resting", 0, 2))] if suite.idle_s else []
@@ -91,20 +93,36 @@ def _windows(
     told = -1
     for number in range(suite.repetitions):
         watch.begin()
-        start, tests = time.perf_counter(), len(samples)
+        start, kept = time.perf_counter(), _Kept()
         while not (passed := time.perf_counter() - start) or passed < length_s:
             done = int(_TENTHS * (number + passed / length_s) / suite.repetitions)
             if done > told or time.perf_counter() - said >= _SIGN_S:
                 report("measuring", told := done, _TENTHS)
                 said = time.perf_counter()
             at, gauges = time.perf_counter() - began, watch.gauges()
-            samples.append(msgspec.structs.replace(take(workload), start_s=at, gauges=gauges))
-        seconds = time.perf_counter() - start
-        windows.append(Window(kind="work", seconds=seconds, tests=len(samples) - tests, energy=watch.end()))
+            kept.add(msgspec.structs.replace(take(workload), start_s=at, gauges=gauges))
+        seconds, ran = time.perf_counter() - start, kept.ran if kept.every > 1 else None
+        windows.append(Window(kind="work", seconds=seconds, tests=len(kept.samples), ran=ran, energy=watch.end()))
+        samples += kept.samples
     report("measuring", _TENTHS, _TENTHS)
     if suite.idle_s:
         windows.append(_rest(rest_s, watch, lambda: report("resting", 1, 2)))
     return tuple(windows)
+
+
+class _Kept:
+    """Samples of one window: of every test, of every second one, of every fourth, ..., so that they stay few."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self.ran, self.every = 0, 1
+
+    def add(self, sample: Sample) -> None:
+        if self.ran % self.every == 0:
+            self.samples.append(sample)
+        self.ran += 1
+        if len(self.samples) > 1 and len(self.samples) * len(sample.arrivals_s) > MOST_ARRIVALS:
+            self.samples, self.every = self.samples[::2], 2 * self.every
 
 
 def _rest(seconds: float, watch: Meters, report: Callable[[], None]) -> Window:

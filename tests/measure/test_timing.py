@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import fakes
 import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phibench.core.nouns import Energy, Engine, Suite, Warmup, Workload
+from phibench.analysis import energy
+from phibench.core.nouns import Energy, Engine, Suite, Warmup, Window, Workload
 from phibench.measure import timing
 from phibench.meters.contract import Meters
 
@@ -151,6 +153,29 @@ def test_windows_are_filled_with_whole_tests(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_test_longer_than_the_window_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     taken, _ = windows(monkeypatch, asked(window_s=1.0))
     assert [w.tests for w in taken.windows] == [1, 1]
+
+
+def test_of_many_tests_in_a_window_the_samples_of_some_are_kept_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fast model on a fast machine: 100,000 tokens a second wrote a run file that was too large to be read."""
+    monkeypatch.setattr(timing, "MOST_ARRIVALS", 20)  # four samples of five tokens
+    taken, _ = windows(monkeypatch, asked(window_s=1000.0, repetitions=1))
+    (window,) = taken.windows
+    assert (window.tests, window.ran, window.done) == (3, 17, 17)
+    assert [s.start_s for s in taken.samples] == [0.0, 480.0, 960.0]
+    measured = msgspec.structs.replace(fakes.measured(asked().workloads()[0]), samples=taken.samples,
+                                       windows=taken.windows)  # fmt: skip
+    ((_, busy),) = energy.work_windows(measured)
+    assert busy == pytest.approx(10 / 60)
+    (alone,) = windows(monkeypatch, asked(window_s=1.0, repetitions=1, new_tokens=(50,)))[0].windows
+    assert (alone.tests, alone.ran) == (1, None)  # a test that is longer alone is kept whole
+
+
+def test_joules_are_of_all_tests_of_a_window_not_of_the_kept_ones() -> None:
+    work = fakes.workload(0, 10)
+    spent = Energy(name="m", scope="soc", method="counter", joules=80.0, seconds=8.0)
+    window = Window(kind="work", seconds=8.0, tests=2, ran=8, energy=(spent,))
+    seen = msgspec.structs.replace(fakes.measured(work, steps_s=(0.1, 0.1)), windows=(window,))
+    assert energy.values("decode_j_per_token", seen) == [pytest.approx(1.0)]
 
 
 def test_rests_lie_around_the_work_and_each_window_has_its_own_energy(monkeypatch: pytest.MonkeyPatch) -> None:

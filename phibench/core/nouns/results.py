@@ -49,12 +49,21 @@ class Energy(Noun, frozen=True, kw_only=True):
 
 
 class Window(Noun, frozen=True, kw_only=True):
-    """A stretch of work or of rest with what energy meters counted in it. ``tests``: samples that lie in it."""
+    """A stretch of work or of rest with what energy meters counted in it. ``tests``: samples that lie in it.
+
+    ``ran``: tests that were done in it, where not every one was kept as a sample.
+    """
 
     kind: Literal["work", "idle"]
     seconds: Seconds
     tests: int = 0
+    ran: AtLeastOne | None = None
     energy: tuple[Energy, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """Tests that its energy was spent on."""
+        return self.ran or self.tests
 
 
 class Engine(Noun, frozen=True, kw_only=True):
