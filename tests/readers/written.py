@@ -1,0 +1,105 @@
+"""What people write and phibench has written: machines, suites, goals, runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fakes
+import msgspec
+import tomli_w
+from mutations import Tree
+from readers.oracles import Reader, follows, noun, numbers, told
+
+from phibench.core import files, run_files
+from phibench.core.nouns import Goal, Machine, Measured, Run
+from phibench.measure import suites
+from phibench.show import machine as show_machine
+from phibench.show import report, results
+from phibench.show.outputs import DATA_FORMATS
+
+ROOT = Path(__file__).parents[2]
+
+
+def _first(folder: Path) -> Path:
+    """The one file of a sample, under whatever name it has now."""
+    return next(iter(sorted(folder.iterdir())), folder / "nothing.toml")
+
+
+# ------------------------------------------------------------------------------------------------- machines
+
+
+def _machines() -> list[Tree]:
+    whole = json.loads((ROOT / "results/example/20261124T153803Z-quick.json").read_text(encoding="utf-8"))["machine"]
+    laptop = (ROOT / "docs/machines/laptop.toml").read_bytes()
+    return [{"m.toml": laptop}, {"m.json": json.dumps(whole, indent=1).encode()},
+            {"m.toml": tomli_w.dumps(whole).encode()}]  # fmt: skip
+
+
+def _machine(folder: Path) -> Machine:
+    machine = files.read_strict(_first(folder), Machine)
+    assert machine.slug
+    show_machine.text(machine, 100)
+    return machine
+
+
+def _same_numbers(tree: Tree, found: Any) -> Iterator[str]:
+    """What people write is taken as it is: every number stands in the file, or is a default of ours."""
+    yield from noun(found, math.inf)
+    known = told(tree) | _DEFAULTS
+    for path, number in numbers(msgspec.to_builtins(found)):
+        yield from follows(path, abs(number), known)
+
+
+_DEFAULTS = frozenset({0.0, 1.0, *(abs(n) for _, n in numbers(msgspec.to_builtins(fakes.run().suite)))}) | frozenset(
+    abs(float(n)) for n in (3, 0.03, 5, 10.0, 1800.0))  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------- runs
+
+
+def _runs() -> list[Tree]:
+    example = (ROOT / "results/example/20261124T153803Z-quick.json").read_bytes()
+    prompt, answer, both = fakes.workload(512, 0), fakes.workload(0, 8), fakes.workload(128, 4, batch=2)
+    made = fakes.run(fakes.measured(prompt, (0.1, 0.11)), fakes.measured(answer, (0.2, 0.21, 0.19)),
+                     fakes.measured(both), fakes.failed(fakes.workload(0, 64)))  # fmt: skip
+    return [{"r.json": example}, {"r.json": msgspec.json.format(msgspec.json.encode(made), indent=1)}]
+
+
+def _run(folder: Path) -> Any:
+    run = run_files.read_run(_first(folder))
+    rows = results.rows((run,))
+    forms = [results.for_programs(rows, form) for form in DATA_FORMATS]
+    return run, rows, [results.table(rows, 100), results.markdown_table(rows), report.page((run,))], forms
+
+
+def _of_run(tree: Tree, answer: Any) -> Iterator[str]:
+    run, rows, _, _ = answer
+    assert isinstance(run, Run)
+    yield from noun(run, math.inf)
+    known = told(tree) | _DEFAULTS
+    for path, number in numbers(msgspec.to_builtins(run)):
+        yield from follows(path.split(".")[0], abs(number), known)
+    for row in rows:
+        for name, spread in row.metrics.items():
+            for number in (spread.median, spread.low, spread.high) if spread else ():
+                if not 0 < number < 1e30:
+                    yield f"{name} is no figure"
+    for result in run.results:
+        if isinstance(result, Measured) and result.threads < 1:
+            yield "no threads"
+
+
+READERS = (
+    Reader("machine-file", _machines, _machine, _same_numbers,
+           harmless=frozenset({"keys reordered", "written on one line", "crlf"})),
+    Reader("suite-file", lambda: [{"s.toml": path.read_bytes()} for path in sorted((ROOT / "suites").glob("*.toml"))],
+           lambda folder: suites.check(files.read_strict(_first(folder), suites.Suite), "s.toml"), _same_numbers,
+           harmless=frozenset({"crlf"})),
+    Reader("goal-file", lambda: [{"g.toml": path.read_bytes()} for path in
+                                 sorted((ROOT / "phibench/catalog/goals").glob("*.toml"))],
+           lambda folder: files.read_strict(_first(folder), Goal), _same_numbers, harmless=frozenset({"crlf"})),
+    Reader("run-file", _runs, _run, _of_run, harmless=frozenset({"written on one line"})),
+)  # fmt: skip
