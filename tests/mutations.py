@@ -64,7 +64,11 @@ def mutant(tree: Tree, seed: str, more: dict[str, Step] | None = None) -> Mutant
         old = found[file]
         step, of_bytes = rng.choice(list((more if more and rng.random() < 0.5 else _steps(rng, file)).items()))
         new = of_bytes(rng, old.head if isinstance(old, Sparse) else old) if isinstance(old, bytes | Sparse) else None
-        if new is not None and isinstance(old, bytes | Sparse) and new != (old.head if isinstance(old, Sparse) else old):
+        if (
+            new is not None
+            and isinstance(old, bytes | Sparse)
+            and new != (old.head if isinstance(old, Sparse) else old)
+        ):
             found = {**found, file: Sparse(new, old.size) if isinstance(old, Sparse) else new}
             steps.append((file, step))
     return Mutant(found, tuple(steps))
@@ -328,7 +332,9 @@ def _twice(_rng: random.Random, _whole: Any, one: Any, place: int) -> None:
 
 
 def _twice_otherwise(rng: random.Random, _whole: Any, one: Any, place: int) -> None:
-    one.insert(rng.randrange(len(one) + 1), (one[place][0], rng.choice(_VALUES)) if isinstance(one, Pairs) else Raw("{}"))
+    one.insert(
+        rng.randrange(len(one) + 1), (one[place][0], rng.choice(_VALUES)) if isinstance(one, Pairs) else Raw("{}")
+    )
 
 
 def _extra_key(rng: random.Random, _whole: Any, one: Any, place: int) -> None:

@@ -6,7 +6,5 @@ from readers import drivers, engines, models, system, tools, written
 from readers.oracles import Reader
 
 READERS: dict[str, Reader] = {
-    reader.name: reader
-    for module in (system, drivers, engines, tools, models, written)
-    for reader in module.READERS
+    reader.name: reader for module in (system, drivers, engines, tools, models, written) for reader in module.READERS
 }

@@ -81,15 +81,24 @@ def _profiles() -> list[Tree]:
                 "args": {"provider": provider, "op_name": operator, "node_index": "3"}}  # fmt: skip
 
     events = [{"cat": "Session", "pid": 1, "dur": 17, "ts": 5, "ph": "X", "name": "model_loading_uri", "args": {}}]
-    events += [node(f"{where}ExecutionProvider", operator, at) for at, (where, operator) in enumerate(
-        [("CUDA", "MatMulNBits")] * 3 + [("CUDA", "GroupQueryAttention"), ("CPU", "MatMul"), ("CPU", "Gather")])]
+    events += [
+        node(f"{where}ExecutionProvider", operator, at)
+        for at, (where, operator) in enumerate(
+            [("CUDA", "MatMulNBits")] * 3 + [("CUDA", "GroupQueryAttention"), ("CPU", "MatMul"), ("CPU", "Gather")]
+        )
+    ]
     return [{"profile.json": json.dumps(events).encode()}]
 
 
 def _of_profile(folder: Path) -> Any:
     file = folder / "profile.json"
     found = profile.nodes(file.read_bytes() if file.is_file() else b"")
-    return dict(found), profile.placement(found), profile.evidence(found), profile.fallback(found, "CUDAExecutionProvider")
+    return (
+        dict(found),
+        profile.placement(found),
+        profile.evidence(found),
+        profile.fallback(found, "CUDAExecutionProvider"),
+    )
 
 
 def _check_profile(tree: Tree, answer: Any) -> Iterator[str]:
@@ -135,7 +144,9 @@ _ANSWERS = {
                     "devices": [["CPUExecutionProvider", "CPU", "Intel"], ["VitisAIExecutionProvider", "NPU", "AMD"]]},
     "torch": {"kinds": ["cuda"], "built": ["CUDA 12.8"]},
 }  # fmt: skip
-_VERSION_PY = "__all__ = ['__version__', 'cuda']\n__version__ = '2.9.0+cu128'\ncuda: Optional[str] = '12.8'\nhip = None\n"
+_VERSION_PY = (
+    "__all__ = ['__version__', 'cuda']\n__version__ = '2.9.0+cu128'\ncuda: Optional[str] = '12.8'\nhip = None\n"
+)
 
 
 def _answers() -> list[Tree]:

@@ -136,7 +136,11 @@ def _batch_contradicts(row: dict[str, Any]) -> bool:
         return False
     pp, tg, pl, t_pp, t_tg = (row[key] for key in keys)
     prompts = 1 if row.get("is_pp_shared") else pl
-    due = {"t": t_pp + t_tg, "speed_pp": prompts * pp / t_pp if t_pp else None, "speed_tg": pl * tg / t_tg if t_tg else None}
+    due = {
+        "t": t_pp + t_tg,
+        "speed_pp": prompts * pp / t_pp if t_pp else None,
+        "speed_tg": pl * tg / t_tg if t_tg else None,
+    }
     return any(value and _is_number(row.get(key)) and not 0.9 <= row[key] / value <= 1.1 for key, value in due.items())
 
 
@@ -162,8 +166,12 @@ def _check(tree: Tree, answer: Any) -> Iterator[str]:
                 tokens = work.prompt_tokens + work.new_tokens  # of a table that tells speeds alone
                 if f".md" not in str(list(tree)):
                     yield from follows("a time", seconds, known, 1, 1e-9)
-                told_by = [r for r in rows if seconds in (r.get("t_pp"), r.get("t_tg"))
-                           or any(_is_number(ns) and ns / 1e9 == seconds for ns in (r.get("avg_ns"), *_list(r)))]
+                told_by = [
+                    r
+                    for r in rows
+                    if seconds in (r.get("t_pp"), r.get("t_tg"))
+                    or any(_is_number(ns) and ns / 1e9 == seconds for ns in (r.get("avg_ns"), *_list(r)))
+                ]
                 del tokens
                 wrong = [r for r in told_by if _contradicts(r) or _batch_contradicts(r)]
                 if wrong and len(wrong) == len(told_by) and not (result.notes or len(notes) > 1):

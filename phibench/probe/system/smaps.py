@@ -16,7 +16,7 @@ from phibench.core.nouns import Noun
 from phibench.probe.system import cpu, text_files
 
 _MOST_CHARS = 64 << 20  # some 90,000 mappings
-_HEAD = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S{4} [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+) *(.*)$")
+_HEAD = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S{4} [0-9a-f]+ ([0-9a-f]{1,8}):([0-9a-f]{1,8}) ([0-9]{1,20}) *(.*)$")
 _FIELD = re.compile(r"^(Rss|Anonymous|Referenced): +([0-9]{1,15}) kB$")
 _NO_FILES = ("/memfd:", "/dev/zero", "/SYSV")  # shared memory that has a name
 
@@ -81,7 +81,7 @@ def file_pages(artifact: Path | None, root: Path = cpu.ROOT) -> FilePages | None
     for device, path, fields in _mappings(text):
         if device in memory or path.startswith(_NO_FILES):
             continue
-        resident = fields.get("Rss", 0) - fields.get("Anonymous", 0)
+        resident = max(0, fields.get("Rss", 0) - fields.get("Anonymous", 0))
         mine = own is not None and (path == own or path.startswith(own + os.sep))
         counts[mine][0] += resident
         counts[mine][1] += min(fields.get("Referenced", 0), resident)

@@ -22,8 +22,9 @@ def text(path: Path, most: int = _MOST_CHARS) -> str:
 
 
 def integer(word: str) -> int | None:
-    """A decimal number of at most 19 digits (what 63 bits can hold), or None."""
-    return int(word) if re.fullmatch(r"\s*-?[0-9]{1,19}\s*", word) else None
+    """A decimal number that 63 bits can hold, or None."""
+    found = re.fullmatch(r"\s*(-?[0-9]{1,19})\s*", word)
+    return int(found[1]) if found and abs(int(found[1])) < 1 << 63 else None
 
 
 def number(path: Path) -> int | None:
@@ -42,7 +43,13 @@ def cpu_list(words: str) -> frozenset[int]:
 
 
 def counters(path: Path) -> dict[str, int]:
-    """``name value`` lines (``memory.stat``, ``vmstat``, ``cpu.stat``) and ``name: value kB`` lines (``meminfo``)."""
-    lines = re.findall(r"^([\w()]+):?[ \t]+([0-9]{1,19})([ \t]+kB)?[ \t]*$", text(path), re.MULTILINE | re.ASCII)
-    found = {name: int(value) * (1024 if unit else 1) for name, value, unit in lines}
+    """``name value`` lines (``memory.stat``, ``vmstat``, ``cpu.stat``) and ``name: value kB`` lines (``meminfo``).
+
+    A last line that is cut off before its unit tells nothing, and so does a value that no noun can hold.
+    """
+    line = re.compile(r"^([\w()]+)(:?)[ \t]+([0-9]{1,19})([ \t]+kB)?[ \t\r]*(\n|\Z)", re.MULTILINE | re.ASCII)
+    whole = [
+        (name, value, unit) for name, colon, value, unit, end in line.findall(text(path)) if unit or end or not colon
+    ]
+    found = {name: int(value) * (1024 if unit else 1) for name, value, unit in whole}
     return {name: value for name, value in found.items() if value <= _MOST}
