@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_CHARS = 100  # of a name that is quoted
 FAILED, BAD_INPUT, NOTHING_FITS, REGRESSION, INTERRUPTED = 1, 2, 3, 4, 130
 
 
@@ -56,6 +57,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def unknown(kind: str, name: str, known: Iterable[str], remedy: str) -> PhibenchError:
     """The error for a name that does not exist: what, nearest right name, remedy."""
+    name = name if len(name) <= _MOST_CHARS else f"{name[:_MOST_CHARS]}..."
     guess = nearest(name, known)
     hint = f"; did you mean '{guess}'?" if guess else ";"
     return PhibenchError(f"unknown {kind} '{name}'{hint} {remedy}")

@@ -23,6 +23,7 @@ from phibench.core.nouns import Machine
 
 T = TypeVar("T")
 MAX_WRITTEN_BYTES = 1 << 20  # what a person writes is a few kB
+_MOST_CHARS = 300  # of why something cannot be read
 
 
 def check_readable(path: Path, most_bytes: float = math.inf) -> None:
@@ -50,8 +51,8 @@ def read_strict(path: Path, kind: type[T]) -> T:
         raise PhibenchError(f"cannot read {path}: {explained(error)}") from None
     try:
         data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PhibenchError(f"{path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}") from None
+    except (ValueError, RecursionError) as error:  # of tomllib also a number of too many digits
+        raise PhibenchError(f"{path} is not valid {path.suffix[1:].upper() or 'TOML'}: {explained(error)}") from None
     return convert_strict(data, kind, str(path))
 
 
@@ -64,7 +65,7 @@ def convert_strict(data: Any, kind: type[T], where: str) -> T:
         _check_numbers(data, where)
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise PhibenchError(f"{where}: {error}") from None
+        raise PhibenchError(f"{where}: {explained(error)}") from None
 
 
 def _check_keys(data: Any, kind: Any, where: str) -> None:
@@ -161,4 +162,6 @@ def write_machine(path: Path, machine: Machine) -> None:
 
 
 def explained(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+    """In a line, however long the word is that it quotes."""
+    said = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+    return said if len(said) <= _MOST_CHARS else f"{said[:_MOST_CHARS]}..."

@@ -410,3 +410,18 @@ def test_scrubbed_text_has_no_home_host_or_user(monkeypatch: pytest.MonkeyPatch)
 def test_a_home_that_is_the_root_folder_leaves_paths_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/"))
     assert scrub("cannot open /models/phi.gguf") == "cannot open /models/phi.gguf"
+
+
+@pytest.mark.parametrize("text", [f"name = {'1' * 5000}", f"{'a' * 100_000} = 1", f"name = '{'x' * 100_000}'\nx = 1"])
+def test_a_refusal_is_short_however_long_the_word_is(tmp_path: Path, text: str) -> None:
+    """A number of 5000 digits is a ValueError of Python's, not one of TOML's reader."""
+    path = tmp_path / "m.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PhibenchError) as error:
+        files.read_strict(path, Machine)
+    assert len(str(error.value)) < 1000
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({"schema": 1, "id": "x", "started": "", "suite": {"page_cache": ["y" * 100_000]}}))
+    with pytest.raises(PhibenchError) as error:
+        run_files.read_run(path)
+    assert len(str(error.value)) < 1000
