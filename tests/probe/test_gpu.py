@@ -334,3 +334,8 @@ def test_a_recorded_tree_was_under_no_variable(tmp_path: Path, monkeypatch: pyte
 def test_a_variable_of_sycl_is_told(tmp_path: Path) -> None:
     (found,) = intel.devices(plant(tmp_path, trees.B580), environ={"ONEAPI_DEVICE_SELECTOR": "opencl:cpu"})
     assert found.notes == ("ONEAPI_DEVICE_SELECTOR is set: programs may see other GPUs, in another order",)
+
+
+def test_processes_that_have_no_number_are_not_counted() -> None:
+    odd = [SimpleNamespace(pid=one) for one in ([3], None, "4", -1, 77)]
+    assert nvidia.processes(Nvml({"nvmlDeviceGetComputeRunningProcesses": odd})) == 1

@@ -72,8 +72,8 @@ def processes(nvml: Any = None) -> int | None:
             return None
         lists = [call(api, "nvmlDeviceGetComputeRunningProcesses", gpu.whole) for gpu in visible(api)]
     known = [found for found in lists if isinstance(found, list)]
-    others = {getattr(p, "pid", None) for found in known for p in found} - {os.getpid(), None}
-    return len(others) if known else None
+    pids = {pid for found in known for p in found if (pid := count(getattr(p, "pid", None), 1 << 32)) is not None}
+    return len(pids - {os.getpid()}) if known else None
 
 
 def throttle(nvml: Any = None) -> tuple[Throttle, ...]:
