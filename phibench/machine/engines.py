@@ -57,7 +57,7 @@ def _ask(engines: Sequence[Backend], limit_s: float) -> dict[str, Abilities | st
             child.kill()
             child.communicate()
             answers[name] = f"it gave no answer in {limit_s:.0f} s"
-        except (msgspec.DecodeError, IndexError, UnicodeDecodeError):
+        except (msgspec.DecodeError, IndexError, UnicodeDecodeError, RecursionError):
             how = ends.end(child.returncode, errors.decode("utf-8", "replace"))
             answers[name] = text.scrub(f"it cannot be imported: its process {how}")
     return answers

@@ -12,7 +12,9 @@ KINDS = {"model": "weights", "KV": "kv", "compute": "compute", "output": "logits
 COPIES = ("REPACK", "AMX", "KLEIDIAI")  # in the names of buffers that hold weights in a layout of their own
 HOST = ("CPU", "AMX")  # how names of buffers in the host's memory begin
 _MIB = 1 << 20
-_LINE = re.compile(rf"(\S+)\s+({'|'.join(KINDS)}) buffer size =\s*([\d.]+) MiB")
+_LONGEST = 300  # characters of a line that is quoted
+_SIZE = r"size =\s*([0-9]{1,9}(?:\.[0-9]{1,6})?) MiB"
+_LINE = re.compile(rf"(?<!\S)(\S{{1,100}})\s+({'|'.join(KINDS)}) buffer {_SIZE}")
 
 LINES: list[str] = []
 _callback: Any = None  # a ctypes callback that is not kept alive crashes the process
@@ -59,9 +61,10 @@ def by_use(log: str) -> dict[str, int]:
     return dict(found)
 
 
-def kv_bytes(log: str) -> int:
-    """The KV cache as its own line says it; the size of its buffer is 0 where nothing was allocated."""
-    return round(float(re.findall(r"llama_kv_cache: size =\s*([\d.]+) MiB", log)[-1]) * _MIB)
+def kv_bytes(log: str) -> int | None:
+    """The KV cache as its own line says it; the size of its buffer is 0 where nothing was allocated. None: no line."""
+    found = re.findall(rf"llama_kv_cache: {_SIZE}", log)
+    return round(float(found[-1]) * _MIB) if found else None
 
 
 def _use(use: str, buffer: str) -> str:
@@ -71,7 +74,7 @@ def _use(use: str, buffer: str) -> str:
 
 def placement(log: str) -> str:
     """Where weights and KV cache are, as the engine's own log says."""
-    offload = re.findall(r"offloaded (\d+/\d+) layers to GPU", log)
+    offload = re.findall(r"offloaded ([0-9]{1,6}/[0-9]{1,6}) layers to GPU", log)
     parts = [f"{offload[-1]} layers on GPU" if offload else "no layers on GPU"]
     for kind in ("model", "KV"):
         parts += [f"{kind} {name} {size:.0f} MiB" for name, size in buffers(log, kind)]
@@ -81,7 +84,9 @@ def placement(log: str) -> str:
 def evidence(log: str) -> tuple[str, ...]:
     """The lines of llama.cpp's log that say where something went."""
     return tuple(
-        line.strip() for line in log.splitlines() if re.search(r"offloaded \d|buffer size =|using device", line)
+        line.strip()[:_LONGEST]
+        for line in log.splitlines()
+        if re.search(r"offloaded \d|buffer size =|using device", line)
     )
 
 
@@ -98,4 +103,4 @@ def last_error() -> str:
     """The first line that says what was wrong; the later ones only say that something was."""
     lines = [line.strip() for line in "".join(LINES[-40:]).splitlines() if "error" in line or "fail" in line]
     best = [line.partition("error loading model: ")[2] for line in lines if "error loading model: " in line]
-    return next(iter([*best, *lines]), "no reason given")
+    return next(iter([*best, *lines]), "no reason given")[:_LONGEST]

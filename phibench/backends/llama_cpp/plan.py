@@ -93,8 +93,10 @@ def _answer(path: str, ask: dict[str, int]) -> Answer:
         setattr(context, name, value)
     if not model or not api.llama_init_from_model(model, context):
         return Answer(reason=log.last_error())
-    said = log.by_use(log.text())
-    return Answer(used={"kv": log.kv_bytes(log.text()), "compute": said["compute"], "logits": said["logits"]})
+    said, kv_bytes = log.by_use(log.text()), log.kv_bytes(log.text())
+    if kv_bytes is None or not {"compute", "logits"} <= said.keys():
+        return Answer(reason="its log does not name its buffers as this phibench knows them")
+    return Answer(used={"kv": kv_bytes, "compute": said["compute"], "logits": said["logits"]})
 
 
 if __name__ == "__main__":

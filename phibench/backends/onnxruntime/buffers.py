@@ -71,7 +71,7 @@ def since(before: int | None, folder: Path) -> Opened:
 def anonymous_bytes() -> int | None:
     """Memory of this process that belongs to no file."""
     with contextlib.suppress(OSError):
-        found = re.search(r"RssAnon:\s+(\d+) kB", (_PROC / "status").read_text(encoding="ascii"))
+        found = re.search(rb"^RssAnon:\s+([0-9]{1,15}) kB$", (_PROC / "status").read_bytes(), re.MULTILINE)
         return int(found[1]) << 10 if found else None
     return None
 
@@ -81,6 +81,6 @@ def _mapped_bytes(folder: Path) -> int | None:
     inside = f" {folder.resolve()}/"
     with contextlib.suppress(OSError):
         lines = (_PROC / "maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        ranges = (line.split(" ", 1)[0].split("-") for line in lines if inside in line)
-        return sum(int(end, 16) - int(start, 16) for start, end in ranges)
+        ranges = (re.match("([0-9a-f]{1,16})-([0-9a-f]{1,16}) ", line) for line in lines if inside in line)
+        return sum(max(0, int(found[2], 16) - int(found[1], 16)) for found in ranges if found)
     return None

@@ -5,23 +5,35 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from typing import Any
 
 _CPU = "CPUExecutionProvider"
 _HEAVY = re.compile(r"MatMul|Gemm|Attention|Fused|_")  # and what a provider compiled into one node
+_MOST_CHARS = 100  # of a name
 _MAX_PROFILE_BYTES = 64 << 20  # one run of the largest Phi has some 500 nodes, 600 bytes each
 
 
 def nodes(profile: bytes) -> Counter[tuple[str, str]]:
-    """(provider, operator) -> nodes executed, from a profile that ONNX Runtime wrote; empty where it says nothing."""
+    """(provider, operator) -> nodes executed, from a profile that ONNX Runtime wrote; empty where it says nothing.
+
+    An event of another form is none of a node.
+    """
     try:
         events = json.loads(profile) if len(profile) <= _MAX_PROFILE_BYTES else []
     except (ValueError, RecursionError):
         return Counter()
-    return Counter(
-        (event["args"].get("provider", ""), event["args"].get("op_name", ""))
-        for event in events
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-    )
+    found = (event for event in events if isinstance(event, dict)) if isinstance(events, list) else ()
+    ran = (event.get("args") for event in found if event.get("cat") == "Node" and _is_run(event.get("name")))
+    return Counter((_name(args, "provider"), _name(args, "op_name")) for args in ran if isinstance(args, dict))
+
+
+def _is_run(name: Any) -> bool:
+    return isinstance(name, str) and name.endswith("_kernel_time")
+
+
+def _name(args: dict[str, Any], key: str) -> str:
+    name = args.get(key)
+    return name[:_MOST_CHARS] if isinstance(name, str) else ""
 
 
 def placement(found: Counter[tuple[str, str]]) -> str:
