@@ -164,7 +164,7 @@ class SelfTest(Noun, frozen=True, kw_only=True):
     reason: str = ""
     untested: str = ""
     placement: str = ""  # where the weights were, as the engine names it
-    kl_max: float | None = None  # nat: farthest from the right answer
+    kl_max: Annotated[float, msgspec.Meta(ge=0)] | None = None  # nat: farthest from the right answer
     seconds: float = 0.0  # of the attempt that passed, without starting the process and importing the engine
     import_s: float = 0.0
     at: str = ""

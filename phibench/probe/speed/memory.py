@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from phibench.core import units
-from phibench.core.nouns import Noun
+from phibench.core.nouns import Noun, Rate
 from phibench.probe.speed import child
 from phibench.probe.system import cpu, gauges
 
@@ -40,7 +40,7 @@ _STOLEN = 0.02  # of all cpu time: the host gave it to another machine
 class Bandwidth(Noun, frozen=True, kw_only=True):
     """``read_bytes_s`` is the best round; ``because`` says how it was found and what speaks against it: ``doubt``."""
 
-    read_bytes_s: float | None
+    read_bytes_s: Rate | None
     because: str
     doubt: str = ""
     threads: int = 0
@@ -48,7 +48,7 @@ class Bandwidth(Noun, frozen=True, kw_only=True):
     rounds: int = 0
     by_threads: dict[str, float] = msgspec.field(default_factory=dict)  # number of threads -> bytes per second
     ran: float = 1.0  # share of the best round in which its threads had a core to themselves
-    copy_bytes_s: float | None = None  # read and written
+    copy_bytes_s: Rate | None = None  # read and written
     steal_share: float | None = None  # of all cpu time meanwhile, taken by the host
     load_1m: float | None = None  # load average just before
 
