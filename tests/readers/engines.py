@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from mutations import Tree
-from readers.oracles import Reader, follows, noun, numbers, told
 
 from phibench import backends
 from phibench.backends.llama_cpp import log
@@ -19,6 +19,7 @@ from phibench.backends.onnxruntime import buffers, profile
 from phibench.core import ends, folders
 from phibench.core.nouns import Finding, Processor, SelfTest
 from phibench.machine import inventory
+from readers.oracles import Reader, follows, noun, numbers, told
 
 torch_engine = importlib.import_module("phibench.backends.torch.engine")
 
@@ -160,7 +161,7 @@ def _of_answers(folder: Path) -> Any:
     for name in _ANSWERS:
         said = (folder / f"{name}.json").read_bytes() if (folder / f"{name}.json").is_file() else b""
         backend = backends.load(name)
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError):
             able = backend.abilities(said.splitlines()[-1])
             processor = Processor(instruction_sets=("avx2", "avx512f"))
             found.append((able, backend.advice(processor, able.features)))
@@ -169,9 +170,9 @@ def _of_answers(folder: Path) -> Any:
 
 def _check_answers(_tree: Tree, found: list[Any]) -> Iterator[str]:
     for able, advice in found[1:]:
-        yield from noun(able)
-        if isinstance(advice, Finding) and len(advice.evidence) > 10_000:
-            yield "a finding without bound"
+        yield from noun(able, math.inf)  # a child of our own said it
+        if isinstance(advice, Finding):
+            yield from noun(advice, math.inf)
 
 
 # --------------------------------------------------------------------------------------------- what is remembered
@@ -203,7 +204,7 @@ def _check_memory(tree: Tree, answer: Any) -> Iterator[str]:
     known, tests = answer
     stand = told(tree) | {0.0}
     for one in (*known.values(), *tests):
-        yield from noun(one)
+        yield from noun(one, math.inf)
     for slow in known.values():
         for path, number in numbers(msgspec.to_builtins(slow)):
             yield from follows(path.split(".")[0], number, stand)

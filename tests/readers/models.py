@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from mutations import JSON_STEPS, Sparse, Step, Tree, in_json
-from readers.oracles import Reader, noun
 
 from phibench import catalog
 from phibench.catalog import plans, tensor_types
@@ -20,6 +19,7 @@ from phibench.catalog.plans import hf_config
 from phibench.catalog.plans import onnx as plan_onnx
 from phibench.catalog.readers import folder as folders
 from phibench.catalog.readers import gguf, hugging_face
+from readers.oracles import Reader, noun
 
 
 def _check(_tree: Tree, found: Any) -> Iterator[str]:
@@ -30,7 +30,7 @@ def _check(_tree: Tree, found: Any) -> Iterator[str]:
         yield "a tensor of no such size"
     if not 0 < found.plan.weights_bytes <= size:
         yield "more bytes of weights than of files"
-    if not 0 < found.artifact.parameters:
+    if not found.artifact.parameters > 0:
         yield "no parameters"
 
 

@@ -35,7 +35,7 @@ _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
 
 def told(tree: Tree) -> frozenset[float]:
     """The size of every number that stands anywhere in it, in any encoding."""
-    found: set[float] = set()
+    found = set[float]()
     for content in tree.values():
         if isinstance(content, bytes | Sparse):
             found |= _told(content.head if isinstance(content, Sparse) else content)
@@ -46,7 +46,8 @@ def told(tree: Tree) -> frozenset[float]:
 def _told(data: bytes) -> frozenset[float]:
     plain = re.sub(rb"(?<=[0-9])_(?=[0-9])", b"", data.replace(b"\0", b""))
     words = {word for word in _NUMBER.findall(plain) if len(word) < 60}
-    return frozenset(float(part) for word in words for part in (word, *re.split(rb"[.eE]", word)) if _is_number(part))
+    parts = {float(part) for word in words for part in (word, *re.split(rb"[.eE]", word)) if _is_number(part)}
+    return frozenset(parts | {float(int(word, 16)) for word in re.findall(rb"0x([0-9a-fA-F]{1,16})", plain)})
 
 
 def _is_number(word: bytes) -> bool:
@@ -106,5 +107,5 @@ def follows(name: str, value: float | None, known: frozenset[float], *factors: f
     """``value`` is None, one of these numbers, or one of them times one of the factors."""
     if value is None or any(value / factor in known for factor in factors or (1,)):
         return
-    if not any(math.isclose(value, one * factor, rel_tol=1e-9) for one in known for factor in factors or (1,)):
+    if not any(math.isclose(value, one * factor, rel_tol=1e-6) for one in known for factor in factors or (1,)):
         yield f"{name} is a number that stands nowhere"

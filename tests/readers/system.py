@@ -15,7 +15,6 @@ import trees_gpu
 import trees_machine
 import trees_power
 from mutations import Tree
-from readers.oracles import Reader, follows, noun, told
 
 from phibench import probe
 from phibench.core.nouns import Machine
@@ -23,6 +22,7 @@ from phibench.meters.sources import battery, hwmon, ina3221, rapl
 from phibench.probe import conditions
 from phibench.probe.energy import sources
 from phibench.probe.system import smaps
+from readers.oracles import Reader, follows, noun, told
 
 _METERS = {"battery": battery, "hwmon": hwmon, "ina3221": ina3221, "rapl": rapl}
 _MEMORY = float(psutil.virtual_memory().total)  # of this machine, which is taken where a tree tells none
@@ -90,7 +90,7 @@ def _differences(known: frozenset[float]) -> frozenset[float]:
 
 
 def _sums(known: frozenset[float]) -> frozenset[float]:
-    return frozenset(a + b for a in known if a > 1e6 for b in known if b > 1e6)
+    return frozenset(a + b for a in known for b in known)
 
 
 # --------------------------------------------------------------------------------------------- its conditions
@@ -156,7 +156,7 @@ def _readings(folder: Path) -> list[tuple[Any, float | None, float]]:
 
 def _of_energy(tree: Tree, found: list[tuple[Any, float | None, float]]) -> Iterator[str]:
     known = told(tree)
-    products = frozenset(a * b for a in known for b in known)
+    products = frozenset(a * b for a in known for b in known) | frozenset(a * b // 1e6 for a in known for b in known)
     for source, value, _ in found:
         yield from noun(source)
         if value is not None and not 0 <= value < 1e20:

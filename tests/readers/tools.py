@@ -13,11 +13,11 @@ from typing import Any
 
 import fakes
 from mutations import Tree
-from readers.oracles import Reader, follows, noun, told
 
 from phibench.core.nouns import Measured, Run
 from phibench.imports import importer
 from phibench.imports.translate import ImportRequest
+from readers.oracles import Reader, follows, noun, told
 
 _HERE = fakes.machine(name="here")
 
@@ -164,7 +164,7 @@ def _check(tree: Tree, answer: Any) -> Iterator[str]:
                 if not 0 < seconds < 1e9:
                     yield "no such time"
                 tokens = work.prompt_tokens + work.new_tokens  # of a table that tells speeds alone
-                if f".md" not in str(list(tree)):
+                if ".md" not in str(list(tree)):
                     yield from follows("a time", seconds, known, 1, 1e-9)
                 told_by = [
                     r

@@ -12,7 +12,6 @@ import fakes
 import msgspec
 import tomli_w
 from mutations import Tree
-from readers.oracles import Reader, follows, noun, numbers, told
 
 from phibench.core import files, run_files
 from phibench.core.nouns import Goal, Machine, Measured, Run
@@ -20,6 +19,7 @@ from phibench.measure import suites
 from phibench.show import machine as show_machine
 from phibench.show import report, results
 from phibench.show.outputs import DATA_FORMATS
+from readers.oracles import Reader, follows, noun, numbers, told
 
 ROOT = Path(__file__).parents[2]
 
