@@ -103,10 +103,11 @@ class Batched(Noun, frozen=True, kw_only=True):
 
 
 class Line(Noun, frozen=True, kw_only=True):
-    """A row and where it begins."""
+    """A row, where it begins, and all that it says, read or not."""
 
     number: int
     row: Bench | Batched
+    value: dict[str, Any]
 
 
 class File(NamedTuple):
@@ -131,7 +132,7 @@ def read(path: Path | None) -> File:
     lines, refused, odd = [], list(found.refused), []
     for number, value in found.rows:
         try:
-            lines.append(Line(number=number, row=_row(value)))
+            lines.append(Line(number=number, row=_row(value), value=value))
         except PhibenchError as error:
             refused.append(Refused(number, str(error)))
     if not lines and not refused:

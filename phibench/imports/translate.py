@@ -9,7 +9,7 @@ from phibench import backends, catalog
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
 from phibench.core.text import base_name
-from phibench.imports import devices, models, names
+from phibench.imports import agreement, devices, models, names
 from phibench.imports.llama_bench import Batched, Bench, Line
 
 BACKEND = "llama_cpp"  # llama-bench is a program of llama.cpp, so it is no other's
@@ -48,7 +48,7 @@ def tests_of(line: Line, request: ImportRequest, machine: Machine) -> list[Test]
     """What one row holds. Raises PhibenchError, why, where a setup or a test of phibench cannot say it."""
     row = line.row
     if isinstance(row, Batched):
-        return _batched(row, line.number, request, machine)
+        return _batched(row, line, request, machine)
     if why := _left_out(row):
         raise PhibenchError(why)
     variant, notes = models.variant(row, request.variant)
@@ -57,6 +57,7 @@ def tests_of(line: Line, request: ImportRequest, machine: Machine) -> list[Test]
     setup = _setup(variant, quantization, device, row, machine)
     seconds = tuple(ns / 1e9 for ns in row.samples_ns) or (row.avg_ns / 1e9,)
     notes += () if row.samples_ns else (_average(row),)
+    notes += _doubts(line)
     notes += (_RPC,) if devices.built_with_rpc(row) else ()
     build = f"b{row.build_number} ({row.build_commit})" if row.build_commit not in ("", "unknown") else ""
     base = base_name(row.model_filename)
@@ -155,7 +156,11 @@ def _engine(tool: str, build: str, device: str, row: Bench | Batched, said: str)
     )
 
 
-def _batched(row: Batched, line: int, request: ImportRequest, machine: Machine) -> list[Test]:
+def _doubts(line: Line) -> tuple[str, ...]:
+    return tuple(filter(None, (agreement.doubt(line.value, line.row),)))
+
+
+def _batched(row: Batched, line: Line, request: ImportRequest, machine: Machine) -> list[Test]:
     """Two tests a line. A prompt that all sequences share is processed once."""
     variant, quantization, device = _told(request, machine)
     setup = _setup(variant, quantization, device, row, machine)
@@ -169,8 +174,8 @@ def _batched(row: Batched, line: int, request: ImportRequest, machine: Machine) 
     if any(not took for _, took in parts):
         raise PhibenchError("a test took no time at all")
     return [
-        Test(line=line, build="", setup=setup, workload=workload, artifact=artifact, threads=row.n_threads,
-             engine=engine, seconds=(took,), notes=shared)
+        Test(line=line.number, build="", setup=setup, workload=workload, artifact=artifact, threads=row.n_threads,
+             engine=engine, seconds=(took,), notes=(*shared, *_doubts(line)))
         for workload, took in parts
     ]  # fmt: skip
 

@@ -16,7 +16,7 @@ from trees import GIB
 from phibench.meters.sources import nvml as nvml_meter
 from phibench.probe.devices import gpu_use, nvidia
 from phibench.probe.energy import emi, sources
-from phibench.probe.system import windows
+from phibench.probe.system import memory, windows
 from readers.oracles import Reader, follows, noun, told
 
 # ------------------------------------------------------------------------------------------------- NVML
@@ -94,7 +94,7 @@ def _of_cards(tree: Tree, answer: Any) -> Iterator[str]:
     if answer is None:
         return
     devices, seen, mine, gauges, processes, throttle, meters = answer
-    known = told(tree) | {0.0}
+    known = told(tree) | {0.0, float(memory.host_memory(Path("/"))[0])}  # of shared memory: the machine's
     for one in (*devices, *filter(None, seen), *throttle):
         yield from noun(one)
     for one in devices:
