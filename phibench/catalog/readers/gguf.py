@@ -20,6 +20,7 @@ from phibench.core.nouns import Artifact, Noun, Variant
 
 __all__ = ["Header", "Recognised", "read_header", "recognise"]
 
+_APART = ("rope_factors", "output.weight")
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a flag beside the number
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
 
@@ -73,7 +74,7 @@ def recognise(path: Path) -> Recognised:
         header=header,
         plan=plan,
         artifact=artifact,
-        notes=(*doubt, *notes, *more),
+        notes=(*doubt, *notes, *more, *_strangers(header, planned)),
     )
 
 
@@ -128,6 +129,19 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
     said = "" if chosen == declared else f"; the file calls itself {declared or 'nothing that phibench knows'}"
     version = plan_gguf.types().llama_cpp
     return chosen, (f"its tensor types ({_types(header)}) are not those of {chosen} in llama.cpp {version}{said}",)
+
+
+def _strangers(header: Header, planned: Plan) -> tuple[str, ...]:
+    """By name; LongRoPE's factors and a head of its own are told elsewhere."""
+    has, due = (
+        {t.name for t in tensors if not t.name.startswith(_APART)} for tensors in (header.tensors, planned.tensors)
+    )
+    said = [
+        f"{len(names)} {word} ({min(names)})"
+        for names, word in ((due - has, "missing"), (has - due, "unknown"))
+        if names
+    ]
+    return (f"its tensors are not those of {planned.variant}: {', '.join(said)}",) if said else ()
 
 
 def _mix(tensors: Sequence[Tensor]) -> Counter[str]:

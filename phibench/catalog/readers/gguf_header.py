@@ -9,7 +9,7 @@ import math
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -177,6 +177,7 @@ def _read(cursor: _Cursor) -> Header:
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
         raise cursor.bad(f"an alignment of {alignment!r}")
     data_offset = -(-cursor.place // alignment) * alignment
+    _check_order(cursor, infos, alignment)
     needs = max((data_offset + offset + tensor.bytes for tensor, offset in infos), default=data_offset)
     if needs > cursor.file_bytes:
         size, remedy = cursor.file_bytes, _again(cursor.path)
@@ -187,6 +188,16 @@ def _read(cursor: _Cursor) -> Header:
         data_offset=data_offset,
         file_bytes=cursor.file_bytes,
     )
+
+
+def _check_order(cursor: _Cursor, infos: Iterable[tuple[Tensor, int]], alignment: int) -> None:
+    """One tensor begins where the one before it ends, as llama.cpp demands (ggml, src/gguf.cpp): a damaged type or
+    shape moves its end."""
+    at = 0
+    for tensor, offset in infos:
+        if offset != at:
+            raise cursor.bad(f"tensor {tensor.name!r} lies at {offset}, and the one before it ends at {at};")
+        at += -(-tensor.bytes // alignment) * alignment
 
 
 def _again(path: Path) -> str:

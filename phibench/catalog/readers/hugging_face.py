@@ -48,6 +48,8 @@ def read(path: Path) -> Content:
     untrusted.required(said.numbers, ("layers", "hidden", "heads", "vocab"), path / untrusted.HUGGING_FACE)
     names = {tensor.name for tensor in tensors}
     embedding = next((name for name in names if name.endswith("embed_tokens.weight")), "")
+    if not embedding:
+        raise PhibenchError(f"{path} has no embedding (embed_tokens.weight) among its weights: download it again")
     words = next((tensor.shape[:1] for tensor in tensors if tensor.name == embedding), ())
     if words and words[0] != said.numbers["vocab"]:
         raise PhibenchError(
@@ -191,16 +193,19 @@ def read_header(path: Path) -> list[Tensor]:
         if 8 + length > size:
             raise untrusted.cut_off(path, 8 + length)
         said = untrusted.parse_json(stream.read(length), path)
-    found = []
-    needs = 0
-    for name, entry in said.items():
-        if name != "__metadata__":
-            tensor, end = _tensor(path, name, entry)
-            needs = max(needs, end)
-            found.append(tensor)
+    found = [_tensor(path, name, entry) for name, entry in said.items() if name != "__metadata__"]
+    needs = max((end for _, end in found), default=0)
     if 8 + length + needs > size:
         raise untrusted.cut_off(path, 8 + length + needs)
-    return found
+    at = 0
+    for tensor, end in sorted(found, key=lambda pair: pair[1]):  # no hole and no overlap, as its own readers demand
+        at += tensor.bytes
+        if at != end:
+            raise PhibenchError(
+                f"{path} is not a safetensors file that can be read: tensor {tensor.name[:100]!r} ends at {end}, "
+                f"not at {at}; download it again"
+            )
+    return [tensor for tensor, _ in found]
 
 
 def _tensor(path: Path, name: str, entry: Any) -> tuple[Tensor, int]:

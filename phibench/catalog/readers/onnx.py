@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phibench.catalog.plans import onnx as plan_onnx
-from phibench.catalog.readers import first_bytes, genai_config, untrusted
+from phibench.catalog.readers import first_bytes, genai_config, onnx_checks, untrusted
 from phibench.catalog.readers.untrusted import Content, Numbers
 from phibench.catalog.tensor_types import Tensor
 from phibench.core import extras, files
@@ -46,6 +46,7 @@ def read(path: Path) -> Content:
     numbers = _numbers(model, decoder)
     untrusted.required(numbers, ("layers", "hidden", "heads", "kv_heads", "vocab"), path / untrusted.ONNX)
     past = untrusted.text(untrusted.part(decoder, "inputs"), "past_key_names") or "past_key_values.%d.key"
+    onnx_checks.check(path, graph, past, numbers["layers"])
     return Content(
         format="onnx",
         quantization=quantization,
@@ -58,7 +59,7 @@ def read(path: Path) -> Content:
         bytes=size + (path / untrusted.ONNX).stat().st_size,
         facts={
             "kv_type": _kv_type(path, graph, past.replace("%d", "0")),
-            "kv_buffer": "shared" if search.get("past_present_share_buffer") is True else "grown",
+            "kv_buffer": "shared" if untrusted.switch(search, "past_present_share_buffer", path) else "grown",
             "logits": _logits(graph),
             "exporter": f"{loaded.producer_name or 'unnamed'} {loaded.producer_version}".strip()[:80],
         },

@@ -95,6 +95,14 @@ def text(of: Mapping[str, Any], key: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def switch(of: Mapping[str, Any], key: str, path: Path) -> bool:
+    """True or false; false where there is none. Raises PhibenchError (exit 2) for anything else."""
+    found = of.get(key, False)
+    if not isinstance(found, bool):
+        raise PhibenchError(f"{path} has a {key} that is neither true nor false: download it again")
+    return found
+
+
 def count(of: Mapping[str, Any], key: str) -> int | None:
     """A whole number from 0 to MAX_COUNT; None for anything else."""
     found = of.get(key)
