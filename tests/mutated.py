@@ -1,10 +1,10 @@
 """Reads mutants with one reader of tests/readers, in a process of its own, and says what did not hold.
 
-    python tests/mutated.py READER [--first 0] [--count 200] [--every-fault]
+    python tests/mutated.py READER [--first 0] [--count 200]
     python tests/mutated.py READER --show SEED      what was done to which file, and what came of it
 
-For every mutant there must be a right value, a refusal in one line (PhibenchError), or "unknown": no other exception, no
-number that the mutant does not tell, no endless loop, no memory beyond bounds. Prints one line of JSON at the end.
+For every mutant there must be a right value, a refusal in one line (PhibenchError), or "unknown": no other exception,
+no number that the mutant does not tell, no endless loop, no memory beyond bounds. Prints a line of JSON at the end.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mutations
+import mutate
 import readers
-from mutations import Content, Folder, Link, Sparse, Tree
+from mutate import Content, Folder, Link, Sparse, Tree
 from readers.oracles import Reader
 
 from phibench.core.errors import PhibenchError
@@ -86,7 +86,7 @@ def _remove(path: Path) -> None:
 
 def outcome(reader: Reader, planted: Planted, sample: Tree, right: Any, seed: int) -> tuple[str, tuple[str, ...]]:
     """("right", "refused", "unknown" or "no mutant"; what did not hold) of one mutant."""
-    mutant = mutations.mutant(sample, f"{reader.name} {seed}", reader.more)
+    mutant = mutate.mutant(sample, f"{reader.name} {seed}", reader.more)
     if not planted.plant(mutant.tree):
         return "no mutant", ()
     try:
@@ -147,11 +147,15 @@ def bound_memory() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("reader", choices=sorted(readers.READERS))
+    parser.add_argument("reader", nargs="?", choices=sorted(readers.READERS))
+    parser.add_argument("--list", action="store_true", help="the names of all readers")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--show", type=int, metavar="SEED")
     args = parser.parse_args()
+    if args.list or not args.reader:
+        print(*readers.READERS, sep="\n")
+        return 0
     reader = readers.READERS[args.reader]
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
         os.environ |= {"PHIBENCH_CACHE": f"{place}/cache", "PHIBENCH_RESULTS": f"{place}/results"}
@@ -170,7 +174,7 @@ def main() -> int:
         bound_memory()
         if args.show is not None:
             place_of = args.show % len(samples)
-            print(mutations.mutant(samples[place_of], f"{reader.name} {args.show}", reader.more))
+            print(mutate.mutant(samples[place_of], f"{reader.name} {args.show}", reader.more))
             print(*outcome(reader, planted, samples[place_of], rights[place_of], args.show), sep="\n")
             for file, content in sorted(planted._there.items()):
                 if samples[place_of].get(file) != content:

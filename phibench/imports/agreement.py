@@ -20,7 +20,7 @@ Due = tuple[str, float, float]  # field, what follows from the times, how far of
 def doubt(value: Mapping[str, Any], row: Bench | Batched) -> str | None:
     """What contradicts the times of a row, which are what is taken over; ``value``: all that it says."""
     for name, due, most in _of_batch(row) if isinstance(row, Batched) else _of_bench(row):
-        said = value.get(name)
+        said: Any = value.get(name)
         if _is_figure(said) and due > 0 and abs(said / due - 1) > most:
             return f"its figures contradict one another: {name} is {said:.6g}, its times say {due:.6g}; the times count"
     return None

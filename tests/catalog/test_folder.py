@@ -115,10 +115,11 @@ def test_among_equal_shapes_the_context_decides(tmp_path: Path) -> None:
 
 def test_a_graph_that_gives_the_last_tokens_logits_alone(tmp_path: Path) -> None:
     def pruned(model: Any) -> None:
-        from onnx import helper
+        from onnx import TensorProto, helper
 
         head = next(node for node in model.graph.node if "logits" in node.output)
         pick = helper.make_node("Gather", [head.input[0], "last"], ["picked"], axis=1)
+        model.graph.initializer.append(helper.make_tensor("last", TensorProto.INT64, [1], [0]))
         head.input[0] = "picked"
         model.graph.node.append(pick)
 

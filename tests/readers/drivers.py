@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fake_nvml import Nvml
-from mutations import JSON_STEPS, Tree, in_json
+from mutate import JSON_STEPS, Tree, in_json
 from trees import GIB
 
 from phibench.meters.sources import nvml as nvml_meter
@@ -123,8 +123,10 @@ def _record(kind: int, body: bytes) -> bytes:
 
 
 def _records() -> list[Tree]:
-    cache = b"".join(_record(2, struct.pack("<BBHII", level, 8, 64, size, kind).ljust(44, b"\0"))
-                     for level, size, kind in ((1, 49152, 2), (1, 32768, 1), (2, 2 << 20, 0), (3, 36 << 20, 0)))  # fmt: skip
+    levels = ((1, 49152, 2), (1, 32768, 1), (2, 2 << 20, 0), (3, 36 << 20, 0))
+    cache = b"".join(
+        _record(2, struct.pack("<BBHII", level, 8, 64, size, kind).ljust(44, b"\0")) for level, size, kind in levels
+    )
     cores = b"".join(_record(0, bytes((1, speed)).ljust(40, b"\0")) for speed in (1, 1, 0, 0, 0, 0))
     names = [f"RAPL_Package0_{part}".encode("utf-16-le") + b"\0\0" for part in ("PKG", "DRAM", "PP0")]
     channels = b"".join(struct.pack("<IH", 0, len(name)) + name for name in names)

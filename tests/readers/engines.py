@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from mutations import Tree
+from mutate import Tree
 
 from phibench import backends
 from phibench.backends.llama_cpp import log
@@ -183,9 +183,11 @@ def _remembered() -> list[Tree]:
             "bandwidth": {"read_bytes_s": 4.2e10, "copy_bytes_s": 3.9e10, "because": "3 s with 2 threads"},
             "storage": {"free_bytes": 10**11, "read_bytes_s": 2.5e9, "because": "read past the page cache"},
             "gpus": {"cuda:0": {"kind": "cuda:0", "name": "NVIDIA GeForce RTX 4090", "read_bytes_s": 9e11,
-                                "basis": "probed", "copy_bytes_s": 8e11, "matrix_flops_s": {"float16": 1.5e14}}}}  # fmt: skip
-    test = {"backend": "llama_cpp", "device": "cpu", "build": "0.3.36 1a2b", "processor": "AMD EPYC; avx2", "usable": True,
-            "options": {}, "kl_max": 1e-5, "seconds": 0.1, "import_s": 0.5, "at": "2026-07-01T10:00:00Z", "test": 1}  # fmt: skip
+                                "basis": "probed", "copy_bytes_s": 8e11,
+                                "matrix_flops_s": {"float16": 1.5e14}}}}  # fmt: skip
+    test = {"backend": "llama_cpp", "device": "cpu", "build": "0.3.36 1a2b", "processor": "AMD EPYC; avx2",
+            "usable": True, "options": {}, "kl_max": 1e-5, "seconds": 0.1, "import_s": 0.5,
+            "at": "2026-07-01T10:00:00Z", "test": 1}  # fmt: skip
     return [{"machine.json": json.dumps({"linux|x86_64|cpu=AMD": slow}).encode(),
              "selftests.json": json.dumps([test, {**test, "backend": "onnxruntime", "usable": False, "kind": "signal",
                                                   "reason": "died of SIGILL"}]).encode()}]  # fmt: skip

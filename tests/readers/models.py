@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mutations import JSON_STEPS, Sparse, Step, Tree, in_json
+from mutate import JSON_STEPS, Sparse, Step, Tree, in_json
 
 from phibench import catalog
 from phibench.catalog import plans, tensor_types
@@ -45,10 +45,9 @@ _WHAT = ("variant", "quantization", "layers", "parameters", "weights", "tying", 
 
 
 def _what(found: Any) -> tuple[Any, ...]:
-    tying = (found.plan.embedding, found.plan.head)
-    facts = {key: value for key, value in found.artifact.facts.items() if key != "exporter"}
+    facts = {key: value for key, value in found.artifact.facts.items() if key not in ("exporter", "kv_buffer")}
     return (found.variant, found.quantization, found.plan.layers, found.artifact.parameters, found.plan.weights_bytes,
-            tying, facts)  # fmt: skip
+            found.plan.tied, facts)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------- GGUF
@@ -144,8 +143,8 @@ def _packages() -> list[Tree]:
 _JSON_STEPS = {name: _of_header(in_json(name)) for name in JSON_STEPS}
 READERS = (
     Reader("gguf", _ggufs, _gguf, _check, _beside),
-    Reader("hugging-face-folder", _hugging_faces, lambda folder: folders.recognise(folder), _check, _beside, _JSON_STEPS,
+    Reader("hugging-face-folder", _hugging_faces, folders.recognise, _check, _beside, _JSON_STEPS,
            harmless=frozenset({"another file beside"})),
-    *((Reader("onnx-package", _packages, lambda folder: folders.recognise(folder), _check, _beside,
+    *((Reader("onnx-package", _packages, folders.recognise, _check, _beside,
               harmless=frozenset({"another file beside"})),) if importlib.util.find_spec("onnx") else ()),
 )  # fmt: skip

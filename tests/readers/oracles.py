@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from mutations import Sparse, Step, Tree
+from mutate import Sparse, Step, Tree
 
 Check = Callable[[Tree, Any], Iterable[str]]
 
@@ -26,7 +26,7 @@ class Reader(NamedTuple):
     read: Callable[[Any], Any]
     check: Check
     beside: Callable[[Any, Any], Iterable[str]] = lambda _answer, _right: ()
-    more: dict[str, Step] = {}
+    more: dict[str, Step] = {}  # noqa: RUF012  nobody changes it
     harmless: frozenset[str] = frozenset()
 
 

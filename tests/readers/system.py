@@ -14,7 +14,7 @@ import trees
 import trees_gpu
 import trees_machine
 import trees_power
-from mutations import Tree
+from mutate import Tree
 
 from phibench import probe
 from phibench.core.nouns import Machine
@@ -174,7 +174,8 @@ def _pages() -> list[Tree]:
 
     maps = (mapping("/models/phi.gguf", "fe:00", 7, Rss=1000, Referenced=400, Anonymous=0)
             + mapping("/usr/lib/libc.so", "fe:00", 8, Rss=50, Referenced=50, Anonymous=20)
-            + mapping("/dev/shm/x", "00:1a", 9, Rss=10, Referenced=10) + mapping("[heap]", "00:00", 0, Rss=5))  # fmt: skip
+            + mapping("/dev/shm/x", "00:1a", 9, Rss=10, Referenced=10)
+            + mapping("[heap]", "00:00", 0, Rss=5))  # fmt: skip
     return [_tree({
         "proc/self/smaps": maps,
         "proc/self/mountinfo": "30 20 0:26 / /dev/shm rw,nosuid shared:4 - tmpfs tmpfs rw\n",

@@ -11,10 +11,10 @@ from typing import Any
 import fakes
 import msgspec
 import tomli_w
-from mutations import Tree
+from mutate import Tree
 
 from phibench.core import files, run_files
-from phibench.core.nouns import Goal, Machine, Measured, Run
+from phibench.core.nouns import Goal, Machine, Measured, Run, Suite
 from phibench.measure import suites
 from phibench.show import machine as show_machine
 from phibench.show import report, results
@@ -96,7 +96,7 @@ READERS = (
     Reader("machine-file", _machines, _machine, _same_numbers,
            harmless=frozenset({"keys reordered", "written on one line", "crlf"})),
     Reader("suite-file", lambda: [{"s.toml": path.read_bytes()} for path in sorted((ROOT / "suites").glob("*.toml"))],
-           lambda folder: suites.check(files.read_strict(_first(folder), suites.Suite), "s.toml"), _same_numbers,
+           lambda folder: suites.check(files.read_strict(_first(folder), Suite), "s.toml"), _same_numbers,
            harmless=frozenset({"crlf"})),
     Reader("goal-file", lambda: [{"g.toml": path.read_bytes()} for path in
                                  sorted((ROOT / "phibench/catalog/goals").glob("*.toml"))],

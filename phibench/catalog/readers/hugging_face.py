@@ -44,12 +44,16 @@ def read(path: Path) -> Content:
     said = _said(config, ARCHITECTURES.get(kind, kind))
     _check_kind(path, config, kind, said)
     tensors, size = _tensors(path)
-    tied = config.get("tie_word_embeddings") is True
+    tied = untrusted.switch(config, "tie_word_embeddings", path / untrusted.HUGGING_FACE)
     untrusted.required(said.numbers, ("layers", "hidden", "heads", "vocab"), path / untrusted.HUGGING_FACE)
     names = {tensor.name for tensor in tensors}
     embedding = next((name for name in names if name.endswith("embed_tokens.weight")), "")
     if not embedding:
         raise PhibenchError(f"{path} has no embedding (embed_tokens.weight) among its weights: download it again")
+    if config.get("tie_word_embeddings") is False and "lm_head.weight" not in names:
+        raise PhibenchError(
+            f"{path} has no head (lm_head.weight) among its weights, and is not tied: download it again"
+        )
     words = next((tensor.shape[:1] for tensor in tensors if tensor.name == embedding), ())
     if words and words[0] != said.numbers["vocab"]:
         raise PhibenchError(
@@ -205,6 +209,8 @@ def read_header(path: Path) -> list[Tensor]:
                 f"{path} is not a safetensors file that can be read: tensor {tensor.name[:100]!r} ends at {end}, "
                 f"not at {at}; download it again"
             )
+    if 8 + length + needs < size:
+        raise PhibenchError(f"{path} has {size - 8 - length - needs} bytes that belong to no tensor: download it again")
     return [tensor for tensor, _ in found]
 
 

@@ -46,7 +46,7 @@ def read(path: Path) -> Content:
     numbers = _numbers(model, decoder)
     untrusted.required(numbers, ("layers", "hidden", "heads", "kv_heads", "vocab"), path / untrusted.ONNX)
     past = untrusted.text(untrusted.part(decoder, "inputs"), "past_key_names") or "past_key_values.%d.key"
-    onnx_checks.check(path, graph, past, numbers["layers"])
+    onnx_checks.check(path, graph, past, numbers["layers"], {kind: bits for kind, (_, bits) in TYPES.items()})
     return Content(
         format="onnx",
         quantization=quantization,
