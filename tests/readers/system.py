@@ -17,7 +17,8 @@ import trees_power
 from mutate import Tree
 
 from phibench import probe
-from phibench.core.nouns import Machine
+from phibench.core.nouns import Conditions, Machine
+from phibench.machine import doctor
 from phibench.meters.sources import battery, hwmon, ina3221, rapl
 from phibench.probe import conditions
 from phibench.probe.energy import sources
@@ -29,6 +30,20 @@ _MEMORY = float(psutil.virtual_memory().total)  # of this machine, which is take
 _CPUS = os.cpu_count() or 1
 _KIB, _K = 1024.0, 1000.0
 _SMALL = trees.x86(cores=2, smt=2)
+
+
+_NODE = "sys/devices/system/node"
+_HELD = {  # memory that no program holds, and nodes that firmware makes up
+    "proc/meminfo": "MemTotal:       33554432 kB\nMemFree:         1048576 kB\nMemAvailable:    8388608 kB\n"
+    "Shmem:           2097152 kB\nHugePages_Total:    1024\nHugePages_Surp:        0\nHugepagesize:       2048 kB\n"
+    "Hugetlb:         2097152 kB\nBalloon:         1048576 kB\n",
+    "proc/spl/kstat/zfs/arcstats": "13 1 0x01 123 33456 5 9\nname                            type data\n"
+    "size                            4    17179869184\nc_min                           4    1073741824\n"
+    "mru_evictable_data              4    8589934592\nmfu_evictable_data              4    4294967296\n",
+    f"{_NODE}/online": "0-3\n", f"{_NODE}/possible": "0-3\n",
+    **{f"{_NODE}/node{n}/cpulist": "0-3\n" for n in range(4)},
+    **{f"{_NODE}/node{n}/meminfo": f"Node {n} MemTotal:       8388608 kB\n" for n in range(4)},
+}  # fmt: skip
 
 
 def _tree(*parts: dict[str, str]) -> Tree:
@@ -55,11 +70,15 @@ def _machines() -> list[Tree]:
         _tree(_SMALL, trees_gpu.B580, trees_power.ARC_XE, trees_machine.VPU),
         _tree(_SMALL, trees_gpu.PHOENIX, trees_machine.KVM, trees_machine.XDNA, trees_power.perf()),
         _tree(_SMALL, trees_machine.WSL, trees_power.JETSON, trees_machine.HEXAGON),
+        _tree(_SMALL, _HELD),
     ]
 
 
 def _machine(folder: Path) -> Machine:
-    return probe.machine(bandwidth_s=None, root=folder, providers=[("VitisAIExecutionProvider", "NPU", "AMD")])
+    machine = probe.machine(bandwidth_s=None, root=folder, providers=[("VitisAIExecutionProvider", "NPU", "AMD")])
+    doctor.findings(machine, Conditions())
+    assert machine.slug
+    return machine
 
 
 def _of_machine(tree: Tree, found: Machine) -> Iterator[str]:
@@ -73,7 +92,8 @@ def _of_machine(tree: Tree, found: Machine) -> Iterator[str]:
         yield "free <= usable <= all memory does not hold"
     here = {_MEMORY}
     yield from follows("memory_bytes", found.memory_bytes, known | here, 1, _KIB)
-    yield from follows("limits.memory_bytes", limits.memory_bytes, known | here, 1, _KIB)
+    if "proc/spl/kstat/zfs/arcstats" not in tree:  # huge pages are taken off: a size times a count
+        yield from follows("limits.memory_bytes", limits.memory_bytes, known | here, 1, _KIB)
     yield from follows("limits.swap_bytes", limits.swap_bytes, known | _differences(known) | {0.0}, 1, _KIB)
     for one in found.devices[1:]:
         both = known | _sums(known)
