@@ -44,5 +44,5 @@ def _of_batch(row: Batched) -> Iterator[Due]:
 
 
 def _is_figure(value: Any) -> bool:
-    """A speed or time that was printed; of nothing measured C's words for no number stand there, or 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value != 0
+    """A speed or time that was printed; of nothing measured C's word for no number stands there, or 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value) and value != 0

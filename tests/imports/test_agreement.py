@@ -32,7 +32,7 @@ def test_figures_that_agree_or_are_none_cast_no_doubt(fields: dict[str, Any]) ->
     [({"samples_ns": [1_900_000_000]}, "avg_ns"), ({"samples_ns": TIMES, "avg_ts": 426.6}, "avg_ts"),
      ({"samples_ns": [], "avg_ts": 4.3}, "avg_ts"), ({"samples_ns": TIMES, "n_prompt": 5120}, "avg_ts"),
      ({"pp": 128, "t_pp": 128.0}, "t"), ({"pp": 128, "speed_tg": -32.0}, "speed_tg"),
-     ({"pp": 1280}, "speed_pp")],
+     ({"pp": 1280}, "speed_pp"), ({"pp": 128, "t": float("inf")}, "t")],
 )  # fmt: skip
 def test_one_that_contradicts_the_times_is_named(fields: dict[str, Any], said: str) -> None:
     text = doubt(**fields)

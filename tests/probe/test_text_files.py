@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trees import plant
 
-from phibench.probe.system import smaps, text_files
+from phibench.probe.system import gauges, smaps, text_files
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,8 @@ def test_a_mapping_with_more_memory_of_its_own_than_it_has_counts_none(tmp_path:
     found = smaps.file_pages(None, root)
     assert found is not None
     assert found.libraries == 4 << 10
+
+
+def test_ticks_below_zero_are_no_ticks(tmp_path: Path) -> None:
+    plant(tmp_path, {"proc/stat": "cpu  100 5 50 9000 30 0 20 -1 0 0\n"})
+    assert gauges.ticks(tmp_path) == {}

@@ -209,7 +209,7 @@ def _check_memory(tree: Tree, answer: Any) -> Iterator[str]:
         yield from noun(one, math.inf)
     for slow in known.values():
         for path, number in numbers(msgspec.to_builtins(slow)):
-            yield from follows(path.split(".")[0], number, stand)
+            yield from follows(path.split(".")[0], abs(number) if path == "at" else number, stand)
     for one in tests:
         assert isinstance(one, SelfTest)
         yield from follows("kl_max", one.kl_max, stand)

@@ -92,7 +92,7 @@ def _of_machine(tree: Tree, found: Machine) -> Iterator[str]:
         yield "free <= usable <= all memory does not hold"
     here = {_MEMORY}
     yield from follows("memory_bytes", found.memory_bytes, known | here, 1, _KIB)
-    if "proc/spl/kstat/zfs/arcstats" not in tree:  # huge pages are taken off: a size times a count
+    if not any(b"Huge" in one for one in tree.values() if isinstance(one, bytes)):  # a size times a count is taken off
         yield from follows("limits.memory_bytes", limits.memory_bytes, known | here, 1, _KIB)
     yield from follows("limits.swap_bytes", limits.swap_bytes, known | _differences(known) | {0.0}, 1, _KIB)
     for one in found.devices[1:]:
@@ -176,7 +176,12 @@ def _readings(folder: Path) -> list[tuple[Any, float | None, float]]:
 
 def _of_energy(tree: Tree, found: list[tuple[Any, float | None, float]]) -> Iterator[str]:
     known = told(tree)
-    products = frozenset(a * b for a in known for b in known) | frozenset(a * b // 1e6 for a in known for b in known)
+    products = frozenset(a * b for a in known for b in known) | frozenset(
+        round(sign * a * b // 1e6 * sign)
+        for a in known
+        for b in known
+        for sign in (1, -1)  # of a negative current
+    )
     for source, value, _ in found:
         yield from noun(source)
         if value is not None and not 0 <= value < 1e20:
@@ -212,7 +217,7 @@ def _of_pages(tree: Tree, answer: Any) -> Iterator[str]:
     if pages and (pages.artifact_touched > pages.artifact or pages.libraries_touched > pages.libraries):
         yield "more pages were touched than are there"
     if held:
-        yield from follows("VmRSS", held.resident_bytes, known | {0.0}, 1024)
+        yield from follows("VmRSS", held.resident_bytes, known | {0.0}, 1, 1024)
 
 
 READERS = (

@@ -31,7 +31,7 @@ def ticks(root: Path) -> dict[str, int]:
     counts = [text_files.integer(word) for word in words[1:9]]
     if words[:1] != ["cpu"] or len(counts) < 8:
         return {}
-    known = [count for count in counts if count is not None]
+    known = [count for count in counts if count is not None and count >= 0]
     return {"cpu_ticks": sum(known), "steal_ticks": known[7]} if len(known) == 8 else {}
 
 
