@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mutate import Tree
 from phibench import backends
 from phibench.backends.llama_cpp import log
 from phibench.backends.onnxruntime import buffers, profile
-from phibench.core import ends, folders
+from phibench.core import ends
 from phibench.core.nouns import Finding, Processor, SelfTest
 from phibench.machine import inventory
 from readers.oracles import Reader, follows, noun, numbers, told
@@ -194,11 +195,7 @@ def _remembered() -> list[Tree]:
 
 
 def _of_memory(folder: Path) -> Any:
-    place = folders.cache_dir()
-    place.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(OSError):
-        place.unlink()
-    place.symlink_to(folder, target_is_directory=True)
+    os.environ["PHIBENCH_CACHE"] = str(folder)
     return inventory._read(folder / "machine.json"), inventory._remembered()
 
 
