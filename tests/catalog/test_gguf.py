@@ -271,6 +271,61 @@ def test_tensors_are_believed_before_the_label(tmp_path: Path) -> None:
     assert "no known quantization" in refused(odd, code=2)
 
 
+def retyped(kind: str, part: str = "") -> Callable[[Tensor], Tensor]:
+    """Every matrix with ``part`` in its name in another type."""
+    return lambda t: tensor_types.tensor(t.name, t.shape, kind) if len(t.shape) > 1 and part in t.name else t
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "file_type"),
+    [
+        # weighs what IQ3_M does: huggingface/huggingface.js 2176, 2342 and ggml-org/llama.cpp 25878 have dense ones
+        pytest.param("MXFP4", "", 41, id="MXFP4"),
+        pytest.param("MXFP4", "ffn", 15, id="MXFP4 in a Q4_K_M"),
+        pytest.param("NVFP4", "", 42, id="NVFP4: ggml-org/llama.cpp 25878"),
+        pytest.param("Q2_0", "", 7, id="weighs what IQ1_S does"),
+        pytest.param("Q8_K", "", 7, id="weighs what Q8_0 does"),
+    ],
+)
+def test_a_type_of_the_same_size_is_no_other_quantization(kind: str, part: str, file_type: int, tmp_path: Path) -> None:
+    keys: dict[str, MetaValue] = {"general.file_type": file_type}
+    path = real(tmp_path, "phi-4-mini-instruct", "Q4_K_M", keys=keys, change=retyped(kind, part))
+    assert f"most weights in {kind}: take one of" in refused(path, code=2)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "kind", "parts", "file_type"),
+    [
+        ("Q4_K_M", "Q8_0", ("token_embd", "output.weight"), 15),  # bodaay/HuggingFaceModelDownloader 72: Q4_K_L, UD-
+        ("Q5_K_M", "F16", ("token_embd", "output.weight"), 1),  # between Q5_K_M and Q6_K, and calls itself F16
+        ("Q4_K_M", "Q5_K", ("blk.3.", "blk.9.", "blk.11."), 15),  # mohitsoni48/TurboLLM 171: mixed by tensor
+    ],
+)
+def test_a_mix_is_named_by_the_type_of_most_weights(
+    quantization: str, kind: str, parts: tuple[str, ...], file_type: int, tmp_path: Path
+) -> None:
+    def mixed(tensor: Tensor) -> Tensor:
+        fits = len(tensor.shape) > 1 and tensor.name.startswith(parts)
+        return tensor_types.tensor(tensor.name, tensor.shape, kind) if fits else tensor
+
+    keys: dict[str, MetaValue] = {"general.file_type": file_type}
+    found = gguf.recognise(real(tmp_path, "phi-3-mini-4k-instruct", quantization, keys=keys, change=mixed))
+    assert found.quantization == quantization
+    assert "its tensor types" in found.notes[-1]
+    assert found.plan.tensors == found.header.tensors
+
+
+def test_layers_that_are_not_there(tmp_path: Path) -> None:
+    """ggml-org/llama.cpp 7157, 6490: "wrong number of tensors" says llama.cpp of such files."""
+    plan = plans.plan(catalog.variant("phi-3-mini-4k-instruct"), "Q8_0", fmt="gguf")
+    tensors = [t for t in plan.tensors if not t.name.startswith("blk.3")]  # 3, 30 and 31
+    path = tmp_path / "pruned.gguf"
+    with path.open("wb") as stream:
+        stream.write(tensor_types.header({k: v for k, v in plan.metadata.items() if "phibench" not in k}, tensors))
+        stream.truncate(plan.file_bytes)
+    assert "says that it has 32 layers, and has tensors of 29: download or convert it anew" in refused(path, code=2)
+
+
 @pytest.mark.parametrize("layers", [None, 4])
 def test_our_own_files_are_synthetic(tmp_path: Path, layers: int | None) -> None:
     from phibench.synth import gguf as synth

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ __all__ = ["Header", "Recognised", "read_header", "recognise"]
 
 _APART = ("rope_factors", "output.weight")
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a flag beside the number
+_BLOCK = re.compile(r"blk\.(\d+)\.")
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
 
 
@@ -48,6 +51,7 @@ def recognise(path: Path) -> Recognised:
     synthetic = header.metadata.get("phibench.synthetic") is True
     variant, notes = _own(path, header, said) if synthetic else which.variant(path, said, "gguf")
     layers = said.numbers["layers"] or 0
+    _check_layers(path, header, layers)
     quantization, more = _quantization(path, header, variant, layers)
     planned = plans.plan(variant, quantization, layers, fmt="gguf")
     names = {tensor.name for tensor in header.tensors}
@@ -76,6 +80,15 @@ def recognise(path: Path) -> Recognised:
         artifact=artifact,
         notes=(*doubt, *notes, *more, *_strangers(header, planned)),
     )
+
+
+def _check_layers(path: Path, header: Header, says: int) -> None:
+    """Raises PhibenchError (exit 2) unless there are tensors of as many layers as the file says, as llama.cpp asks."""
+    has = {found[1] for tensor in header.tensors if (found := _BLOCK.match(tensor.name))}
+    if len(has) != says:
+        raise PhibenchError(
+            f"{path} says that it has {says} layers, and has tensors of {len(has)}: download or convert it anew"
+        )
 
 
 def _own(path: Path, header: Header, said: Said) -> tuple[Variant, tuple[str, ...]]:
@@ -112,18 +125,20 @@ def _said(path: Path, header: Header) -> Said:
 
 
 def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> tuple[str, tuple[str, ...]]:
-    """The declared quantization if the tensors weigh what it says, else the one that they do weigh."""
+    """The declared quantization if the tensors can be it and weigh what it says, else the nearest of their kind."""
     weighs = sum(tensor.bytes for tensor in header.tensors)
     planned = {name: plans.plan(variant, name, layers, fmt="gguf") for name in plan_gguf.types().quantizations}
     off = {name: abs(weighs / plan.weights_bytes - 1) for name, plan in planned.items()}
-    declared = _declared(header)
-    nearest = min(off, key=lambda name: off[name])
-    chosen = declared if declared and off[declared] < SAME_SIZE else nearest
-    if off[chosen] >= SAME_SIZE:
+    most, declared = _most(header.tensors), _declared(header)
+    fitting = [name for name, plan in planned.items() if _most(plan.tensors) == most and off[name] < SAME_SIZE]
+    if declared and off[declared] < SAME_SIZE and most in planned[declared].histogram:
+        fitting = [declared]
+    if not fitting:
         raise PhibenchError(
-            f"{path} has tensor types that are no known quantization of {variant.id} ({_types(header)}): "
-            "take one of 'phibench models'"
+            f"{path} has tensor types that are no known quantization of {variant.id} ({_types(header)}), most weights "
+            f"in {most}: take one of 'phibench models'"
         )
+    chosen = min(fitting, key=lambda name: off[name])
     if _mix(planned[chosen].tensors) == _mix(header.tensors):
         return chosen, ()
     said = "" if chosen == declared else f"; the file calls itself {declared or 'nothing that phibench knows'}"
@@ -142,6 +157,14 @@ def _strangers(header: Header, planned: Plan) -> tuple[str, ...]:
         if names
     ]
     return (f"its tensors are not those of {planned.variant}: {', '.join(said)}",) if said else ()
+
+
+def _most(tensors: Sequence[Tensor]) -> str:
+    """The type of most weights: a size alone may be that of another type, as MXFP4's is near IQ3_M's."""
+    weights: Counter[str] = Counter()
+    for tensor in tensors:
+        weights[tensor.type] += math.prod(tensor.shape)
+    return weights.most_common(1)[0][0] if weights else "nothing"
 
 
 def _mix(tensors: Sequence[Tensor]) -> Counter[str]:
