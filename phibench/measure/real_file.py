@@ -21,21 +21,24 @@ from phibench.measure.request import RunRequest, every
 _SUFFIXES = (".gguf", ".ggml", ".safetensors", ".onnx", ".ort", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".npz",
              ".llamafile", ".zip", ".tar", ".gz", ".xz", ".zst", ".7z")  # fmt: skip
 
+# what is copied along with a path: quotes, and marks of direction from a dialog of Windows (ggml-org/llama.cpp 4921)
+_AROUND = " \t\r\n\"'\u201c\u201d\u200e\u200f\u202a\u202c\ufeff"
+
 
 def names(text: str) -> list[str]:
     """What ``-m`` lists: names between commas, or one path with commas in it."""
-    is_path = bool(text.strip()) and os.path.lexists(Path(text).expanduser())
+    is_path = bool(text.strip()) and os.path.lexists(_at_home(text))
     return [text] if is_path else units.names(text, "-m")
 
 
 def is_file(name: str) -> bool:
     """A file or a folder, there or not; a name of the catalog is none, even where such a file lies about."""
-    if name.lower().endswith(_SUFFIXES):
+    if name.strip(_AROUND).lower().endswith(_SUFFIXES):
         return True
     try:
         catalog.variant(name)
     except PhibenchError:
-        return os.sep in name or "/" in name or os.path.lexists(Path(name).expanduser())
+        return "/" in name or "\\" in name or os.path.lexists(_at_home(name))
     return False
 
 
@@ -66,11 +69,30 @@ def _path(name: str) -> Path:
 
     if re.match(r"[a-z][a-z0-9+.-]+://|hf\.co/|huggingface\.co/", name, re.IGNORECASE):
         raise PhibenchError(f"{name} is an address, and phibench downloads nothing: download it, and give the file")
-    path = Path(name).expanduser()
+    path = _at_home(name)
     try:
         str(path).encode()
     except UnicodeEncodeError:
         raise PhibenchError(f"the name of {name!a} is not UTF-8; rename it") from None
     if not os.path.exists(path):  # noqa: PTH110  Path's raises for a name that is too long
+        if meant := _otherwise(name):
+            raise PhibenchError(f"there is no file or folder {untrusted.plain(path)}; did you mean {meant}?")
         raise untrusted.missing(path, "file or folder")
     return path
+
+
+def _at_home(name: str) -> Path:
+    """The path with a leading ``~`` filled in; as it is where there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def _otherwise(name: str) -> str | None:
+    """What is there under this name without what stands around it, or written as this system does."""
+    bare = name.strip(_AROUND)
+    slashes = bare.replace("\\", "/")
+    in_wsl = re.sub(r"^([A-Za-z]):/", lambda drive: f"/mnt/{drive[1].lower()}/", slashes)
+    found = (str(_at_home(one)) for one in (bare, slashes, in_wsl) if one and one != name)
+    return next((one for one in found if "\0" not in one and os.path.exists(one)), None)  # noqa: PTH110

@@ -130,6 +130,14 @@ TAR = b"model.gguf".ljust(257, b"\0") + b"ustar\x0000" + bytes(200)
         pytest.param(b"\x1c\0\0\0TFL3", "a model of LiteRT", "give a GGUF file", id="tflite"),
         pytest.param(b"\x30\0\0\0ET12", "a program of ExecuTorch", "give a GGUF file", id="pte"),
         pytest.param(b"\x7fELF\x02\x01", "a program", "give a GGUF file", id="elf"),
+        pytest.param(b"\0\5\x16\7\0\2\0\0Mac OS X        ", "what macOS keeps beside a file, not a GGUF", "without ._",
+                     id="unslothai/unsloth 8919, janhq/jan 3846"),
+        pytest.param(b"L\0\0\0\x01\x14\2\0", "a shortcut of Windows", "that it leads to", id="shortcut"),
+        pytest.param(b"!<symlink>\xff\xfe.\0.\0", "a link of Cygwin", "that it leads to", id="link of Cygwin"),
+        pytest.param(b"../../blobs/5c0ffee\n", "a link that was written as a text ('../../blobs/5c0ffee')",
+                     "which is not there: download it again", id="alirezarezvani/claude-skills 968: git on Windows"),
+        pytest.param(b"/annex/objects/SHA256E-s2--5c.gguf", "a pointer of git-annex", "git annex get", id="git-annex"),
+        pytest.param(b"d8:announce35:udp://tracker", "a torrent", "download what it names", id="torrent"),
         pytest.param(b"# mine\nFROM ./phi3.gguf\n", "a Modelfile of Ollama", "FROM names", id="ollama/ollama 16417"),
     ],
 )  # fmt: skip
@@ -221,6 +229,50 @@ def test_what_is_not_there(
     done = phibench("run", "latency", "-m", name if "gguff" not in name else f"./{name}", "--dry-run")
     assert done.code == 2
     assert why in done.err
+
+
+@pytest.mark.parametrize("link", ["../blobs/5c0ffee", "..\\blobs\\5c0ffee", "./../blobs/5c0ffee\n"])
+def test_a_link_that_was_written_as_a_text_says_where_it_leads(link: str, phibench: Phibench, tmp_path: Path) -> None:
+    """genealogix/glx 512: what a clone or a copy on a system without links leaves of a model in a hub's cache."""
+    (tmp_path / "blobs").mkdir()
+    phi3_mini(tmp_path / "blobs" / "5c0ffee")
+    (tmp_path / "snapshot").mkdir()
+    for name, asked in (("phi3.gguf", "phi3.gguf"), ("config.json", ".")):
+        (tmp_path / "snapshot" / name).write_text(link)
+        done = phibench("run", "latency", "-m", str(tmp_path / "snapshot" / asked), "--dry-run")
+        assert done.code == 2
+        assert f"{name} is a link that was written as a text" in done.err
+        assert f"put the file that it leads to in its place, {tmp_path / 'blobs' / '5c0ffee'}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("written", "lies"),
+    [
+        ('"phi3.gguf"', "phi3.gguf"),  # quotes that a shell did not take
+        ("\u202aphi3.gguf", "phi3.gguf"),  # ggml-org/llama.cpp 4921: copied from a dialog of Windows
+        ("models/phi3.gguf.", "models/phi3.gguf"),
+        ("modles/Phi-3/phi3.gguf", "models/Phi-3/phi3.gguf"),  # the folder that is misspelled, not the file
+        pytest.param(".\\models\\phi3.gguf", "models/phi3.gguf", marks=pytest.mark.skipif(
+            sys.platform == "win32", reason="is the same there"), id="slashes of Windows"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_nearly_right(
+    written: str, lies: str, phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(lies).parent.mkdir(parents=True, exist_ok=True)
+    Path(lies).touch()
+    done = phibench("run", "latency", "-m", written, "--dry-run")
+    assert done.code == 2
+    assert f"did you mean {Path(lies)}?" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_user_who_is_not_here_and_a_line_break(phibench: Phibench) -> None:
+    for name, said in (("~nobody-of-this-name/x.gguf", "~nobody-of-this-name"), ("a\nb.gguf", r"a\nb.gguf")):
+        done = phibench("run", "latency", "-m", name, "--dry-run")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"there is no file or folder {said}" in done.err
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

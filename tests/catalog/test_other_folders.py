@@ -231,6 +231,15 @@ def test_folders_of_gguf_files(phibench: Phibench, tmp_path: Path) -> None:
     assert "or one of 6 more?" in refused(many)
 
 
+def test_what_macos_keeps_beside_files_is_no_model(tmp_path: Path) -> None:
+    """unslothai/unsloth 8919, lmstudio-ai/mlx-engine 79: ._x.gguf is taken for x.gguf, ._x.safetensors for a shard."""
+    beside = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+    models = made(tmp_path / "models", {"._phi.gguf": beside, "phi.gguf": b"GGUF"})
+    assert refused(models).endswith(f"did you mean {models / 'phi.gguf'}?")
+    half = made(tmp_path / "half", {"config.json": config(), "._model.safetensors": beside})
+    assert "has a config.json and no weights" in refused(half)
+
+
 def test_a_large_tree_is_not_walked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(other_folders, "MAX_ENTRIES", 40)
     for number in range(6):

@@ -23,11 +23,15 @@ _OPENED = "give a GGUF file, or a folder with safetensors or genai_config.json"
 
 
 class Kind(NamedTuple):
-    """``what`` it is, in words after "is", and the ``remedy``; ``lost``: what a download left, no format at all."""
+    """``what`` it is, in words after "is", and the ``remedy``.
+
+    ``lost``: what a download left, no format at all; ``link``: it only leads to the file.
+    """
 
     what: str
     remedy: str
     lost: bool = False
+    link: bool = False
 
 
 GGUF = Kind("a GGUF file", "give the file itself, not its folder")
@@ -40,6 +44,7 @@ _ZIP = Kind("a zip archive", _UNPACK)
 _PAGE = Kind("a web page, not the model", _AGAIN, lost=True)
 _EMPTY = Kind("empty", "download it again", lost=True)
 _ZEROS = Kind("empty where it should begin: zeros that no download filled", "download it again", lost=True)
+_LEADS = "give the file that it leads to"
 _POINTER = Kind("a pointer of Git LFS, the file itself was not downloaded", "git lfs pull", lost=True)
 # Sources: the formats' own descriptions; GGML's magics are written as numbers, so they stand backwards in the file
 _STARTS = {
@@ -56,6 +61,10 @@ _STARTS = {
     b"Rar!\x1a\x07": Kind("a rar archive", _UNPACK),
     b"MZqFpD": Kind("a llamafile, a program with its model inside", "unzip the .gguf that lies in it"),
     b"MZ": _PROGRAM, b"\x7fELF": _PROGRAM, b"\xcf\xfa\xed\xfe": _PROGRAM, b"\xca\xfe\xba\xbe": _PROGRAM,
+    b"L\0\0\0\x01\x14\2\0": Kind("a shortcut of Windows", _LEADS, link=True),
+    b"!<symlink>": Kind("a link of Cygwin", _LEADS, link=True),
+    b"\0\5\x16\7": Kind("what macOS keeps beside a file", "give the file without ._ in its name"),
+    b"d8:announce": Kind("a torrent", "download what it names"),
     b"\x89HDF\r\n": Kind("an HDF5 file (Keras)", _OPENED),
     b"\x93NUMPY": Kind("an array of NumPy", _OPENED),
     **{b"\x80" + bytes([protocol]): _PICKLE for protocol in range(2, 6)},
@@ -98,7 +107,7 @@ def lost(path: Path) -> Kind | None:
 def check_json(path: Path, content: bytes) -> None:
     """Raises PhibenchError (exit 2) for what should be JSON and is what a download left instead."""
     found = _kind(path, content[:HEAD_BYTES], len(content))
-    if found in (_POINTER, _PAGE, _EMPTY, _ZEROS):
+    if found and (found.link or found in (_POINTER, _PAGE, _EMPTY, _ZEROS)):
         raise PhibenchError(f"{path} is {found.what}: {found.remedy}")
 
 
@@ -158,10 +167,24 @@ def _text(path: Path, head: bytes, size: int) -> Kind | None:
         return None
     if read.startswith(("{", "[")):
         return _json(path, size)
+    if size < HEAD_BYTES and (link := _link(path, read)):
+        return link
     for start, found in _TEXTS.items():
         if re.match(start, read, re.IGNORECASE):
             return found
     return Kind(f"a text ({_first(read)}), not the model", _AGAIN, lost=True)
+
+
+def _link(path: Path, read: str) -> Kind | None:
+    """A path alone: how git, and caches of a hub that were copied, keep links where a system has none."""
+    if re.fullmatch(r"(\.git|\.\.)?[\w./\\-]*[/\\]annex[/\\]objects[/\\]\S+", read):
+        return Kind("a pointer of git-annex, the file itself is not here", "git annex get", lost=True, link=True)
+    if not re.fullmatch(r"(\.\.?[/\\])+[^\n*?<>|:\"]+", read):
+        return None
+    leads = path.parent / read.replace("\\", "/")
+    there = f", {leads.resolve()}" if leads.is_file() else ", which is not there: download it again"
+    what = f"a link that was written as a text ({_first(read)})"
+    return Kind(what, f"put the file that it leads to in its place{there}", lost=True, link=True)
 
 
 def _first(words: str) -> str:

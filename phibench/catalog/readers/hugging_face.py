@@ -152,7 +152,7 @@ def shards(path: Path) -> list[Path]:
         places = untrusted.part(untrusted.read_json(path / INDEX), "weight_map").values()
         found = [untrusted.inside(path, name) for name in sorted({str(place) for place in places})]
     else:
-        found = sorted(path.glob("*.safetensors"))
+        found = sorted(one for one in path.glob("*.safetensors") if not other_folders.is_beside(one.name))
     if not found or len(found) > MAX_SHARDS:
         raise PhibenchError(
             f"{path} has {len(found)} safetensors files, where a model has 1 to {MAX_SHARDS}: download it again"

@@ -112,8 +112,13 @@ def _format(path: Path) -> str | None:
 def _has(path: Path, *patterns: str) -> bool:
     """Whether the folder has a file or folder of such a name."""
     with os.scandir(path) as found:
-        names = [entry.name for entry in islice(found, MAX_ENTRIES)]
+        names = [entry.name for entry in islice(found, MAX_ENTRIES) if not is_beside(entry.name)]
     return any(fnmatch.filter(names, pattern) for pattern in patterns)
+
+
+def is_beside(name: str) -> bool:
+    """Whether macOS made it beside a file, on disks that do not keep what it notes of files (exFAT, shares)."""
+    return name.startswith("._")
 
 
 def _instead(path: Path) -> tuple[str, str]:
@@ -196,7 +201,7 @@ def _walk(path: Path) -> Iterator[tuple[Path, list[str]]]:
         try:
             with os.scandir(folder) as found:
                 entries = sorted(islice(found, MAX_ENTRIES - seen), key=lambda entry: entry.name)
-            yield folder, [entry.name for entry in entries if not entry.is_dir()]
+            yield folder, [entry.name for entry in entries if not entry.is_dir() and not is_beside(entry.name)]
             inner = [(Path(entry), depth + 1) for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:
             continue

@@ -162,13 +162,17 @@ def missing(path: Path, what: str) -> PhibenchError:
     """There is no file or folder of this name: a link that leads nowhere, a misspelled one, or nothing like it."""
     if os.path.islink(path):  # noqa: PTH114  Path's raises for a name that is too long
         return PhibenchError(f"{path} is a link to {plain(path.readlink())}, which is not there: download it again")
+    gone, left = path, Path()  # the first of its folders that is not there, and what lies below
+    while gone.parent != gone and not os.path.lexists(gone.parent):
+        gone, left = gone.parent, gone.name / left
     try:
-        beside = [one.name for one in itertools.islice(path.parent.iterdir(), 1000)]
-    except OSError:
+        beside = [one.name for one in itertools.islice(gone.parent.iterdir(), 1000)]
+    except (OSError, ValueError):
         beside = []
-    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.8)
-    hint = f"did you mean {plain(path.parent / near[0])}?" if near else _hint(path)
-    return PhibenchError(f"there is no {what} {path}; {hint}")
+    near = [gone.parent / name for name in difflib.get_close_matches(gone.name, beside, n=3, cutoff=0.8)]
+    meant = next((one / left for one in near if os.path.lexists(one / left)), None)
+    hint = f"did you mean {plain(meant)}?" if meant else _hint(path)
+    return PhibenchError(f"there is no {what} {plain(path)}; {hint}")
 
 
 def _hint(path: Path) -> str:
