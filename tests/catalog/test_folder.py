@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hf_folders
 import msgspec
 import numpy as np
 import pytest
@@ -340,29 +341,21 @@ def safetensors(path: Path, tensors: dict[str, Any], data: int | None = None) ->
 
 
 def hugging_face(path: Path, name: str, dtype: str = "BF16", shards: int = 1, **config: object) -> Path:
-    """A folder as published: config.json and sparse shards with an embedding and, untied, a head."""
+    """A folder as published: config.json and sparse shards."""
     shape = catalog.variant(name).shape
     assert shape is not None
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(hf_config.config(shape, shape.layers) | config))
-    width = readers_hugging_face.TYPES[dtype][1]
-    size = shape.vocab * shape.hidden * width
-    names = ["model.embed_tokens.weight"] + ([] if shape.tied else ["lm_head.weight"])
-    entries = [
-        {one: {"dtype": dtype, "shape": [shape.vocab, shape.hidden], "data_offsets": [0, size]}} for one in names
-    ]
+    tensors = hf_folders.shapes(name)
     if shards == 1:
-        whole: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        for index, entry in enumerate(entries):
-            ((one, said),) = entry.items()
-            whole[one] = said | {"data_offsets": [index * size, (index + 1) * size]}
-        safetensors(path / "model.safetensors", whole)
+        safetensors(path / "model.safetensors", hf_folders.head(tensors, dtype))
         return path
     places: dict[str, str] = {}
-    for index, entry in enumerate(entries):
-        file = f"model-{index + 1:05}-of-{len(entries):05}.safetensors"
-        safetensors(path / file, entry)
-        places |= dict.fromkeys(entry, file)
+    for number in range(shards):
+        file = f"model-{number + 1:05}-of-{shards:05}.safetensors"
+        own = list(tensors)[number::shards]
+        safetensors(path / file, hf_folders.head(hf_folders.part(tensors, own), dtype))
+        places |= dict.fromkeys(own, file)
     (path / readers_hugging_face.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return path
 
@@ -375,7 +368,7 @@ def test_a_hugging_face_folder_is_known(name: str, tmp_path: Path) -> None:
     assert shape is not None
     assert found.plan.tied == shape.tied
     assert found.artifact.bytes > shape.vocab * shape.hidden * 2
-    assert found.artifact.tensor_types == {"bf16": 1 if shape.tied else 2}
+    assert found.artifact.tensor_types == {"bf16": len(hf_folders.shapes(name))}
 
 
 @pytest.mark.parametrize(("dtype", "quantization"), [("F32", "fp32"), ("F16", "fp16"), ("BF16", "bf16")])
@@ -385,6 +378,59 @@ def test_types_and_shards(dtype: str, quantization: str, shards: int, tmp_path: 
     found = folder.recognise(path)
     assert found.quantization == quantization
     assert found.artifact.bytes == sum(f.stat().st_size for f in path.iterdir() if not f.name.endswith("index.json"))
+
+
+def rewrite(path: Path, change: Callable[[dict[str, list[int]]], dict[str, list[int]]], name: str = "phi-4") -> None:
+    safetensors(path / "model.safetensors", hf_folders.head(change(hf_folders.shapes(name)), "F16"))
+
+
+def split(of: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Parted as Llama's, under Phi's own model type."""
+    found: dict[str, list[int]] = {}
+    for name, (rows, *rest) in of.items():
+        parts = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+        fused = next((part for part in parts if part in name), "")
+        found |= {name.replace(fused, one): [rows // len(parts[fused]), *rest] for one in parts[fused]} if fused else {}
+        found |= {} if fused else {name: [rows, *rest]}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        pytest.param(lambda of: {k: v for k, v in of.items() if ".layers.3." not in k},
+                     "lacks 6 of its 243 tensors, as model.layers.3.input_layernorm.weight: download it again",
+                     id="sgl-project/sglang 32279, huggingface/huggingface_hub 4728: a shard without all of its own"),
+        pytest.param(lambda of: {k.replace("proj.weight", "proj.qweight"): v for k, v in of.items()},
+                     "was quantized by another tool ('model.layers.0.mlp.down_proj.qweight'): take the original",
+                     id="0cc4m/KoboldAI 66, AutoGPTQ 22: GPTQ that only quantize_config.json tells"),
+        pytest.param(lambda of: of | {"model.layers.0.mlp.down_proj.weight.absmax": [1000]}, "by another tool",
+                     id="unslothai/unsloth 1597: bitsandbytes without quantization_config"),
+        pytest.param(split, "it lacks model.layers.0.mlp.gate_up_proj.weight and has 'model.layers.0.mlp.gate_proj",
+                     id="mbzuai-oryx/LLaVA-pp 7: split matrices"),
+        pytest.param(lambda of: {f"_orig_mod.{k}": v for k, v in of.items()}, "and has '_orig_mod.",
+                     id="torch.compile"),
+        pytest.param(lambda of: {k: [v[0] // 2, *v[1:]] if "down_proj" in k else v for k, v in of.items()},
+                     "model.layers.0.mlp.down_proj.weight has 45875200 weights, not 91750400",
+                     id="other shapes"),
+    ],
+)  # fmt: skip
+def test_tensors_that_config_json_does_not_ask_for(
+    change: Callable[[dict[str, list[int]]], dict[str, list[int]]], why: str, tmp_path: Path
+) -> None:
+    path = hugging_face(tmp_path / "phi-4", "phi-4")
+    rewrite(path, change)
+    assert why in refused(path)
+
+
+def test_the_same_weights_twice_count_once(tmp_path: Path) -> None:
+    """Blaizzy/mlx-vlm 1464, unslothai/unsloth 11227: the same in another form, as consolidated.safetensors."""
+    path = hugging_face(tmp_path / "phi-2", "phi-2")
+    whole = folder.recognise(path)
+    (path / "consolidated.safetensors").hardlink_to(path / "model.safetensors")
+    assert folder.recognise(path) == whole
+    (path / "model.safetensors").rename(path / "model-00001-of-00001.safetensors")
+    assert "in two of its safetensors files, 'model-00001-of-00001.safetensors' and another" in refused(path)
 
 
 def test_longrope_by_its_old_and_new_names(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import hf_folders
 import pytest
 
 from phibench import catalog
@@ -185,16 +186,11 @@ def hugging_face(path: Path, variant: str, vocab: int | None = None, **config: o
     path.mkdir(parents=True)
     said = hf_config.config(shape, shape.layers) | {"vocab_size": vocab or shape.vocab} | config
     (path / "config.json").write_text(json.dumps(said))
-    dims = [vocab or shape.vocab, shape.hidden]
-    size = math.prod(dims) * 2
-    names = ["model.embed_tokens.weight", *([] if shape.tied else ["lm_head.weight"])]
-    head = json.dumps({
-        name: {"dtype": "BF16", "shape": dims, "data_offsets": [n * size, (n + 1) * size]}
-        for n, name in enumerate(names)
-    }).encode()  # fmt: skip
+    entries = hf_folders.head(hf_folders.shapes(variant, vocab))
+    head = json.dumps(entries).encode()
     with (path / "model.safetensors").open("wb") as stream:
         stream.write(len(head).to_bytes(8, "little") + head)
-        stream.truncate(8 + len(head) + len(names) * size)
+        stream.truncate(8 + len(head) + max(one["data_offsets"][1] for one in entries.values() if "shape" in one))
     return path
 
 

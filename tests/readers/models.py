@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hf_folders
 import numpy as np
 from mutate import JSON_STEPS, Sparse, Step, Tree, in_json
 
@@ -76,31 +77,19 @@ def _safetensors(entries: dict[str, Any]) -> Sparse:
     return Sparse(struct.pack("<Q", len(head)) + head, 8 + len(head) + size)
 
 
-def _entries(shape: Any, names: list[str], width: int = 2) -> dict[str, Any]:
-    found: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    at = 0
-    for name in names:
-        dims = [shape.vocab, shape.hidden] if "weight" in name and "norm" not in name else [shape.hidden]
-        size = width * int(np.prod(dims))
-        found[name] = {"dtype": "BF16", "shape": dims, "data_offsets": [at, at + size]}
-        at += size
-    return found
-
-
 def _hugging_faces() -> list[Tree]:
     found: list[Tree] = []
     for name in ("phi-4", "phi-3.5-mini-instruct", "phi-4-mini-instruct"):
         shape = catalog.variant(name).shape
         assert shape is not None
         config = json.dumps(hf_config.config(shape, shape.layers) | {"_name_or_path": f"microsoft/{name}"}, indent=1)
-        first = ["model.embed_tokens.weight", "model.norm.weight"]
-        last = [] if shape.tied else ["lm_head.weight"]
+        tensors = hf_folders.shapes(name)
         if name == "phi-4":
-            whole = _safetensors(_entries(shape, [*first, *last]))
+            whole = _safetensors(hf_folders.head(tensors))
             found.append({"config.json": config.encode(), "model.safetensors": whole})
             continue
-        parts = {"model-00001-of-00002.safetensors": first, "model-00002-of-00002.safetensors": last or ["x.weight"]}
-        shards = {file: _safetensors(_entries(shape, names)) for file, names in parts.items()}
+        parts = {f"model-0000{n + 1}-of-00002.safetensors": list(tensors)[n::2] for n in range(2)}
+        shards = {file: _safetensors(hf_folders.head(hf_folders.part(tensors, names))) for file, names in parts.items()}
         total = sum(shard.size - 8 - int.from_bytes(shard.head[:8], "little") for shard in shards.values())
         index = {"metadata": {"total_size": total},
                  "weight_map": {one: file for file, names in parts.items() for one in names}}  # fmt: skip

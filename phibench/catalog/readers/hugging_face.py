@@ -21,7 +21,7 @@ from phibench.core.errors import FAILED, PhibenchError
 
 MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as its own readers allow
 MAX_SHARDS = 1000
-INDEX = "model.safetensors.index.json"
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # dtype -> our name, bytes of an element
 TYPES = {"F32": ("fp32", 4), "BF16": ("bf16", 2), "F16": ("fp16", 2), "F64": ("fp64", 8), "I64": ("int64", 8),
          "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1), "BOOL": ("bool", 1),
@@ -50,7 +50,7 @@ def read(path: Path) -> Content:
     embedding = next((name for name in names if name.endswith("embed_tokens.weight")), "")
     if not embedding:
         raise PhibenchError(f"{path} has no embedding (embed_tokens.weight) among its weights: download it again")
-    if config.get("tie_word_embeddings") is False and "lm_head.weight" not in names:
+    if config.get("tie_word_embeddings") is False and not any(name.endswith("lm_head.weight") for name in names):
         raise PhibenchError(
             f"{path} has no head (lm_head.weight) among its weights, and is not tied: download it again"
         )
@@ -138,19 +138,27 @@ def _tensors(path: Path) -> tuple[tuple[Tensor, ...], int]:
     found: dict[str, Tensor] = {}
     size = 0
     for shard in shards(path):
-        found |= {tensor.name: tensor for tensor in read_header(shard)}
+        new = {tensor.name: tensor for tensor in read_header(shard)}
+        if twice := found.keys() & new.keys():
+            raise PhibenchError(
+                f"{path} has {min(twice)[:100]!r} in two of its safetensors files, {shard.name[:100]!r} and another: "
+                "keep one set of them"
+            )
+        found |= new
         size += shard.stat().st_size
     return tuple(found.values()), size
 
 
 def shards(path: Path) -> list[Path]:
-    """The safetensors files that the index names; without an index all there are.
+    """The safetensors files that the index names; without an index ``model.safetensors``, else all there are.
 
     Raises PhibenchError (exit 2) for none, too many, and files that are no safetensors or outside of the folder.
     """
     if (path / INDEX).is_file():
         places = untrusted.part(untrusted.read_json(path / INDEX), "weight_map").values()
         found = [untrusted.inside(path, name) for name in sorted({str(place) for place in places})]
+    elif (path / WHOLE).is_file():  # as transformers does; beside it lies the same in another form, or an adapter
+        found = [path / WHOLE]
     else:
         found = sorted(one for one in path.glob("*.safetensors") if not other_folders.is_beside(one.name))
     if not found or len(found) > MAX_SHARDS:
