@@ -202,6 +202,9 @@ def test_a_manifest_of_ollama_names_its_blob(tmp_path: Path, phibench: Phibench)
     assert f"is a manifest of Ollama, not a GGUF file: give the model that it names, {blob}" in refused(names / "mini")
     done = phibench("run", "latency", "-m", str(tmp_path / "models"), "--dry-run")
     assert f"is Ollama's store of models; did you mean {blob} (phi3:mini)?" in done.err
+    if sys.platform != "win32":  # ollama/ollama 8593: names of before 2024
+        (blob.parent / digest).touch()
+        assert f"give the model that it names, {blob.parent / digest}" in refused(names / "mini")
     layers[1]["digest"] = "../../../etc/passwd"
     (names / "mini").write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
     assert "JSON, not the model" in refused(names / "mini")
@@ -229,6 +232,14 @@ def test_what_is_not_there(
     done = phibench("run", "latency", "-m", name if "gguff" not in name else f"./{name}", "--dry-run")
     assert done.code == 2
     assert why in done.err
+
+
+def test_a_modelfile_says_which_file_it_is_made_of(tmp_path: Path) -> None:
+    """ollama/ollama 775, 16417."""
+    (tmp_path / "Modelfile").write_text('# mine\nFROM "./phi3.gguf"\nPARAMETER temperature 0\n')
+    assert "its FROM names ('\"./phi3.gguf\"')" in refused(tmp_path / "Modelfile")
+    phi3_mini(tmp_path / "phi3.gguf")
+    assert refused(tmp_path / "Modelfile").endswith(f"its FROM names, {tmp_path / 'phi3.gguf'}")
 
 
 @pytest.mark.parametrize("link", ["../blobs/5c0ffee", "..\\blobs\\5c0ffee", "./../blobs/5c0ffee\n"])

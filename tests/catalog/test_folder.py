@@ -266,6 +266,25 @@ def test_a_package_in_parts_for_an_npu_is_said(tmp_path: Path) -> None:
     assert "names no graph of its decoder, but several, as for an NPU: take a package with one graph" in refused(path)
 
 
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"custom_ops_library": "onnx_custom_ops.dll"},  # amd/RyzenAI-SW 265
+        {"provider_options": [{"QNN": {"backend_path": "QnnHtp.dll"}}]},  # microsoft/foundry-dev-tools 204
+        {"provider_options": [{"RyzenAI": {"hybrid_opt_token_backend": "npu"}}]},
+    ],
+)
+def test_a_package_for_an_npu_is_not_told_to_leave_out_what_it_needs(session: object, tmp_path: Path) -> None:
+    path = package(tmp_path / "phi-4", "phi-4")
+    config = json.loads((path / "genai_config.json").read_text())
+    config["model"]["decoder"]["session_options"] = session
+    (path / "genai_config.json").write_text(json.dumps(config))
+    assert "a package for an NPU asks for it: take the one for the CPU or a GPU" in refused(path)
+    config["model"] |= {"type": "decoder-pipeline", "decoder": {"pipeline": [{"first": {"filename": "a.onnx"}}]}}
+    (path / "genai_config.json").write_text(json.dumps(config))  # microsoft/onnxruntime-genai 1637
+    assert "several, as for an NPU: take a package with one graph" in refused(path)
+
+
 def test_another_part_than_the_decoder_is_not_opened(tmp_path: Path) -> None:
     assert "has a part 'draft'" in refused(package(tmp_path / "phi-4", "phi-4", draft={"filename": "model.onnx"}))
 

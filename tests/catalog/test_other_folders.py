@@ -93,6 +93,10 @@ MISTRAL = LLAMA | {
                      "is a model for TensorRT-LLM: take", id="TensorRT-LLM, built"),
         pytest.param({"config.json": '{"architecture": "Phi3ForCausalLM"}', "rank0.safetensors": SAFE},
                      "is a model for TensorRT-LLM: take", id="TensorRT-LLM, converted"),
+        pytest.param({"config.json": config(), "pytorch_model_fsdp_0/__0_0.distcp": b"\0"},
+                     "is a checkpoint of a training with FSDP: take", id="huggingface/accelerate 2603"),
+        pytest.param({"config.json": config(), "global_step9/mp_rank_00_model_states.pt": b"PK", "zero_to_fp32.py": ""},
+                     "is a checkpoint of a training with DeepSpeed: take", id="deepspeedai/DeepSpeed 5895"),
         pytest.param({"mlc-chat-config.json": "{}", "params_shard_0.bin": b"\0"}, "is a model for MLC LLM: take",
                      id="MLC LLM"),
         pytest.param({"config.json": '{"bos_token": "<s>"}', "model.bin": b"\0", "vocabulary.json": "[]"},
@@ -227,6 +231,10 @@ def test_folders_of_gguf_files(phibench: Phibench, tmp_path: Path) -> None:
     assert (done.code, f"did you mean {named / 'phi.gguf'}?" in done.err) == (2, True)
     models = made(tmp_path / "models", {"lmstudio-community/Phi-4-GGUF/phi-4-Q4_K_M.gguf": b"GGUF"})
     assert f"did you mean {models / 'lmstudio-community' / 'Phi-4-GGUF' / 'phi-4-Q4_K_M.gguf'}?" in refused(models)
+    other = made(tmp_path / "jan", {"config.json": '{"id": "phi"}', "phi.gguf": b"GGUF"})  # FudanDISC/DISC-MedLLM 20
+    assert refused(other).endswith(
+        f"config.json has no model_type, so it is of no model; did you mean {other / 'phi.gguf'}?"
+    )
     many = made(tmp_path / "many", {f"{n}.gguf": b"GGUF" for n in range(9)})
     assert "or one of 6 more?" in refused(many)
 

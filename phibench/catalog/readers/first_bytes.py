@@ -78,7 +78,6 @@ _WITHIN = {  # at this place: names of flatbuffers, and tar
 _TEXTS = {
     r"<!doctype html|<html|<head|<script": _PAGE,
     r"<(.|\s)*<net\b": Kind("a graph for OpenVINO", _OPENED),
-    r"(#.*\n|\s)*from\s": Kind("a Modelfile of Ollama", "give the file that its FROM names"),
 }
 _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".fdmdownload", ".!qb", ".!ut")
 
@@ -167,8 +166,8 @@ def _text(path: Path, head: bytes, size: int) -> Kind | None:
         return None
     if read.startswith(("{", "[")):
         return _json(path, size)
-    if size < HEAD_BYTES and (link := _link(path, read)):
-        return link
+    if found := (_link(path, read) if size < HEAD_BYTES else None) or _modelfile(path, read):
+        return found
     for start, found in _TEXTS.items():
         if re.match(start, read, re.IGNORECASE):
             return found
@@ -185,6 +184,16 @@ def _link(path: Path, read: str) -> Kind | None:
     there = f", {leads.resolve()}" if leads.is_file() else ", which is not there: download it again"
     what = f"a link that was written as a text ({_first(read)})"
     return Kind(what, f"put the file that it leads to in its place{there}", lost=True, link=True)
+
+
+def _modelfile(path: Path, read: str) -> Kind | None:
+    """Of Ollama: FROM names a file, or a model in its store."""
+    said = re.match(r"(?:#.*\n|\s)*from[ \t]+([^\n]+)", read, re.IGNORECASE)
+    if said is None:
+        return None
+    made_of = path.parent / said[1].strip(' \t\r"')
+    there = f", {made_of}" if made_of.is_file() else f" ({_first(said[1])})"
+    return Kind("a Modelfile of Ollama", f"give the file that its FROM names{there}")
 
 
 def _first(words: str) -> str:
@@ -221,5 +230,6 @@ def ollama_blob(path: Path, manifest: dict[str, Any]) -> Path | None:
             digest = str(layer.get("digest"))
             store = next((p.parent for p in path.absolute().parents if p.name == "manifests"), None)
             if store and re.fullmatch(r"sha256[:-][0-9a-f]{64}", digest):
-                return store / "blobs" / digest.replace(":", "-")
+                blobs = [store / "blobs" / digest.replace(":", mark) for mark in "-:"]  # a colon until 2024
+                return next((blob for blob in blobs if blob.exists()), blobs[0])
     return None

@@ -70,6 +70,9 @@ _OBJECTS = {"device_filtering_options": _DEVICE}  # options that are objects, an
 # Folders that a provider writes compiled models to; a relative one is made in the model's (onnxruntime-genai 1900)
 _CACHES = {"openvino": frozenset({"cache_dir"})}
 _REMEDY = "take the option out of it"
+# keys that packages for an NPU cannot do without: amd/RyzenAI-SW 265 and 371, microsoft/foundry-dev-tools 204
+_OF_NPU = re.compile(r"custom_ops_library|backend_path|custom_allocator|external_data_file|config_entries|hybrid_\w+")
+_FOR_CPU = "a package for an NPU asks for it: take the one for the CPU or a GPU"
 _OPTIONS = {"session_options": SESSION, "run_options": RUN}
 _PLAIN = re.compile(r"[\w.:;+-]{0,60}", re.ASCII)  # of a value: no path, no list
 _NAMES_FILE = re.compile(r"file|dir|path|library")
@@ -115,8 +118,9 @@ def _check(options: Any, known: frozenset[str], where: str, folder: Path) -> Non
             for name, of_one in _providers(value, where):
                 _check_provider(name, of_one, f"{where} of a provider,", folder)
         elif key not in known:
+            remedy = _FOR_CPU if _OF_NPU.fullmatch(key) else _REMEDY
             raise PhibenchError(
-                f"{where} {key[:60]!r}, which could run or write anything, so phibench does not open it: {_REMEDY}"
+                f"{where} {key[:60]!r}, which could run or write anything, so phibench does not open it: {remedy}"
             )
         elif not _is_plain(value):
             raise PhibenchError(f"{where} {key!r} with a value that is no number, no word and no switch: {_REMEDY}")

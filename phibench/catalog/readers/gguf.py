@@ -70,16 +70,19 @@ def recognise(path: Path) -> Recognised:
         tensor_types=header.histogram,
         parameters=plan.parameters,
     )
-    end = first_bytes.unfinished(path)
-    doubt = (f"its name ends in {end}, as of a download that is not finished",) if end else ()
     return Recognised(
         variant=variant.id,
         quantization=quantization,
         header=header,
         plan=plan,
         artifact=artifact,
-        notes=(*doubt, *notes, *more, *_strangers(header, planned)),
+        notes=(*_doubt(path), *notes, *more, *_strangers(header, planned)),
     )
+
+
+def _doubt(path: Path) -> tuple[str, ...]:
+    end = first_bytes.unfinished(path)
+    return (f"its name ends in {end}, as of a download that is not finished",) if end else ()
 
 
 def _check_layers(path: Path, header: Header, says: int) -> None:

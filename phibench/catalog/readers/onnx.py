@@ -70,14 +70,17 @@ def read(path: Path) -> Content:
 
 def _graph_path(path: Path, kind: str, decoder: Mapping[str, Any]) -> Path:
     """Raises PhibenchError (exit 2) for what is no Phi of one graph."""
+    if decoder.get("pipeline"):
+        raise PhibenchError(
+            f"{path} names no graph of its decoder, but several, as for an NPU: take a package with one graph"
+        )
     if kind not in ARCHITECTURES:
         raise PhibenchError(
             f"{path} is a {kind[:50]!r} model; phibench measures {' and '.join(ARCHITECTURES)} in ONNX: take the "
             "package of one of 'phibench models'"
         )
     if not untrusted.text(decoder, "filename"):
-        several = "several, as for an NPU" if decoder.get("pipeline") else "none"
-        raise PhibenchError(f"{path} names no graph of its decoder, but {several}: take a package with one graph")
+        raise PhibenchError(f"{path} names no graph of its decoder: take a package with one graph")
     return untrusted.inside(path, untrusted.text(decoder, "filename"))
 
 

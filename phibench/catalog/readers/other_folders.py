@@ -33,6 +33,8 @@ _FORMATS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("*.rkllm",), "is a model for Rockchip's RKLLM"),
     (("*.mnn",), "is a model for MNN"),
     (("*.nemo",), "is a model of NeMo"),
+    (("pytorch_model_fsdp*", "*.distcp"), "is a checkpoint of a training with FSDP"),
+    (("global_step*", "zero_to_fp32.py"), "is a checkpoint of a training with DeepSpeed"),
     (("shared_vocabulary.*", "vocabulary.json"), "is a model for CTranslate2"),
     (("weights*.npz",), "is a model for MLX, in its old form"),
     (("model_index.json",), "is a pipeline of diffusers, no language model"),
@@ -73,7 +75,8 @@ def check(path: Path, config: Mapping[str, Any]) -> None:
     if not untrusted.text(config, "model_type"):
         if said := first_bytes.answer(config):
             raise PhibenchError(f"{path / HUGGING_FACE} is {said.what}: {said.remedy}")
-        raise PhibenchError(f"{path / HUGGING_FACE} has no model_type, so it is of no model: download it again")
+        remedy = _meant(_below(path)) or ": download it again"  # Jan, LM Studio and others have a config.json, too
+        raise PhibenchError(f"{path / HUGGING_FACE} has no model_type, so it is of no model{remedy}")
     if not weights:
         what, remedy = _instead(path)
         raise PhibenchError(f"{path} {what}{remedy}")
