@@ -315,6 +315,21 @@ def test_a_mix_is_named_by_the_type_of_most_weights(
     assert found.plan.tensors == found.header.tensors
 
 
+def test_a_head_that_the_original_shares_is_noted(tmp_path: Path) -> None:
+    """hiyouga/LlamaFactory 10560: saved although it is tied; a fifth of Phi-4-mini more."""
+    plan = plans.plan(catalog.variant("phi-4-mini-instruct"), "Q4_K_M", fmt="gguf")
+    head = tensor_types.tensor("output.weight", (3072, 200064), "Q6_K")
+    path = tmp_path / "Phi-4-mini-instruct.gguf"
+    with path.open("wb") as stream:
+        keys = {k: v for k, v in plan.metadata.items() if not k.startswith("phibench.")}
+        stream.write(tensor_types.header(keys, (*plan.tensors, head)))
+        stream.truncate(plan.file_bytes + 2 * head.bytes)
+    found = gguf.recognise(path)
+    assert (found.variant, found.quantization) == ("phi-4-mini-instruct", "Q4_K_M")
+    assert found.notes == ("its head is a matrix of its own, which the original shares with the embedding",)
+    assert not found.plan.tied
+
+
 def test_layers_that_are_not_there(tmp_path: Path) -> None:
     """ggml-org/llama.cpp 7157, 6490: "wrong number of tensors" says llama.cpp of such files."""
     plan = plans.plan(catalog.variant("phi-3-mini-4k-instruct"), "Q8_0", fmt="gguf")

@@ -22,7 +22,8 @@ from phibench.core.nouns import Artifact, Noun, Variant
 
 __all__ = ["Header", "Recognised", "read_header", "recognise"]
 
-_APART = ("rope_factors", "output.weight")
+_HEAD = "output.weight"
+_APART = ("rope_factors", _HEAD)
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a flag beside the number
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
@@ -58,7 +59,7 @@ def recognise(path: Path) -> Recognised:
     plan = msgspec.structs.replace(
         planned,
         tensors=header.tensors,
-        head="output.weight" if "output.weight" in names else planned.embedding,
+        head=_HEAD if _HEAD in names else planned.embedding,
         file_bytes=header.file_bytes,
         tokenizer_bytes=0,
     )
@@ -129,7 +130,8 @@ def _said(path: Path, header: Header) -> Said:
 
 def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> tuple[str, tuple[str, ...]]:
     """The declared quantization if the tensors can be it and weigh what it says, else the nearest of their kind."""
-    weighs = sum(tensor.bytes for tensor in header.tensors)
+    untied = [tensor for tensor in header.tensors if tensor.name == _HEAD and variant.shape and variant.shape.tied]
+    weighs = sum(tensor.bytes for tensor in header.tensors if tensor not in untied)
     planned = {name: plans.plan(variant, name, layers, fmt="gguf") for name in plan_gguf.types().quantizations}
     off = {name: abs(weighs / plan.weights_bytes - 1) for name, plan in planned.items()}
     most, declared = _most(header.tensors), _declared(header)
@@ -142,11 +144,13 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
             f"in {most}: take one of 'phibench models'"
         )
     chosen = min(fitting, key=lambda name: off[name])
-    if _mix(planned[chosen].tensors) == _mix(header.tensors):
-        return chosen, ()
+    apart = ("its head is a matrix of its own, which the original shares with the embedding",) if untied else ()
+    if _mix(planned[chosen].tensors) == _mix([tensor for tensor in header.tensors if tensor not in untied]):
+        return chosen, apart
     said = "" if chosen == declared else f"; the file calls itself {declared or 'nothing that phibench knows'}"
     version = plan_gguf.types().llama_cpp
-    return chosen, (f"its tensor types ({_types(header)}) are not those of {chosen} in llama.cpp {version}{said}",)
+    note = f"its tensor types ({_types(header)}) are not those of {chosen} in llama.cpp {version}{said}"
+    return chosen, (*apart, note)
 
 
 def _strangers(header: Header, planned: Plan) -> tuple[str, ...]:

@@ -153,9 +153,28 @@ def again(path: Path) -> str:
 
 def unreadable(path: Path, error: OSError) -> PhibenchError:
     """What of the file or folder at ``path`` cannot be read, and what to do (exit 1)."""
-    remedy = {FileNotFoundError: "; download it again", PermissionError: "; ask for leave to read it"}
+    remedy = "; ask for leave to read it" if isinstance(error, PermissionError) else ""
     name = error.filename or path
-    return PhibenchError(f"cannot read {name}: {error.strerror or error}{remedy.get(type(error), '')}", FAILED)
+    if isinstance(error, FileNotFoundError):
+        remedy = f"; {_in_its_place(Path(name))}"
+    return PhibenchError(f"cannot read {name}: {error.strerror or error}{remedy}", FAILED)
+
+
+def _in_its_place(path: Path) -> str:
+    """What to do about a file that another one names, by what lies there instead: half of it, or a name like it."""
+    names = _names_in(path.parent)
+    half = next((one for one in names if one.startswith(path.name) and first_bytes.unfinished(Path(one))), None)
+    if half:
+        return f"let the download finish that {plain(half)} is of"
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.9)  # model.onnx is not near to model.onnx.data
+    return f"call {plain(near[0])}, which lies there, so again, if it is that" if near else "download it again"
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [one.name for one in itertools.islice(folder.iterdir(), 1000)]
+    except (OSError, ValueError):
+        return []
 
 
 def missing(path: Path, what: str) -> PhibenchError:
@@ -165,11 +184,8 @@ def missing(path: Path, what: str) -> PhibenchError:
     gone, left = path, Path()  # the first of its folders that is not there, and what lies below
     while gone.parent != gone and not os.path.lexists(gone.parent):
         gone, left = gone.parent, gone.name / left
-    try:
-        beside = [one.name for one in itertools.islice(gone.parent.iterdir(), 1000)]
-    except (OSError, ValueError):
-        beside = []
-    near = [gone.parent / name for name in difflib.get_close_matches(gone.name, beside, n=3, cutoff=0.8)]
+    names = difflib.get_close_matches(gone.name, _names_in(gone.parent), n=3, cutoff=0.8)
+    near = [gone.parent / name for name in names]
     meant = next((one / left for one in near if os.path.lexists(one / left)), None)
     hint = f"did you mean {plain(meant)}?" if meant else _hint(path)
     return PhibenchError(f"there is no {what} {plain(path)}; {hint}")
