@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from phibench import catalog
 from phibench.analysis import trust
@@ -12,6 +11,7 @@ from phibench.core import units
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Setup
 from phibench.machine import inventory
+from phibench.measure import real_file
 from phibench.show import verification
 from phibench.verify import check_backends, check_files
 from phibench.verify.outcomes import Outcome
@@ -29,7 +29,7 @@ def verify(
     if models:
         if variant or backend or quant:
             raise PhibenchError("files are what they are: with -m leave out VARIANT, -b and -q")
-        paths = [Path(name).expanduser() for name in models]
+        paths = [real_file.path_of(name) for name in models]
         outcomes, told = check_files.compare(paths, seed, device.lower(), _tell, _begin, _trusted)
         caption = f"{told}. {_CAPTION}"
     else:

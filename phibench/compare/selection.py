@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from phibench import catalog
-from phibench.core import run_files, units
+from phibench.core import folders, run_files, units
 from phibench.core.errors import PhibenchError, unknown
 from phibench.core.nouns import Measured, Noun, Run, Setup
 
@@ -44,7 +44,7 @@ def select_both(first: str, second: str, folder: Path) -> tuple[tuple[Selection,
 
 def select(text: str, stored: Sequence[Run], folder: Path) -> Selection:
     """One side; ``stored``: the runs below ``folder``. Raises PhibenchError where it is nothing that is known."""
-    path = Path(text).expanduser()
+    path = folders.expanded(text)
     if path.is_file():
         return Selection(text=text, runs=(run_files.read_run(path),))
     for place in (path, folder / text):

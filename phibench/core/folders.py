@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 
+def expanded(name: str) -> Path:
+    """The path with a leading ``~`` filled in; as it is where no user has that name."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def data_dir(name: str) -> Path:
     """``suites`` or ``dashboard``: beside the package in a checkout, inside it in a wheel."""
     packaged = Path(__file__).parents[1] / "_data" / name
@@ -15,11 +23,11 @@ def data_dir(name: str) -> Path:
 def cache_dir() -> Path:
     """``$PHIBENCH_CACHE``, else ``phibench`` under the XDG cache (absolute paths only, as XDG says)."""
     if own := os.environ.get("PHIBENCH_CACHE"):
-        return Path(own).expanduser()
+        return expanded(own)
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "phibench"
 
 
 def results_dir(flag: str | None = None) -> Path:
     """``--results DIR``, else ``$PHIBENCH_RESULTS``, else ``./results``."""
-    return Path(flag or os.environ.get("PHIBENCH_RESULTS") or "results").expanduser()
+    return expanded(flag or os.environ.get("PHIBENCH_RESULTS") or "results")

@@ -11,7 +11,7 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.catalog.plans.base import Plan
-from phibench.core import units
+from phibench.core import folders, units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact
 from phibench.measure.backend_choice import recommendable
@@ -27,7 +27,7 @@ _AROUND = " \t\r\n\"'\u201c\u201d\u200e\u200f\u202a\u202c\ufeff"
 
 def names(text: str) -> list[str]:
     """What ``-m`` lists: names between commas, or one path with commas in it."""
-    is_path = bool(text.strip()) and os.path.lexists(_at_home(text))
+    is_path = bool(text.strip()) and os.path.lexists(folders.expanded(text))
     return [text] if is_path else units.names(text, "-m")
 
 
@@ -38,7 +38,7 @@ def is_file(name: str) -> bool:
     try:
         catalog.variant(name)
     except PhibenchError:
-        return "/" in name or "\\" in name or os.path.lexists(_at_home(name))
+        return "/" in name or "\\" in name or os.path.lexists(folders.expanded(name))
     return False
 
 
@@ -49,7 +49,7 @@ def real_file(request: RunRequest) -> tuple[RunRequest, Artifact, Plan]:
     if request.quantizations or request.layers is not None:
         raise PhibenchError("a file is what it is: leave out -q and --layers")
     (name,) = request.models
-    path = _path(name)
+    path = path_of(name)
     found = folder.recognise(path) if path.is_dir() else gguf.recognise(path)
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
@@ -63,13 +63,13 @@ def real_file(request: RunRequest) -> tuple[RunRequest, Artifact, Plan]:
     return named, found.artifact, found.plan
 
 
-def _path(name: str) -> Path:
+def path_of(name: str) -> Path:
     """Raises PhibenchError (exit 2) for what is no path on this disk."""
     from phibench.catalog.readers import untrusted
 
     if re.match(r"[a-z][a-z0-9+.-]+://|hf\.co/|huggingface\.co/", name, re.IGNORECASE):
         raise PhibenchError(f"{name} is an address, and phibench downloads nothing: download it, and give the file")
-    path = _at_home(name)
+    path = folders.expanded(name)
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -81,18 +81,10 @@ def _path(name: str) -> Path:
     return path
 
 
-def _at_home(name: str) -> Path:
-    """The path with a leading ``~`` filled in; as it is where there is no such user."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
-
-
 def _otherwise(name: str) -> str | None:
     """What is there under this name without what stands around it, or written as this system does."""
     bare = name.strip(_AROUND)
     slashes = bare.replace("\\", "/")
     in_wsl = re.sub(r"^([A-Za-z]):/", lambda drive: f"/mnt/{drive[1].lower()}/", slashes)
-    found = (str(_at_home(one)) for one in (bare, slashes, in_wsl) if one and one != name)
+    found = (str(folders.expanded(one)) for one in (bare, slashes, in_wsl) if one and one != name)
     return next((one for one in found if "\0" not in one and os.path.exists(one)), None)  # noqa: PTH110

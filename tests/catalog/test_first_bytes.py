@@ -281,9 +281,12 @@ def test_a_name_that_is_nearly_right(
 
 def test_a_user_who_is_not_here_and_a_line_break(phibench: Phibench) -> None:
     for name, said in (("~nobody-of-this-name/x.gguf", "~nobody-of-this-name"), ("a\nb.gguf", r"a\nb.gguf")):
-        done = phibench("run", "latency", "-m", name, "--dry-run")
-        assert (done.code, done.err.count("\n")) == (2, 1)
-        assert f"there is no file or folder {said}" in done.err
+        for command in (("run", "latency", "--dry-run"), ("verify",)):
+            done = phibench(*command, "-m", name)
+            assert (done.code, done.err.count("\n")) == (2, 1)
+            assert f"there is no file or folder {said}" in done.err
+    done = phibench("compare", "~nobody-of-this-name", "b", "--results", "~nobody-of-this-name")
+    assert (done.code, done.err.count("\n")) == (2, 1)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -713,7 +713,7 @@ def test_a_format_that_a_variant_does_not_have_is_told() -> None:
         (["phi-9"], "unknown variant 'phi-9'"),
         (["--seed", "-1"], "--seed starts at 0"),
         (["-m", "a.gguf", "-q", "Q8_0"], "leave out VARIANT, -b and -q"),
-        (["-m", "a.gguf"], "there is no file a.gguf"),
+        (["-m", "a.gguf"], "there is no file or folder a.gguf"),
         (["-b", ","], "-b is empty"),
         (["-dev", "foo"], "unknown device 'foo'"),
         (["-dev", "cpu:0"], "cpu takes no number"),
