@@ -330,6 +330,18 @@ def test_a_head_that_the_original_shares_is_noted(tmp_path: Path) -> None:
     assert not found.plan.tied
 
 
+def test_a_tensor_of_another_shape_is_noted(tmp_path: Path) -> None:
+    """ggml-org/llama.cpp 12091: factors for 64 dimensions where 48 turn; llama.cpp opens no such file."""
+
+    def longer(tensor: Tensor) -> Tensor:
+        return tensor_types.tensor(tensor.name, (64,), "F32") if tensor.name.startswith("rope_factors") else tensor
+
+    found = gguf.recognise(real(tmp_path, "phi-4-mini-instruct", change=longer, stem="Phi-4-mini-instruct"))
+    assert found.notes == (
+        "its tensors are not those of phi-4-mini-instruct: 2 of another shape (rope_factors_long.weight)",
+    )
+
+
 def test_layers_that_are_not_there(tmp_path: Path) -> None:
     """ggml-org/llama.cpp 7157, 6490: "wrong number of tensors" says llama.cpp of such files."""
     plan = plans.plan(catalog.variant("phi-3-mini-4k-instruct"), "Q8_0", fmt="gguf")

@@ -173,8 +173,13 @@ def test_another_vocabulary_is_another_model(tmp_path: Path) -> None:
     with pytest.raises(PhibenchError, match=r"no Phi that phibench knows \(nearest is phi-2: vocab 5000, not 51200\)"):
         gguf.recognise(file(tmp_path / "tiny.gguf", "phi-2", vocab=5000))
     cut: dict[str, MetaValue | None] = {"phi3.block_count": 27}
-    with pytest.raises(PhibenchError, match=r"nearest is phi-3-mini-.*: layers 27, not 32\); see phibench models"):
-        gguf.recognise(file(tmp_path / "pruned.gguf", "phi-3-mini-4k-instruct", keys=cut))
+    for shape, name, factors in (  # arcee-ai/mergekit 398: merged of other layers; of its twins the right one is named
+        ("phi-3-mini-4k-instruct", "pruned", False),
+        ("phi-3-mini-128k-instruct", "phi-3-mini-128k-merged", True),
+        ("phi-3.5-mini-instruct", "phi-3.5-mini-merged", True),
+    ):
+        with pytest.raises(PhibenchError, match=rf"nearest is {shape}: layers 27, not 32\); see phibench models"):
+            gguf.recognise(file(tmp_path / f"{name}.gguf", shape, keys=cut, factors=factors))
 
 
 # ------------------------------------------------------------------------------------------------ Hugging Face

@@ -24,6 +24,7 @@ __all__ = ["Header", "Recognised", "read_header", "recognise"]
 
 _HEAD = "output.weight"
 _APART = ("rope_factors", _HEAD)
+_WORDS = ("token_embd.weight", _HEAD, "output.bias")
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a flag beside the number
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
@@ -154,15 +155,16 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
 
 
 def _strangers(header: Header, planned: Plan) -> tuple[str, ...]:
-    """By name; LongRoPE's factors and a head of its own are told elsewhere."""
-    has, due = (
-        {t.name for t in tensors if not t.name.startswith(_APART)} for tensors in (header.tensors, planned.tensors)
+    """By name and shape; LongRoPE's factors, a head of its own and more words are told elsewhere."""
+    has, due = ({t.name: t.shape for t in tensors} for tensors in (header.tensors, planned.tensors))
+    apart = {name for name in (*has, *due) if name.startswith(_APART)}
+    other = {name for name in has.keys() & due.keys() if has[name] != due[name] and name not in _WORDS}
+    counts = (
+        (due.keys() - has.keys() - apart, "missing"),
+        (has.keys() - due.keys() - apart, "unknown"),
+        (other, "of another shape"),
     )
-    said = [
-        f"{len(names)} {word} ({min(names)})"
-        for names, word in ((due - has, "missing"), (has - due, "unknown"))
-        if names
-    ]
+    said = [f"{len(names)} {word} ({min(names)})" for names, word in counts if names]
     return (f"its tensors are not those of {planned.variant}: {', '.join(said)}",) if said else ()
 
 

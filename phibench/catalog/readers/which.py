@@ -131,7 +131,9 @@ def _resized(known: Sequence[Variant], said: Said) -> tuple[list[Variant], list[
 def _nearest(known: Sequence[Variant], said: Said) -> str:
     if not known:
         return ""
-    off = min(known, key=lambda v: len(_differences(v, said)))
+    least = min(len(_differences(v, said)) for v in known)
+    twins = _by_rope([v for v in known if len(_differences(v, said)) == least], said)[0]
+    off = (naming.meant(said.names, twins) or twins)[0]
     differs = ", ".join(f"{name} {its}, not {mine}" for name, mine, its in _differences(off, said))
     return f" (nearest is {off.id}: {differs})"
 
