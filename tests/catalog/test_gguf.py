@@ -315,6 +315,12 @@ def test_a_mix_is_named_by_the_type_of_most_weights(
     assert found.plan.tensors == found.header.tensors
 
 
+def test_a_mix_far_from_its_kind_says_how_far(tmp_path: Path) -> None:
+    """bodaay/HuggingFaceModelDownloader 72: UD-Q8_K_XL has the types of Q8_0, and a good deal in BF16."""
+    path = real(tmp_path, "phi-4", "Q8_0", change=retyped("BF16", "attn"))
+    assert "most weights in Q8_0, 16% more bytes than Q8_0: take one of 'phibench models'" in refused(path, code=2)
+
+
 def test_a_head_that_the_original_shares_is_noted(tmp_path: Path) -> None:
     """hiyouga/LlamaFactory 10560: saved although it is tied; a fifth of Phi-4-mini more."""
     plan = plans.plan(catalog.variant("phi-4-mini-instruct"), "Q4_K_M", fmt="gguf")

@@ -136,13 +136,17 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
     planned = {name: plans.plan(variant, name, layers, fmt="gguf") for name in plan_gguf.types().quantizations}
     off = {name: abs(weighs / plan.weights_bytes - 1) for name, plan in planned.items()}
     most, declared = _most(header.tensors), _declared(header)
-    fitting = [name for name, plan in planned.items() if _most(plan.tensors) == most and off[name] < SAME_SIZE]
+    kin = [name for name, plan in planned.items() if _most(plan.tensors) == most]
+    fitting = [name for name in kin if off[name] < SAME_SIZE]
     if declared and off[declared] < SAME_SIZE and most in planned[declared].histogram:
         fitting = [declared]
     if not fitting:
+        near = min(kin, key=lambda name: off[name], default=None)
+        more = near and weighs > planned[near].weights_bytes
+        far = f", {off[near]:.0%} {'more' if more else 'fewer'} bytes than {near}" if near else ""
         raise PhibenchError(
             f"{path} has tensor types that are no known quantization of {variant.id} ({_types(header)}), most weights "
-            f"in {most}: take one of 'phibench models'"
+            f"in {most}{far}: take one of 'phibench models'"
         )
     chosen = min(fitting, key=lambda name: off[name])
     apart = ("its head is a matrix of its own, which the original shares with the embedding",) if untied else ()
