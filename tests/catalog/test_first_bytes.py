@@ -261,7 +261,7 @@ def test_a_link_that_was_written_as_a_text_says_where_it_leads(link: str, phiben
     [
         ('"phi3.gguf"', "phi3.gguf"),  # quotes that a shell did not take
         ("\u202aphi3.gguf", "phi3.gguf"),  # ggml-org/llama.cpp 4921: copied from a dialog of Windows
-        ("models/phi3.gguf.", "models/phi3.gguf"),
+        ("models/phi3.ggu", "models/phi3.gguf"),
         ("modles/Phi-3/phi3.gguf", "models/Phi-3/phi3.gguf"),  # the folder that is misspelled, not the file
         pytest.param(".\\models\\phi3.gguf", "models/phi3.gguf", marks=pytest.mark.skipif(
             sys.platform == "win32", reason="is the same there"), id="slashes of Windows"),
