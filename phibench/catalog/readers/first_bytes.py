@@ -77,7 +77,7 @@ _WITHIN = {  # at this place: names of flatbuffers, and tar
 }
 _TEXTS = {
     r"<!doctype html|<html|<head|<script": _PAGE,
-    r"<(.|\s)*<net\b": Kind("a graph for OpenVINO", _OPENED),
+    r"<(?s:.*)<net\b": Kind("a graph for OpenVINO", _OPENED),
 }
 _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".fdmdownload", ".!qb", ".!ut")
 
@@ -88,11 +88,11 @@ def kind(path: Path) -> Kind | None:
         return _kind(path, stream.read(HEAD_BYTES), path.stat().st_size)
 
 
-def check(path: Path, wanted: str) -> None:
-    """Raises PhibenchError (exit 2) where the file is known to be something else than ``wanted``: "a GGUF file"."""
+def check(path: Path, wanted: Kind) -> None:
+    """Raises PhibenchError (exit 2) where the file is known to be something else than ``wanted``."""
     found = kind(path)
-    if found and found.what != wanted:
-        what = found.what if found.lost else f"{found.what}, not {wanted}"
+    if found and found is not wanted:
+        what = found.what if found.lost else f"{found.what}, not {wanted.what}"
         where = f", {path.absolute().parent}" if found in (SAFETENSORS, ONNX_GRAPH) else ""
         raise PhibenchError(f"{path} is {what}: {found.remedy}{where}")
 

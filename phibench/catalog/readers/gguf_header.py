@@ -209,7 +209,7 @@ def _counts(cursor: _Cursor) -> tuple[int, int]:
     """Magic, version and the two counts, each believed only within bounds."""
     magic = cursor.take(min(4, cursor.file_bytes))
     if magic != tensor_types.MAGIC:
-        first_bytes.check(cursor.path, first_bytes.GGUF.what)
+        first_bytes.check(cursor.path, first_bytes.GGUF)
         remedy = _PIECES if _PIECE.search(cursor.path.name) else "download it again, or take a model in GGUF"
         raise PhibenchError(
             f"{cursor.path} is not a GGUF file: it starts with {magic!r}, not {tensor_types.MAGIC!r}: {remedy}"

@@ -198,7 +198,7 @@ def read_header(path: Path) -> list[Tensor]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > MAX_HEADER_BYTES:
-            first_bytes.check(path, first_bytes.SAFETENSORS.what)
+            first_bytes.check(path, first_bytes.SAFETENSORS)
             raise PhibenchError(
                 f"{path} is not a safetensors file: it says that its header has {length} bytes; download it again"
             )

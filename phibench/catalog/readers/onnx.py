@@ -98,7 +98,7 @@ def _numbers(model: Mapping[str, Any], decoder: Mapping[str, Any]) -> Numbers:
 def _load(path: Path) -> Any:
     """The model of an .onnx file, external data left where it is."""
     files.check_readable(path, MAX_GRAPH_BYTES)
-    first_bytes.check(path, first_bytes.ONNX_GRAPH.what)
+    first_bytes.check(path, first_bytes.ONNX_GRAPH)
     if importlib.util.find_spec("onnx") is None:
         raise PhibenchError(f"reading an ONNX package takes the onnx package: {extras.line('onnxruntime')}")
     import onnx
