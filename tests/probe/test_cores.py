@@ -53,6 +53,8 @@ THREADS = {
     "eight and eight": (hybrid(8, 8), 24, 8),
     "eight and sixteen": (hybrid(8, 16), 32, 8),
     "two and eight": (hybrid(2, 8), 12, 10),
+    "two and eight, four cpus of them": (hybrid(2, 8) | v2("/", {"": {"cpu.max": "400000 100000"}}), 4, 2),
+    "two and eight, nine cpus of them": (hybrid(2, 8) | v2("/", {"": {"cpu.max": "900000 100000"}}), 9, 9),
     "llama.cpp#28625": (hybrid(8, 12, smt=1), 20, 8),
     "llmman#331": (x86(cores=8, smt=1) | siblings("0,1", "2,3", "4,5", "6,7") | allowed("0-7"), 8, 4),
     "a phone without sysfs": (hidden(arm(*[A55] * 4, *[("0x41", "0xd41")] * 2, *[("0x41", "0xd44")] * 2)), 8, 4),

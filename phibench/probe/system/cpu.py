@@ -173,16 +173,16 @@ def fast_cores(root: Path, cpus: frozenset[int]) -> int:
     return len(topology.cores(root, kinds.kinds(root, cpus).fast))
 
 
-def threads(root: Path, cpus: frozenset[int]) -> int:
-    """How many threads to start on ``cpus``: one slow core holds up all others at every barrier, yet seven outdo one.
+def worth(root: Path, cpus: frozenset[int]) -> list[float]:
+    """What each core among ``cpus`` is worth to :func:`kinds.threads`.
 
     Sources: llama.cpp issues 842, 934, 28625 (Intel hybrid), 7176, 14532 (ARM big.LITTLE), whisper.cpp issue 1248.
     """
     if root == ROOT and sys.platform != "linux":
         fast, every = fast_cores(root, cpus), cores(root, cpus)
-        return kinds.threads([1.0] * fast + [kinds.EFFICIENCY] * (every - fast))
-    worth = kinds.kinds(root, cpus).worth
-    return kinds.threads(max(worth[cpu] for cpu in core) for core in topology.cores(root, cpus))
+        return [1.0] * fast + [kinds.EFFICIENCY] * (every - fast)
+    of_cpu = kinds.kinds(root, cpus).worth
+    return [max(of_cpu[cpu] for cpu in core) for core in topology.cores(root, cpus)]
 
 
 def _fast_elsewhere() -> int:

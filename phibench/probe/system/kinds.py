@@ -7,6 +7,7 @@ weakest core among them.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -39,10 +40,12 @@ def kinds(root: Path, cpus: frozenset[int]) -> Kinds:
     return next(found, Kinds(fast=cpus, worth=dict.fromkeys(cpus, 1.0)))
 
 
-def threads(worth: Iterable[float]) -> int:
-    """How many cores to use of cores that are worth so much; the fewer where more would gain nothing."""
+def threads(worth: Iterable[float], most: float = math.inf) -> int:
+    """How many threads to start on cores that are worth so much, each on one: a slow core holds up all others at every
+    barrier, yet seven outdo one. At most ``most``; the fewer where more would gain nothing."""
     best_first = sorted(worth, reverse=True)
-    return max(range(1, len(best_first) + 1), key=lambda count: (count * best_first[count - 1], -count), default=1)
+    counts = range(1, max(1, int(min(len(best_first), most))) + 1)
+    return max(counts, key=lambda count: (count * best_first[count - 1], -count))
 
 
 def hertz(path: Path) -> float | None:

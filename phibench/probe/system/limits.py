@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phibench.core import units
 from phibench.core.nouns import Held, Limits
-from phibench.probe.system import cgroup, cpu, memory, numa, text_files
+from phibench.probe.system import cgroup, cpu, kinds, memory, numa, text_files
 from phibench.probe.system.memory import host_memory
 
 
@@ -22,7 +22,7 @@ def limits(root: Path = cpu.ROOT) -> Limits:
     groups = cgroup.groups(root)
     quotas = [quota for group in groups if (quota := cgroup.cpus(group)) is not None]
     cpus = min(float(len(allowed)), *quotas, math.inf)
-    threads = cpu.threads(root, allowed)
+    worth = cpu.worth(root, allowed)
     total, available = host_memory(root)
     ceilings = [c for group in groups for c in cgroup.ceilings(group) if c.limit_bytes < total]
     nodes_bytes, nodes_free = numa.memory(root) or (total, None)
@@ -33,12 +33,12 @@ def limits(root: Path = cpu.ROOT) -> Limits:
     of_cpus, of_memory = _of_cpus(len(online), len(allowed), cpus), _of_memory(total, nodes_bytes, ceilings)
     return Limits(
         cpus=cpus,
-        threads=max(1, min(threads, math.ceil(cpus))),
+        threads=kinds.threads(worth, math.ceil(cpus)),
         memory_bytes=usable,
         free_bytes=free,
         swap_bytes=swap(root, groups),
         held=held,
-        notes=(*of_cpus, *_slow_cores(threads, cpu.cores(root, allowed)), *of_memory, *_counted(held)),
+        notes=(*of_cpus, *_slow_cores(kinds.threads(worth), len(worth)), *of_memory, *_counted(held)),
         restrictions=(*of_cpus, *of_memory),
     )
 
