@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 
 PIPE_WIDTH = 120  # columns when the output is no terminal
+# A home folder, of anybody, on any system
+_HOMES = re.compile(r"(?:[A-Za-z]:|/mnt/[a-z])?[/\\]+(?:home|Users)[/\\]+[^\s/\\:;,'\"()]+")
 
 
 def number(value: float, decimals: int | None = None) -> str:
@@ -50,11 +52,6 @@ def _visible(char: str) -> bool:
 def base_name(path: str) -> str:
     """Of a path from any system: a folder may hold a user's name."""
     return re.split(r"[/\\]", path)[-1]
-
-
-_HOMES = re.compile(
-    r"(?:[A-Za-z]:|/mnt/[a-z])?[/\\]+(?:home|Users)[/\\]+[^\s/\\:;,'\"()]+"
-)  # of anybody, on any system
 
 
 def scrub(text: str) -> str:

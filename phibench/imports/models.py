@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from functools import cache
 
 from phibench import catalog
-from phibench.catalog import plans
+from phibench.catalog import naming, plans
+from phibench.catalog.plans import gguf as plan_gguf
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Variant
-from phibench.core.text import base_name
 from phibench.imports.llama_bench import Bench
 
 FORMAT = "gguf"
-SAME_SIZE = 0.10  # mixes of other llama.cpp versions weigh up to some 5 % more or less
 _FACTORS = re.compile(r"rope_factors_\w+\.weight")
 _NO_FACTORS = "its file lacks LongRoPE's factors, which some converters left out; by size alone it could be another Phi"
 
@@ -38,7 +37,7 @@ def variant(row: Bench, asked: str | None) -> tuple[Variant, tuple[str, ...]]:
         raise PhibenchError(
             f"not {asked}; with {row.model_n_params} parameters it is one of {', '.join(v.id for v in fitting)}"
         )
-    named = _named(base_name(row.model_filename), fitting) or _named(row.model_filename, fitting)
+    named = _named(row.model_filename, fitting)
     if asked is not None:
         found = catalog.variant(asked)
     elif named:
@@ -65,18 +64,11 @@ def _counts(name: str) -> tuple[int | None, int | None]:
 
 
 def _named(path: str, fitting: Sequence[Variant]) -> Variant | None:
-    """The one with the longest name in it, the first of these."""
-    told = _word(path)
-    found = [(len(word), v) for v in fitting for word in _words(v) if word in told]
-    return max(found, key=lambda one: one[0])[1] if found else None
-
-
-def _words(variant: Variant) -> list[str]:
-    return [_word(name.removeprefix("microsoft/")) for name in catalog.names(variant)]
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    """The one that the file's name means, else that the nearest folder is named after."""
+    folders, _, base = path.replace("\\", "/").rpartition("/")
+    told = [naming.meant([base], fitting)]
+    told += [naming.named([folder], fitting) for folder in reversed(folders.split("/"))]
+    return next((found[0] for found in told if len(found) == 1), None)
 
 
 def quantization(row: Bench, variant: Variant) -> str:
@@ -90,7 +82,7 @@ def quantization(row: Bench, variant: Variant) -> str:
             f"'{row.model_type}': unknown quantization '{name}'; if it has another name here, give -q"
         ) from None
     planned = plans.plan(variant, found, fmt=FORMAT).weights_bytes
-    if row.model_size and abs(row.model_size / planned - 1) > SAME_SIZE:
+    if row.model_size and abs(row.model_size / planned - 1) > plan_gguf.SAME_SIZE:
         raise PhibenchError(
             f"{variant.id} in {found} weighs {planned} bytes, this model {row.model_size}; say which with -q"
         )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from phibench import backends, catalog
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Artifact, Engine, Machine, Noun, Setup, Variant, Workload
+from phibench.core.nouns import ARCHITECTURES, Artifact, Engine, Machine, Noun, Setup, Variant, Workload
 from phibench.core.text import base_name
 from phibench.imports import agreement, devices, models, names
 from phibench.imports.llama_bench import Batched, Bench, Line
@@ -76,7 +76,7 @@ def tests_of(line: Line, request: ImportRequest, machine: Machine) -> list[Test]
 def _left_out(row: Bench) -> str | None:
     """Why a row is not what phibench could measure, in words."""
     architecture = row.model_type.split(" ")[0]
-    if architecture not in ("phi2", "phi3", "phimoe"):
+    if architecture not in ARCHITECTURES:
         return f"'{row.model_type}' is no Phi"
     if row.n_prompt and row.n_gen:
         return "prompt and answer in one time: when the first token came is not known"

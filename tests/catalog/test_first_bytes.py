@@ -139,7 +139,7 @@ TAR = b"model.gguf".ljust(257, b"\0") + b"ustar\x0000" + bytes(200)
         pytest.param(b"/annex/objects/SHA256E-s2--5c.gguf", "a pointer of git-annex", "git annex get", id="git-annex"),
         pytest.param(b"d8:announce35:udp://tracker", "a torrent", "download what it names", id="torrent"),
         pytest.param(b"# mine\nFROM ./phi3.gguf\n", "a Modelfile of Ollama", "FROM names", id="ollama/ollama 16417"),
-        pytest.param(b"<?xml version='1.0'?>\n<net name='Model0'>", "a graph for OpenVINO", "give a GGUF", id="openvino"),
+        pytest.param(b"<?xml version='1.0'?>\n<net name='Model0'>", "a graph for OpenVINO", "give", id="xml"),
         pytest.param(b"<svg" + b" " * 900 + b"x", "a text ('<svg x'), not the model", "download", id="a wide gap"),
         pytest.param(b"#\n" + b" \n" * 400 + b"x", "a text ('# x'), not the model", "download", id="a long gap"),
     ],

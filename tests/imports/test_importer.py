@@ -214,6 +214,9 @@ def test_a_build_with_rpc_is_said_to_be_one(take: Take, fields: dict[str, Any], 
         (PHI_4_MINI, r"C:\Users\somebody\phi-4-mini-reasoning.gguf", "phi-4-mini-reasoning"),
         (PHI_35_MINI, "/models/Phi-3.5-mini-instruct.Q4_K_M.gguf", "phi-3.5-mini-instruct"),
         (PHI_35_MINI, "Phi-3-mini-128k-instruct-q4.gguf", "phi-3-mini-128k-instruct"),
+        (PHI_35_MINI, "phi3:3.8b-mini-128k-instruct-q4_K_M", "phi-3-mini-128k-instruct"),  # as Ollama's library has it
+        (PHI_35_MINI, "mini_128k-phi-3.gguf", "phi-3-mini-128k-instruct"),
+        (PHI_35_MINI, "/models/phi3_128k/Phi-3.5-mini-instruct/ggml-model.gguf", "phi-3.5-mini-instruct"),
         (PHI_3_4K, "model.gguf", "phi-3-mini-4k-instruct"),  # the only one without rope factors
     ],
 )

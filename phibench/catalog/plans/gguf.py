@@ -21,6 +21,7 @@ from phibench.core.nouns import Shape, Variant
 
 TYPES_FILE = Path(__file__).with_name("gguf_types.json")
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION in ggml.h
+SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
 
 Mix = dict[str, str | dict[str, str]]
 

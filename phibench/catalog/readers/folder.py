@@ -16,7 +16,7 @@ from phibench.catalog.plans.base import Plan
 from phibench.catalog.readers import other_folders, untrusted, which
 from phibench.catalog.readers.untrusted import HUGGING_FACE, ONNX, Content
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Artifact, Noun, Variant
+from phibench.core.nouns import Artifact, Noun
 
 _HEAD = "lm_head.weight"  # absent, or a copy of the embedding, where it is tied
 # what GPTQ, AWQ, bitsandbytes, compressed-tensors and ModelOpt keep beside or in place of a matrix
@@ -42,7 +42,8 @@ def recognise(path: Path) -> Recognised:
     Raises PhibenchError: exit 2 when it is no such folder or no Phi, exit 1 when it cannot be read or is cut off.
     """
     content = _content(path)
-    variant, notes = _variant(path, content)
+    named = msgspec.structs.replace(content, names=(*content.names, *which.own_names(path)), places=which.places(path))
+    variant, notes = which.variant(path, named, content.format, content.told)
     assert variant.shape is not None
     layers = content.numbers["layers"]
     planned = plans.plan(variant, content.quantization, layers, fmt=content.format)
@@ -90,14 +91,6 @@ def _check_tensors(path: Path, content: Content, planned: Plan) -> None:
             f"{path} is not the model of its config.json: {other} has {has[other]} weights, not {due[other]}: take the "
             "original"
         )
-
-
-def _variant(path: Path, content: Content) -> tuple[Variant, tuple[str, ...]]:
-    """The variant with this shape; of a synthetic folder the one that it names."""
-    if content.told is not None:
-        return which.own(path, content, content.told, content.format), ()
-    named = msgspec.structs.replace(content, names=(*content.names, *which.own_names(path)), places=which.places(path))
-    return which.variant(path, named, content.format)
 
 
 def _content(path: Path) -> Content:

@@ -27,7 +27,6 @@ _APART = ("rope_factors", _HEAD)
 _WORDS = ("token_embd.weight", _HEAD, "output.bias")
 GUESSED = 1024  # LLAMA_FTYPE_GUESSED: a flag beside the number
 _BLOCK = re.compile(r"blk\.(\d+)\.")
-SAME_SIZE = 0.10  # mixes of other llama.cpp versions differ by up to some 5 %; a wrong name by far more
 
 
 class Recognised(Noun, frozen=True, kw_only=True):
@@ -50,8 +49,8 @@ def recognise(path: Path) -> Recognised:
     said = _said(path, header)
     gguf_kinds.check(path, header, said)
     untrusted.required(said.numbers, ("layers", "hidden", "ffn", "heads", "vocab"), path)
-    synthetic = header.metadata.get("phibench.synthetic") is True
-    variant, notes = _own(path, header, said) if synthetic else which.variant(path, said, "gguf")
+    told = header.text("phibench.variant") if header.metadata.get("phibench.synthetic") is True else None
+    variant, notes = which.variant(path, said, "gguf", told)
     layers = said.numbers["layers"] or 0
     _check_layers(path, header, layers)
     quantization, more = _quantization(path, header, variant, layers)
@@ -67,7 +66,7 @@ def recognise(path: Path) -> Recognised:
     artifact = Artifact(
         path=str(path),
         bytes=header.file_bytes,
-        weights="synthetic" if synthetic else "real",
+        weights="real" if told is None else "synthetic",
         layers=layers if layers < planned.of_layers else None,
         tensor_types=header.histogram,
         parameters=plan.parameters,
@@ -94,10 +93,6 @@ def _check_layers(path: Path, header: Header, says: int) -> None:
         raise PhibenchError(
             f"{path} says that it has {says} layers, and has tensors of {len(has)}: download or convert it anew"
         )
-
-
-def _own(path: Path, header: Header, said: Said) -> tuple[Variant, tuple[str, ...]]:
-    return which.own(path, said, header.text("phibench.variant"), "gguf"), ()
 
 
 def _said(path: Path, header: Header) -> Said:
@@ -137,8 +132,8 @@ def _quantization(path: Path, header: Header, variant: Variant, layers: int) -> 
     off = {name: abs(weighs / plan.weights_bytes - 1) for name, plan in planned.items()}
     most, declared = _most(header.tensors), _declared(header)
     kin = [name for name, plan in planned.items() if _most(plan.tensors) == most]
-    fitting = [name for name in kin if off[name] < SAME_SIZE]
-    if declared and off[declared] < SAME_SIZE and most in planned[declared].histogram:
+    fitting = [name for name in kin if off[name] < plan_gguf.SAME_SIZE]
+    if declared and off[declared] < plan_gguf.SAME_SIZE and most in planned[declared].histogram:
         fitting = [declared]
     if not fitting:
         near = min(kin, key=lambda name: off[name], default=None)

@@ -9,8 +9,8 @@ from phibench.catalog.readers import untrusted, which
 from phibench.catalog.readers.gguf_header import Header
 from phibench.catalog.readers.untrusted import Said
 from phibench.core.errors import PhibenchError
+from phibench.core.nouns import ARCHITECTURES
 
-ARCHITECTURES = ("phi2", "phi3", "phimoe")
 _TAKE = "take the text model's file"
 # general.type (GGUFType in gguf-py/gguf/constants.py), or an architecture that is as good as one
 _TYPES = {

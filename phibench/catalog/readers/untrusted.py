@@ -20,13 +20,8 @@ from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Noun
 
 MAX_JSON_BYTES = 16 << 20  # far above any Phi's configuration or index of shards
-
-
 MAX_COUNT = 1 << 40  # of anything that a configuration counts
-
-
 ONNX, HUGGING_FACE = "genai_config.json", "config.json"
-
 
 Numbers = dict[str, int | None]  # fields of Shape that tell variants apart; None where the folder does not say
 

@@ -14,7 +14,7 @@ from phibench import catalog
 from phibench.catalog import naming, plans
 from phibench.catalog.readers.untrusted import Said
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Shape, Variant
+from phibench.core.nouns import ARCHITECTURES, Shape, Variant
 
 Found = tuple[Variant, tuple[str, ...]]
 MOST_RESIZED = 4  # times: chosen; languages were added to Phi-1.5 with a third more words (huggingface/peft 1173)
@@ -22,11 +22,14 @@ NEAREST = 6  # folders above, whose names may tell: hub/models--x/snapshots/hash
 _NOT_SHAPE = ("context",)  # of the numbers: told by a file, and changed by hand
 
 
-def variant(path: Path, said: Said, fmt: str) -> Found:
-    """The variant, and notes on what had to be guessed or is not as it is published.
+def variant(path: Path, said: Said, fmt: str, told: str | None = None) -> Found:
+    """The variant, and notes on what had to be guessed or is not as it is published; ``told``: as which a synthetic
+    file was made.
 
     Raises PhibenchError (exit 2) when no Phi has this shape.
     """
+    if told is not None:
+        return _synthetic(path, said, told, fmt), ()
     known = [v for v in catalog.variants() if plans.can_plan(v, fmt) and _shape(v).architecture in _kin(said)]
     notes: list[str] = []
     fitting = [v for v in known if not _differences(v, said)]
@@ -57,7 +60,7 @@ def _contrary(chosen: Variant, alike: Sequence[Variant], said: Said) -> tuple[st
     return (f"its name says {named[0].id}, but its rope and context are those of {chosen.id}",)
 
 
-def own(path: Path, said: Said, told: str, fmt: str) -> Variant:
+def _synthetic(path: Path, said: Said, told: str, fmt: str) -> Variant:
     """The variant that a synthetic file says it is; a slice has fewer layers, all else must fit."""
     found = catalog.variant(told)
     wrong = [name for name, mine, its in _differences(found, said) if name != "layers" or not 1 <= (its or 0) <= mine]
@@ -68,7 +71,7 @@ def own(path: Path, said: Said, told: str, fmt: str) -> Variant:
 
 def in_llamas_form(path: Path, said: Said, fmt: str) -> Variant | None:
     """The Phi whose numbers a model of another architecture has: converters part its fused matrices so."""
-    if said.architecture in ("phi2", "phi3", "phimoe") or not said.numbers.get("ffn"):
+    if said.architecture in ARCHITECTURES or not said.numbers.get("ffn"):
         return None
     try:
         return variant(path, said, fmt)[0]
@@ -106,7 +109,7 @@ def _shape(of: Variant) -> Shape:
 
 def _kin(said: Said) -> tuple[str, ...]:
     """Architectures that are compared: its own; of a model that is no Phi, the one that can be written as Llama."""
-    return (said.architecture,) if said.architecture in ("phi2", "phi3", "phimoe") else ("phi3",)
+    return (said.architecture,) if said.architecture in ARCHITECTURES else ("phi3",)
 
 
 def _differences(of: Variant, said: Said) -> list[tuple[str, int, int | None]]:

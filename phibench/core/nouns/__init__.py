@@ -24,7 +24,17 @@ from phibench.core.nouns.machines import (
     Source,
     Storage,
 )
-from phibench.core.nouns.models import ChatTemplate, Goal, Need, Quantization, Runtime, Score, Shape, Variant
+from phibench.core.nouns.models import (
+    ARCHITECTURES,
+    ChatTemplate,
+    Goal,
+    Need,
+    Quantization,
+    Runtime,
+    Score,
+    Shape,
+    Variant,
+)
 from phibench.core.nouns.results import (
     Energy,
     Engine,
@@ -43,6 +53,7 @@ from phibench.core.nouns.rows import Note, NoteKind, Row, Spread
 from phibench.core.nouns.setups import Artifact, Job, PageCache, Setup, Shorter, Suite, Warmup, Workload
 
 __all__ = [
+    "ARCHITECTURES",
     "SCHEMA",
     "Artifact",
     "AtLeastOne",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from phibench.core.nouns.base import Noun
+
+Architecture = Literal["phi2", "phi3", "phimoe"]  # as GGUF names them
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 
 class Score(Noun, frozen=True, kw_only=True):
@@ -18,9 +21,9 @@ class Score(Noun, frozen=True, kw_only=True):
 
 
 class Shape(Noun, frozen=True, kw_only=True):
-    """The dimensions that decide bytes and speed. ``architecture`` is the GGUF name."""
+    """The dimensions that decide bytes and speed."""
 
-    architecture: Literal["phi2", "phi3", "phimoe"]
+    architecture: Architecture
     layers: int
     hidden: int
     heads: int
