@@ -21,6 +21,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from phibench.core import folders
+
 ROOT = Path(__file__).parents[2]  # of a checkout, or the folder of installed packages
 Way = Literal["uvx", "pipx run", "uv tool", "pipx", "checkout", "pip"]
 _UVX = r"(archive|environments)-v\d+"  # folders of uv's cache that hold environments
@@ -142,8 +144,8 @@ def _called(program: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    for base, name in ((Path.cwd(), "."), (Path.home(), "$HOME")):
-        if path.is_relative_to(base) and base != Path(base.anchor):
+    for base, name in ((Path.cwd(), "."), (folders.home(), "$HOME")):
+        if base and base != Path(base.anchor) and path.is_relative_to(base):
             rest = path.relative_to(base)
             return str(rest) if rest == Path() else f"{name}{os.sep}{rest}"
     return str(path)

@@ -8,7 +8,8 @@ import math
 import os
 import re
 import shutil
-from pathlib import Path
+
+from phibench.core import folders
 
 PIPE_WIDTH = 120  # columns when the output is no terminal
 # A home folder, of anybody, on any system
@@ -59,9 +60,9 @@ def scrub(text: str) -> str:
     import getpass
     import socket
 
-    home = str(Path.home())
-    if home != Path.home().anchor:  # a container's home may be the root folder
-        text = text.replace(home, "~")
+    home = folders.home()
+    if home and str(home) != home.anchor:  # a container's home may be the root folder
+        text = text.replace(str(home), "~")
     text = re.sub(_HOMES, "~", text)
     host = socket.gethostname()
     names = [host, host.partition(".")[0], os.environ.get("SUDO_USER", "")]
