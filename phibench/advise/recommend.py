@@ -96,7 +96,7 @@ def hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     if missing and all(b.installed() is None for b in map(backends.load, backends.names()) if b.ENGINE):
         missing.append(backends.ready())
     return tuple(
-        f"{b.NAME} is not installed here{', takes a C++ compiler' if backends.needs_compiler(b) else ''}: "
+        f"{b.NAME} is not installed here{f', {backends.COMPILES}' if backends.needs_compiler(b) else ''}: "
         f"{backends.install_line(b, 'quickstart')}"
         for b in dict.fromkeys(missing)
     )

@@ -80,6 +80,9 @@ def install_line(backend: Backend, then: str = "") -> str:
     return extras.line(backend.EXTRA, then=then)
 
 
+COMPILES = "takes a C++ compiler"
+
+
 def needs_compiler(backend: Backend) -> bool:
     return backend.ENGINE is not None and backend.ENGINE.compiled
 

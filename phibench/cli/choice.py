@@ -50,7 +50,7 @@ def usual() -> tuple[str]:
 def ways_in() -> Iterator[str]:
     """For whoever has no engine: one that comes ready, and the usual one."""
     for module in dict.fromkeys((backends.ready(), backends.load(backends.DEFAULT))):
-        needs = "takes a C++ compiler" if backends.needs_compiler(module) else "needs no compiler"
+        needs = backends.COMPILES if backends.needs_compiler(module) else "needs no compiler"
         yield f"{module.NAME} is not installed, {needs}: {backends.install_line(module)}"
 
 

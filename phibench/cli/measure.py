@@ -11,7 +11,11 @@ from phibench.cli import options
 
 
 @click.command()
-@click.option("-b", "--backend", help="Compare backends (comma list), or all that are installed  [default: llama_cpp]")
+@click.option(
+    "-b",
+    "--backend",
+    help="Compare backends (comma list), or all that are installed  [default: llama_cpp, else one that is installed]",
+)
 @click.option("--before", "part", flag_value="before", help="Only the first advice, which needs no engine.")
 @click.option("--after", "part", flag_value="after", help="Without the first advice, where it was printed already.")
 @options.results

@@ -70,8 +70,8 @@ def _installed(backend: Backend, engine: EnginePackage, answer: Abilities | str 
     package = owners[0] if owners else engine.package
     plain = Installed(backend=backend.NAME, package=package, install=install, notes=tuple(notes), problems=twice)
     if answer is None:
-        told = (engine.hint,) if engine.hint else ()
-        return msgspec.structs.replace(plain, notes=(*notes, *told))
+        told = (backends.COMPILES if engine.compiled else "", engine.hint)
+        return msgspec.structs.replace(plain, notes=(*notes, *filter(None, told)))
     version = _version(package) or "unknown"
     if isinstance(answer, str):
         broken = Problem(kind="broken", evidence=f"broken: {answer}", remedy=f"pip install --force-reinstall {package}")

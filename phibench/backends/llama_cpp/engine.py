@@ -22,7 +22,6 @@ ENGINE = EnginePackage(
 import json, llama_cpp
 print(json.dumps({"features": llama_cpp.llama_print_system_info().decode("utf-8", "replace")}))
 """,
-    hint="takes a C++ compiler",
     compiled=True,
 )
 _LIBRARIES = {"cuda": "cuda:0", "hip": "rocm:0", "vulkan": "vulkan:0", "metal": "metal", "sycl": "xpu:0"}
