@@ -166,16 +166,18 @@ def test_never_more_than_either_list_grants(online: frozenset[int], mine: frozen
     assert not mine & online or len(usable) <= len(mine)
 
 
+OLD_JOB = {
+    "proc/self/cgroup": "3:cpuset:/job\n",
+    "proc/self/mountinfo": "32 31 0:29 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n",
+}
 CPUSETS = {
     "version 2": (
         v2("/a/b", {"/a/b": {"cpuset.cpus.effective": "4-5\n"}, "/a": {"cpuset.cpus.effective": "0-15\n"}}), 2),
     "a partition, whose ancestors lost its cpus": (
         v2("/a/b", {"/a/b": {"cpuset.cpus.effective": "4-7\n"}, "/a": {"cpuset.cpus.effective": "0-3,8-15\n"}}), 4),
-    "version 1": ({
-        "proc/self/cgroup": "3:cpuset:/job\n",
-        "proc/self/mountinfo": "32 31 0:29 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n",
-        "sys/fs/cgroup/cpuset/job/cpuset.cpus": "0-2\n",
-    }, 3),
+    "version 1": (OLD_JOB | {"sys/fs/cgroup/cpuset/job/cpuset.cpus": "0-2\n"}, 3),
+    "version 1, two of its cpus offline": (OLD_JOB | {
+        "sys/fs/cgroup/cpuset/job/cpuset.cpus": "0-4\n", "sys/fs/cgroup/cpuset/job/cpuset.effective_cpus": "0-2\n"}, 3),
     "nonsense": (v2("/a", {"/a": {"cpuset.cpus.effective": "x\n"}}), 16),
 }  # fmt: skip
 
