@@ -7,7 +7,6 @@ pasted anywhere without a user's name in it.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -18,8 +17,6 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from phibench.core import folders
 
@@ -90,6 +87,10 @@ def _origin() -> tuple[str, str]:
     """The folder or file, or else the address, that it was installed from (PEP 610); neither: the package index."""
     if _is_checkout():
         return _shown(ROOT), ""
+    import importlib.metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname  # with it the whole of http: for whoever asks for a line alone
+
     try:
         said = json.loads(importlib.metadata.distribution("phibench").read_text("direct_url.json") or "{}")
     except (importlib.metadata.PackageNotFoundError, ValueError):
@@ -107,6 +108,8 @@ def _is_checkout() -> bool:
 
 def _here() -> set[str]:
     """The extras that this environment has: all that each asks for is installed."""
+    import importlib.metadata
+
     try:
         told = importlib.metadata.requires("phibench") or []
     except importlib.metadata.PackageNotFoundError:
@@ -119,6 +122,8 @@ def _here() -> set[str]:
 
 
 def _is_installed(name: str) -> bool:
+    import importlib.metadata
+
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -152,6 +152,13 @@ def test_cpus_are_counted_though_two_lists_number_them_otherwise(
     assert found.limits.restrictions == ((f"affinity allows {cpus} of {found.logical_cores} cpus",) if narrower else ())
 
 
+def test_of_how_many_cpus_affinity_leaves_some(tmp_path: Path) -> None:
+    found = probed(tmp_path, HOST | {f"{CPUS}/online": "0-7\n"} | allowed("6-9"))
+    assert found.limits.restrictions == ("affinity allows 4 of 8 cpus",)
+    assert probed(tmp_path, allowed("8-12")).limits.restrictions == ("affinity allows 5 of 8 cpus",)
+    assert probed(tmp_path, {f"{CPUS}/online": "0-4\n"}).limits.restrictions == ()
+
+
 def test_numbers_of_the_host_find_the_cores_of_the_host(tmp_path: Path) -> None:
     """Cpus 3 to 6 of the host are two cores of two threads; 0 to 3, as lxcfs calls them, are others."""
     tree = HOST | siblings("0", "1", "2", "3,5", "4,6") | {f"{CPUS}/online": "0-3\n"} | allowed("3-6")
