@@ -73,7 +73,7 @@ def backend(request: pytest.FixtureRequest) -> contract.Backend:
 def test_facts_are_read_without_the_engine(name: str) -> None:
     code = (
         f"import sys; from phibench import backends; b = backends.load({name!r}); b.devices(); b.installed();"
-        "heavy = {'numpy', 'torch', 'llama_cpp', 'onnxruntime', 'rich'} & set(sys.modules);"
+        "heavy = {'numpy', 'torch', 'llama_cpp', 'onnxruntime', 'rich', 'http.client'} & set(sys.modules);"
         "sys.exit(' '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -235,6 +235,17 @@ def test_only_the_gpu_that_computed_must_be_here(
     assert (code, "AMD Radeon Graphics, which is not here" in said) == (2, True)
 
 
+def test_where_two_backends_number_the_gpus_all_of_them_must_be_here(
+    phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``Vulkan0`` may be the first or the second of the list: CUDA and Vulkan count in orders of their own."""
+    both = {"backends": "CUDA,Vulkan", "gpu_info": "NVIDIA L4, AMD Radeon RX 7900 XTX", "devices": "Vulkan0"}
+    l4 = gpu("NVIDIA L4", "cuda:0")
+    code, said, _ = imported(phibench, tmp_path, monkeypatch, there(RYZEN, l4), bench(cpu_info=RYZEN, **both))
+    assert (code, "AMD Radeon RX 7900 XTX, which is not here" in said) == (2, True)
+    assert imported(phibench, tmp_path, monkeypatch, there(RYZEN, l4, XTX), bench(cpu_info=RYZEN, **both))[0] == 0
+
+
 @pytest.mark.parametrize(
     ("row", "renderer"),
     [

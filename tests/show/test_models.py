@@ -153,4 +153,4 @@ def test_listing_needs_no_heavy_package() -> None:
         "import sys; from phibench.show import models as listing; listing.text(None, None, 'json'); print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"numpy", "torch", "llama_cpp", "pandas", "onnxruntime"} & set(loaded)
+    assert not {"numpy", "torch", "llama_cpp", "pandas", "onnxruntime", "http.client"} & set(loaded)
