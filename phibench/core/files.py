@@ -20,6 +20,7 @@ import msgspec
 
 from phibench.core.errors import FAILED, PhibenchError, unknown
 from phibench.core.nouns import Machine
+from phibench.core.text import decoded
 
 T = TypeVar("T")
 MAX_WRITTEN_BYTES = 1 << 20  # what a person writes is a few kB
@@ -44,16 +45,22 @@ def read_strict(path: Path, kind: type[T]) -> T:
     """
     try:
         check_readable(path, MAX_WRITTEN_BYTES)
-        text = path.read_text(encoding="utf-8")
+        text = decoded(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise PhibenchError(f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise PhibenchError(f"cannot read {path}: {explained(error)}") from None
+    if not text.strip():
+        raise PhibenchError(f"{path} is empty")
     try:
-        data = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
+        data = msgspec.json.decode(text) if _is_json(path) else tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # of tomllib also a number of too many digits
         raise PhibenchError(f"{path} is not valid {path.suffix[1:].upper() or 'TOML'}: {explained(error)}") from None
     return convert_strict(data, kind, str(path))
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
 
 
 def convert_strict(data: Any, kind: type[T], where: str) -> T:
@@ -145,7 +152,7 @@ def json_text(value: Any) -> str:
 
 def check_machine_name(path: Path) -> None:
     """Raises PhibenchError for a name that is neither TOML nor JSON."""
-    if path.suffix not in (".toml", ".json"):
+    if path.suffix.lower() not in (".toml", ".json"):
         raise PhibenchError(
             f"cannot tell what to write into {path.name}: call it {path.stem or 'machine'}.toml or .json"
         )
@@ -154,7 +161,7 @@ def check_machine_name(path: Path) -> None:
 def write_machine(path: Path, machine: Machine) -> None:
     """As ``--machine FILE`` reads it. What is not known is left out, as nouns do: TOML has no null."""
     check_machine_name(path)
-    if path.suffix == ".json":
+    if _is_json(path):
         return write_json(path, machine)
     import tomli_w
 

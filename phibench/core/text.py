@@ -1,7 +1,11 @@
-"""Text that people read: numbers with the digits that matter, lines of a width, nothing that steers a terminal."""
+"""Text that people read: numbers with the digits that matter, lines of a width, nothing that steers a terminal.
+
+And text that their editors and shells wrote, in whatever encoding.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import math
@@ -10,6 +14,8 @@ import re
 import shutil
 
 from phibench.core import folders
+
+from phibench.core.errors import PhibenchError
 
 PIPE_WIDTH = 120  # columns when the output is no terminal
 # A home folder, of anybody, on any system
@@ -72,3 +78,44 @@ def scrub(text: str) -> str:
         if len(name) > 2 and name != "root":  # a name such as "pi" is in too many texts to be told from a word
             text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "***", text)
     return text
+
+
+# ------------------------------------------------------------------------------------------------- text out of bytes
+
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+          codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
+_LATIN = re.compile(rb"[\t\n\r -~]{100}")  # not in UTF-16
+_TWO = "{} is UTF-16 in one part only, as PowerShell's > and >> write it; write each part to a file of its own"
+_LOST = {  # how a file begins that a download left in place of another: what it is, and what to do
+    re.compile(r"\s*<(!doctype html|html|head|script)\b", re.IGNORECASE): "a web page; download the file itself",
+    re.compile(r"version https://git-lfs"): "a pointer of Git LFS, the file itself was not downloaded; git lfs pull",
+}
+
+
+def decoded(content: bytes, name: str) -> str:
+    """UTF-8, or UTF-16 as PowerShell's ``>`` and editors of Windows write it, without a mark of the byte order.
+
+    A file that was cut off within a character keeps what stands before. Raises PhibenchError (exit 2) for anything
+    else, and for what a download left in place of a file.
+    """
+    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
+    encoding = _MARKS.get(mark) or _unmarked(content[:4096])
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(content[len(mark) :]).rstrip("\0")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start + len(mark)) + 1
+        wrong = f"{name}, line {line}: this is not {encoding.upper()} text; save the file as UTF-8"
+        raise PhibenchError(_TWO.format(name) if encoding == "utf-8" and b"\0" in content else wrong) from None
+    if "\0" in text or (encoding != "utf-8" and _LATIN.search(content)):
+        raise PhibenchError(_TWO.format(name))
+    if lost := next((what for start, what in _LOST.items() if start.match(text)), None):
+        raise PhibenchError(f"{name} is {lost}")
+    return text
+
+
+def _unmarked(sample: bytes) -> str:
+    """Latin letters in UTF-16 have a NUL in every second byte."""
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    if max(even, odd) > len(sample) // 4 > 8 * min(even, odd):
+        return "utf-16-be" if even > odd else "utf-16-le"
+    return "utf-8"

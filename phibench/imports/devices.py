@@ -69,7 +69,7 @@ def other_machines(row: Bench) -> bool:
 
 
 def built_with_rpc(row: Bench) -> bool:
-    return bool(row.rpc) or "RPC" in row.backends
+    return str(row.rpc).lower() not in ("", "0", "false") or "RPC" in row.backends
 
 
 def _computing(row: Bench) -> list[str]:

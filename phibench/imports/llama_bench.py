@@ -1,7 +1,8 @@
 """The rows that llama-bench and llama-batched-bench print as JSON or JSON lines. Nothing in such a file is trusted.
 
 Fields: llama.cpp, tools/llama-bench/llama-bench.cpp (get_fields) and tools/batched-bench/batched-bench.cpp, from the
-first versions on: what a version does not print has its default, what it prints beside is passed over.
+first versions on: what a version does not print has its default, what it prints beside is passed over. What went
+through a table (CSV, a data frame) has its numbers in quotes or with a point, and null where a version printed nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import AtLeastOne, Count, Noun, Tokens
+from phibench.core.text import decoded
 from phibench.imports import rows
 from phibench.imports.rows import Refused
 
@@ -25,6 +27,13 @@ MAX_BYTES = 32 << 20  # a row has some 1.5 kB
 _NAMES = {"build_commit", "cpu_info", "model_type", "model_n_params", "n_prompt", "n_gen", "avg_ns", "samples_ns",
           "n_kv_max", "pp", "tg", "pl", "t_pp", "t_tg"}  # fmt: skip
 _IDLE = {"stddev_ns": "", "t_pp": "pp", "t_tg": "tg"}  # of one repetition; of a part that was not asked for
+_OTHERS = {  # first bytes of what is no text: what it is, and what to do
+    b"GGUF": "a model; phibench run latency -m measures it",
+    b"\x1f\x8b": "packed by gzip; unpack it first",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"SQLite format 3": 'a database; sqlite3 -json FILE "SELECT * FROM llama_bench" prints its rows',
+}
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # of a terminal
 _ASK = "llama-bench makes such files with -o json or -o jsonl, llama-batched-bench with --output-format jsonl"
 _FORMATS = {
     "llama-bench": re.compile(r"^\| model +\|[^\n]* t/s \||^build_commit,|^INSERT INTO llama_bench |"
@@ -34,6 +43,7 @@ _FORMATS = {
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=1 << 31)]
 Nanoseconds = Annotated[float, msgspec.Meta(ge=1, le=1e18)]
+Spread = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 Took = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # seconds; 0 of a part that was not asked for
 Flag = bool | Number
 Samples = Annotated[tuple[Nanoseconds, ...], msgspec.Meta(max_length=100_000)]
@@ -81,7 +91,7 @@ class Bench(Noun, frozen=True, kw_only=True):
     n_depth: Tokens = 0
     test_time: Text = ""
     avg_ns: Nanoseconds
-    stddev_ns: float | None = None
+    stddev_ns: Spread | None = None
     samples_ns: Samples = ()
 
 
@@ -127,7 +137,7 @@ def read(path: Path | None) -> File:
     """
     name = path.name if path else "standard input"
     content = _bytes(path, name)
-    text = rows.text_of(content, name)
+    text = _text(content, name)
     found = rows.found(text, name, _is_row)
     lines, refused, odd = [], list(found.refused), []
     for number, value in found.rows:
@@ -136,7 +146,8 @@ def read(path: Path | None) -> File:
         except PhibenchError as error:
             refused.append(Refused(number, str(error)))
     if not lines and not refused:
-        raise PhibenchError(f"{name} has no test in it{_printed(text)}; {_ASK}")
+        what = f"has no test in it{_printed(text)}" if text.strip() else "is empty"
+        raise PhibenchError(f"{name} {what}; {_ASK}")
     if found.open_since:
         odd.append(f"{name}, line {found.open_since}: the list that begins here has no end, so rows may be missing")
     if found.others:
@@ -157,6 +168,12 @@ def _bytes(path: Path | None, name: str) -> bytes:
     if len(content) > MAX_BYTES:
         raise PhibenchError(f"cannot read {name}: it has more than {MAX_BYTES} bytes", FAILED)
     return content
+
+
+def _text(content: bytes, name: str) -> str:
+    if other := next((what for mark, what in _OTHERS.items() if content.startswith(mark)), None):
+        raise PhibenchError(f"{name} is {other}")
+    return _COLOURS.sub("", decoded(content, name))
 
 
 def _printed(text: str) -> str:
@@ -183,14 +200,14 @@ def _row(value: dict[str, Any]) -> Bench | Batched:
     used = _used(value, kind)
     try:
         json.dumps(used, ensure_ascii=False).encode()  # half a character has no place in a run file
-        return msgspec.convert(used, kind)
+        return msgspec.convert(used, kind, strict=False)
     except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
         raise PhibenchError(str(error)) from None
 
 
 def _used(value: dict[str, Any], kind: type[Bench | Batched]) -> dict[str, Any]:
     """The fields that something follows from. Raises PhibenchError where one of them is no number."""
-    used = {key: value[key] for key in kind.__struct_fields__ if key in value}
+    used = {key: value[key] for key in kind.__struct_fields__ if value.get(key) is not None}
     for key, asked in _IDLE.items():
         if not used.get(asked) and _no_number(used.get(key)):
             del used[key]

@@ -5,7 +5,6 @@ What is no row is other text and passed over; a row that cannot be read is named
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -21,20 +20,9 @@ _BEGIN = re.compile(r'\{(?=\s*")')  # of an object; a log's own brace has anothe
 # byte order stands where files were joined.
 _LISTS = re.compile(r"^[ \t]*(?P<open>\[)[ \t\r]*$|(?P<last>\[)\s*\Z|^[ \t]*\]", re.MULTILINE)
 _OTHER = re.compile(r"^[\[\], \t\r\ufeff]*+[^\[\], \t\r\n\ufeff].*", re.MULTILINE)
-_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # What printf of C makes of numbers that are none: glibc and macOS, then Microsoft's of all years.
 _NO_NUMBER = r"(?<=[:\[,\s])([-+]?(?:nan(?:\(\w{0,20}\))?|inf(?:inity)?|\d\.#\w{2,9}))(?=\s*[,\]}])"
 _ONE, _STRING_OR_ONE = re.compile(_NO_NUMBER, re.I), re.compile(rf'"(?:[^"\\\n]|\\.)*+"?|{_NO_NUMBER}', re.I)
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
-          codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
-_LATIN = re.compile(rb"[\t\n\r -~]{100}")  # not in UTF-16
-_TWO = "{} is UTF-16 in one part only, as PowerShell's > and >> write it; write each part to a file of its own"
-_OTHERS = {  # first bytes of what is no text: what it is, and what to do
-    b"GGUF": "a model; phibench run latency -m measures it",
-    b"\x1f\x8b": "packed by gzip; unpack it first",
-    b"PK\x03\x04": "a zip archive; unpack it first",
-    b"SQLite format 3": 'a database; sqlite3 -json FILE "SELECT * FROM llama_bench" prints its rows',
-}
 
 
 class Refused(NamedTuple):
@@ -59,42 +47,11 @@ class Found(NamedTuple):
     open_since: int | None
 
 
-# ----------------------------------------------------------------------------------------------------- bytes to text
-
-
-def text_of(content: bytes, name: str) -> str:
-    """UTF-8, or UTF-16 as PowerShell's ``>`` writes it, without the colours of a terminal.
-
-    A file that was cut off within a character keeps what stands before. Raises PhibenchError for anything else.
-    """
-    if other := next((what for mark, what in _OTHERS.items() if content.startswith(mark)), None):
-        raise PhibenchError(f"{name} is {other}")
-    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
-    encoding = _MARKS.get(mark) or _unmarked(content[:4096])
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(content[len(mark) :]).rstrip("\0")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start + len(mark)) + 1
-        wrong = f"{name}, line {line}: this is not {encoding.upper()} text; save the file as UTF-8"
-        raise PhibenchError(_TWO.format(name) if encoding == "utf-8" and b"\0" in content else wrong) from None
-    if "\0" in text or (encoding != "utf-8" and _LATIN.search(content)):
-        raise PhibenchError(_TWO.format(name))
-    return _COLOURS.sub("", text)
-
-
-def _unmarked(sample: bytes) -> str:
-    """Latin letters in UTF-16 have a NUL in every second byte."""
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if max(even, odd) > len(sample) // 4 > 8 * min(even, odd):
-        return "utf-16-be" if even > odd else "utf-16-le"
-    return "utf-8"
-
-
 # ------------------------------------------------------------------------------------------------------ text to rows
 
 
 def found(text: str, name: str, is_row: Callable[[dict[str, Any]], bool]) -> Found:
-    """Every row in arrays, on lines, or behind the words of a log; other objects are other text.
+    """Every row in arrays, on lines, behind the words of a log, or within other objects; these are other text.
 
     Raises PhibenchError for what nobody would call a file of rows: nested without end, damaged all over.
     """
@@ -109,7 +66,7 @@ def found(text: str, name: str, is_row: Callable[[dict[str, Any]], bool]) -> Fou
         between.add(text[at : begin.start()], number)
         number += text.count("\n", at, begin.start())
         try:
-            value, at = decoder.raw_decode(text, begin.start())
+            value, end = decoder.raw_decode(text, begin.start())
         except RecursionError:
             raise PhibenchError(f"{name}, line {number}: nested too deeply") from None
         except json.JSONDecodeError as error:
@@ -119,8 +76,11 @@ def found(text: str, name: str, is_row: Callable[[dict[str, Any]], bool]) -> Fou
             refused.append(Refused(number, _cut(error.msg, ends=cut)))
             spent += _read(text, error.pos) - begin.start()
         else:
+            at = end
             if is_row(value):
                 rows.append((number, value))
+            elif _holds(value, is_row):
+                at, spent = begin.end(), spent + end - begin.start()
             else:
                 between.other(number)
         if len(rows) > MAX_ROWS:
@@ -130,6 +90,20 @@ def found(text: str, name: str, is_row: Callable[[dict[str, Any]], bool]) -> Fou
         number += text.count("\n", begin.start(), at)
     between.add(text[at:], number)
     return Found(rows, refused, between.others, None if cut else between.open_since)
+
+
+def _holds(value: dict[str, Any], is_row: Callable[[dict[str, Any]], bool]) -> bool:
+    """Whether a row lies anywhere within this object."""
+    inner: list[Any] = [*value.values()]
+    while inner:
+        one = inner.pop()
+        if isinstance(one, dict):
+            if is_row(one):
+                return True
+            inner += one.values()
+        elif isinstance(one, list):
+            inner += one
+    return False
 
 
 class _Between:

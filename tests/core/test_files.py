@@ -104,7 +104,7 @@ def test_names_in_a_table_of_numbers_are_free() -> None:
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("name = ", "is not valid TOML"), ("name = 3", "Expected `str`, got `int`"), ("", "missing required field"),
+    [("name = ", "is not valid TOML"), ("name = 3", "Expected `str`, got `int`"), ("", "is empty"),
      (SUITE + "max_s = nan", "out of range"), (SUITE + f"max_s = {'9' * 400}", "out of range"),
      ("a = " + "[" * 100_000, "is not valid TOML")],
 )  # fmt: skip
@@ -121,11 +121,46 @@ def test_json_that_is_no_suite(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) in refused(written(tmp_path / "s.json", text), Suite)
 
 
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "utf-8-sig",  # hukkin/tomli#304, Nayjest/lm-proxy#79: Notepad, Set-Content
+        "utf-16",  # BurntSushi/toml#233: what PowerShell 5.1's > makes of it
+        "utf-16-le",
+    ],
+)
+def test_what_editors_and_shells_of_windows_save_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "s.toml"
+    path.write_bytes(SUITE.replace("\n", "\r\n").encode(encoding))
+    suite = files.read_strict(path, Suite)
+    assert suite.name == "quick"
+    upper = tmp_path / "S.JSON"
+    upper.write_bytes(json.dumps(msgspec.to_builtins(suite)).encode(encoding))
+    assert files.read_strict(upper, Suite) == suite
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("\n<!DOCTYPE html>\n<html>", "is a web page; download the file itself"),
+        ("version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, the file itself was not downloaded"),
+        ("\n \n", "is empty"),
+    ],
+)
+@pytest.mark.parametrize("name", ["s.toml", "s.json"])
+def test_what_a_download_left_is_called_what_it_is(tmp_path: Path, name: str, content: str, what: str) -> None:
+    assert what in refused(written(tmp_path / name, content), Suite)
+
+
 def test_a_missing_unreadable_or_binary_file(tmp_path: Path) -> None:
     assert refused(tmp_path / "no.toml", Suite) == f"there is no file {tmp_path / 'no.toml'}"
     assert refused(tmp_path, Suite) == f"cannot read {tmp_path}: it is a folder"
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
-    assert "cannot read" in refused(tmp_path / "b.toml", Suite)
+    assert (
+        refused(tmp_path / "b.toml", Suite) == f"{tmp_path / 'b.toml'} is empty"
+    )  # a mark of UTF-16 and half a letter
+    (tmp_path / "b.toml").write_bytes(b"name = 'M\xf6ller'")
+    assert "line 1: this is not UTF-8 text; save the file as UTF-8" in refused(tmp_path / "b.toml", Suite)
     with (tmp_path / "long.toml").open("wb") as stream:
         stream.truncate(1 << 40)  # sparse: to read it would take all memory
     assert "more than any such file" in refused(tmp_path / "long.toml", Suite)

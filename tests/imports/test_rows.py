@@ -203,7 +203,7 @@ def test_standard_input(take: Take, phibench: Phibench, tmp_path: Path, monkeypa
         monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(content)))
         done = phibench("import", "-", "--machine", str(tmp_path / "there.json"), "-o", "json")
         assert done.code == code, done.err
-        assert ("standard input has no test in it" in done.err) == (code == 2)
+        assert (f"standard input {'has no test in it' if content else 'is empty'}" in done.err) == (code == 2)
     monkeypatch.setattr(llama_bench, "MAX_BYTES", 100)
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(BOTH.encode())))
     assert phibench("import", "-").code == 1
@@ -243,7 +243,7 @@ def test_lines_that_were_cut_off(take: Take) -> None:
     ("broken", "why"),
     [
         (json.dumps(PP).replace('"n_gen": 0', '"n_gen": '), "it is cut off or not JSON"),
-        (json.dumps(PP).replace('"n_gen": 0', '"n_gen": "0"'), "Expected `int`, got `str` - at `$.n_gen`"),
+        (json.dumps(PP).replace('"n_gen": 0', '"n_gen": "no"'), "Expected `int`, got `str` - at `$.n_gen`"),
         (json.dumps(PP).replace('"n_gen": 0', '"n_gen": 0, "n_gen": 1'), "the key 'n_gen' stands twice"),
         (json.dumps(PP).replace('"n_gen": 0', '"n_gen": 1e999'), "n_gen is inf, which is no number"),
         (json.dumps(PP | {"setup": "x"}), "a row of phibench itself"),
@@ -257,6 +257,29 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_are_kept(take: Take, 
     assert "lines 2 and 4 are left out: " in said
     assert why in said
     assert take(broken).code == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key, value: value if isinstance(value, list) else str(value),  # as Import-Csv | ConvertTo-Json
+        lambda key, value: float(value) if type(value) is int else value,  # a data frame's, where a column has gaps
+    ],
+)
+def test_numbers_that_went_through_a_table_are_numbers(take: Take, change: Callable[[str, Any], Any]) -> None:
+    """fastify/benchmarks#465: numbers as strings, and nothing where there is none."""
+    rows = [{key: change(key, value) for key, value in row.items()} for row in (PP, ANSWER)]
+    code, said, tests = take(json.dumps([row | {"n_depth": None, "gpu_info": None} for row in rows]))
+    assert (code, tests) == (0, ["pp512", "tg128"]), said
+    assert "left out" not in said
+
+
+def test_rows_within_another_object_are_rows(take: Take) -> None:
+    """As scripts around llama-bench store them, beside what they know of the machine."""
+    inner = {"date": "2025-10-01", "config": {"n": 1}, "runs": [{"host": "a", "rows": [PP]}, {"rows": [ANSWER]}]}
+    code, said, tests = take(json.dumps(inner, indent=1))
+    assert (code, tests) == (0, ["pp512", "tg128"]), said
+    assert take('{"x": [' * 300 + json.dumps(PP) + "]}" * 300).tests == ["pp512"]
 
 
 def test_many_rows_of_one_kind_are_one_line(take: Take) -> None:
