@@ -210,7 +210,13 @@ N1X = RTX | told(8128 << 20, 7929 << 20)  # of 54 GiB: what the firmware set asi
         (RTX | {"nvmlDeviceGetName": "Orin (nvgpu)"} | told(0, 0), True),  # Mesh-LLM/mesh-llm#29: 0 GB
         (N1X | {"nvmlDeviceGetName": "NVIDIA Thor"}, True),  # micytao/vllm-playground#11
         (RTX | {"nvmlDeviceGetName": "NVIDIA something new"} | told(0, 0), True),
-        (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("Not Supported")}, True),
+        (
+            RTX | {"nvmlDeviceGetName": "NVIDIA something new", "nvmlDeviceGetMemoryInfo": NvmlError("Not Supported")},
+            True,
+        ),
+        (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("Not Supported")}, False),  # dask/distributed#5343: WSL
+        (RTX | told(0, 0), False),
+        (RTX | {"nvmlDeviceGetName": "NVIDIA GeForce RTX 4070 Laptop GPU"} | told(8 * GIB, 7 * GIB), False),
         (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("GPU is lost")}, False),
         (RTX | {"nvmlDeviceGetName": "NVIDIA GH200 480GB"}, False),  # its HBM is its own
         (RTX | {"nvmlDeviceGetName": "NVIDIA GB200"}, False),
@@ -228,6 +234,32 @@ def test_a_part_without_memory_of_its_own_has_the_machines(gpu: dict[str, Any], 
         assert use is not None
         assert use.used_bytes is None
     check((found,))
+
+
+SMALL = RTX | {"nvmlDeviceGetName": "NVIDIA GeForce GTX 1050", "nvmlDeviceGetUUID": "GPU-1050"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environ", "unsure"),
+    [
+        ((SMALL, RTX), {}, True),  # unslothai/unsloth#6352, gpustack/gpustack#1633
+        ((SMALL, RTX), {"CUDA_VISIBLE_DEVICES": "0"}, True),  # NVIDIA/nvidia-docker#262: to CUDA that is the fastest
+        ((SMALL, RTX), {"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, False),
+        ((SMALL, RTX), {"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, True),
+        ((SMALL, RTX), {"CUDA_VISIBLE_DEVICES": "GPU-8f6f"}, False),  # shootthesound/Fizgig#105
+        ((RTX, RTX), {"CUDA_VISIBLE_DEVICES": "1"}, False),
+        ((RTX,), {}, False),
+    ],
+)
+def test_a_number_that_cuda_may_mean_otherwise_is_told(
+    monkeypatch: pytest.MonkeyPatch, gpus: tuple[dict[str, Any], ...], environ: dict[str, str], unsure: bool
+) -> None:
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    for key, value in environ.items():
+        monkeypatch.setenv(key, value)
+    for device in (found := nvidia.devices(nvml=Nvml(*gpus))):
+        assert any("CUDA counts from the fastest" in note for note in device.notes) == unsure
+    assert found
 
 
 def test_a_virtual_gpu_promises_no_bandwidth() -> None:

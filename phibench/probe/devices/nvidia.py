@@ -20,6 +20,7 @@ from phibench.probe.devices.nvml import (
     call,
     count,
     is_cut,
+    may_be_others,
     name_of,
     opened,
     shares_memory,
@@ -55,8 +56,8 @@ def devices(root: Path = ROOT, _providers: Sequence[Provider] = (), nvml: Any = 
     with opened(nvml) as api:
         if api is None:
             return ()
-        found = [_device(api, gpu, f"cuda:{i}") for i, gpu in enumerate(visible(api))]
-    if len({device.name for device in found}) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        found, unsure = [_device(api, gpu, f"cuda:{i}") for i, gpu in enumerate(visible(api))], may_be_others(api)
+    if unsure:
         note = "numbered as on the PCI bus; CUDA counts from the fastest unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set"
         return tuple(msgspec.structs.replace(device, notes=(*device.notes, note)) for device in found)
     return tuple(found)

@@ -17,6 +17,7 @@ _NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
 # Parts without a memory of their own, as NVML names them: "NVIDIA GB10" (github.com/XuehaiPan/nvitop/pull/208), "NVIDIA
 # RTX Spark N1X" (github.com/unslothai/unsloth/pull/11208), "Orin (nvgpu)", "NVIDIA Thor" (github.com/micytao/
 # vllm-playground/pull/11). GH200 and GB200 have one.
+_CARD = re.compile(r"\b(GeForce|GTX|RTX|Quadro|Tesla|TITAN|GRID)\b", re.IGNORECASE)
 _INTEGRATED = re.compile(r"\b(GB10|N1X?|Spark|Jetson|Thor|Orin|Xavier|Tegra|nvgpu)\b", re.IGNORECASE)
 
 
@@ -57,9 +58,7 @@ def visible(api: Any) -> list[Gpu]:
     Of a GPU that is cut into slices a program gets one, the first if it names none, and of several slices the first
     (NVIDIA's MIG user guide: a process can enumerate a single MIG device).
     """
-    installed = range(count(call(api, "nvmlDeviceGetCount"), 1024) or 0)
-    handles = [handle for i in installed if (handle := call(api, "nvmlDeviceGetHandleByIndex", i)) is not None]
-    cut = [[Gpu(handle, part) for part in _slices(api, handle)] or [Gpu(handle)] for handle in handles]
+    cut = [[Gpu(handle, part) for part in _slices(api, handle)] or [Gpu(handle)] for handle in _installed(api)]
     words = os.environ.get("CUDA_VISIBLE_DEVICES")
     if words is None:
         return [gpus[0] for gpus in cut]
@@ -67,6 +66,21 @@ def visible(api: Any) -> list[Gpu]:
         slices = [gpu for gpus in cut for gpu in gpus if gpu.part is not None]
         return [slices[place] for place in chosen(words, [_uuid(api, gpu.part) for gpu in slices])][:1]
     return [cut[place][0] for place in chosen(words, [_uuid(api, gpus[0].whole) for gpus in cut])]
+
+
+def _installed(api: Any) -> list[Any]:
+    numbers = range(count(call(api, "nvmlDeviceGetCount"), 1024) or 0)
+    return [handle for i in numbers if (handle := call(api, "nvmlDeviceGetHandleByIndex", i)) is not None]
+
+
+def may_be_others(api: Any) -> bool:
+    """Whether a number may mean another GPU to CUDA: of unlike ones it counts from the fastest, NVML as on the PCI bus,
+    and CUDA_VISIBLE_DEVICES has CUDA's numbers (github.com/gpustack/gpustack/issues/1633)."""
+    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return False
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "").strip().startswith(("GPU-", "MIG-")):
+        return False
+    return len({name_of(api, Gpu(handle)) for handle in _installed(api)}) > 1
 
 
 def _uuid(api: Any, handle: Any) -> str:
@@ -81,9 +95,10 @@ def name_of(api: Any, gpu: Gpu) -> str:
 
 
 def shares_memory(api: Any, handle: Any, name: str) -> bool:
-    """Whether it has no memory of its own: by its name, or because the driver says so: none, or "not supported"."""
-    if _INTEGRATED.search(name):
-        return True
+    """Whether it has no memory of its own: by its name, or because the driver says so: none, or "not supported". What a
+    driver for WSL or a virtual machine does not tell of a card says nothing (github.com/dask/distributed/pull/5343)."""
+    if _INTEGRATED.search(name) or _CARD.search(name):
+        return bool(_INTEGRATED.search(name))
     try:
         return getattr(api.nvmlDeviceGetMemoryInfo(handle), "total", None) == 0
     except AttributeError:
