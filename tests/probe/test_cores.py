@@ -14,7 +14,7 @@ from trees_reports import CPUS, allowed, capacities, clocks, siblings
 from phibench import probe
 from phibench.core.nouns import Machine
 from phibench.probe.system import arm as arm_cores
-from phibench.probe.system import gauges, kinds, topology
+from phibench.probe.system import gauges, kinds, text_files, topology
 
 A55, A76 = ("0x41", "0xd05"), ("0x41", "0xd0b")
 
@@ -243,6 +243,13 @@ def test_clusters_of_a_board_are_no_sockets(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------- names
 
+IBM_Z = (
+    "vendor_id       : IBM/S390\n# processors    : 4\nbogomips per cpu: 3033.00\nfeatures\t: esan3 zarch stfle vx\n"
+    + (
+        "".join(f"processor {n}: version = FF,  identification = 0133E8,  machine = 2964\n" for n in range(4))
+        + "".join(f"\ncpu number      : {n}\ncpu MHz dynamic : 5000\ncpu MHz static  : 5000\n" for n in range(4))
+    )
+)
 NAMES = {
     "Azure Cobalt 100": (arm(*[("0x6d", "0xd49")] * 8), "8 x Cobalt 100"),
     "an M2 Pro under Linux": (
@@ -260,6 +267,21 @@ NAMES = {
                     "CPU implementer\t: 0x41\nCPU part\t: 0xd08\n"}, "1 x Cortex-A72"),
     "arm-socs-table#24": ({"proc/cpuinfo": "processor\t: 0\nmodel name\t: Phytium,D2000/8\n"
                            "CPU implementer\t: 0x70\nCPU part\t: 0x663\n"}, "Phytium,D2000/8"),
+    "giampaolo/psutil#1359, a name that all have": (
+        {"proc/cpuinfo": "Processor\t: AArch64 Processor rev 4 (aarch64)\n" + "".join(
+            f"processor\t: {n}\nmodel name\t: AArch64 Processor rev 4 (aarch64)\nBogoMIPS\t: 26.00\n"
+            "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd03\n\n" for n in range(4))},
+        "4 x Cortex-A53"),
+    "RedHatInsights/insights-core#2977": ({"proc/cpuinfo": IBM_Z}, "IBM/S390 2964"),
+    "cockpit-project/cockpit#21672": (
+        {"proc/cpuinfo": "processor\t: 0\nhart\t\t: 2\nisa\t\t: rv64imafdc\nmmu\t\t: sv39\nuarch\t\t: sifive,u74-mc\n"},
+        "sifive,u74-mc"),
+    "fenrus75/powertop#141, a board whose cores name nothing": (
+        {"proc/cpuinfo": "processor\t: 0\nhart\t\t: 0\nisa\t\t: rv64imafdcvsu\ncpu-freq\t: 1.848Ghz\n",
+         "proc/device-tree/model": "Sipeed Lichee Pi 4A\0"}, "Sipeed Lichee Pi 4A"),
+    "fastfetch-cli/fastfetch#1667": (
+        {"proc/cpuinfo": "processor\t: 0\ncpu\t\t: POWER9 (raw), altivec supported\nclock\t\t: 3800MHz\n"},
+        "POWER9 (raw), altivec supported"),
     "more cores than fit the first lines": (arm(*[("0x41", "0xd0c")] * 256), "256 x Neoverse-N1"),
 }  # fmt: skip
 
@@ -267,6 +289,26 @@ NAMES = {
 @pytest.mark.parametrize(("tree", "name"), NAMES.values(), ids=NAMES)
 def test_cores_have_names(tmp_path: Path, tree: dict[str, str], name: str) -> None:
     assert probed(tmp_path, tree).name == name
+
+
+def test_cpus_of_ibm_z_are_counted_without_sysfs(tmp_path: Path) -> None:
+    """avocado-framework/avocado#2300: "cpu number" is what others call "processor"."""
+    assert probed(tmp_path, {"proc/cpuinfo": IBM_Z}).logical_cores == 4
+
+
+def test_cpus_without_a_folder_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of ten thousand, of which sysfs shows four: no file of the others is looked for."""
+    asked: list[Path] = []
+    real = text_files.text
+
+    def text(path: Path, most: int = 1 << 20) -> str:
+        asked.append(path)
+        return real(path, most)
+
+    monkeypatch.setattr(text_files, "text", text)
+    found = probed(tmp_path, x86(cores=4, smt=1) | {f"{CPUS}/online": "0-9999\n"} | allowed("0-9999"))
+    assert found.logical_cores == 10_000
+    assert len(asked) < 1000
 
 
 def test_a_sandbox_that_calls_its_processor_unknown_has_told_nothing(tmp_path: Path) -> None:

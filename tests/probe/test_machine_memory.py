@@ -85,6 +85,14 @@ def test_memory_is_what_can_be_had(tmp_path: Path, text: str, usable_gib: float,
     assert (found.memory_bytes, found.free_bytes) == (int(usable_gib * GIB), int(free_gib * GIB))
 
 
+def test_huge_pages_of_all_sizes_count_where_meminfo_knows_one(tmp_path: Path) -> None:
+    """collectd/collectd#2914: 4096 of 2 MiB, and 28 of 1 GiB, which the meminfo of old kernels leaves out."""
+    sizes = {f"sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages": f"{count}\n"
+             for kib, count in ((2048, 4096), (1 << 20, 28))}  # fmt: skip
+    told = {"proc/meminfo": meminfo(MemTotal=64, MemAvailable=8)["proc/meminfo"] + huge(4096)}
+    assert limits(tmp_path, told, sizes).memory_bytes == 28 * GIB
+
+
 def test_what_holds_memory_though_no_program_does(tmp_path: Path) -> None:
     text = meminfo(MemTotal=64, MemAvailable=2, Shmem=10, Balloon=4, Hugetlb=40)["proc/meminfo"]
     assert memory.held(plant(tmp_path, {"proc/meminfo": text})) == (

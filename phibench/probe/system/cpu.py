@@ -19,7 +19,9 @@ _INFO_CHARS = 1 << 16  # the kernel makes /proc/cpuinfo as it is read: the first
 
 # Where architectures without "model name" put a name: LoongArch, MIPS, POWER, RISC-V.
 _NAME_KEYS = ("model name", "Model Name", "cpu model", "cpu", "uarch")
-_ANY_ARM = re.compile(r"ARMv[0-9]")  # 32-bit Linux calls every one "ARMv7 Processor rev 3 (v7l)"
+_ANY_ARM = re.compile(r"(ARMv[0-9]|AArch64 Processor)")  # kernels that call every one "ARMv7 Processor rev 3 (v7l)"
+_IBM_Z = re.compile(r"^processor [0-9]{1,4}: .*\bmachine = ([0-9A-F]{1,8})$", re.MULTILINE)
+_NUMBER = re.compile(r"^(?:processor|cpu number)\s*:\s*([0-9]{1,4})\s*$", re.MULTILINE)  # "cpu number": IBM Z
 # Instruction sets that inference engines have kernels for (ggml-cpu, oneDNN, MLAS): x86, then ARM.
 _ISA = re.compile(r"sse4_2|avx\w*|amx_\w+|fma|f16c|asimd\w*|fphp|i8mm|bf16|sve\w*|sme\d*")
 
@@ -64,7 +66,7 @@ def name(root: Path = ROOT) -> str:
     if info or root != ROOT:
         told = clean(next(filter(None, (_value(info, key) for key in _NAME_KEYS)), ""))
         told = "" if told == "unknown" else told  # gVisor
-        return told if told and not _ANY_ARM.match(told) else _arm_name(root) or told
+        return told if told and not _ANY_ARM.match(told) else _arm_name(root) or told or _ibm_z(info)
     if sys.platform == "darwin":
         return clean(sysctl.text("machdep.cpu.brand_string"))
     if sys.platform == "win32":
@@ -103,6 +105,12 @@ def clean(words: str) -> str:
     return " ".join(printable.split())[:100]
 
 
+def _ibm_z(info: str) -> str:
+    """``IBM/S390 2964``: a z13, by the number of the machine."""
+    machine = _IBM_Z.search(info)
+    return f"IBM/S390 {machine[1]}" if machine else ""
+
+
 def _arm_name(root: Path) -> str:
     """``Raspberry Pi 5 Model B Rev 1.0 (4 x Cortex-A76)``: device tree for the board, part numbers for cores."""
     board, cores = clean(text_files.text(root / "proc/device-tree/model", 200)), clean(arm.name(root))
@@ -135,7 +143,7 @@ def usable(root: Path = ROOT) -> tuple[frozenset[int], frozenset[int]]:
     listed = text_files.cpu_list(text_files.text(root / _CPUS / "online"))
     if not listed:
         info = text_files.text(root / "proc/cpuinfo")
-        listed = frozenset(int(n) for n in re.findall(r"^processor\s*:\s*([0-9]{1,4})\s*$", info, re.MULTILINE))
+        listed = frozenset(map(int, _NUMBER.findall(info)))
     return topology.agree(listed or mine or frozenset(range(os.cpu_count() or 1)), mine)
 
 
@@ -200,7 +208,7 @@ def _fast_elsewhere() -> int:
 def cache_bytes(root: Path, cpus: frozenset[int]) -> int | None:
     """All last-level caches that ``cpus`` reach, each shared one counted once."""
     caches: dict[tuple[int, frozenset[int]], int] = {}
-    for cpu in cpus:
+    for cpu in topology.shown(root, cpus):
         for index in range(8):
             folder = root / _CPUS / f"cpu{cpu}/cache/index{index}"
             level = text_files.number(folder / "level")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from phibench.probe.system import cpu, kinds, text_files
+from phibench.probe.system import cpu, kinds, text_files, topology
 
 _CPUS = "sys/devices/system/cpu"
 # Zones and sensors of the processor itself; others, acpitz first of all, show the board or a constant.
@@ -99,7 +99,8 @@ def temperature_c(root: Path) -> float | None:
 
 def clock_hz(root: Path) -> float | None:
     """The mean clock of all cpus now; None where the system does not tell, as in most virtual machines."""
-    found = [kinds.hertz(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in cpu.online(root)]
+    shown = topology.shown(root, cpu.online(root))
+    found = [kinds.hertz(root / _CPUS / f"cpu{number}/cpufreq/scaling_cur_freq") for number in shown]
     known = [clock for clock in found if clock]
     return sum(known) / len(known) if known else None
 

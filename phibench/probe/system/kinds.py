@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from phibench.core.nouns import Noun
-from phibench.probe.system import arm, text_files
+from phibench.probe.system import arm, text_files, topology
 
 _CPUS = "sys/devices/system/cpu"
 # An Intel efficiency core has vector units of half the width and three quarters of the clock: at most 3/8. With a
@@ -62,7 +62,12 @@ def max_hz(root: Path, cpus: frozenset[int]) -> float | None:
 
 def _max_khz(root: Path, cpus: frozenset[int]) -> dict[int, int]:
     """0: not told."""
-    return {cpu: text_files.number(root / _CPUS / f"cpu{cpu}/cpufreq/cpuinfo_max_freq") or 0 for cpu in cpus}
+    return _numbers(root, cpus, "cpufreq/cpuinfo_max_freq")
+
+
+def _numbers(root: Path, cpus: frozenset[int], file: str) -> dict[int, int]:
+    shown = topology.shown(root, cpus)
+    return dict.fromkeys(cpus, 0) | {cpu: text_files.number(root / _CPUS / f"cpu{cpu}" / file) or 0 for cpu in shown}
 
 
 def _intel(root: Path, cpus: frozenset[int]) -> Kinds | None:
@@ -72,7 +77,7 @@ def _intel(root: Path, cpus: frozenset[int]) -> Kinds | None:
 
 def _capacities(root: Path, cpus: frozenset[int]) -> Kinds | None:
     """The same for all says nothing: it is what a kernel shows that was not told."""
-    told = {cpu: text_files.number(root / _CPUS / f"cpu{cpu}/cpu_capacity") or 0 for cpu in cpus}
+    told = _numbers(root, cpus, "cpu_capacity")
     if min(told.values(), default=0) <= 0 or len({*told.values()}) == 1:
         return None
     worth = {cpu: capacity / max(told.values()) for cpu, capacity in told.items()}

@@ -35,9 +35,19 @@ def huge_bytes(root: Path) -> int:
     """Set aside for huge pages, which no model is loaded into; surplus ones go back by themselves."""
     info = text_files.counters(root / "proc/meminfo")
     size = info.get("Hugepagesize", 0)
-    of_all_sizes = info.get("Hugetlb", info.get("HugePages_Total", 0) * size)
+    of_all_sizes = info.get("Hugetlb")
+    if of_all_sizes is None:  # before Linux 4.18 meminfo tells of the default size alone (collectd issue 2914)
+        of_all_sizes = max(info.get("HugePages_Total", 0) * size, _huge_of_all_sizes(root))
     kept = of_all_sizes - info.get("HugePages_Surp", 0) * size
     return kept if 0 < kept < info.get("MemTotal", 0) else 0
+
+
+def _huge_of_all_sizes(root: Path) -> int:
+    folders = (root / "sys/kernel/mm/hugepages").glob("hugepages-*kB")
+    sizes = (
+        (re.fullmatch(r"hugepages-([0-9]{1,12})kB", f.name), text_files.number(f / "nr_hugepages")) for f in folders
+    )
+    return sum(int(size[1]) * 1024 * count for size, count in sizes if size and count and count > 0)
 
 
 def held(root: Path) -> tuple[Held, ...]:

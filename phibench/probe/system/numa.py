@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phibench.core.nouns import Node, Noun
-from phibench.probe.system import cgroup, cpu, text_files
+from phibench.probe.system import cgroup, cpu, text_files, topology
 
 _NODES = "sys/devices/system/node"
 _MOST_NODES = 1024  # of Linux (NODES_SHIFT)
@@ -74,8 +74,9 @@ def _node(root: Path, place: list[_Told], may_run: frozenset[int], may_hold: fro
 
 def _socket(root: Path, cpus: frozenset[int]) -> int | None:
     """Of all these cpus, where the system tells one."""
-    found = {text_files.number(root / f"sys/devices/system/cpu/cpu{one}/topology/physical_package_id") for one in cpus}
-    socket = found.pop() if len(found) == 1 else None
+    shown = topology.shown(root, cpus)
+    found = {text_files.number(root / f"sys/devices/system/cpu/cpu{one}/topology/physical_package_id") for one in shown}
+    socket = found.pop() if len(found) == 1 and shown == cpus else None
     return socket if socket is not None and socket >= 0 else None
 
 

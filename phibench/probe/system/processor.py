@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from phibench.core.nouns import Cache, Processor
-from phibench.probe.system import arm, cpu, host, kinds, numa, sysctl, text_files, windows
+from phibench.probe.system import arm, cpu, host, kinds, numa, sysctl, text_files, topology, windows
 
 _CPUS = "sys/devices/system/cpu"
 # Instruction sets that make a difference to inference engines, as the kernels of Linux call them.
@@ -50,7 +50,7 @@ def processor(root: Path = cpu.ROOT) -> Processor:
 def caches(root: Path, cpus: frozenset[int]) -> tuple[Cache, ...]:
     """Every cache once, however many cpus share it; equal ones together, small levels first."""
     seen: set[tuple[int, str, int, frozenset[int]]] = set()
-    for number in cpus:
+    for number in topology.shown(root, cpus):
         for index in range(8):
             folder = root / _CPUS / f"cpu{number}/cache/index{index}"
             level, size = text_files.number(folder / "level"), text_files.text(folder / "size", 64)
@@ -89,7 +89,7 @@ def _vendor(root: Path) -> str:
 def _sockets(root: Path, cpus: frozenset[int]) -> int | None:
     """None where clusters of a board are told as sockets (util-linux issue 1207): sockets of a server are alike."""
     cores, places = arm.cores(root), dict[int, set[str]]()
-    for number in cpus:
+    for number in topology.shown(root, cpus):
         place = text_files.number(root / _CPUS / f"cpu{number}/topology/physical_package_id")
         if place is not None and place >= 0:
             places.setdefault(place, set()).update([cores[number].name] if number in cores else [])
