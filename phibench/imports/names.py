@@ -17,6 +17,7 @@ _LIBRARY = re.compile(
     re.IGNORECASE,
 )
 _MARKS = re.compile(r"\((r|tm|c)\)|[®™©]", re.IGNORECASE)
+_ANY_ARM = re.compile(r"(ARMv\d|AArch64) Processor\b", re.IGNORECASE)
 _PROCESSOR = re.compile(  # what one name has and another leaves out: cores, generation, the GPU inside
     r"(\bwith\b|\bw/)?\s*\bradeon\b.*|\b\d+(st|nd|rd|th) gen\b|\b(processor|cpu|apu|genuine)\b|"
     r"\b(\d+|dual|triple|quad|six|eight|ten|twelve|sixteen)[- ]cores?\b"
@@ -39,8 +40,8 @@ _MAKERS = {
 }
 _NUMBERS = re.compile(r"\[?\b(?:1002:|10de:|8086:|0x)([0-9a-f]{4})\b\]?")  # of a device on the PCI bus
 _NO_MODEL = re.compile(
-    r"\b(nvidia|amd|ati|intel|apple|mesa|radeon|tesla|graphics|gpu|series|integrated|device|corporation|oam|nvk \w+|"
-    r"gfx\d+\S*|radv)\b"
+    r"\b(nvidia|amd|ati|intel|apple|mesa|radeon|tesla|tegra|jetson|graphics|gpu|series|integrated|paravirtual|device|"
+    r"corporation|oam|nvk \w+|gfx\d+\S*|radv)\b"
 )
 # Words that only cards have, and those of the graphics inside an Intel processor
 _CARD = re.compile(
@@ -50,11 +51,12 @@ _INSIDE = re.compile(r"\bu?hd\b|\biris( plus| pro| xe)?$|\barc( 1\d\d[tv])?$")
 
 
 def processor(said: str) -> str:
-    """As llama-bench names it, without libraries; "" where it names none: on ARM and in old builds it is a "CPU"."""
+    """As llama-bench names it, without libraries; "" where it names none: on ARM and in old builds it is a "CPU", or
+    what kernels call every one of them."""
     name = " ".join(said.replace("\0", " ").split())
     while library := _LIBRARY.match(name):
         name = name[library.end() :]
-    return name if _processor(name)[0] else ""
+    return name if _processor(name)[0] and not _ANY_ARM.match(name) else ""
 
 
 def same_processor(one: str, other: str) -> bool:

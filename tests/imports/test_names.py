@@ -48,6 +48,8 @@ def gpu(name: str, kind: str = "rocm:0", **more: Any) -> Device:
         ("IBM Z Neural Network Processing Assist (NNPA), IBM/S390", "IBM/S390"),
         ("Intel Xeon Processor (Skylake, IBRS)", "Intel Xeon Processor (Skylake, IBRS)"),
         ("AMD FX-9800P RADEON R7, 12 COMPUTE CORES 4C+8G", "AMD FX-9800P RADEON R7, 12 COMPUTE CORES 4C+8G"),
+        ("AArch64 Processor rev 4 (aarch64)", ""),  # giampaolo/psutil#1359: so Linux has called any of them
+        ("ARMv7 Processor rev 3 (v7l)", ""),
         ("CPU", ""),  # Linux on ARM has no "model name", and llama.cpp knows no other
         ("OpenBLAS, CPU", ""),
         ("OpenBLAS", ""),
@@ -135,6 +137,9 @@ APU = gpu("AMD GPU 1002:15bf", shares_memory=True, facts={"pci": "1002:15bf"})
         ("gfx1103", APU, True),
         ("AMD Ryzen 7 7700X 8-Core Processor (RADV RAPHAEL_MENDOCINO)", APU, True),  # as libdrm names it
         ("Microsoft Direct3D12 (AMD Radeon(TM) 780M)", gpu("AMD Radeon 780M Graphics"), True),  # llama.cpp#16689
+        ("Apple Paravirtual device", gpu("Apple M1 (Virtual) GPU", "metal"), True),  # llama.cpp#6628: in a virtual Mac
+        ("NVIDIA Tegra Orin (nvgpu)", gpu("Orin (nvgpu)", "cuda:0"), True),
+        ("Microsoft Direct3D12 (NVIDIA GeForce RTX 3080 Laptop GPU)", gpu("NVIDIA GeForce RTX 3080 Laptop GPU"), True),
         ("Virtio-GPU Venus (Apple M1)", gpu("Apple M1 GPU", "metal"), True),  # DUOLabs333/vulkan-stream#2
         ("Virtio-GPU Venus (AMD Radeon RX 6600 (RADV NAVI23))", gpu("AMD Radeon RX 6600"), True),
         ("Apple M1 Pro (G13S C0)", gpu("Apple M1 Pro GPU", "metal"), True),

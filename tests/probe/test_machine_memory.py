@@ -85,6 +85,17 @@ def test_memory_is_what_can_be_had(tmp_path: Path, text: str, usable_gib: float,
     assert (found.memory_bytes, found.free_bytes) == (int(usable_gib * GIB), int(free_gib * GIB))
 
 
+@pytest.mark.parametrize(
+    ("lxcfs", "available", "free_gib"),
+    [(LXCFS, 1, 5), (LXCFS, 4, 4), ({}, 1, 1)],  # lxcfs#175; a newer one; another system that counts no cache
+)
+def test_cached_files_give_way_where_lxcfs_calls_free_what_is_unused(
+    tmp_path: Path, lxcfs: dict[str, str], available: int, free_gib: int
+) -> None:
+    told = meminfo(MemTotal=8, MemFree=1, MemAvailable=available, Cached=5, Shmem=1)
+    assert limits(tmp_path, told, lxcfs).free_bytes == free_gib * GIB
+
+
 def test_huge_pages_of_all_sizes_count_where_meminfo_knows_one(tmp_path: Path) -> None:
     """collectd/collectd#2914: 4096 of 2 MiB, and 28 of 1 GiB, which the meminfo of old kernels leaves out."""
     sizes = {f"sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages": f"{count}\n"

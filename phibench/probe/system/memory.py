@@ -20,7 +20,7 @@ def host_memory(root: Path) -> tuple[int, int]:
     total = info.get("MemTotal", 0)
     if total > 0:
         zfs = _zfs(root, info)
-        return total, min(total, _available(info) + (zfs.free_bytes if zfs else 0))
+        return total, min(total, _available(root, info) + (zfs.free_bytes if zfs else 0))
     import psutil
 
     try:
@@ -64,15 +64,24 @@ def _holders(root: Path) -> Iterator[Held]:
     yield Held(kind="balloon", bytes=min(info.get("Balloon", 0), info.get("MemTotal", 0)))  # since Linux 6.16
 
 
-def _available(info: dict[str, int]) -> int:
+def _available(root: Path, info: dict[str, int]) -> int:
     """MemAvailable came with Linux 3.14; before it, half of the cached files is the least that its formula counts.
 
-    More than there is belongs to the host of a container (btop issue 473), of which MemFree tells what is left.
+    More than there is belongs to the host of a container (btop issue 473), of which MemFree tells what is left. Older
+    lxcfs (2.x) gives MemFree under both names, though cached files give way (lxcfs issue 175).
     """
     free, told = info.get("MemFree", 0), info.get("MemAvailable")
     if told is None:
         return free + (info.get("Active(file)", 0) + info.get("Inactive(file)", 0)) // 2
+    if told == free and _is_lxcfs(root):
+        return free + max(0, info.get("Cached", 0) - info.get("Shmem", 0))
     return told if told <= info.get("MemTotal", 0) else free
+
+
+def _is_lxcfs(root: Path) -> bool:
+    """Whether /proc/meminfo is of a container, not of the machine."""
+    mounts = text_files.text(root / "proc/self/mountinfo")
+    return re.search(r" /proc/meminfo .* - fuse\.lxcfs ", mounts) is not None
 
 
 def _zfs(root: Path, info: dict[str, int]) -> Held | None:
@@ -86,9 +95,8 @@ def _zfs(root: Path, info: dict[str, int]) -> Held | None:
     )
     told = {name: int(value) for name, value in lines}
     size, least = told.get("size", 0), told.get("c_min", 0)
-    taken = info.get("MemTotal", 0) - _available(info)
-    mounts = text_files.text(root / "proc/self/mountinfo")
-    if not 0 < size <= taken or re.search(r" /proc/meminfo .* - fuse\.lxcfs ", mounts):
+    taken = info.get("MemTotal", 0) - _available(root, info)
+    if not 0 < size <= taken or _is_lxcfs(root):
         return None
     evictable = sum(told.get(part, 0) for part in _EVICTABLE)
     return Held(kind="zfs_cache", bytes=size, free_bytes=max(0, min(evictable, size - least)))
