@@ -20,7 +20,7 @@ from phibench.core import files
 from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import AtLeastOne, Count, Noun, Tokens
 from phibench.core.text import decoded
-from phibench.imports import rows
+from phibench.imports import logs, rows
 from phibench.imports.rows import Refused
 
 MAX_BYTES = 32 << 20  # a row has some 1.5 kB
@@ -138,7 +138,7 @@ def read(path: Path | None) -> File:
     name = path.name if path else "standard input"
     content = _bytes(path, name)
     text = _text(content, name)
-    found = rows.found(text, name, _is_row)
+    found = rows.found(logs.bare(text), name, _is_row)
     lines, refused, odd = [], list(found.refused), []
     for number, value in found.rows:
         try:

@@ -192,6 +192,36 @@ def test_a_row_behind_the_words_of_a_log_is_one(take: Take, before: str) -> None
     assert (code, tests) == (0, ["pp512", "tg128"]), said
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "2026-07-01T19:33:24.1348805Z ",  # flowglad/onton#391: a job of GitHub
+        "2016-10-06T00:17:09.669794202Z stdout F ",
+        "bench-1  | ",  # docker/compose#2156
+        "bench-1  | 2025-07-08T19:23:09.294667423Z ",  # kubernetes-sigs/headlamp#3609
+        "Nov 29 15:34:20 box llama-bench[4711]: ",
+        "[service1] ",  # pinojs/pino-pretty#384
+        "[2025-10-01 08:00:00] ",
+        "> ",
+    ],
+)
+def test_a_row_of_many_lines_behind_as_many_stamps_is_one(take: Take, before: str) -> None:
+    code, said, tests = take("".join(before + line for line in BOTH.splitlines(keepends=True)))
+    assert (code, tests) == (0, ["pp512", "tg128"]), said
+    assert "left out" not in said
+
+
+def test_records_of_docker_hold_one_line_each(take: Take) -> None:
+    """ascendia-network/ambrosus-node#321"""
+    printed = ("ggml: up\n" + BOTH + "\n").splitlines(keepends=True)
+    records = [{"log": line, "stream": "stdout", "time": "2018-12-07T14:29:51.33Z"} for line in printed]
+    records.insert(5, {"log": "", "stream": "stderr", "time": ""})
+    code, said, tests = take("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in records))
+    assert (code, tests) == (0, ["pp512", "tg128"]), said
+    assert "other text in old is passed over: 1 line" in said
+    assert take('{"log":"' + "\n" + lines(PP)).tests == ["pp512"]  # a record that was cut off
+
+
 def test_rows_without_a_line_between_them(take: Take) -> None:
     """EuroEval/EuroEval#1951: what was appended to a last line without an end."""
     assert take(json.dumps(PP) + json.dumps(ANSWER)).tests == ["pp512", "tg128"]
