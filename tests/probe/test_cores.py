@@ -57,6 +57,30 @@ THREADS = {
     "two and eight, nine cpus of them": (hybrid(2, 8) | v2("/", {"": {"cpu.max": "900000 100000"}}), 9, 9),
     "llama.cpp#28625": (hybrid(8, 12, smt=1), 20, 8),
     "llmman#331": (x86(cores=8, smt=1) | siblings("0,1", "2,3", "4,5", "6,7") | allowed("0-7"), 8, 4),
+    "macOS-Simple-KVM#389, cores=1,threads=8": (x86(cores=8, smt=1) | siblings("0,1,2,3,4,5,6,7"), 8, 8),
+    "util-linux#698, a POWER9": (
+        x86(cores=16, smt=1)
+        | siblings("0,1,2,3,4,5,6,7", "8,9,10,11,12,13,14,15")
+        | {"proc/cpuinfo": "processor\t: 0\ncpu\t\t: POWER9 (architected)\n"},
+        16,
+        2,
+    ),
+    "sched-ext/scx#2134, capacities of cores of one kind": (
+        arm(*[("0x41", "0xd84")] * 6) | capacities(1024, 1024, 979, 979, 960, 890),
+        6,
+        6,
+    ),
+    "psutil#1810, as many sockets as cpus": (x86(cores=8, smt=1), 8, 8),
+    "AsahiLinux/muvm#43": (
+        arm(*[("0x61", "0x022")] * 4, *[("0x61", "0x023")] * 4) | capacities(*[459] * 4, *[1024] * 4),
+        8,
+        4,
+    ),
+    "google/benchmark#1385, RK3399": (
+        arm(*[("0x41", "0xd03")] * 4, *[("0x41", "0xd08")] * 2) | clocks([1_512_000] * 4 + [2_016_000] * 2),
+        6,
+        2,
+    ),
     "a phone without sysfs": (hidden(arm(*[A55] * 4, *[("0x41", "0xd41")] * 2, *[("0x41", "0xd44")] * 2)), 8, 4),
     "whisper.cpp#1248": (PIXEL_4A, 8, 2),
     "termux-app#3422": (SNAPDRAGON_8_GEN_2 | allowed("0-5"), 6, 3),
@@ -186,6 +210,8 @@ CPUSETS = {
     "version 1, two of its cpus offline": (OLD_JOB | {
         "sys/fs/cgroup/cpuset/job/cpuset.cpus": "0-4\n", "sys/fs/cgroup/cpuset/job/cpuset.effective_cpus": "0-2\n"}, 3),
     "nonsense": (v2("/a", {"/a": {"cpuset.cpus.effective": "x\n"}}), 16),
+    "empty, as of a group that takes its parent's": (
+        v2("/a/b", {"/a/b": {"cpuset.cpus.effective": "\n"}, "/a": {"cpuset.cpus.effective": "0-3\n"}}), 4),
 }  # fmt: skip
 
 
@@ -267,6 +293,9 @@ NAMES = {
                     "CPU implementer\t: 0x41\nCPU part\t: 0xd08\n"}, "1 x Cortex-A72"),
     "arm-socs-table#24": ({"proc/cpuinfo": "processor\t: 0\nmodel name\t: Phytium,D2000/8\n"
                            "CPU implementer\t: 0x70\nCPU part\t: 0x663\n"}, "Phytium,D2000/8"),
+    "Dr-Noob/cpufetch#229, an M3 Max in a virtual machine": (
+        arm(*[("0x61", "0x000")] * 4), "4 x Apple silicon (virtual)"),
+    "docker/for-mac#6512, an M1 in a virtual machine": (arm(*[("0x00", "0x000")] * 2), "2 x ARM core 0x00/0x000"),
     "giampaolo/psutil#1359, a name that all have": (
         {"proc/cpuinfo": "Processor\t: AArch64 Processor rev 4 (aarch64)\n" + "".join(
             f"processor\t: {n}\nmodel name\t: AArch64 Processor rev 4 (aarch64)\nBogoMIPS\t: 26.00\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from phibench.probe.system import text_files
 
 _CPUS = "sys/devices/system/cpu"
+_MOST_THREADS = 4  # of an x86 core (Xeon Phi); POWER has 8
 
 
 def agree(online: frozenset[int], allowed: frozenset[int]) -> tuple[frozenset[int], frozenset[int]]:
@@ -31,9 +32,16 @@ def agree(online: frozenset[int], allowed: frozenset[int]) -> tuple[frozenset[in
 def cores(root: Path, cpus: frozenset[int]) -> frozenset[frozenset[int]]:
     """``cpus`` by core; where no topology is told, each is one."""
     told = {cpu: _siblings(root, cpu) for cpu in shown(root, cpus)}
-    if not any(told.values()):
+    if max(map(len, told.values()), default=0) > _MOST_THREADS and _is_x86(root):
+        told = {}  # what a virtual machine was told to show (-smp cores=1,threads=8)
+    elif not any(told.values()):
         told = _from_cpuinfo(root)
     return frozenset((told.get(cpu, frozenset()) & cpus) | {cpu} for cpu in cpus)
+
+
+def _is_x86(root: Path) -> bool:
+    info = text_files.text(root / "proc/cpuinfo", 4096)
+    return re.search(r"^vendor_id\s*:\s*(GenuineIntel|AuthenticAMD|HygonGenuine|CentaurHauls)", info, re.M) is not None
 
 
 def shown(root: Path, cpus: frozenset[int]) -> frozenset[int]:
