@@ -158,6 +158,30 @@ def test_a_limit_binds_wherever_it_is_told(
     assert found.restrictions == says
 
 
+ULIMIT = "Limit                     Soft Limit           Hard Limit           Units     \n" + (
+    "Max cpu time              unlimited            unlimited            seconds   \n"
+    "Max address space         {:<20} unlimited            bytes     \n"
+)
+
+
+@pytest.mark.parametrize(
+    ("soft", "usable_gib", "free_gib", "says"),
+    [
+        (4 * GIB, 4, 3.5, ("ulimit -v limits memory to 4 GiB",)),  # dask/distributed#2665, bluerobotics/BlueOS#2392
+        (64 * GIB, 32, 20, ()),
+        ("unlimited", 32, 20, ()),
+        ("9" * 30, 32, 20, ()),
+    ],
+)
+def test_what_a_process_may_map_is_a_limit(
+    tmp_path: Path, soft: int | str, usable_gib: float, free_gib: float, says: tuple[str, ...]
+) -> None:
+    status = {"proc/self/status": "VmSize:\t  524288 kB\nCpus_allowed_list:\t0-15\n"}
+    found = limits(tmp_path, status, {"proc/self/limits": ULIMIT.format(soft)})
+    assert (found.memory_bytes, found.free_bytes) == (usable_gib * GIB, int(free_gib * GIB))
+    assert found.restrictions == says
+
+
 SWAP = {
     "the parent's limit of both": (version_1(f"hierarchical_memsw_limit {3 * GIB}\n", used=GIB), 2),
     "lxcfs#258": (version_1("", own="7516192768", used=0, **{"memory.memsw.limit_in_bytes": "10737418240",

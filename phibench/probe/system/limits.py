@@ -26,11 +26,12 @@ def limits(root: Path = cpu.ROOT) -> Limits:
     total, available = host_memory(root)
     ceilings = [c for group in groups for c in cgroup.ceilings(group) if c.limit_bytes < total]
     nodes_bytes, nodes_free = numa.memory(root) or (total, None)
-    usable = min([total - memory.huge_bytes(root), nodes_bytes, *(c.limit_bytes for c in ceilings)])
+    mapped, unmapped = memory.address_space(root) or (total, total)
+    usable = min([total - memory.huge_bytes(root), nodes_bytes, mapped, *(c.limit_bytes for c in ceilings)])
     here = min(available, usable if nodes_free is None else nodes_free)
-    free = min([here, usable, *(c.free_bytes for c in ceilings)])
+    free = min([here, usable, unmapped, *(c.free_bytes for c in ceilings)])
     held = memory.held(root) if free == available else ()  # else the limit decides, and what it leaves free
-    of_cpus, of_memory = _of_cpus(len(online), len(allowed), cpus), _of_memory(total, nodes_bytes, ceilings)
+    of_cpus, of_memory = _of_cpus(len(online), len(allowed), cpus), _of_memory(total, nodes_bytes, mapped, ceilings)
     return Limits(
         cpus=cpus,
         threads=kinds.threads(worth, math.ceil(cpus)),
@@ -71,7 +72,7 @@ def _of_cpus(online: int, allowed: int, cpus: float) -> list[str]:
     return notes
 
 
-def _of_memory(total: int, nodes_bytes: int, ceilings: list[cgroup.Ceiling]) -> list[str]:
+def _of_memory(total: int, nodes_bytes: int, mapped: int, ceilings: list[cgroup.Ceiling]) -> list[str]:
     hard = min((c.limit_bytes for c in ceilings if c.hard), default=total)
     soft = min((c.limit_bytes for c in ceilings if not c.hard), default=total)
     notes = [f"cgroup limits memory to {units.gib(hard)}"] if hard < total else []
@@ -79,6 +80,8 @@ def _of_memory(total: int, nodes_bytes: int, ceilings: list[cgroup.Ceiling]) -> 
         notes.append(f"cgroup slows this process above {units.gib(soft)} (memory.high)")
     if nodes_bytes < total:
         notes.append(f"cpuset limits memory to {units.gib(nodes_bytes)}")
+    if mapped < total:
+        notes.append(f"ulimit -v limits memory to {units.gib(mapped)}")
     return notes
 
 

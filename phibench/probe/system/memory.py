@@ -42,6 +42,16 @@ def huge_bytes(root: Path) -> int:
     return kept if 0 < kept < info.get("MemTotal", 0) else 0
 
 
+def address_space(root: Path) -> tuple[int, int] | None:
+    """Bytes that a process may map, and what this one has left of them (``ulimit -v``, which some batch systems set:
+    dask/distributed pull request 2665); None: as many as there are."""
+    found = re.search(r"^Max address space +([0-9]{1,19}) ", text_files.text(root / "proc/self/limits"), re.MULTILINE)
+    if not found:
+        return None
+    most, mapped = int(found[1]), text_files.counters(root / "proc/self/status").get("VmSize", 0)
+    return most, max(0, most - mapped)
+
+
 def _huge_of_all_sizes(root: Path) -> int:
     folders = (root / "sys/kernel/mm/hugepages").glob("hugepages-*kB")
     sizes = (
