@@ -14,7 +14,6 @@ import re
 import shutil
 
 from phibench.core import folders
-
 from phibench.core.errors import PhibenchError
 
 PIPE_WIDTH = 120  # columns when the output is no terminal
