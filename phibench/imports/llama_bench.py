@@ -26,6 +26,7 @@ from phibench.imports.rows import Refused
 MAX_BYTES = 32 << 20  # a row has some 1.5 kB
 _NAMES = {"build_commit", "cpu_info", "model_type", "model_n_params", "n_prompt", "n_gen", "avg_ns", "samples_ns",
           "n_kv_max", "pp", "tg", "pl", "t_pp", "t_tg"}  # fmt: skip
+_RUN = {"schema", "suite", "machine", "results"}  # of phibench's own files
 _IDLE = {"stddev_ns": "", "t_pp": "pp", "t_tg": "tg"}  # of one repetition; of a part that was not asked for
 _OTHERS = {  # first bytes of what is no text: what it is, and what to do
     b"GGUF": "a model; phibench run latency -m measures it",
@@ -36,9 +37,9 @@ _OTHERS = {  # first bytes of what is no text: what it is, and what to do
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # of a terminal
 _ASK = "llama-bench makes such files with -o json or -o jsonl, llama-batched-bench with --output-format jsonl"
 _FORMATS = {
-    "llama-bench": re.compile(r"^\| model +\|[^\n]* t/s \||^build_commit,|^INSERT INTO llama_bench |"
+    "llama-bench": re.compile(r"^\| *model *\|[^\n]*\bt/s *\||^\"?build_commit\"?[,;\t]|^INSERT INTO llama_bench |"
                               r"^CREATE TABLE IF NOT EXISTS (llama_bench|test) ", re.MULTILINE),
-    "llama-batched-bench": re.compile(r"^\| +PP \| +TG \| +B \|", re.MULTILINE),
+    "llama-batched-bench": re.compile(r"^\| *PP *\| *TG *\| *B *\|", re.MULTILINE),
 }  # fmt: skip
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=1 << 31)]
@@ -182,14 +183,14 @@ def _printed(text: str) -> str:
 
 
 def _is_row(value: dict[str, Any]) -> bool:
-    """A test, or what is left of one: no log writes two such names."""
-    return len(_NAMES & value.keys()) > 1
+    """A test, or what is left of one: no log writes two such names. A run of phibench is said to be one."""
+    return len(_NAMES & value.keys()) > 1 or value.keys() >= _RUN
 
 
 def _row(value: dict[str, Any]) -> Bench | Batched:
     if isinstance(value, rows.Doubled):
         raise PhibenchError(f"the key {value.key[:60]!r} stands twice in it")
-    if "setup" in value and "samples_ns" in value:
+    if value.keys() >= _RUN or ("setup" in value and "samples_ns" in value):
         raise PhibenchError("a row of phibench itself; keep the run file, phibench results FILE shows it")
     if {"pp", "tg", "pl"} <= value.keys():
         kind: type[Bench | Batched] = Batched

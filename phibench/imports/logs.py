@@ -15,7 +15,7 @@ _BEFORE = re.compile(  # docker logs -t, a job of GitHub, Kubernetes; journalctl
     r")(?: |$))+",
     re.MULTILINE | re.ASCII,
 )
-_RECORDS = re.compile(r'\s*\{"log":"')
+_RECORDS = re.compile(r'\s*\{[^{}\n]{0,200}"log" ?: ?"')
 
 
 def bare(text: str) -> str:

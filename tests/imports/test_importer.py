@@ -491,6 +491,7 @@ HOSTILE = {
     "numbers": ("[1, 2, 3]", "has no test in it; "),
     "another": ('\n\n{"results": []}', "has no test in it; "),
     "a part": ('\n\n{"n_prompt": 512, "avg_ns": 9}', "line 3: no test of llama-bench (n_prompt, n_gen)"),
+    "our own run": (json.dumps({"schema": 1, "suite": {}, "machine": {}, "results": [bench()]}), "keep the run file"),
     "our own": (json.dumps(bench(setup="x")), "a row of phibench itself"),
 }
 

@@ -211,12 +211,15 @@ def test_a_row_of_many_lines_behind_as_many_stamps_is_one(take: Take, before: st
     assert "left out" not in said
 
 
-def test_records_of_docker_hold_one_line_each(take: Take) -> None:
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize("first", ["log", "stream"])
+def test_records_of_docker_hold_one_line_each(take: Take, first: str, separators: tuple[str, str]) -> None:
     """ascendia-network/ambrosus-node#321"""
     printed = ("ggml: up\n" + BOTH + "\n").splitlines(keepends=True)
     records = [{"log": line, "stream": "stdout", "time": "2018-12-07T14:29:51.33Z"} for line in printed]
     records.insert(5, {"log": "", "stream": "stderr", "time": ""})
-    code, said, tests = take("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in records))
+    ordered = [{first: one[first], **one} for one in records]
+    code, said, tests = take("".join(json.dumps(one, separators=separators) + "\n" for one in ordered))
     assert (code, tests) == (0, ["pp512", "tg128"]), said
     assert "other text in old is passed over: 1 line" in said
     assert take('{"log":"' + "\n" + lines(PP)).tests == ["pp512"]  # a record that was cut off
@@ -331,6 +334,9 @@ def test_rows_of_both_tools_are_two_runs(take: Take) -> None:
         ("CREATE TABLE IF NOT EXISTS llama_bench (\n  build_commit TEXT,\n", "llama-bench"),
         ("INSERT INTO llama_bench (build_commit, build_number) VALUES ('8cf427ff', '51", "llama-bench"),
         ("|    PP |     TG |    B |   N_KV |   T_PP s |\n|---|\n|   128 |", "llama-batched-bench"),
+        ("\ufeffbuild_commit;build_number;cpu_info\n", "llama-bench"),  # as a table program saves it
+        ("|model|size|params|backend|threads|test|t/s|\n|-|-|", "llama-bench"),  # as a formatter leaves it
+        ("|PP|TG|B|N_KV|T_PP s|\n|-|-|-|-|-|\n", "llama-batched-bench"),
     ],
 )
 def test_another_form_of_the_tools_is_recognised(take: Take, text: str, tool: str) -> None:
