@@ -216,6 +216,8 @@ N1X = RTX | told(8128 << 20, 7929 << 20)  # of 54 GiB: what the firmware set asi
         ),
         (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("Not Supported")}, False),  # dask/distributed#5343: WSL
         (RTX | told(0, 0), False),
+        (RTX | {"nvmlDeviceGetName": "NVIDIA A100-SXM4-80GB"} | told(0, 0), False),
+        (RTX | {"nvmlDeviceGetName": "NVIDIA GB200"} | told(0, 0), False),
         (RTX | {"nvmlDeviceGetName": "NVIDIA GeForce RTX 4070 Laptop GPU"} | told(8 * GIB, 7 * GIB), False),
         (RTX | {"nvmlDeviceGetMemoryInfo": NvmlError("GPU is lost")}, False),
         (RTX | {"nvmlDeviceGetName": "NVIDIA GH200 480GB"}, False),  # its HBM is its own

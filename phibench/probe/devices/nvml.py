@@ -17,7 +17,7 @@ _NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
 # Parts without a memory of their own, as NVML names them: "NVIDIA GB10" (github.com/XuehaiPan/nvitop/pull/208), "NVIDIA
 # RTX Spark N1X" (github.com/unslothai/unsloth/pull/11208), "Orin (nvgpu)", "NVIDIA Thor" (github.com/micytao/
 # vllm-playground/pull/11). GH200 and GB200 have one.
-_CARD = re.compile(r"\b(GeForce|GTX|RTX|Quadro|Tesla|TITAN|GRID)\b", re.IGNORECASE)
+_CARD = re.compile(r"\b(GeForce|GTX|RTX|Quadro|Tesla|TITAN|GRID|[ABHKLMPTV]\d{1,3}S?|G[BH]\d00)\b", re.IGNORECASE)
 _INTEGRATED = re.compile(r"\b(GB10|N1X?|Spark|Jetson|Thor|Orin|Xavier|Tegra|nvgpu)\b", re.IGNORECASE)
 
 
