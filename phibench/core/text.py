@@ -17,8 +17,13 @@ from phibench.core import folders
 from phibench.core.errors import PhibenchError
 
 PIPE_WIDTH = 120  # columns when the output is no terminal
-# A home folder, of anybody, on any system
-_HOMES = re.compile(r"(?:[A-Za-z]:|/mnt/[a-z])?[/\\]+(?:home|Users)[/\\]+[^\s/\\:;,'\"()]+")
+# A home folder, of anybody, on any system; on Windows a name may be of several words
+_NAME = r"[^\s/\\:;,'\"()]+"
+_HOMES = re.compile(
+    rf"(?:[A-Za-z]:|/mnt/[a-z])[/\\]{{1,4}}Users[/\\]{{1,4}}{_NAME}(?: {_NAME}){{0,2}}(?=[/\\])|"
+    rf"(?:[A-Za-z]:|/mnt/[a-z])?[/\\]{{1,4}}(?:home|Users)[/\\]{{1,4}}{_NAME}",
+    re.IGNORECASE,
+)
 
 
 def number(value: float, decimals: int | None = None) -> str:
