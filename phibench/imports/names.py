@@ -23,7 +23,7 @@ _PROCESSOR = re.compile(  # what one name has and another leaves out: cores, gen
     r"\b(\d+|dual|triple|quad|six|eight|ten|twelve|sixteen)[- ]cores?\b"
 )
 _BETWEEN = re.compile(  # two GPUs; until 2024 a stroke. A comma in brackets parts none
-    r",\s*(?![^()]*\))| \+ |/(?=(?:nvidia|amd|intel|radeon|geforce|tesla|quadro)\b)", re.IGNORECASE
+    r",\s*(?![^()]{0,99}\))| \+ |/(?=(?:nvidia|amd|intel|radeon|geforce|tesla|quadro)\b)", re.IGNORECASE
 )
 # A driver that passes another one on: Mesa's for Direct3D 12 and for virtual machines
 _AROUND = re.compile(r"^(?:microsoft direct3d12|virtio-gpu venus) \((.*)\)$", re.IGNORECASE)
@@ -70,7 +70,7 @@ def same_processor(one: str, other: str) -> bool:
 
 
 def _processor(name: str) -> tuple[str, str]:
-    name, _, clock = _MARKS.sub(" ", name).lower().partition("@")
+    name, _, clock = " ".join(_MARKS.sub(" ", name).lower().split()).partition("@")
     return _plain(_PROCESSOR.sub(" ", name)), _plain(clock)
 
 

@@ -77,6 +77,7 @@ def test_a_library_is_no_part_of_a_processors_name(said: str, name: str) -> None
         ("AMD EPYC(R) 96-Core Processor @ 2.40GHz", "AMD EPYC", True),
         ("Intel(R) Xeon(R) CPU @ 2.20GHz", "Intel(R) Xeon(R) CPU @ 2.20GHz", True),
         ("Intel(R) Xeon(R) CPU @ 2.20GHz", "Intel(R) Xeon(R) CPU @ 2.30GHz", False),  # two of one cloud
+        ("AMD Ryzen 7" + " " * 4000 + "5800X", "AMD Ryzen 7 5800X", True),
         (RYZEN, "AMD Ryzen 7 5800X3D 8-Core Processor", False),
         ("Apple M4 Max", "Apple M4", False),
         ("Intel(R) Core(TM) i7-12700K", "Intel(R) Core(TM) i7-12700", False),
