@@ -96,20 +96,23 @@ _LOST = {  # how a file begins that a download left in place of another: what it
 }
 
 
-def decoded(content: bytes, name: str) -> str:
+def decoded(content: bytes, name: str, *, whole: bool = True) -> str:
     """UTF-8, or UTF-16 as PowerShell's ``>`` and editors of Windows write it, without a mark of the byte order.
 
-    A file that was cut off within a character keeps what stands before. Raises PhibenchError (exit 2) for anything
-    else, and for what a download left in place of a file.
+    Of a file that need not be ``whole``, what stands before the character in which it was cut off. Raises
+    PhibenchError (exit 2) for anything else, and for what a download left in place of a file.
     """
     mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
     encoding = _MARKS.get(mark) or _unmarked(content[:4096])
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(content[len(mark) :]).rstrip("\0")
+        text = decoder.decode(content[len(mark) :]).rstrip("\0")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start + len(mark)) + 1
         wrong = f"{name}, line {line}: this is not {encoding.upper()} text; save the file as UTF-8"
         raise PhibenchError(_TWO.format(name) if encoding == "utf-8" and b"\0" in content else wrong) from None
+    if whole and decoder.getstate()[0]:
+        raise PhibenchError(f"{name} is cut off in the middle of a character; save it again")
     if "\0" in text or (encoding != "utf-8" and _LATIN.search(content)):
         raise PhibenchError(_TWO.format(name))
     if lost := next((what for start, what in _LOST.items() if start.match(text)), None):

@@ -174,7 +174,7 @@ def _bytes(path: Path | None, name: str) -> bytes:
 def _text(content: bytes, name: str) -> str:
     if other := next((what for mark, what in _OTHERS.items() if content.startswith(mark)), None):
         raise PhibenchError(f"{name} is {other}")
-    return _COLOURS.sub("", decoded(content, name))
+    return _COLOURS.sub("", decoded(content, name, whole=False))
 
 
 def _printed(text: str) -> str:

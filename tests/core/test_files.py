@@ -156,9 +156,7 @@ def test_a_missing_unreadable_or_binary_file(tmp_path: Path) -> None:
     assert refused(tmp_path / "no.toml", Suite) == f"there is no file {tmp_path / 'no.toml'}"
     assert refused(tmp_path, Suite) == f"cannot read {tmp_path}: it is a folder"
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
-    assert (
-        refused(tmp_path / "b.toml", Suite) == f"{tmp_path / 'b.toml'} is empty"
-    )  # a mark of UTF-16 and half a letter
+    assert "b.toml is cut off" in refused(tmp_path / "b.toml", Suite)  # a mark of UTF-16 and half a letter
     (tmp_path / "b.toml").write_bytes(b"name = 'M\xf6ller'")
     assert "line 1: this is not UTF-8 text; save the file as UTF-8" in refused(tmp_path / "b.toml", Suite)
     with (tmp_path / "long.toml").open("wb") as stream:

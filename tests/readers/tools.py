@@ -134,7 +134,7 @@ def _batch_contradicts(row: dict[str, Any]) -> bool:
     if not all(_is_number(row.get(key)) for key in keys):
         return False
     pp, tg, pl, t_pp, t_tg = (row[key] for key in keys)
-    prompts = 1 if row.get("is_pp_shared") else pl
+    prompts = pl if row.get("is_pp_shared") in (None, 0, "0") else 1  # some print it in quotes
     due = {
         "t": t_pp + t_tg,
         "speed_pp": prompts * pp / t_pp if t_pp else None,
