@@ -47,6 +47,11 @@ _NO_MODEL = re.compile(
 _CARD = re.compile(
     r"\b(rx (vega )?\d\d|arc (pro )?[ab]\d\d|geforce|pro w\d|vii\b|firepro|instinct|data center|iris xe max)"
 )
+# Chips of AMD with graphics inside: names of Mesa's amd_family.c, and LLVM's AMDGPUUsage (those that are APUs)
+_APU = re.compile(
+    r"\b(raven2?|picasso|renoir|lucienne|cezanne|barcelo|vangogh|rembrandt|raphael|mendocino|phoenix|strix|krackan|"
+    r"gfx(90[29c]|103[3-7]|1103|115\d))"
+)
 _INSIDE = re.compile(r"\bu?hd\b|\biris( plus| pro| xe)?$|\barc( 1\d\d[tv])?$")
 
 
@@ -92,6 +97,7 @@ class Gpu(NamedTuple):
     number: str
     is_card: bool
     is_inside: bool
+    is_apu: bool
 
 
 def gpu(name: str) -> Gpu:
@@ -107,6 +113,7 @@ def gpu(name: str) -> Gpu:
         number=number[1] if number else "",
         is_card=bool(_CARD.search(words)),
         is_inside=bool(_INSIDE.search(words)),
+        is_apu=bool(_APU.search(text)),
     )
 
 
@@ -120,7 +127,7 @@ def same_gpu(said: str, device: Device) -> bool:
     number = here.number or device.facts.get("pci", "")[-4:]
     if one.number and number:
         return one.number == number
-    return not (one.is_card if device.shares_memory else one.is_inside)
+    return not (one.is_apu and here.is_card) and not (one.is_card if device.shares_memory else one.is_inside)
 
 
 def _plain(words: str) -> str:

@@ -136,6 +136,7 @@ APU = gpu("AMD GPU 1002:15bf", shares_memory=True, facts={"pci": "1002:15bf"})
         ("AMD Radeon(TM) 8060S Graphics", gpu("AMD Radeon 8060S (RADV GFX1151)"), True),
         ("AMD Radeon 780M (RADV PHOENIX)", APU, True),
         ("gfx1103", APU, True),
+        ("AMD Radeon Graphics (RADV RENOIR)", gpu("AMD GPU 1002:1636"), True),
         ("AMD Ryzen 7 7700X 8-Core Processor (RADV RAPHAEL_MENDOCINO)", APU, True),  # as libdrm names it
         ("Microsoft Direct3D12 (AMD Radeon(TM) 780M)", gpu("AMD Radeon 780M Graphics"), True),  # llama.cpp#16689
         ("Apple Paravirtual device", gpu("Apple M1 (Virtual) GPU", "metal"), True),  # llama.cpp#6628: in a virtual Mac
@@ -168,6 +169,8 @@ APU = gpu("AMD GPU 1002:15bf", shares_memory=True, facts={"pci": "1002:15bf"})
         ("Intel(R) Arc(tm) A770 Graphics (DG2)", IRIS, False),  # a card is not the graphics of a processor
         ("Intel(R) UHD Graphics 770", ARC, False),
         ("AMD Radeon RX 7900 XTX (RADV NAVI31)", APU, False),
+        ("AMD Radeon Graphics (RADV RENOIR)", XTX, False),
+        ("AMD Radeon Graphics (RADV GFX1103_R1)", XTX, False),
         ("Something", XTX_UNNAMED, False),
         ("", XTX, False),
     ],
