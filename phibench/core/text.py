@@ -90,9 +90,12 @@ _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM
           codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
 _LATIN = re.compile(rb"[\t\n\r -~]{100}")  # not in UTF-16
 _TWO = "{} is UTF-16 in one part only, as PowerShell's > and >> write it; write each part to a file of its own"
-_LOST = {  # how a file begins that a download left in place of another: what it is, and what to do
-    re.compile(r"\s*<(!doctype html|html|head|script)\b", re.IGNORECASE): "a web page; download the file itself",
-    re.compile(r"version https://git-lfs"): "a pointer of Git LFS, the file itself was not downloaded; git lfs pull",
+# How a file begins that a download left in place of another
+WEB_PAGE = r"\s*<(!doctype html|html|head|script)\b"
+GIT_LFS = "version https://git-lfs"
+_LOST = {  # what it is, and what to do
+    re.compile(WEB_PAGE, re.IGNORECASE): "a web page; download the file itself",
+    re.compile(GIT_LFS): "a pointer of Git LFS, the file itself was not downloaded; git lfs pull",
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phibench.core.errors import FAILED, PhibenchError
+from phibench.core.text import GIT_LFS, WEB_PAGE
 
 HEAD_BYTES = 1024
 MAX_ANSWER_BYTES = 1 << 16  # of a server; its errors are a line, Ollama's manifests a kB
@@ -49,7 +50,7 @@ _POINTER = Kind("a pointer of Git LFS, the file itself was not downloaded", "git
 # Sources: the formats' own descriptions; GGML's magics are written as numbers, so they stand backwards in the file
 _STARTS = {
     b"GGUF": GGUF,
-    b"version https://git-lfs": _POINTER,
+    GIT_LFS.encode(): _POINTER,
     b"lmgg": _OLD, b"fmgg": _OLD, b"tjgg": _OLD,
     b"algg": Kind("a LoRA adapter of llama.cpp in its old form", "take the model that it was merged into"),
     b"PK\x03\x04": _ZIP, b"PK\x05\x06": _ZIP,
@@ -76,7 +77,7 @@ _WITHIN = {  # at this place: names of flatbuffers, and tar
     (257, b"ustar"): Kind("a tar archive", _UNPACK),
 }
 _TEXTS = {
-    r"<!doctype html|<html|<head|<script": _PAGE,
+    WEB_PAGE: _PAGE,
     r"<(?s:.*)<net\b": Kind("a graph for OpenVINO", _OPENED),
 }
 _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".fdmdownload", ".!qb", ".!ut")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from phibench.probe.system import cpu, kinds, text_files, topology
+from phibench.probe.system import cpu, kinds, processor, text_files, topology
 
 _CPUS = "sys/devices/system/cpu"
 # Zones and sensors of the processor itself; others, acpitz first of all, show the board or a constant.
@@ -106,32 +106,11 @@ def clock_hz(root: Path) -> float | None:
 
 
 def settings(root: Path) -> dict[str, str | None]:
-    """How fast the system lets the processor be; the first cpu speaks for all."""
-    first = f"{_CPUS}/cpu{min(cpu.online(root))}/cpufreq"  # not 0 where that is offline, or another container's
-    files = {
-        "frequency_driver": f"{first}/scaling_driver",
-        "governor": f"{first}/scaling_governor",
-        "energy_preference": f"{first}/energy_performance_preference",
-        "platform_profile": "sys/firmware/acpi/platform_profile",
-    }
-    return {key: cpu.clean(text_files.text(root / file, 64)) or None for key, file in files.items()} | {
-        "turbo": _turbo(root)
-    }
-
-
-def _turbo(root: Path) -> str | None:
-    off = text_files.number(root / _CPUS / "intel_pstate/no_turbo")
-    if off is not None:
-        return "off" if off else "on"
-    on = next(
-        (
-            n
-            for file in ("cpufreq/boost", "cpu0/cpufreq/boost")
-            if (n := text_files.number(root / _CPUS / file)) is not None
-        ),
-        None,
-    )
-    return None if on is None else "on" if on else "off"
+    """How fast the system lets the processor be, and by which driver."""
+    cpus = cpu.online(root)
+    driver = text_files.text(root / _CPUS / f"cpu{min(cpus)}/cpufreq/scaling_driver", 64)
+    turbo = {True: "on", False: "off", None: None}[processor.turbo(root)]
+    return {"frequency_driver": cpu.clean(driver) or None, **processor.settings(root, cpus), "turbo": turbo}
 
 
 def total(counts: Iterable[int | None]) -> int | None:

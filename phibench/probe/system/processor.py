@@ -25,7 +25,6 @@ _CACHE_KINDS: dict[str, Literal["data", "instruction", "unified"]] = {
 def processor(root: Path = cpu.ROOT) -> Processor:
     """Never raises; what the system does not say is None or empty. Windows and macOS: not run on hardware."""
     cpus, nodes = cpu.online(root), numa.nodes(root)
-    first = f"{_CPUS}/cpu{min(cpus)}/cpufreq"
     return Processor(
         vendor=_vendor(root),
         sockets=_sockets(root, cpus),
@@ -35,10 +34,8 @@ def processor(root: Path = cpu.ROOT) -> Processor:
         caches=caches(root, cpus),
         numa_nodes=sum(node.cpus > 0 for node in nodes) or None,  # memory alone (CXL, HBM) is no place to run
         nodes=nodes if len(nodes) > 1 else (),
-        governor=_setting(root, f"{first}/scaling_governor"),
-        energy_preference=_setting(root, f"{first}/energy_performance_preference"),
-        platform_profile=_setting(root, "sys/firmware/acpi/platform_profile"),
         turbo=turbo(root),
+        **settings(root, cpus),
         max_hz=kinds.max_hz(root, cpus),
         huge_pages=_chosen(text_files.text(root / "sys/kernel/mm/transparent_hugepage/enabled", 128)),
         hypervisor=host.hypervisor(root),
@@ -68,13 +65,20 @@ def caches(root: Path, cpus: frozenset[int]) -> tuple[Cache, ...]:
     )
 
 
+def settings(root: Path, cpus: frozenset[int]) -> dict[str, str | None]:
+    """How fast the system lets it be; the first of ``cpus`` speaks for all: 0 may be offline, or another's."""
+    first = f"{_CPUS}/cpu{min(cpus)}/cpufreq"
+    files = {"governor": f"{first}/scaling_governor", "energy_preference": f"{first}/energy_performance_preference",
+             "platform_profile": "sys/firmware/acpi/platform_profile"}  # fmt: skip
+    return {name: cpu.clean(text_files.text(root / file, 64)) or None for name, file in files.items()}
+
+
 def turbo(root: Path) -> bool | None:
-    """Whether the clock may go above its base: intel_pstate's no_turbo, else cpufreq's boost."""
-    off = text_files.number(root / _CPUS / "intel_pstate/no_turbo")
-    if off in (0, 1):
-        return off == 0
-    boost = text_files.number(root / _CPUS / "cpufreq/boost")
-    return boost == 1 if boost in (0, 1) else None
+    """Whether the clock may go above its base: intel_pstate's no_turbo, else cpufreq's boost, of all or the first."""
+    for file, on in (("intel_pstate/no_turbo", 0), ("cpufreq/boost", 1), ("cpu0/cpufreq/boost", 1)):
+        if (said := text_files.number(root / _CPUS / file)) in (0, 1):
+            return said == on
+    return None
 
 
 def _vendor(root: Path) -> str:
@@ -99,10 +103,6 @@ def _sockets(root: Path, cpus: frozenset[int]) -> int | None:
 
 def _performance(root: Path, cpus: frozenset[int]) -> int | None:
     return max(1, min(cpu.fast_cores(root, cpus), cpu.cores(root, cpus)))
-
-
-def _setting(root: Path, path: str) -> str | None:
-    return cpu.clean(text_files.text(root / path, 64)) or None
 
 
 def _chosen(words: str) -> str | None:
