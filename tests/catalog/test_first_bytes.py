@@ -6,18 +6,19 @@ import json
 import struct
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import Phibench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import refusal
 
 from phibench import catalog
 from phibench.catalog import plans, tensor_types
 from phibench.catalog.readers import first_bytes, gguf
 from phibench.catalog.tensor_types import MetaValue
-from phibench.core.errors import PhibenchError
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"5c" * 32 + b"\nsize 2491874272\n"
 
@@ -32,12 +33,7 @@ def phi3_mini(path: Path, keys: dict[str, MetaValue] | None = None) -> Path:
     return path
 
 
-def refused(path: Path, code: int = 2) -> str:
-    with pytest.raises(PhibenchError) as error:
-        gguf.recognise(path)
-    assert error.value.exit_code == code
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refused = partial(refusal, gguf.recognise)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import refusal
 
 from phibench import catalog
 from phibench.catalog import plans
@@ -29,12 +31,7 @@ DENSE = [v.id for v in catalog.variants() if plans.can_plan(v, "onnx")]
 on_one_folder = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def refused(path: Path, code: int = 2) -> str:
-    with pytest.raises(PhibenchError) as error:
-        folder.recognise(path)
-    assert error.value.exit_code == code
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refused = partial(refusal, folder.recognise)
 
 
 # ------------------------------------------------------------------------------------------------ ONNX

@@ -4,6 +4,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from conftest import Phibench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import refusal
 
 from phibench import catalog
 from phibench.catalog import plans, tensor_types
@@ -35,12 +37,7 @@ def save(path: Path, content: bytes) -> Path:
     return path
 
 
-def refused(path: Path, code: int) -> str:
-    with pytest.raises(PhibenchError) as error:
-        gguf.recognise(path)
-    assert error.value.exit_code == code
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refused = partial(refusal, gguf.recognise)
 
 
 def real(

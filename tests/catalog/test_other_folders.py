@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Phibench
+from refusals import refusal
 
 from phibench import catalog
 from phibench.catalog.plans import hf_config
 from phibench.catalog.readers import folder, other_folders
-from phibench.core.errors import PhibenchError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "5c" * 32 + "\nsize 2491874272\n"
 PAGE = '<!DOCTYPE html>\n<html class=""><head></head></html>\n'
@@ -34,12 +35,7 @@ def made(path: Path, files: dict[str, str | bytes]) -> Path:
     return path
 
 
-def refused(path: Path, code: int = 2) -> str:
-    with pytest.raises(PhibenchError) as error:
-        folder.recognise(path)
-    assert error.value.exit_code == code
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refused = partial(refusal, folder.recognise)
 
 
 SAFE = b"\x02\0\0\0\0\0\0\0{}"
