@@ -118,17 +118,17 @@ def _here() -> set[str]:
     for each in told:
         if found := re.search(r"""extra == ["']([\w-]+)["']""", each):
             wanted.setdefault(found[1], []).append(re.split(r"[^\w.-]", each)[0])
-    return {extra for extra, names in wanted.items() if all(map(_is_installed, names))}
+    return {extra for extra, names in wanted.items() if all(version(name) is not None for name in names)}
 
 
-def _is_installed(name: str) -> bool:
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not here."""
     import importlib.metadata
 
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _pip() -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from phibench import backends
 from phibench.backends.contract import Abilities, Backend, EnginePackage
-from phibench.core import ends, text
+from phibench.core import ends, extras, text
 from phibench.core.nouns import Installed, Problem
 
 _LIMIT_S = 20.0
@@ -72,7 +72,7 @@ def _installed(backend: Backend, engine: EnginePackage, answer: Abilities | str 
     if answer is None:
         told = (backends.COMPILES if engine.compiled else "", engine.hint)
         return msgspec.structs.replace(plain, notes=(*notes, *filter(None, told)))
-    version = _version(package) or "unknown"
+    version = extras.version(package) or "unknown"
     if isinstance(answer, str):
         broken = Problem(kind="broken", evidence=f"broken: {answer}", remedy=f"pip install --force-reinstall {package}")
         return msgspec.structs.replace(
@@ -115,7 +115,7 @@ def _more(backend: Backend, engine: EnginePackage, package: str) -> list[str]:
         return []
     if backend.installed() is None:
         return [f"phibench needs {engine.beside} beside it: {_beside(backend, engine, package)}"]
-    version = _version(engine.beside)
+    version = extras.version(engine.beside)
     return [f"{engine.beside} {version}"] if version else []
 
 
@@ -124,10 +124,3 @@ def _beside(backend: Backend, engine: EnginePackage, package: str) -> str:
     if package == engine.package:
         return text.scrub(backends.install_line(backend, "quickstart"))
     return f"pip install --no-deps {engine.beside_of.get(package, engine.beside)}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -7,12 +7,11 @@ import re
 import sys
 
 from phibench import __version__, backends
+from phibench.core import extras
 
 
 def software() -> dict[str, str]:
     """Versions that a result depends on; what is not installed is left out. No host or user name."""
-    from importlib import metadata
-
     found = {
         "os": _os(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -20,10 +19,8 @@ def software() -> dict[str, str]:
     }
     of_backends = {package for name in backends.names() for package in backends.load(name).PACKAGES}
     for package in sorted({"numpy", "psutil"} | of_backends - {"phibench"}):
-        try:
-            found[package.replace("-", "_")] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+        if version := extras.version(package):
+            found[package.replace("-", "_")] = version
     return found
 
 

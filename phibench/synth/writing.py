@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable
 
 import msgspec
 
-from phibench.core import ends, processes, text
+from phibench.core import ends, extras, processes, text
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact
 from phibench.synth import cache, messages
@@ -49,10 +48,8 @@ def _heard(order: Order, child: processes.Child, progress: Callable[[int, int], 
 
 def _died(order: Order, child: processes.Child) -> processes.DiedError:
     package = importlib.import_module(f"{messages.__package__}.{order.format}").QUANTIZER
-    try:
-        engine = f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:  # another build of it, under a name of its own
-        engine = package
+    version = extras.version(package)  # None: another build of it, under a name of its own
+    engine = f"{package} {version}" if version else package
     end = child.end()
     end = msgspec.structs.replace(end, said=text.scrub(end.said))
     doing = ends.DOING[child.phase].format("synthetic weights")

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from phibench.backends.contract import Abilities, EnginePackage
+from phibench.core import extras
 from phibench.core.nouns import Finding, Noun, Processor, instructions
 
 PACKAGE = "llama-cpp-python"
@@ -47,12 +48,7 @@ class _Answer(Noun, frozen=True, kw_only=True):
 
 
 def installed() -> str | None:
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return extras.version(PACKAGE)
 
 
 def devices() -> tuple[str, ...]:

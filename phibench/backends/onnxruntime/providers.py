@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from phibench.core import extras
 
 _MODULES = ("onnxruntime", "onnxruntime_genai")
 _PLUGINS = ("onnxruntime_ep_webgpu", "onnxruntime_ep_openvino", "onnxruntime_qnn")  # providers in packages of their own
@@ -55,12 +56,7 @@ def installed() -> str | None:
 
 
 def _version(package: str) -> str:
-    import importlib.metadata
-
-    for tail in _DISTRIBUTIONS[package]:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(package + tail)
-    return "unknown"
+    return next(filter(None, (extras.version(package + tail) for tail in _DISTRIBUTIONS[package])), "unknown")
 
 
 def provider(kind: str) -> tuple[Provider, Path] | None:

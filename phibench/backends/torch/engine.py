@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from phibench.backends.contract import Abilities, EnginePackage
+from phibench.core import extras
 from phibench.core.nouns import Noun
 
 PACKAGE = "torch"
@@ -39,13 +40,7 @@ class _Answer(Noun, frozen=True, kw_only=True):
 
 
 def installed() -> str | None:
-    import importlib.metadata
-
-    try:
-        importlib.metadata.version("transformers")
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return extras.version(PACKAGE) if extras.version("transformers") else None
 
 
 def devices() -> tuple[str, ...]:

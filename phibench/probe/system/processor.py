@@ -25,11 +25,13 @@ _CACHE_KINDS: dict[str, Literal["data", "instruction", "unified"]] = {
 def processor(root: Path = cpu.ROOT) -> Processor:
     """Never raises; what the system does not say is None or empty. Windows and macOS: not run on hardware."""
     cpus, nodes = cpu.online(root), numa.nodes(root)
+    cores = cpu.cores(root, cpus)
+    fast = max(1, min(cpu.fast_cores(root, cpus), cores))
     return Processor(
         vendor=_vendor(root),
         sockets=_sockets(root, cpus),
-        performance_cores=_performance(root, cpus),
-        efficiency_cores=cpu.cores(root, cpus) - (_performance(root, cpus) or 0) or None,
+        performance_cores=fast,
+        efficiency_cores=cores - fast or None,
         instruction_sets=tuple(filter(_MATTERS.fullmatch, cpu.flags(root).split())),
         caches=caches(root, cpus),
         numa_nodes=sum(node.cpus > 0 for node in nodes) or None,  # memory alone (CXL, HBM) is no place to run
@@ -99,10 +101,6 @@ def _sockets(root: Path, cpus: frozenset[int]) -> int | None:
             places.setdefault(place, set()).update([cores[number].name] if number in cores else [])
     first = next(iter(places.values()), set())
     return len(places) or None if all(names == first for names in places.values()) else None
-
-
-def _performance(root: Path, cpus: frozenset[int]) -> int | None:
-    return max(1, min(cpu.fast_cores(root, cpus), cpu.cores(root, cpus)))
 
 
 def _chosen(words: str) -> str | None:
