@@ -6,7 +6,7 @@ Unknown is ``None``, never zero.
 
 from __future__ import annotations
 
-from phibench.core.nouns.advice import Basis, Estimate, Reason, Verdict
+from phibench.core.nouns.advice import Basis, Estimate, Grounds, Reason, Verdict
 from phibench.core.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.core.nouns.conditions import Conditions, Throttle
 from phibench.core.nouns.machines import (
@@ -71,6 +71,7 @@ __all__ = [
     "Failed",
     "Finding",
     "Goal",
+    "Grounds",
     "Held",
     "Installed",
     "Job",

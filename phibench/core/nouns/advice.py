@@ -10,8 +10,29 @@ from phibench.core.nouns.setups import Setup
 Basis = Literal["measured", "calibrated", "probed", "spec", "published", "exact", "assumed"]
 
 
+class Grounds(Noun, frozen=True, kw_only=True):
+    """What an estimate was made of, for programs; ``because`` tells people.
+
+    ``bytes`` or ``flops`` of the step or prompt; ``rate`` per second that they pass at, ``share`` of what the device
+    states; ``fixed_s`` that no rate shortens. ``device_class`` whose constants were taken, and how many hardware models
+    or measurements they rest on: ``devices``. ``anchors``: measurements on this machine that were fitted.
+    """
+
+    bytes: float | None = None
+    flops: float | None = None
+    rate: float | None = None
+    share: float | None = None
+    fixed_s: float | None = None
+    device_class: str = ""
+    devices: int | None = None
+    anchors: int = 0
+
+
 class Estimate(Noun, frozen=True, kw_only=True):
-    """A number that knows where it came from. ``low`` and ``high`` bound 80 %; of bytes: counted, and in all."""
+    """A number that knows where it came from. ``low`` and ``high`` bound 80 %; of bytes: counted, and in all.
+
+    ``doubt``: why what it rests on is not believed, "" where it is: then it is never the reason for a no.
+    """
 
     value: float
     low: float
@@ -19,6 +40,8 @@ class Estimate(Noun, frozen=True, kw_only=True):
     basis: Basis
     because: str
     benchmark: str = ""  # of a published score
+    grounds: Grounds | None = None
+    doubt: str = ""
 
 
 class Reason(Noun, frozen=True):
