@@ -18,7 +18,7 @@ from phibench.core import stats, units
 from phibench.core.nouns import Job, Setup, Suite, Workload
 from phibench.machine.inventory import this_machine
 from phibench.measure import timing
-from phibench.predict import roofline
+from phibench.predict import costs
 from phibench.synth import gguf
 
 
@@ -37,7 +37,7 @@ def main() -> None:
         setup=setup, suite=Suite(name="roofline", question="Is it a roof?", metrics=()), workloads=(workload,),
         artifact=gguf.ensure(variant, args.quant, args.layers), threads=machine.limits.threads,
     )  # fmt: skip
-    cost = roofline.token_cost(roofline.cost_sheet(setup, args.layers), prompt_tokens=0, prompt_depth=0, depth=16)
+    cost = costs.step(costs.cost_sheet(setup, args.layers), 16)
     rounds: list[tuple[float, float]] = []
     with backends.require("llama_cpp").session(job) as session:
         timing.once(session, workload)
@@ -45,7 +45,7 @@ def main() -> None:
             before = probe.bandwidth(machine, 1.5).read_bytes_s or 0.0
             speed = workload.new_tokens / timing.once(session, workload).arrivals_s[-1]
             after = probe.bandwidth(machine, 1.5).read_bytes_s or 0.0
-            rounds.append((max(before, after), speed * cost.read_bytes))
+            rounds.append((max(before, after), speed * cost.bytes))
             probed, reached = rounds[-1]
             line = (
                 f"probe {units.gb(probed)}/s, decode {speed:.2f} tok/s = {units.gb(reached)}/s: {probed / reached:.3f}"

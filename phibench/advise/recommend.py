@@ -17,7 +17,8 @@ from phibench.analysis import trust
 from phibench.backends.contract import Backend
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
-from phibench.predict import calibration, predictions, roofline
+from phibench.predict import costs, predictions
+from phibench.predict.speed import Knowledge
 
 
 def advise(
@@ -37,8 +38,8 @@ def advise(
     that no Phi has, or one too short for the goal's prompt and answer.
     """
     asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens)
-    seen = calibration.points(machine, runs)
-    verdicts = (_verdict(machine, asked, seen, *candidate) for candidate in candidates(machine))
+    known = Knowledge(machine, runs)
+    verdicts = (_verdict(known, asked, *candidate) for candidate in candidates(machine))
     return tuple(sorted(verdicts, key=lambda v: order_key(asked, v)))
 
 
@@ -51,24 +52,24 @@ def fits(verdicts: Sequence[Verdict]) -> bool:
 
 
 def _verdict(
-    machine: Machine,
+    known: Knowledge,
     goal: Goal,
-    seen: Sequence[calibration.CalibrationPoint],
     backend: Backend,
     device: Device,
     variant: Variant,
     quantization: Quantization,
 ) -> Verdict:
     setup = Setup(variant=variant.id, quantization=quantization.id, backend=backend.NAME, device=device.kind)
+    machine = known.machine
     setup = trust.with_options(setup, machine)
     need, no_file = None, None
     try:
-        sheet = roofline.cost_sheet(setup)
+        sheet = costs.cost_sheet(setup)
     except PhibenchError as error:
         no_file = str(error)
     else:
         need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
-    estimates = predictions.estimates(machine, goal, setup, quantization, need, seen)
+    estimates = predictions.estimates(known, goal, setup, quantization, need)
     case = rules.Case(
         machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,
         backend=backend, setup=setup, estimates=estimates, need=need, no_file=no_file,

@@ -7,16 +7,17 @@ from typing import Any
 
 from phibench.core.nouns import Machine, Run
 from phibench.measure.tasks import Task
-from phibench.predict import calibration, run_time
+from phibench.predict import run_time
+from phibench.predict.speed import Knowledge
 
 
 def dry_rows(tasks: Sequence[Task], machine: Machine, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Time, disk and memory of every setup before anything starts; unknown is None."""
-    seen = calibration.points(machine, runs)
+    known = Knowledge(machine, runs)
     rows = []
     for task in tasks:
         able = task.workloads()
-        seconds = run_time.estimate_s(task.setup, task.suite, able, task.layers, machine, seen) if task.plan else None
+        seconds = run_time.estimate_s(task.setup, task.suite, able, task.layers, known) if task.plan else None
         rows.append(
             {
                 "setup": str(task.setup),

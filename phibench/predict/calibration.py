@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
+
+import msgspec
 
 from phibench import backends
 from phibench.core import stats
 from phibench.core.errors import PhibenchError
 from phibench.core.metrics import values
 from phibench.core.nouns import Device, Machine, Measured, Noun, Run, Setup, Spread, Workload
-from phibench.predict import roofline
+from phibench.predict import costs
+from phibench.predict.costs import Cost, Phase
 
-Speed = Literal["decode_tps", "prefill_tps"]
+METRIC: dict[Phase, str] = {"decode": "decode_tps", "prefill": "prefill_tps"}
+# Of a cpu's last-level caches: what is read over and over counts as read from memory from here on (STREAM's rule).
+_CACHE_FACTOR = 4
+_UNKNOWN_CACHE_BYTES = 128 << 20
 
 
 class CalibrationPoint(Noun, frozen=True, kw_only=True):
-    """A speed seen on this machine. ``work`` is what a token cost there in the unit of :func:`work`."""
+    """A speed seen on this machine: the median of one setup and workload in one run, with its spread and its best."""
 
-    metric: Speed
     setup: Setup
     layers: int | None
-    prompt_tokens: int
+    cost: Cost
     tps: float
     low: float
     high: float
-    work: float
+    best_tps: float
+    busy_share: float  # of the cpus, taken by other programs meanwhile; 0 where nobody looked
+    run: str
     seen: str
 
+    @property
+    def phase(self) -> Phase:
+        return self.cost.phase
 
-def work(metric: Speed, cost: roofline.TokenCost, device: Device, threads: int) -> float:
-    """What a token costs, in a unit in which time is nearly proportional: modelled seconds, else bytes; FLOPs."""
-    if metric == "prefill_tps":
-        return cost.prompt_flops
-    span = roofline.decode_s(cost, device, threads)
-    return math.sqrt(span[0] * span[1]) if span else cost.read_bytes
+    @property
+    def seconds(self) -> float:
+        return self.cost.tokens / self.tps
 
 
 def points(machine: Machine, runs: Iterable[Run]) -> tuple[CalibrationPoint, ...]:
@@ -58,9 +63,33 @@ def points(machine: Machine, runs: Iterable[Run]) -> tuple[CalibrationPoint, ...
     return tuple(found)
 
 
+def taught(machine: Machine, seen: Sequence[CalibrationPoint]) -> Machine:
+    """The machine with what measurements prove of it: who decodes at a speed has read that many bytes a second.
+
+    The best repetition counts, and only what no cache can hold; it corrects a probe that was disturbed, and all
+    backends gain from it.
+    """
+    devices = tuple(_taught(device, machine, seen) for device in machine.devices)
+    return machine if devices == machine.devices else msgspec.structs.replace(machine, devices=devices)
+
+
+def _taught(device: Device, machine: Machine, seen: Sequence[CalibrationPoint]) -> Device:
+    caches = [c for c in machine.processor.caches if c.level >= 3] if machine.processor else []
+    cached = sum(c.bytes * c.count for c in caches) or _UNKNOWN_CACHE_BYTES
+    mine = [p for p in seen if p.setup.device == device.kind and p.phase == "decode" and not p.setup.options]
+    proofs = [p for p in mine if p.cost.bytes >= _CACHE_FACTOR * cached]
+    best = max(proofs, key=lambda p: p.cost.bytes * p.best_tps, default=None)
+    if best is None or best.cost.bytes * best.best_tps <= (device.read_bytes_s or 0.0):
+        return device
+    because = f"proved by the best repetition of {best.setup}, {best.seen}"
+    return msgspec.structs.replace(
+        device, read_bytes_s=best.cost.bytes * best.best_tps, basis="probed", because=because
+    )
+
+
 def _pauses(result: Measured) -> bool:
     try:
-        return roofline.recomputes(result.setup, result.workload)
+        return costs.recomputes(result.setup, result.workload)
     except PhibenchError:  # a setup that this version does not know: left out below
         return False
 
@@ -68,47 +97,41 @@ def _pauses(result: Measured) -> bool:
 def _points_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[CalibrationPoint]:
     """The speeds of one setup and workload in one run, over all launches of the worker."""
     first = results[0]
-    device = machine.device(first.setup.device)
     try:
-        if device is None or not backends.load(first.setup.backend).RECOMMENDABLE:
+        if machine.device(first.setup.device) is None or not backends.load(first.setup.backend).RECOMMENDABLE:
             return []
         backends.check_options(first.setup)
-        cost = _cost_of(first)
+        found = [(cost, _spread(run, cost, results)) for cost in _costs_of(first)]
     except PhibenchError:
         return []
+    busy = max((r.busy_share or 0.0 for r in results), default=0.0)
+    return [
+        CalibrationPoint(
+            setup=first.setup, layers=first.artifact.layers, cost=cost, tps=spread.median, low=spread.low,
+            high=spread.high, best_tps=best, busy_share=busy, run=run.id, seen=_seen(run, first, spread),
+        )
+        for cost, told in found if told for spread, best in (told,)
+    ]  # fmt: skip
+
+
+def _spread(run: Run, cost: Cost, results: Sequence[Measured]) -> tuple[Spread, float] | None:
+    metric = METRIC[cost.phase]
+    if metric not in run.suite.metrics:
+        return None
+    launches = [values(metric, results[0].workload, r.samples) for r in results]
+    spread = stats.spread(launches)
+    return (spread, max(value for launch in launches for value in launch)) if spread else None
+
+
+def _costs_of(result: Measured) -> list[Cost]:
+    """Of its prompt and of a step half-way through what it generates; as far as it has both."""
+    w, sheet = result.workload, costs.cost_sheet(result.setup, result.artifact.layers)
     found = []
-    for metric in _claimed(run):
-        spread = stats.spread([values(metric, first.workload, r.samples) for r in results])
-        if spread:
-            found.append(
-                CalibrationPoint(
-                    metric=metric,
-                    setup=first.setup,
-                    layers=first.artifact.layers,
-                    prompt_tokens=first.workload.prompt_tokens,
-                    tps=spread.median,
-                    low=spread.low,
-                    high=spread.high,
-                    work=work(metric, cost, device, first.threads),
-                    seen=_seen(run, first, spread),
-                )
-            )
+    if w.prompt_tokens:
+        found.append(costs.prompt(sheet, w.prompt_tokens, w.depth))
+    if w.new_tokens:
+        found.append(costs.step(sheet, w.depth + w.prompt_tokens + w.new_tokens / 2))
     return found
-
-
-def _claimed(run: Run) -> tuple[Speed, ...]:
-    known: tuple[Speed, ...] = ("decode_tps", "prefill_tps")
-    return tuple(m for m in known if m in run.suite.metrics)
-
-
-def _cost_of(result: Measured) -> roofline.TokenCost:
-    w = result.workload
-    return roofline.token_cost(
-        roofline.cost_sheet(result.setup, result.artifact.layers),
-        prompt_tokens=w.prompt_tokens,
-        prompt_depth=w.depth,
-        depth=w.depth + w.prompt_tokens + w.new_tokens / 2,
-    )
 
 
 def _seen(run: Run, result: Measured, spread: Spread) -> str:

@@ -9,7 +9,7 @@ from phibench.analysis.max_context import max_context
 from phibench.core import units
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Need, Setup, Variant
 from phibench.core.nouns.advice import exact
-from phibench.predict import roofline
+from phibench.predict import costs
 
 
 def needed_bytes(need: Need, device: Device) -> int:
@@ -31,7 +31,7 @@ def free_bytes(machine: Machine, device: Device) -> int | None:
 def sizes(
     machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need
 ) -> dict[str, Estimate]:
-    sheet = roofline.cost_sheet(setup)
+    sheet = costs.cost_sheet(setup)
     found = {
         "disk_bytes": exact(sheet.disk_bytes, "exact", "every tensor, header and tokenizer"),
         "weights_bytes": exact(need.weights_bytes, "exact", "every tensor"),
@@ -68,6 +68,6 @@ def _reckoned(value: int, counted: int, because: str) -> Estimate:
 
 def _longest(setup: Setup, goal: Goal, most: int, free: int, occupied: Callable[[Need], int]) -> int:
     """The longest context up to ``most`` whose ``occupied`` bytes fit into ``free``; 0: not even the weights."""
-    sheet, need = roofline.cost_sheet(setup), backends.load(setup.backend).need
+    sheet, need = costs.cost_sheet(setup), backends.load(setup.backend).need
     options = dict(setup.options)
     return max_context(lambda n: occupied(need(sheet.plan, sheet.shape, n, options, goal.prompt_tokens)), most, free)

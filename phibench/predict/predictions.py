@@ -5,22 +5,16 @@ No bare predicted number exists: each estimate carries its interval, its basis a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from phibench import catalog
-from phibench.core.nouns import Estimate, Goal, Machine, Need, Quantization, Setup, Variant
+from phibench.core.nouns import Estimate, Goal, Need, Quantization, Setup, Variant
 from phibench.core.nouns.advice import exact
-from phibench.predict import calibration, roofline, speed, timings
+from phibench.predict import costs, timings
 from phibench.predict.memory import sizes
+from phibench.predict.speed import Knowledge
 
 
 def estimates(
-    machine: Machine,
-    goal: Goal,
-    setup: Setup,
-    quantization: Quantization,
-    need: Need | None,
-    seen: Sequence[calibration.CalibrationPoint],
+    known: Knowledge, goal: Goal, setup: Setup, quantization: Quantization, need: Need | None
 ) -> dict[str, Estimate]:
     """Everything that can be said about ``setup`` at the goal's workload.
 
@@ -28,11 +22,12 @@ def estimates(
     """
     variant = catalog.variant(setup.variant)
     found = _published(goal, variant, quantization)
+    machine = known.machine
     device = machine.device(setup.device)
     if need is None or device is None:
         return found
     found |= sizes(machine, goal, setup, device, variant, need)
-    return found | _speeds(machine, goal, setup, variant, seen)
+    return found | _speeds(known, goal, setup, variant)
 
 
 def _published(goal: Goal, variant: Variant, quantization: Quantization) -> dict[str, Estimate]:
@@ -58,19 +53,15 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
     return None
 
 
-def _speeds(
-    machine: Machine, goal: Goal, setup: Setup, variant: Variant, seen: Sequence[calibration.CalibrationPoint]
-) -> dict[str, Estimate]:
+def _speeds(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> dict[str, Estimate]:
     """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
     use = timings.Use(
         prompt_tokens=goal.prompt_tokens,
         new_tokens=goal.new_tokens,
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
-    cost = roofline.token_cost(
-        roofline.cost_sheet(setup), prompt_tokens=use.prompt_tokens, prompt_depth=0, depth=use.depth
-    )
-    decode = speed.estimate("decode_tps", setup, cost, machine, seen)
-    prefill = speed.estimate("prefill_tps", setup, cost, machine, seen)
+    sheet = costs.cost_sheet(setup)
+    decode = known.tokens_s(setup, costs.step(sheet, use.depth))
+    prefill = known.tokens_s(setup, costs.prompt(sheet, use.prompt_tokens))
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from phibench.core.metrics import metered
-from phibench.core.nouns import Estimate, Machine, Setup, Suite, Warmup, Workload
-from phibench.predict import basis, calibration, roofline, speed
+from phibench.core.nouns import Estimate, Setup, Suite, Warmup, Workload
+from phibench.predict import basis, costs
+from phibench.predict.speed import Knowledge
 
 
 def estimate_s(
@@ -16,8 +17,7 @@ def estimate_s(
     suite: Suite,
     workloads: Sequence[Workload],
     layers: int | None,
-    machine: Machine,
-    seen: Sequence[calibration.CalibrationPoint],
+    known: Knowledge,
 ) -> Estimate | None:
     """Seconds of depths, warm-up and repetitions of ``workloads`` in all launches; None where no speed is known.
 
@@ -30,11 +30,11 @@ def estimate_s(
     low = high = 0.0
     of_tests: list[Estimate] = []
     for workload in workloads:
-        parts = [_once(part, setup, layers, machine, seen) for part in _parts(workload, suite)]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
+        parts = [_once(part, setup, layers, known) for part in _parts(workload, suite)]
+        told = [part for part in parts if part is not None]
+        if len(told) < len(parts):
             return None
-        once, warm, *fillings = known
+        once, warm, *fillings = told
         windows = _windows(suite.warmup, warm)
         window = suite.window_s  # is filled with whole tests
         repetitions = suite.repetitions + metered(suite.metrics, "memory")  # which looks at the test once more
@@ -42,7 +42,7 @@ def estimate_s(
         high += repetitions * (window + once.high) + windows * warm.high + 2 * suite.idle_s
         for filling in fillings:
             low += filling.low
-            anew = roofline.recomputes(setup, workload) or workload.batch > 1  # not every engine can cut a batch back
+            anew = costs.recomputes(setup, workload) or workload.batch > 1  # not every engine can cut a batch back
             high += filling.high * (2 * (suite.repetitions + windows) if anew else 1)
         of_tests.append(once)
     value, of_all = (low * high) ** 0.5 * suite.launches, basis.worst(*(once.basis for once in of_tests))
@@ -59,33 +59,21 @@ def _parts(workload: Workload, suite: Suite) -> Iterator[Workload]:
         yield Workload(prompt_tokens=workload.depth, new_tokens=0, batch=workload.batch)
 
 
-def _once(
-    workload: Workload, setup: Setup, layers: int | None, machine: Machine, seen: Sequence[calibration.CalibrationPoint]
-) -> Estimate | None:
-    """Seconds of one repetition.
-
-    A decode step of a batch reads the weights once: it takes at least as long as one of a single sequence, and at most
-    as long as that and its tokens as a prompt, or as its sequences one after the other.
-    """
-    cost = roofline.token_cost(
-        roofline.cost_sheet(setup, layers),
-        prompt_tokens=max(workload.prompt_tokens, 1),
-        prompt_depth=workload.depth,
-        depth=workload.depth + workload.prompt_tokens + workload.new_tokens / 2,
-    )
-    decode = speed.estimate("decode_tps", setup, cost, machine, seen)
+def _once(workload: Workload, setup: Setup, layers: int | None, known: Knowledge) -> Estimate | None:
+    """Seconds of one repetition."""
+    sheet, w = costs.cost_sheet(setup, layers), workload
+    step = costs.step(sheet, w.depth + w.prompt_tokens + w.new_tokens / 2, w.batch)
+    decode = known.tokens_s(setup, step)
     if decode is None:
         return None
-    prefill = speed.estimate("prefill_tps", setup, cost, machine, seen)
-    batch, prompt, new = workload.batch, workload.prompt_tokens * workload.batch, workload.new_tokens
-    single, others = 1 / decode.low, (1 / prefill.low if prefill else 1 / decode.low)
-    step = min(batch * single, single + batch * others) if batch > 1 else single
+    prefill = known.tokens_s(setup, costs.prompt(sheet, max(w.prompt_tokens, 1), w.depth, w.batch))
+    prompt, new = w.prompt_tokens * w.batch, w.new_tokens * w.batch
     # a prompt token never takes longer than a decoded one: prefill reads the weights once for many tokens
     slow, fast = (prefill.low, prefill.high) if prefill else (decode.low, float("inf"))
     return Estimate(
         value=prompt / (prefill or decode).value + new / decode.value,
         low=prompt / fast + new / decode.high,
-        high=prompt / slow + new * step,
+        high=prompt / slow + new / decode.low,
         basis=basis.worst(decode.basis, prefill.basis) if prefill else decode.basis,
         because=decode.because,
     )

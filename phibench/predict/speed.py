@@ -1,7 +1,7 @@
 """Tokens per second by the best basis there is: measured > calibrated > probed > spec.
 
 measured    the same whole setup and workload was measured on a machine of this identity.
-calibrated  something near it was: same backend, device and options, other shapes; scaled by what both cost.
+calibrated  something near it was: same backend, device and options; every measurement there is teaches (``fit``).
 probed      only the machine's bandwidth (and matrix rate) is known.
 spec        the same from a data sheet.
 
@@ -11,139 +11,122 @@ Unknown is None. Formulas, sources and what is not validated yet: docs/predictin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from phibench.core import stats, units
-from phibench.core.nouns import Basis, Device, Estimate, Machine, Setup
-from phibench.predict import roofline
-from phibench.predict.calibration import CalibrationPoint, Speed, work
+import msgspec
 
-# Work per token that differs by less than this is the same workload: below the noise of one run. A prompt must
-# have the same length, too.
+from phibench.core.nouns import Basis, Device, Estimate, Grounds, Machine, Run, Setup
+from phibench.predict import calibration, terms
+from phibench.predict.calibration import CalibrationPoint
+from phibench.predict.costs import KV_OPTIONS, Cost, Phase
+from phibench.predict.fit import UNKNOWN_SD, Fit
+from phibench.predict.terms import Z80, Terms
+
+# Work that differs by less than this is the same workload: below the noise of one run. A prompt must have the same
+# length, too.
 SAME_WORK = 0.05
-# Factors of an 80 % interval: [value / f, value * f].
-SAME_SHAPE = 1.15  # the same tensors at another depth or prompt length, or under another variant's name (assumed)
-# On public community results, a line through two points of a machine leaves 16 % mean error, one multiplier 32 %.
-# With normal errors 80 % lie within 1.6 mean errors: 26 % and 51 %.
-TWO_POINTS = 1.26
-ONE_POINT = 1.51
-OTHER_QUANTIZATION = 1.75  # kernels differ by type: wider than one point (assumed)
-FAR = 4.0  # a line is not trusted beyond this ratio from its nearest point
-APART = 1.3  # points whose work is closer than this give no slope
+_LAST = 3  # measurements of one workload: their median is not turned by one of them
+_QUIET = 0.1  # of the cpus: less than other programs take of any machine that is left alone (probe/other_programs.py)
+# What stands for a device that says nothing of itself: the fit only needs a start, and is told that it knows nothing.
+_ANY = {"cpu": (50e9, 500e9), "other": (500e9, 50e12)}
+
+Place = tuple[str, str, tuple[tuple[str, str], ...], Phase]
 
 
-def estimate(
-    metric: Speed, setup: Setup, cost: roofline.TokenCost, machine: Machine, points: Sequence[CalibrationPoint]
-) -> Estimate | None:
-    """Tokens per second by the best basis there is; None where nothing says."""
-    device = machine.device(setup.device)
-    if device is None:
-        return None
-    needed = work(metric, cost, device, machine.limits.threads)
-    near = [a for a in points if a.metric == metric and _engine_of(a.setup) == _engine_of(setup)]
-    same = [a for a in near if metric == "decode_tps" or a.prompt_tokens == cost.prompt_tokens]
-    return (
-        _measured(setup, needed, same)
-        or _calibrated(setup, needed, near)
-        or _physical(metric, cost, device, machine.limits.threads)
-    )
+class Knowledge:
+    """What is known of a machine: itself, taught by what was measured on it, and the fits of each engine and device."""
+
+    def __init__(self, machine: Machine, runs: Iterable[Run] = ()) -> None:
+        self.points = calibration.points(machine, runs)
+        self.machine = calibration.taught(machine, self.points)
+        self._fits: dict[Place, Fit | None] = {}
+
+    def tokens_s(self, setup: Setup, cost: Cost) -> Estimate | None:
+        """Tokens per second, over all sequences, by the best basis there is; None where nothing says."""
+        device = self.machine.device(setup.device)
+        if device is None:
+            return None
+        return self._measured(setup, cost) or self._calibrated(setup, cost, device) or self._before(cost, device)
+
+    def fit(self, setup: Setup, phase: Phase) -> Fit | None:
+        """Of this setup's engine, device and options; None where nothing was measured with them."""
+        place = _place(setup, phase)
+        if place not in self._fits:
+            device = self.machine.device(setup.device)
+            mine = [p for p in self.points if _place(p.setup, p.phase) == place]
+            made = Fit([(p, self._started(p.cost, device)) for p in mine]) if mine and device else None
+            self._fits[place] = made
+        return self._fits[place]
+
+    def _measured(self, setup: Setup, cost: Cost) -> Estimate | None:
+        same = [p for p in self.points if _is_same(p, setup, cost)]
+        quiet = [p for p in same if p.busy_share < _QUIET]
+        if not quiet:
+            return None  # a disturbed one only calibrates
+        # the newest, but for one that stands alone against two before it
+        last = quiet[:_LAST]
+        chosen = last[0] if len(last) < _LAST else sorted(last, key=lambda p: p.tps)[_LAST // 2]
+        grounds = Grounds(anchors=len(last))
+        return Estimate(
+            value=chosen.tps, low=chosen.low, high=chosen.high, basis="measured", because=f"measured: {chosen.seen}",
+            grounds=grounds,
+        )  # fmt: skip
+
+    def _calibrated(self, setup: Setup, cost: Cost, device: Device) -> Estimate | None:
+        fit = self.fit(setup, cost.phase)
+        if fit is None:
+            return None
+        seconds, sd = fit.seconds(cost, self._started(cost, device))
+        grounds = _grounds(cost, seconds, anchors=len(fit.points))
+        return _estimate(cost, seconds, sd, Z80, "calibrated", _from(fit.points), grounds)
+
+    def _before(self, cost: Cost, device: Device) -> Estimate | None:
+        found = terms.terms(cost, self.machine, device)
+        if found is None:
+            return None
+        return _estimate(cost, found.total_s, found.sd, Z80, found.basis, found.because, found.grounds)
+
+    def _started(self, cost: Cost, device: Device) -> Terms:
+        """Where a fit starts from, whatever the machine tells of itself."""
+        found = terms.terms(cost, self.machine, device)
+        if found is not None:
+            return found
+        read, flops = _ANY["cpu" if device.kind == "cpu" else "other"]
+        told = msgspec.structs.replace(device, read_bytes_s=read, flops_s=flops, basis="spec")
+        found = terms.terms(cost, self.machine, told)
+        assert found is not None, "both rates are known"
+        return msgspec.structs.replace(found, sd=UNKNOWN_SD)
 
 
-def _engine_of(setup: Setup) -> tuple[object, ...]:
-    return setup.backend, setup.device, setup.options
+def _place(setup: Setup, phase: Phase) -> Place:
+    """What has rates of its own; another type of KV cache is another kernel, not another engine."""
+    options = tuple(option for option in setup.options if option[0] not in KV_OPTIONS)
+    return setup.backend, setup.device, options, phase
 
 
-def _is_same(point: CalibrationPoint, setup: Setup, needed: float) -> bool:
-    return point.setup == setup and point.layers is None and abs(needed / point.work - 1) <= SAME_WORK
+def _is_same(point: CalibrationPoint, setup: Setup, cost: Cost) -> bool:
+    if point.setup != setup or point.layers is not None or point.phase != cost.phase:
+        return False
+    same_prompt = cost.phase == "decode" or point.cost.tokens == cost.tokens
+    return same_prompt and abs(cost.size / point.cost.size - 1) <= SAME_WORK
 
 
-def _measured(setup: Setup, needed: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
-    newest = next((a for a in near if _is_same(a, setup, needed)), None)
-    if newest is None:
-        return None
+def _from(points: Sequence[CalibrationPoint]) -> str:
+    names = list(dict.fromkeys(str(p.setup) + (f", {p.layers} layers" if p.layers else "") for p in points))
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    told = "; ".join(names[:2])
+    return f"fitted to {len(points)} measurement{'s' if len(points) > 1 else ''} here: {told}{more}"
+
+
+def _grounds(cost: Cost, seconds: float, anchors: int) -> Grounds:
+    read, flops = (cost.bytes, None) if cost.phase == "decode" else (None, cost.flops)
+    return Grounds(bytes=read, flops=flops, rate=cost.size / seconds, anchors=anchors)
+
+
+def _estimate(
+    cost: Cost, seconds: float, sd: float, width: float, basis: Basis, because: str, grounds: Grounds
+) -> Estimate:
+    value, factor = cost.tokens / seconds, math.exp(width * sd)
     return Estimate(
-        value=newest.tps, low=newest.low, high=newest.high, basis="measured", because=f"measured: {newest.seen}"
-    )
-
-
-def _calibrated(setup: Setup, needed: float, near: Sequence[CalibrationPoint]) -> Estimate | None:
-    alike = [a for a in near if a.setup.quantization == setup.quantization]
-    twins = [a for a in alike if a.layers is None and _is_twin(a.setup, setup)]
-    if twins:
-        return _scaled(_nearest(twins, needed), needed, SAME_SHAPE)
-    pool = alike or near
-    if not pool:
-        return None
-    return (_on_line(pool, needed) if alike else None) or _scaled(
-        _nearest(pool, needed), needed, ONE_POINT if alike else OTHER_QUANTIZATION
-    )
-
-
-def _is_twin(one: Setup, other: Setup) -> bool:
-    """Phi-4 and Phi-4-reasoning are one set of tensors: what one was seen to do, the other does."""
-    return one == other or roofline.cost_sheet(one).read_bytes_by_type == roofline.cost_sheet(other).read_bytes_by_type
-
-
-def _nearest(pool: Sequence[CalibrationPoint], needed: float) -> CalibrationPoint:
-    """The point whose work is nearest; the newest of equals."""
-    return min(pool, key=lambda a: abs(math.log(needed / a.work)))
-
-
-def _scaled(point: CalibrationPoint, needed: float, factor: float) -> Estimate:
-    tps = point.tps * point.work / needed
-    slice_of = f", {point.layers} layers" if point.layers else ""
-    return Estimate(
-        value=tps,
-        low=tps / factor * point.low / point.tps,
-        high=tps * factor * point.high / point.tps,
-        basis="calibrated",
-        because=f"scaled from {point.setup}{slice_of}: {point.tps:.3g} tok/s, {point.seen}",
-    )
-
-
-def _on_line(pool: Sequence[CalibrationPoint], needed: float) -> Estimate | None:
-    """Time per token = a + b x work through two or more points; None where they do not make a sensible line."""
-    newest: dict[tuple[Setup, int | None, int], CalibrationPoint] = {}
-    for point in pool:
-        newest.setdefault((point.setup, point.layers, point.prompt_tokens), point)
-    points = [(a.work, 1 / a.tps) for a in newest.values()]
-    works = [x for x, _ in points]
-    if max(works) < APART * min(works) or not min(works) / FAR <= needed <= max(works) * FAR:
-        return None
-    mean_x, mean_y = stats.mean(works), stats.mean([y for _, y in points])
-    slope = math.fsum((x - mean_x) * (y - mean_y) for x, y in points) / math.fsum((x - mean_x) ** 2 for x in works)
-    start = mean_y - slope * mean_x
-    if slope <= 0 or start < 0:
-        return None
-    tps = 1 / (start + slope * needed)
-    names = ", ".join(dict.fromkeys(str(key[0]) for key in newest))
-    return Estimate(
-        value=tps,
-        low=tps / TWO_POINTS,
-        high=tps * TWO_POINTS,
-        basis="calibrated",
-        because=f"line through {len(points)} measurements here: {names}",
-    )
-
-
-def _physical(metric: Speed, cost: roofline.TokenCost, device: Device, threads: int) -> Estimate | None:
-    basis: Basis
-    if metric == "decode_tps":
-        span, basis = roofline.decode_s(cost, device, threads), device.basis or "spec"
-        source = "probed" if basis == "probed" else "data sheet"
-        what = f"{units.gb(cost.read_bytes)} per token at {units.gb(device.read_bytes_s or 0)}/s ({source})"
-    else:
-        span, (rate, basis, source) = (
-            roofline.prompt_token_s(cost, device),
-            roofline.matrix_rate(device) or (0, "spec", ""),
-        )
-        what = f"{cost.prompt_flops / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
-    if span is None:
-        return None
-    return Estimate(
-        value=1 / math.sqrt(span[0] * span[1]),
-        low=1 / span[1],
-        high=1 / span[0],
-        basis=basis,
-        because=what,
-    )
+        value=value, low=value / factor, high=value * factor, basis=basis, because=because, grounds=grounds,
+    )  # fmt: skip

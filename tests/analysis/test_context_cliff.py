@@ -26,6 +26,7 @@ from phibench.core.nouns import Artifact, Device, Estimate, Failed, Job, Sample,
 from phibench.measure import record, tasks, timing
 from phibench.measure import run as run_
 from phibench.predict import run_time
+from phibench.predict.speed import Knowledge
 from phibench.show import results as show_results
 
 Gaps = NDArray[np.float64]
@@ -327,7 +328,8 @@ def test_filling_a_depth_counts_in_the_time_that_is_told_before() -> None:
         cpu = Device(kind="cpu", name="Test CPU", read_bytes_s=40e9, basis="probed", matrix_flops_s={"f32": 2e11})
         setup = Setup(variant="phi-4-mini-instruct", quantization=backends.load(backend).QUANTIZATION, backend=backend)
         work = (Workload(prompt_tokens=0, new_tokens=8, depth=depth),)
-        found = run_time.estimate_s(setup, SUITE, work, None, msgspec.structs.replace(place, devices=(cpu,)), ())
+        known = Knowledge(msgspec.structs.replace(place, devices=(cpu,)))
+        found = run_time.estimate_s(setup, SUITE, work, None, known)
         assert found is not None
         return found
 

@@ -25,7 +25,7 @@ from phibench.core import files, folders
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Artifact, Job, Need, Processor, Setup, Suite, Workload
 from phibench.measure import timing
-from phibench.predict import roofline
+from phibench.predict import costs
 from phibench.verify import distances
 
 NAMES = backends.names()
@@ -107,8 +107,8 @@ def test_its_rates_know_every_plan(name: str) -> None:
     able = next(v for v in catalog.variants() if backends.objection(backend, v) is None)
     for quantization in catalog.quantizations(backend.FORMATS[0]):
         setup = Setup(variant=able.id, quantization=quantization.id, backend=name)
-        costs = roofline.token_cost(roofline.cost_sheet(setup), prompt_tokens=8, prompt_depth=0, depth=8.0)
-        assert all(backend.RATES.thread_bytes_s(kind) > 0 for kind in costs.read_bytes_by_type)
+        step = costs.step(costs.cost_sheet(setup), 8.0)
+        assert all(backend.RATES.thread_bytes_s(costs.kernel_type(kernel)) > 0 for kernel in step.bytes_by_type)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,7 +15,8 @@ from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup
-from phibench.predict import calibration, predictions, roofline, speed, timings
+from phibench.predict import calibration, costs, predictions, terms, timings
+from phibench.predict.speed import Knowledge
 
 LLAMA = backends.load("llama_cpp")
 PHI4_MINI = catalog.variant("phi-4-mini-instruct")
@@ -27,8 +28,12 @@ def here(bandwidth: float | None = 41e9, flops: float | None = None, basis: str 
     return msgspec.structs.replace(m, devices=(device,))
 
 
-def cost_of(setup: Setup = SETUP, prompt: int = 512, depth: float = 0, layers: int | None = None) -> roofline.TokenCost:
-    return roofline.token_cost(roofline.cost_sheet(setup, layers), prompt_tokens=prompt, prompt_depth=0, depth=depth)
+def step(setup: Setup = SETUP, depth: float = 0, layers: int | None = None, batch: int = 1) -> Cost:
+    return costs.step(costs.cost_sheet(setup, layers), depth, batch)
+
+
+def prompt(tokens: int, setup: Setup = SETUP, depth: int = 0) -> Cost:
+    return costs.prompt(costs.cost_sheet(setup), tokens, depth)
 
 
 def like(**changes: Any) -> Setup:
@@ -39,27 +44,27 @@ def decode(
     runs: tuple[Run, ...], setup: Setup = SETUP, depth: float = 16, place: Machine | None = None
 ) -> Estimate | None:
     place = place or here(None)
-    return speed.estimate("decode_tps", setup, cost_of(setup, depth=depth), place, calibration.points(place, runs))
+    return Knowledge(place, runs).tokens_s(setup, step(setup, depth))
 
 
-# ------------------------------------------------------------------------------------------- the roofline
+# ---------------------------------------------------------------------------------------------- costs
 
 
 def test_decode_reads_the_weights_once_and_the_cache() -> None:
     plan = plans.plan(PHI4_MINI, "Q4_K_M", fmt="gguf")
-    assert cost_of(depth=0).read_bytes == pytest.approx(plan.read_bytes_per_token)
-    assert cost_of(depth=1000).read_bytes - cost_of(depth=0).read_bytes == pytest.approx(131_072 * 1000)
+    assert step(depth=0).bytes == pytest.approx(plan.read_bytes_per_token)
+    assert step(depth=1000).bytes - step(depth=0).bytes == pytest.approx(131_072 * 1000)
 
 
 @pytest.mark.parametrize("variant", ["phi-4", "phi-3-mini-4k-instruct", "phi-2", "phi-3.5-moe-instruct"])
 def test_load_and_plan_agree_on_what_a_step_reads(variant: str) -> None:
     """Untied embeddings are one row per token; of the experts only those in use are read."""
     plan = plans.plan(catalog.variant(variant), "Q4_K_M", fmt="gguf")
-    assert cost_of(like(variant=variant)).read_bytes == pytest.approx(plan.read_bytes_per_token)
+    assert step(like(variant=variant)).bytes == pytest.approx(plan.read_bytes_per_token)
 
 
 def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once() -> None:
-    short, long = cost_of(prompt=1).prompt_flops, cost_of(prompt=10_000).prompt_flops
+    short, long = prompt(1).flops, prompt(10_000).flops / 10_000
     weights = PHI4_MINI.parameters
     head = 200_064 * 3072
     assert weights is not None
@@ -71,13 +76,13 @@ def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once()
 def test_a_mixture_of_experts_computes_with_the_experts_in_use() -> None:
     moe = catalog.variant("phi-3.5-moe-instruct")
     assert moe.parameters_active is not None
-    assert cost_of(like(variant=moe.id), prompt=1).prompt_flops == pytest.approx(2 * moe.parameters_active, rel=0.05)
+    assert prompt(1, like(variant=moe.id)).flops == pytest.approx(2 * moe.parameters_active, rel=0.05)
 
 
 def test_no_bandwidth_no_decode_and_no_matrix_rate_no_prefill() -> None:
-    device = Device(kind="cpu", name="a cpu")
-    assert roofline.decode_s(cost_of(), device, 8) is None
-    assert roofline.prompt_token_s(cost_of(), device) is None
+    place, device = here(None), Device(kind="cpu", name="a cpu")
+    assert terms.terms(step(), place, device) is None
+    assert terms.terms(prompt(512), place, device) is None
 
 
 def test_the_trial_machine_lies_inside_its_probed_interval() -> None:

@@ -30,6 +30,7 @@ from phibench.core.nouns import Measured, Need, Suite, Warmup
 from phibench.measure import memory_check
 from phibench.meters import memory
 from phibench.predict import run_time
+from phibench.predict.speed import Knowledge
 from phibench.probe.devices import gpu_use
 from phibench.probe.system import process, smaps
 from phibench.show import models, rows
@@ -356,7 +357,7 @@ def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
         suite = Suite(
             name="x", question="?", metrics=(metric,), new_tokens=(16,), repetitions=1, warmup=Warmup(max_windows=0)
         )
-        found = run_time.estimate_s(SETUP, suite, suite.workloads(), None, place, ())
+        found = run_time.estimate_s(SETUP, suite, suite.workloads(), None, Knowledge(place))
         assert found is not None
         return found.value
 

@@ -12,7 +12,7 @@ import pytest
 from phibench import probe
 from phibench.core.nouns import Device, Machine, Storage
 from phibench.machine import inventory
-from phibench.predict import roofline
+from phibench.predict import terms
 from phibench.probe.speed import child, disk, matrix, memory
 from phibench.probe.speed import gpu as speed_gpu
 from phibench.probe.speed.memory import Bandwidth
@@ -132,7 +132,7 @@ def test_a_measured_gpu_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> N
     found = speed_gpu.measured(GPU)
     assert (found.read_bytes_s, found.spec_read_bytes_s, found.basis) == (920e9, 1008e9, "probed")
     assert found.matrix_flops_s == {"bfloat16": 160e12}
-    assert roofline.matrix_rate(found) == (160e12, "probed", "bfloat16 product measured here")
+    assert terms.matrix_rate(found) == (160e12, "probed", "bfloat16 product measured here")
 
 
 # ------------------------------------------------------------------------------------------------ inventory
