@@ -64,14 +64,15 @@ class Fit:
         import numpy as np
 
         noise, before = self._noise(), self._before
-        weights, factors = np.ones(len(logs)), np.zeros(len(before))
+        factors = np.zeros(len(before))
+        off = logs - self._model(terms, factors)[0]
+        weights = _weights((off - np.median(off)) / math.hypot(TYPE_SD, KERNEL_SD))  # wild before any has pulled
         for _ in range(_STEPS):
             model, slopes = self._model(terms, factors)
             spread = noise / np.sqrt(np.outer(weights, weights))
             gain = before @ slopes.T @ np.linalg.inv(slopes @ before @ slopes.T + spread)
             factors = gain @ (logs - model + slopes @ factors)
-            residuals = (logs - self._model(terms, factors)[0]) / np.sqrt(np.diag(noise))
-            weights = 1 / (1 + (residuals / _OUTLIER) ** 2) if len(logs) > 2 else weights
+            weights = _weights((logs - self._model(terms, factors)[0]) / np.sqrt(np.diag(noise)))
         self._factors, self._after = factors, before - gain @ slopes @ before
         self.weights = tuple(weights.tolist())  # of each of ``points``
 
@@ -129,6 +130,15 @@ class Fit:
         between = lean @ self._after[:count, rows]
         factors = np.concatenate([self._factors[rows], lean @ self._factors[:count]])
         return factors, np.block([[after, between.T], [between, own]])
+
+
+def _weights(far: Array) -> Array:
+    """Of measurements that lie so many standard deviations off, by how far off they usually are."""
+    import numpy as np
+
+    usual = max(1.0, float(np.median(np.abs(far))))
+    weights: Array = 1 / (1 + (far / (_OUTLIER * usual)) ** 4)
+    return weights
 
 
 def _noise_sd(point: CalibrationPoint, phase: str) -> float:
