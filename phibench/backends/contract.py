@@ -24,6 +24,10 @@ LongRope = Literal["by_context", "by_length"]
 length that a sequence has reached."""
 
 
+LastFfn = Literal["all", "logits"]
+"""Which tokens of a prompt pass the FFN of the last layer: all, or only those whose logits are wanted."""
+
+
 class EnginePackage(Noun, frozen=True, kw_only=True):
     """What is installed of an engine, and how it is asked what its build can do.
 
@@ -95,6 +99,7 @@ class Backend(Protocol):
     KINDS: tuple[str, ...]  # of devices that it can use at all, wherever it is installed: "cpu", "cuda", ...
     MODALITIES: tuple[str, ...]  # that go in: "text", "image", "audio"
     LONGROPE: LongRope
+    LAST_FFN: LastFfn
     VERIFIED: tuple[str, ...]  # quantizations whose answers ``verify`` compares
     PACKAGE: str  # whose version is the backend's
     PACKAGES: tuple[str, ...]  # all whose versions a result depends on

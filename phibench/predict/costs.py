@@ -24,11 +24,15 @@ Phase = Literal["decode", "prefill"]
 
 
 class Part(Noun, frozen=True, kw_only=True):
-    """The weights of one kernel: their bytes, the FLOPs of one token, and which share of them one token uses."""
+    """The weights of one kernel: their bytes, the FLOPs of one token, and which share of them one token uses.
+
+    ``of_logits``: only the tokens whose logits are wanted pass them.
+    """
 
     bytes: float
     flops: float
     share: float = 1.0
+    of_logits: bool = False
 
     def hit(self, tokens: int) -> float:
         """The share that ``tokens`` different tokens read: each picks its experts by itself."""
@@ -91,13 +95,16 @@ def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
     plan = backends.plan(backend, variant, setup.quantization, layers)
     assert variant.shape is not None  # plan() refuses variants without
-    sums: dict[tuple[str, float], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    last = f"blk.{plan.layers - 1}.ffn" if backend.LAST_FFN == "logits" else plan.head
+    sums: dict[tuple[str, float, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for tensor in plan.tensors:
         if share := plan.share(tensor):
-            one = sums[_kernel(tensor, plan), share]
+            one = sums[_kernel(tensor, plan), share, tensor.name.startswith((last, plan.head))]
             one[0] += tensor.bytes
             one[1] += 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
-    parts = tuple((kernel, Part(bytes=b, flops=f, share=share)) for (kernel, share), (b, f) in sums.items())
+    parts = tuple(
+        (kernel, Part(bytes=b, flops=f, share=share, of_logits=few)) for (kernel, share, few), (b, f) in sums.items()
+    )
     # by the backend's own account, over a context long enough that its padding does not show
     kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
     return CostSheet(
@@ -124,7 +131,8 @@ def step(sheet: CostSheet, depth: float, batch: int = 1) -> Cost:
 def prompt(sheet: CostSheet, tokens: int, depth: int = 0, batch: int = 1) -> Cost:
     """A prompt of ``tokens`` in each of ``batch`` sequences, behind ``depth`` tokens.
 
-    The head counts once per prompt where logits are computed for the last token alone, else for every token.
+    The head counts once per prompt where logits are computed for the last token alone, else for every token, and so
+    does the last layer's FFN where the engine keeps only those tokens for it.
     """
     rows = batch if sheet.plan.facts.get("logits", "last") == "last" else tokens * batch
     read, flops = _weights(sheet, tokens * batch, rows)
@@ -139,7 +147,7 @@ def _weights(sheet: CostSheet, tokens: int, rows: int) -> tuple[dict[str, float]
     flops: dict[str, float] = defaultdict(float)
     for kernel, part in sheet.parts:
         read[kernel] += part.bytes * part.hit(tokens)
-        flops[kernel] += part.flops * (rows if kernel.endswith(HEAD) else tokens)
+        flops[kernel] += part.flops * (rows if part.of_logits else tokens)
     return dict(read), dict(flops)
 
 

@@ -52,9 +52,8 @@ class Knowledge:
         """Of this setup's engine, device and options; None where nothing was measured with them."""
         place = _place(setup, phase)
         if place not in self._fits:
-            device = self.machine.device(setup.device)
             mine = [p for p in self.points if _place(p.setup, p.phase) == place]
-            made = Fit([(p, self._started(p.cost, device)) for p in mine]) if mine and device else None
+            made = Fit([(p, self.started(p.cost, setup.device)) for p in mine]) if mine else None
             self._fits[place] = made
         return self._fits[place]
 
@@ -76,7 +75,7 @@ class Knowledge:
         fit = self.fit(setup, cost.phase)
         if fit is None:
             return None
-        seconds, sd = fit.seconds(cost, self._started(cost, device))
+        seconds, sd = fit.seconds(cost, self.started(cost, device.kind))
         grounds = _grounds(cost, seconds, anchors=len(fit.points))
         return _estimate(cost, seconds, sd, Z80, "calibrated", _from(fit.points), grounds)
 
@@ -86,8 +85,10 @@ class Knowledge:
             return None
         return _estimate(cost, found.total_s, found.sd, Z80, found.basis, found.because, found.grounds)
 
-    def _started(self, cost: Cost, device: Device) -> Terms:
-        """Where a fit starts from, whatever the machine tells of itself."""
+    def started(self, cost: Cost, kind: str) -> Terms:
+        """Where a fit starts from on the device of this kind, whatever the machine tells of itself."""
+        device = self.machine.device(kind)
+        assert device is not None
         found = terms.terms(cost, self.machine, device)
         if found is not None:
             return found

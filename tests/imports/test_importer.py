@@ -367,7 +367,7 @@ def test_numbers_of_another_processor_or_of_none_need_a_machine(take: Take) -> N
 def test_the_advisor_takes_them_as_measured_and_says_whose_they_are(take: Take) -> None:
     run = take(bench(flash_attn=-1), bench(**TG, flash_attn=-1))
     found = calibration.points(HERE, [run])
-    assert {(a.metric, round(a.tps, 1)) for a in found} == {("prefill_tps", 42.7), ("decode_tps", 10.7)}
+    assert {(a.phase, round(a.tps, 1)) for a in found} == {("prefill", 42.7), ("decode", 10.7)}
     assert all("real weights" in a.seen and "imported from llama-bench b5163" in a.seen for a in found)
     assert not calibration.points(machine(cpu="another"), [run])
 

@@ -71,7 +71,20 @@ def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once()
     assert weights is not None
     assert short == pytest.approx(2 * weights, rel=0.01)
     attention = 4 * 32 * 24 * 128 * 5000
-    assert long == pytest.approx(2 * (weights - head) + attention, rel=0.01)
+    last = 2 * 3 * 3072 * 8192  # the last FFN, which only the last token passes
+    assert long == pytest.approx(2 * (weights - head) - last + attention, rel=0.01)
+
+
+def test_the_last_ffn_counts_for_the_logits_alone_in_llama_cpp() -> None:
+    """It is three quarters of a layer, so a prompt through two layers costs little more than through one."""
+    ffn = 2.0 * 3 * 3072 * 8192  # gate, up and down: of one token
+    sheet = costs.cost_sheet(SETUP, 2)
+    short, long = costs.prompt(sheet, 512).flops, costs.prompt(sheet, 1024).flops
+    attention = sheet.attention_flops * (1024 * 512 - 512 * 256)
+    assert long - short == pytest.approx(512 * (2 * 2 * (3072 * 5120 + 3072 * 3072) + ffn) + attention, rel=0.01)
+    torch = like(backend="torch", quantization="bf16")
+    sheet = costs.cost_sheet(torch, 2)
+    assert costs.prompt(sheet, 1024).flops - costs.prompt(sheet, 512).flops > long - short + 511 * ffn
 
 
 def test_a_mixture_of_experts_computes_with_the_experts_in_use() -> None:
@@ -288,7 +301,8 @@ def test_one_run_of_three_that_stands_alone_is_not_quoted() -> None:
     runs = [run(measured(workload(0, 32), (s,)), started=f"2026-0{i}-01") for i, s in enumerate((0.1, 0.11, 0.4), 1)]
     found = decode(tuple(runs))
     assert found is not None
-    assert (found.basis, found.value) == ("measured", pytest.approx(1 / 0.11))
+    assert found.basis == "measured"
+    assert found.value == pytest.approx(1 / 0.11)
 
 
 def test_a_slice_of_nearly_everything_is_still_not_a_measurement() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phibench.backends.contract import LongRope
+from phibench.backends.contract import LastFfn, LongRope
 from phibench.backends.llama_cpp import engine, memory, rates
 from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
@@ -17,6 +17,7 @@ FORMATS = ("gguf",)
 KINDS = ("cpu", "cuda", "rocm", "vulkan", "metal", "xpu")
 MODALITIES = ("text",)
 LONGROPE: LongRope = "by_context"
+LAST_FFN: LastFfn = "logits"  # build_phi2 and build_phi3: get_rows by inp_out_ids before the last FFN
 PACKAGE = engine.PACKAGE
 PACKAGES = (PACKAGE,)
 ENGINE = engine.ENGINE

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from phibench import __version__
 from phibench.backends import untold
-from phibench.backends.contract import Abilities, LongRope
+from phibench.backends.contract import Abilities, LastFfn, LongRope
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Engine, Job, Need, Shape, Variant, Workload
 
@@ -37,6 +37,7 @@ FORMATS: tuple[str, ...] = ()
 KINDS = ("cpu",)
 MODALITIES = ("text",)
 LONGROPE: LongRope = "by_length"  # of nothing
+LAST_FFN: LastFfn = "all"  # of nothing, too
 PACKAGE = "phibench"
 PACKAGES = (PACKAGE,)
 ENGINE = None

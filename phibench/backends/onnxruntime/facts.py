@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phibench.backends import untold
-from phibench.backends.contract import LongRope
+from phibench.backends.contract import LastFfn, LongRope
 from phibench.backends.onnxruntime import engine, memory, providers, rates
 from phibench.core.nouns import Need, Runtime, Shape, Variant, Workload
 
@@ -18,6 +18,7 @@ FORMATS = ("onnx",)
 KINDS = tuple(providers.PROVIDERS)
 MODALITIES = ("text",)
 LONGROPE: LongRope = "by_length"
+LAST_FFN: LastFfn = "all"
 PACKAGE = "onnxruntime-genai"
 PACKAGES = (PACKAGE, "onnxruntime")
 ENGINE = engine.ENGINE

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from phibench.backends import untold
-from phibench.backends.contract import LongRope
+from phibench.backends.contract import LastFfn, LongRope
 from phibench.backends.torch import engine, rates
 from phibench.catalog.plans.torch import FLOAT_BYTES, dtype_of
 from phibench.core.nouns import Need, Runtime, Shape, Variant
@@ -20,6 +20,7 @@ FORMATS = ("torch",)
 KINDS = ("cpu", "cuda", "rocm", "mps", "xpu")
 MODALITIES = ("text",)
 LONGROPE: LongRope = "by_length"
+LAST_FFN: LastFfn = "all"
 PACKAGE = engine.PACKAGE
 PACKAGES = (PACKAGE, "transformers")
 ENGINE = engine.ENGINE

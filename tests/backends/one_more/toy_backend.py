@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from phibench.backends import untold
-from phibench.backends.contract import Abilities, EnginePackage, LongRope
+from phibench.backends.contract import Abilities, EnginePackage, LastFfn, LongRope
 from phibench.backends.rates import KV, Rates
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Engine, Job, Need, Runtime, Shape, Variant, Workload
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME, ALIASES, FORMATS, KINDS, MODALITIES = "toy", ("toys",), ("npz",), ("cpu",), ("text",)
 LONGROPE: LongRope = "by_length"
+LAST_FFN: LastFfn = "all"
 PACKAGE, EXTRA, LIBRARIES = "numpy", "test", ("numpy/",)
 PACKAGES = (PACKAGE,)
 ENGINE = EnginePackage(title="numpy", module="numpy", package=PACKAGE, question="print('[]')", imports=())
