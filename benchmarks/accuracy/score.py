@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy/score.py GRID [--calibration RUN.json ...] [--json FILE] [--cells]
 
-GRID is the folder of grid.py. The truth of a cell is its median over what its anchor ran at in the same minutes; the
-prediction is divided by the same anchor, as it was predicted. Bases:
+GRID is the folder of grid.py. The truth of a cell is its speed over its anchor's, launch by launch, within
+the same minute; the prediction of the cell is divided by that of the anchor. Bases:
 
 calibrate      from run files of ``phibench calibrate``
 leave one out  from all other cells of the grid
@@ -26,24 +26,25 @@ import msgspec
 
 from phibench import backends
 from phibench.core import files, stats
-from phibench.core.nouns import Measured, Run, Setup
+from phibench.core.nouns import Run, Setup
 from phibench.core.run_files import read_run
 from phibench.predict import calibration
 from phibench.predict.calibration import CalibrationPoint
 from phibench.predict.costs import Phase
 from phibench.predict.speed import Knowledge
+from phibench.predict.terms import Z80
 
 PHASES: tuple[Phase, ...] = ("decode", "prefill")
 NOISY = 0.04  # cells whose two launches differ by more are told apart
 
 
 class Truth(NamedTuple):
-    """One phase of one cell. ``ratio``: its tokens per second over the anchor's; ``floor``: A against A of launches."""
+    """One phase of one cell. ``floor``: A against A of its launches, each over the anchor's of that launch."""
 
     setup: Setup
     point: CalibrationPoint
     anchor: CalibrationPoint
-    ratio: float
+    ratio: float  # the cell's tokens per second over the anchor's
     floor: float
 
 
@@ -63,34 +64,32 @@ def truths(folder: Path) -> list[tuple[Truth, Run]]:
             mine = [p for p in points if p.phase == phase]
             cell, anchor = (next((p for p in mine if (p.layers is None) == whole), None) for whole in (True, False))
             if cell and anchor:
-                found.append((Truth(cell.setup, cell, anchor, cell.tps / anchor.tps, _floor(run, phase)), run))
+                found.append((Truth(cell.setup, cell, anchor, *_ratio(cell, anchor)), run))
     return found
 
 
-def _floor(run: Run, phase: Phase) -> float:
-    """How far two launches of the cell lie apart once both are divided by the anchor of their launch."""
-    by_launch: dict[int, dict[bool, float]] = defaultdict(dict)
-    for result in run.results:
-        if isinstance(result, Measured) and (result.workload.new_tokens > 0) == (phase == "decode"):
-            sample = result.samples[0].arrivals_s
-            whole = result.artifact.layers is None
-            by_launch[result.launch][whole] = sample[-1]
-    ratios = [both[True] / both[False] for both in by_launch.values() if len(both) == 2]
-    return max(ratios) / min(ratios) - 1 if len(ratios) > 1 else math.nan
+def _ratio(cell: CalibrationPoint, anchor: CalibrationPoint) -> tuple[float, float]:
+    """(tokens per second of the cell over the anchor's, how far two launches lie apart in that)."""
+    ratios = [one.tps / other.tps for one, other in zip(cell.launches, anchor.launches, strict=False)]
+    return stats.median(ratios), (max(ratios) / min(ratios) - 1 if len(ratios) > 1 else math.nan)
 
 
-def guesses(known: Knowledge, truth: Truth) -> Guess | None:
+def guess(known: Knowledge, truth: Truth) -> Guess | None:
     """The prediction of a cell, moved by what the anchor was predicted at and ran at."""
-    found = known.tokens_s(truth.setup, truth.point.cost)
-    anchor = known.fit(truth.setup, truth.point.phase)
-    if found is None:
-        return None
-    moved = 1.0
-    if anchor is not None:
-        seconds, _ = anchor.seconds(truth.anchor.cost, known.started(truth.anchor.cost, truth.setup.device))
-        moved = truth.anchor.tps / (truth.anchor.cost.tokens / seconds)
-    value, low, high = found.value * moved, found.low * moved, found.high * moved
-    return Guess(truth, value / truth.point.tps - 1, low <= truth.point.tps <= high, math.sqrt(high / low))
+    point, anchor, kind = truth.point, truth.anchor, truth.setup.device
+    fit = known.fit(truth.setup, point.phase)
+    if fit is None:
+        found = known.tokens_s(truth.setup, point.cost)
+        if found is None:
+            return None
+        value, factor = found.value, math.sqrt(found.high / found.low)
+    else:
+        seconds, sd = fit.seconds(point.cost, known.started(point.cost, kind))
+        then_s, _ = fit.seconds(anchor.cost, known.started(anchor.cost, kind))
+        value = point.cost.tokens / seconds / (anchor.cost.tokens / then_s) / truth.ratio * point.tps
+        factor = math.exp(Z80 * sd)
+    inside = value / factor <= point.tps <= value * factor
+    return Guess(truth, value / point.tps - 1, inside, factor)
 
 
 def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> dict[str, list[Guess]]:
@@ -109,8 +108,8 @@ def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> 
             known["one setup"] = Knowledge(machine, [_whole(r) for t, r in rows if t.setup == usual][:1])
         known["probe"] = probe
         for basis, one in known.items():
-            if guess := guesses(one, truth):
-                found[basis].append(guess)
+            if made := guess(one, truth):
+                found[basis].append(made)
     return found
 
 
@@ -168,9 +167,9 @@ def main() -> None:
     if asked.cells:
         for basis, told in found.items():
             for g in told:
-                print(
-                    f"{basis:14} {g.truth.point.phase:8} {g.truth.setup!s:55} {g.error:+7.1%} {'in ' if g.inside else 'OUT'} x/{g.factor:.2f} floor {g.truth.floor:.1%} true {g.truth.point.tps:.2f}"
-                )
+                point, where = g.truth.point, "in" if g.inside else "OUT"
+                print(f"{basis:14} {point.phase:8} {g.truth.setup!s:52} {g.error:+7.1%} {where:4}", end="")
+                print(f"x/{g.factor:.2f} floor {g.truth.floor:6.1%} true {point.tps:.2f}")
     if asked.json:
         files.write_json(asked.json, {"tables": tables})
 

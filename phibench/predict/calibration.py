@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from phibench import backends
-from phibench.core import stats
+from phibench.core import stats, units
 from phibench.core.errors import PhibenchError
 from phibench.core.metrics import values
 from phibench.core.nouns import Device, Machine, Measured, Noun, Run, Setup, Spread, Workload
@@ -21,8 +22,15 @@ _CACHE_FACTOR = 4
 _UNKNOWN_CACHE_BYTES = 128 << 20
 
 
+class Launch(NamedTuple):
+    """What one launch of a worker did: the median of its repetitions, and when."""
+
+    tps: float
+    at_s: float  # since 1970; 0 where nobody noted it
+
+
 class CalibrationPoint(Noun, frozen=True, kw_only=True):
-    """A speed seen on this machine: the median of one setup and workload in one run, with its spread and its best."""
+    """A speed seen on this machine, of one setup and workload in one run. ``peak_tps``: the best repetition."""
 
     setup: Setup
     layers: int | None
@@ -30,18 +38,14 @@ class CalibrationPoint(Noun, frozen=True, kw_only=True):
     tps: float
     low: float
     high: float
-    best_tps: float
+    peak_tps: float
+    launches: tuple[Launch, ...]
     busy_share: float  # of the cpus, taken by other programs meanwhile; 0 where nobody looked
-    run: str
     seen: str
 
     @property
     def phase(self) -> Phase:
         return self.cost.phase
-
-    @property
-    def seconds(self) -> float:
-        return self.cost.tokens / self.tps
 
 
 def points(machine: Machine, runs: Iterable[Run]) -> tuple[CalibrationPoint, ...]:
@@ -78,12 +82,12 @@ def _taught(device: Device, machine: Machine, seen: Sequence[CalibrationPoint]) 
     cached = sum(c.bytes * c.count for c in caches) or _UNKNOWN_CACHE_BYTES
     mine = [p for p in seen if p.setup.device == device.kind and p.phase == "decode" and not p.setup.options]
     proofs = [p for p in mine if p.cost.bytes >= _CACHE_FACTOR * cached]
-    best = max(proofs, key=lambda p: p.cost.bytes * p.best_tps, default=None)
-    if best is None or best.cost.bytes * best.best_tps <= (device.read_bytes_s or 0.0):
+    best = max(proofs, key=lambda p: p.cost.bytes * p.peak_tps, default=None)
+    if best is None or best.cost.bytes * best.peak_tps <= (device.read_bytes_s or 0.0):
         return device
     because = f"proved by the best repetition of {best.setup}, {best.seen}"
     return msgspec.structs.replace(
-        device, read_bytes_s=best.cost.bytes * best.best_tps, basis="probed", because=because
+        device, read_bytes_s=best.cost.bytes * best.peak_tps, basis="probed", because=because
     )
 
 
@@ -101,26 +105,32 @@ def _points_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[
         if machine.device(first.setup.device) is None or not backends.load(first.setup.backend).RECOMMENDABLE:
             return []
         backends.check_options(first.setup)
-        found = [(cost, _spread(run, cost, results)) for cost in _costs_of(first)]
+        found = [(cost, _launches(run, cost, results)) for cost in _costs_of(first)]
     except PhibenchError:
         return []
-    busy = max((r.busy_share or 0.0 for r in results), default=0.0)
-    return [
-        CalibrationPoint(
-            setup=first.setup, layers=first.artifact.layers, cost=cost, tps=spread.median, low=spread.low,
-            high=spread.high, best_tps=best, busy_share=busy, run=run.id, seen=_seen(run, first, spread),
-        )
-        for cost, told in found if told for spread, best in (told,)
-    ]  # fmt: skip
+    return [_point(run, results, cost, launches) for cost, launches in found if launches]
 
 
-def _spread(run: Run, cost: Cost, results: Sequence[Measured]) -> tuple[Spread, float] | None:
+def _point(
+    run: Run, results: Sequence[Measured], cost: Cost, launches: Sequence[tuple[list[float], float]]
+) -> CalibrationPoint:
+    first, spread = results[0], stats.spread([told for told, _ in launches])
+    assert spread is not None, "each launch has a repetition"
+    return CalibrationPoint(
+        setup=first.setup, layers=first.artifact.layers, cost=cost, tps=spread.median, low=spread.low, high=spread.high,
+        peak_tps=max(max(told) for told, _ in launches),
+        launches=tuple(Launch(stats.median(told), at_s) for told, at_s in launches),
+        busy_share=max((r.busy_share or 0.0 for r in results), default=0.0), seen=_seen(run, first, spread),
+    )  # fmt: skip
+
+
+def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[list[float], float]]:
+    """Tokens per second of every repetition, and when, by launch; empty where the suite does not claim them."""
     metric = METRIC[cost.phase]
     if metric not in run.suite.metrics:
-        return None
-    launches = [values(metric, results[0].workload, r.samples) for r in results]
-    spread = stats.spread(launches)
-    return (spread, max(value for launch in launches for value in launch)) if spread else None
+        return []
+    told = [(values(metric, r.workload, r.samples), units.since_1970(r.at)) for r in results]
+    return [(launch, at_s) for launch, at_s in told if launch]
 
 
 def _costs_of(result: Measured) -> list[Cost]:

