@@ -22,8 +22,8 @@ from phibench.predict.costs import KV_OPTIONS, Cost, Phase
 from phibench.predict.fit import DRIFT_SD, UNKNOWN_SD, Fit
 from phibench.predict.terms import Z80, Terms
 
-# Work that differs by less than this is the same workload: below the noise of one run. A prompt must have the same
-# length, too.
+# Seconds that differ by less than this are of the same workload: below the noise of one run. A prompt must have the
+# same length, too.
 SAME_WORK = 0.05
 _LAST = 3  # measurements of one workload: their median is not turned by one of them
 _QUIET = 0.1  # of the cpus: less than other programs take of any machine that is left alone (probe/other_programs.py)
@@ -58,7 +58,7 @@ class Knowledge:
         return self._fits[place]
 
     def _measured(self, setup: Setup, cost: Cost) -> Estimate | None:
-        same = [p for p in self.points if _is_same(p, setup, cost)]
+        same = [p for p in self.points if self._is_same(p, setup, cost)]
         quiet = [p for p in same if p.busy_share < _QUIET]
         if not quiet:
             return None  # a disturbed one only calibrates
@@ -70,6 +70,17 @@ class Knowledge:
             value=chosen.tps, low=chosen.low, high=chosen.high, basis="measured", because=f"measured: {chosen.seen}",
             grounds=grounds,
         )  # fmt: skip
+
+    def _is_same(self, point: CalibrationPoint, setup: Setup, cost: Cost) -> bool:
+        """A KV cache costs more time than its bytes say, so the fit tells how much longer another depth takes."""
+        if point.setup != setup or point.layers is not None or point.phase != cost.phase:
+            return False
+        if cost.phase == "prefill" and point.cost.tokens != cost.tokens:
+            return False
+        fit = self.fit(setup, cost.phase)
+        assert fit is not None, "the point is in it"
+        one, other = (fit.seconds(c, self.started(c, setup.device))[0] for c in (cost, point.cost))
+        return abs(one / other - 1) <= SAME_WORK
 
     def _calibrated(self, setup: Setup, cost: Cost, device: Device) -> Estimate | None:
         fit = self.fit(setup, cost.phase)
@@ -104,13 +115,6 @@ def _place(setup: Setup, phase: Phase) -> Place:
     """What has rates of its own; another type of KV cache is another kernel, not another engine."""
     options = tuple(option for option in setup.options if option[0] not in KV_OPTIONS)
     return setup.backend, setup.device, options, phase
-
-
-def _is_same(point: CalibrationPoint, setup: Setup, cost: Cost) -> bool:
-    if point.setup != setup or point.layers is not None or point.phase != cost.phase:
-        return False
-    same_prompt = cost.phase == "decode" or point.cost.tokens == cost.tokens
-    return same_prompt and abs(cost.size / point.cost.size - 1) <= SAME_WORK
 
 
 def _from(points: Sequence[CalibrationPoint]) -> str:
