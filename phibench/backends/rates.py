@@ -19,12 +19,13 @@ class Rates(Noun, frozen=True, kw_only=True):
 
     ``matrix_share``: of the matrix rate, what prefill reaches. ``thread_gb_s``: GB/s of weights that one CPU thread can
     multiply when they lie in its cache, by tensor type; where this is less than the thread's part of the bandwidth,
-    decode waits for arithmetic.
+    decode waits for arithmetic. ``attention_gflop_s``: GFLOP/s of one CPU thread over the KV cache in decode.
     """
 
     read_share: dict[Where, Span]
     matrix_share: dict[Where, Span]
     thread_gb_s: dict[str, float]
+    attention_gflop_s: float
 
     def thread_bytes_s(self, kind: str) -> float:
         """A type that nobody timed counts as the slowest one that somebody did."""

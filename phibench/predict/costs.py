@@ -47,7 +47,7 @@ class CostSheet(Noun, frozen=True, kw_only=True):
     shape: Shape
     parts: tuple[tuple[str, Part], ...]
     disk_bytes: int
-    kv: str  # the kernel that reads the KV cache: KV and, where it is not the usual one, its type
+    kv: str  # the kernel that reads the KV cache: KV, the length of a head and, where it is not the usual one, its type
     kv_bytes_per_token: float
 
     @property
@@ -109,7 +109,7 @@ def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
     kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
     return CostSheet(
         backend=setup.backend, plan=plan, shape=variant.shape, parts=parts, disk_bytes=plan.disk_bytes,
-        kv=" ".join((KV, *(value for key, value in setup.options if key in KV_OPTIONS))),
+        kv=" ".join((KV, str(variant.shape.head_dim), *(v for key, v in setup.options if key in KV_OPTIONS))),
         kv_bytes_per_token=kv_bytes / 4096,
     )  # fmt: skip
 

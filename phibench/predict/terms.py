@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from phibench import backends
-from phibench.backends.rates import THREAD_SHARE, Rates, Span
+from phibench.backends.rates import KV, THREAD_SHARE, Rates, Span
 from phibench.core import units
 from phibench.core.nouns import Basis, Device, Grounds, Machine, Noun
 from phibench.predict.costs import Cost, kernel_type
@@ -55,8 +55,12 @@ def _decode(cost: Cost, device: Device, threads: int) -> Terms | None:
     slow, fast = rates.read_share["cpu" if device.kind == "cpu" else "other", basis]
     spans: dict[str, Span] = {}
     for kernel, count in cost.bytes_by_type.items():
+        attention = cost.flops_by_type[kernel] if kernel_type(kernel) == KV and device.kind == "cpu" else 0.0
         short, long = (
-            count / _bytes_s(rates, kernel, device, threads, bandwidth * share, more)
+            max(
+                count / _bytes_s(rates, kernel, device, threads, bandwidth * share, more),
+                attention / (threads * rates.attention_gflop_s * 1e9 * more),
+            )
             for share, more in ((fast, THREAD_SHARE[1]), (slow, THREAD_SHARE[0]))
         )
         spans[kernel] = (short, long)

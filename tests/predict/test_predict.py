@@ -214,8 +214,10 @@ def test_another_depth_is_scaled_by_the_cache_and_called_calibrated() -> None:
     found = decode((run(measured(workload(0, 32), (0.1,))),), depth=8000)
     assert found is not None
     assert found.basis == "calibrated"
-    assert found.value == pytest.approx(10 * step(depth=16).bytes / step(depth=8000).bytes, rel=0.1)
+    by_bytes = 10 * step(depth=16).bytes / step(depth=8000).bytes
+    assert 0.3 * by_bytes < found.value < by_bytes  # on a cpu attention waits for arithmetic, not for memory
     assert found.low < found.value < found.high
+    assert found.high / found.low > 1.5  # and nobody has measured a depth here
 
 
 def test_another_variant_is_scaled_by_bytes_with_an_interval() -> None:

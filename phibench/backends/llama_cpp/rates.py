@@ -23,6 +23,9 @@ from phibench.backends.rates import KV, Rates
 # thread_gb_s: ggml's vec_dot in llama-cpp-python 0.3.36 on one Zen 4 core (AVX-512), best of 40 calls on 2^18 weights;
 #   only the order of magnitude travels to other CPUs. The last row is repacked on x86 and so faster than its vec_dot:
 #   Q4_K (vec_dot 8.5) is fitted to the 11-14 tok/s above, the others are given the same gain of 2.4 (assumed).
+# attention_gflop_s: tg24 of slices behind 0, 1024 and 2048 tokens, 2 threads of a Zen 4 core each: 16.8 GFLOP/s for
+#   Phi-4-mini and Phi-4 (heads of 128); for Phi-3.5-mini 3.9: its heads of 96 are no multiple of the 64 numbers that
+#   AVX-512 takes at once in ggml_vec_dot_f16, and the rest goes one by one.
 RATES = Rates(
     read_share={
         ("cpu", "probed"): (0.60, 0.90), ("cpu", "spec"): (0.36, 0.81),
@@ -38,4 +41,5 @@ RATES = Rates(
         "IQ2_XS": 2.7, "IQ2_XXS": 2.5, "IQ1_M": 2.0, "IQ1_S": 1.9,
         "Q4_K": 20.6, "Q4_0": 16.5, "IQ4_NL": 16.5, "Q2_K": 12.4,
     },
+    attention_gflop_s=8.4,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from phibench.backends.rates import KV, Rates
 # matrix_share, cpu probed: pp512 33 tok/s x 7.8 GFLOP (logits of all tokens) against 205 GFLOP/s of float32 by numpy:
 #   1.2, with integer kernels; without them less than 1 (assumed). The rest is assumed.
 # thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; KV as llama.cpp's (assumed).
+# attention_gflop_s: tg16 of Phi-3.5-mini in 2 layers behind 0 and 1024 tokens, 2 threads: 19 GFLOP/s.
 RATES = Rates(
     read_share={
         ("cpu", "probed"): (0.38, 0.85), ("cpu", "spec"): (0.23, 0.77),
@@ -21,4 +22,5 @@ RATES = Rates(
         ("other", "spec"): (0.1, 1.0), ("other", "probed"): (0.12, 1.5),
     },
     thread_gb_s={"fp32": 73.6, "int8": 50.5, "fp16": 34.9, "int4": 26.3, "int4-acc0": 8.5, KV: 18.2},
+    attention_gflop_s=9.7,
 )  # fmt: skip

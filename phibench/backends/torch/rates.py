@@ -12,6 +12,7 @@ from phibench.backends.rates import KV, Rates
 #   without them less than 1 (assumed). The rest is assumed.
 # thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; int4 from decode at full size (assumed), KV as llama.cpp's
 #   (assumed).
+# attention_gflop_s: as onnxruntime's: 4.5 GFLOP/s.
 RATES = Rates(
     read_share={
         ("cpu", "probed"): (0.45, 0.88), ("cpu", "spec"): (0.27, 0.79),
@@ -22,4 +23,5 @@ RATES = Rates(
         ("other", "spec"): (0.1, 1.0), ("other", "probed"): (0.12, 1.5),
     },
     thread_gb_s={"fp32": 59.3, "bf16": 21.7, "fp16": 21.4, "int8": 19.4, "int4": 10.0, KV: 18.2},
+    attention_gflop_s=2.2,
 )  # fmt: skip
