@@ -9,6 +9,7 @@ from __future__ import annotations
 from phibench.core.nouns.advice import Basis, Estimate, Grounds, Reason, Verdict
 from phibench.core.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.core.nouns.conditions import Conditions, Throttle
+from phibench.core.nouns.hardware import Hardware, HardwareKind
 from phibench.core.nouns.machines import (
     Cache,
     Device,
@@ -72,6 +73,8 @@ __all__ = [
     "Finding",
     "Goal",
     "Grounds",
+    "Hardware",
+    "HardwareKind",
     "Held",
     "Installed",
     "Job",
