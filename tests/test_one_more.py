@@ -135,6 +135,15 @@ def test_a_variant_is_one_file(copy: Copy) -> None:
     assert {(row["variant"], row["status"]) for row in rows} == {("phi-5", "ok")}
 
 
+def test_a_device_is_one_row(copy: Copy) -> None:
+    assert "unknown hardware 'RTX 6090'" in copy.phibench("hardware", "RTX 6090", code=2).err
+    row = 'RTX 6090,gpu-desktop,NVIDIA,blackwell,48,2400,300,1200,600,,"an example, no card: https://example.com"\n'
+    copy.insert("phibench/catalog/hardware/cards.csv", row)
+    (found,) = copy.phibench("hardware", "NVIDIA GeForce RTX 6090", "-o", "json").json()
+    assert (found["name"], found["memory_bytes"], found["read_bytes_s"]) == ("RTX 6090", 48 << 30, 2.4e12)
+    assert "https://example.com" in copy.phibench("hardware", "rtx6090").out
+
+
 def test_a_kind_of_accelerator_is_one_file(tmp_path: Path) -> None:
     tree = plant(
         tmp_path / "tree", x86() | {"sys/class/tpu/tpu0/name": "Coral\n", "sys/class/tpu/tpu0/bytes": "8388608\n"}

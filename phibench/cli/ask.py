@@ -1,4 +1,4 @@
-"""Questions that no run answers: ``models``, ``recommend``, ``probe``, ``doctor``."""
+"""Questions that no run answers: ``models``, ``hardware``, ``recommend``, ``probe``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
     from phibench.show import models as show_models
 
     options.emit(show_models.text(variant, units.tokens(context) if context else None, output, options.width(out)), out)
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[WORD]...")
+@options.output
+def hardware(words: tuple[str, ...], output: str, out: str | None) -> None:
+    """List devices as their data sheets say: those in which all WORDs stand, or the one that they name."""
+    from phibench.show import hardware as show_hardware
+
+    options.emit(show_hardware.text(words, output, options.width(out)), out)
 
 
 @click.command()

@@ -124,10 +124,10 @@ def _speeds(device: Device) -> Iterator[tuple[str, str]]:
     measured = device.basis == "probed"
     read = f"read {units.gb(device.read_bytes_s)}/s" if measured and device.read_bytes_s else ""
     copy = f"copy {units.gb(device.copy_bytes_s)}/s" if device.copy_bytes_s else ""
-    rates = [f"{kind} {_flops(rate)}" for kind, rate in device.matrix_flops_s.items()]
+    rates = [f"{kind} {flops(rate)}" for kind, rate in device.matrix_flops_s.items()]
     sheet = device.spec_read_bytes_s or (device.read_bytes_s if device.basis == "spec" else None)
     promised = [f"read {units.gb(sheet)}/s"] if sheet else []
-    promised += [_flops(device.flops_s)] if device.flops_s else []
+    promised += [flops(device.flops_s)] if device.flops_s else []
     seen = ", ".join(filter(None, (read, copy, *rates)))
     if device.kind.startswith("npu") and not seen and not promised:
         return
@@ -138,7 +138,7 @@ def _speeds(device: Device) -> Iterator[tuple[str, str]]:
         yield "", device.because
 
 
-def _flops(rate: float) -> str:
+def flops(rate: float) -> str:
     return f"{rate / 1e12:.3g} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
 
 

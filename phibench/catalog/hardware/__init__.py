@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from phibench.catalog.hardware.names import Reading, reading, readings, squeezed, whole
+from phibench.catalog.hardware.names import Reading, plain, reading, readings, squeezed, whole
 from phibench.catalog.hardware.table import COLUMNS, rows
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Hardware
@@ -59,14 +59,14 @@ def unknown(name: str) -> PhibenchError:
 
 def versions(name: str, memory_bytes: float | None = None, cores: int | None = None) -> tuple[Hardware, ...]:
     """Every row that a name may mean; where its memory is shared, with the memory that the name tells."""
-    index, found = _index(), dict[str, Hardware]()
-    own = index.whole.get(whole(name), ())
-    if len(own) == 1 and _fits(own[0], memory_bytes):
+    index, found, read = _index(), dict[str, Hardware](), readings(name)
+    own = index.whole.get(whole(name)) or index.whole.get(squeezed(name[:_MOST_CHARS]), ())
+    if len(own) == 1 and _is_by(own[0].row, *read[:1]) and _fits(own[0], memory_bytes):
         return (own[0].row,)
-    for read in readings(name):
-        for one in index.of(read.key):
-            if _may_be(one, read, memory_bytes, cores):
-                found[one.row.name] = _as_told(one.row, read)
+    for meant in read:
+        for one in index.of(meant.key):
+            if _may_be(one, meant, memory_bytes, cores):
+                found[one.row.name] = _as_told(one.row, meant)
     return tuple(found.values())
 
 
@@ -74,7 +74,7 @@ def nearest(name: str) -> tuple[Hardware, ...]:
     """The three rows whose names are most like it, the likest first."""
     import difflib
 
-    wanted = next((read.key for read in readings(name)), "") or squeezed(name.lower()[:_MOST_CHARS])
+    wanted = next((read.key for read in readings(name)), "") or squeezed(name[:_MOST_CHARS])
     likeness = difflib.SequenceMatcher(autojunk=False)
     likeness.set_seq2(wanted)
 
@@ -123,24 +123,25 @@ class _Index(NamedTuple):
 
 @functools.cache
 def _index() -> _Index:
-    by_whole, by_key, plain = (defaultdict[str, dict[str, _Entry]](dict) for _ in range(3))
+    by_whole, by_key, plainer = (defaultdict[str, dict[str, _Entry]](dict) for _ in range(3))
     for row in rows():
         own = reading(row.name.lower())
         cores = {f"{row.cores}cpu"} if row.cores and row.kind == "soc" else set[str]()
         one = _Entry(row, own.told | cores, own.memory_gb is not None)
-        by_whole[whole(row.name)][row.name] = by_key[own.key][row.name] = one
-        for name in row.also:
-            by_whole[whole(name)][row.name] = one
-            if "(" not in name:  # such a name is one only as a whole
+        for name in (row.name, *row.also):
+            by_whole[plain(name)][row.name] = by_whole[squeezed(name)][row.name] = one
+            if name == row.name or "(" not in name:  # another name with an explanation is one only as a whole
                 by_key[reading(name.lower()).key][row.name] = one
     for key, same in by_key.items():
-        plain[key.replace("+", "")] |= same
-    return _Index(*({key: tuple(same.values()) for key, same in found.items()} for found in (by_whole, by_key, plain)))
+        plainer[key.replace("+", "")] |= same
+    return _Index(
+        *({key: tuple(same.values()) for key, same in found.items()} for found in (by_whole, by_key, plainer))
+    )
 
 
 def _may_be(one: _Entry, read: Reading, memory_bytes: float | None, cores: int | None) -> bool:
     row = one.row
-    if read.vendors and row.vendor not in read.vendors:
+    if not _is_by(row, read):
         return False
     if cores is not None and row.cores is not None and row.kind == "soc" and row.cores != cores:
         return False
@@ -148,6 +149,11 @@ def _may_be(one: _Entry, read: Reading, memory_bytes: float | None, cores: int |
         return False
     named_bytes = read.memory_gb * _GIB if read.memory_gb else None
     return _fits(one, named_bytes, exact=True) and _fits(one, memory_bytes)
+
+
+def _is_by(row: Hardware, *read: Reading) -> bool:
+    """The maker that the name tells, if it tells one."""
+    return all(not one.vendors or row.vendor in one.vendors for one in read)
 
 
 def _fits(one: _Entry, memory_bytes: float | None, *, exact: bool = False) -> bool:

@@ -1,7 +1,7 @@
 """What a name of hardware says, whoever wrote it: a person, lspci, NVML, Vulkan, sysctl, wmic or /proc/cpuinfo.
 
-A name is a model (``key``) and what tells its versions apart (``told``: ``gddr6``, ``sxm4``, ``30gpu``; memory). Makers,
-marks, clocks and what a tool puts around it do not matter. A model is never shortened to find one.
+A name is a model (``key``) and what tells its versions apart (``told``: ``gddr6``, ``sxm4``, ``30gpu``; memory).
+Makers, marks, clocks and what a tool puts around it do not matter. A model is never shortened to find one.
 """
 
 from __future__ import annotations
@@ -57,22 +57,17 @@ _AROUND = tuple(
     )
 )
 _NOISE = re.compile(
-    r"\b(?:nvidia|amd|ati|intel|apple|qualcomm|mediatek|samsung|google|microsoft|azure|aws|broadcom|corporation|corp|inc|"
-    r"advanced micro devices|technologies|geforce|radeon|tesla|instinct|oryon|processor|graphics|gpu|cpu|core|generation|"
-    r"edition|tm)\b"
+    r"\b(?:nvidia|amd|ati|intel|apple|qualcomm|mediatek|samsung|google|microsoft|azure|aws|broadcom|corporation|corp|"
+    r"inc|advanced micro devices|technologies|geforce|radeon|tesla|instinct|oryon|processor|graphics|gpu|cpu|core|"
+    r"generation|edition|tm)\b"
 )
 
 
 def readings(name: str) -> tuple[Reading, ...]:
     """What it may mean: one reading, or one for each name that lspci lists for a chip."""
-    text = " ".join(name[:_MOST_CHARS].lower().split())
+    text = _undressed(name)
     if re.search(r"\bmig \d", text):  # a slice has a part of the GPU
         return ()
-    mac = _MAC_UNDER_LINUX.search(text)
-    if mac:
-        text = f"apple {mac[1]}"
-    for pattern, by in _AROUND:
-        text = pattern.sub(by, text)
     vendors = frozenset(vendor for vendor, words in _VENDORS.items() if re.search(rf"\b(?:{words})\b", text))
     listed = re.findall(r"\[([^\]]+)\]", text)
     models = _alternatives(listed[-1]) if listed else (text,)
@@ -80,15 +75,27 @@ def readings(name: str) -> tuple[Reading, ...]:
 
 
 def whole(name: str) -> str:
-    """All letters and digits of a name but its maker's: how a row is found by its own name."""
-    text = name[:_MOST_CHARS].lower()
-    for pattern, by in (_AROUND[0], (_NOISE, " ")):
-        text = pattern.sub(by, text)
-    return squeezed(text)
+    """All letters and digits of a name but its maker's and what a tool puts around it."""
+    return plain(_undressed(name))
+
+
+def plain(text: str) -> str:
+    """Of a name as the table writes it."""
+    return squeezed(_NOISE.sub(" ", text.lower()))
 
 
 def squeezed(text: str) -> str:
-    return re.sub(r"[^a-z0-9+]", "", text)
+    return re.sub(r"[^a-z0-9+]", "", text.lower())
+
+
+def _undressed(name: str) -> str:
+    text = " ".join(name[:_MOST_CHARS].lower().split())
+    mac = _MAC_UNDER_LINUX.search(text)
+    if mac:
+        return f"apple {mac[1]}"
+    for pattern, by in _AROUND:
+        text = pattern.sub(by, text)
+    return text
 
 
 def reading(text: str, vendors: frozenset[str] = frozenset()) -> Reading:
