@@ -16,7 +16,7 @@ from phibench.analysis import trust
 from phibench.core import files, folders
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Machine, Noun, Rate, SelfTest, Storage
-from phibench.machine import engines
+from phibench.machine import data_sheet, engines
 from phibench.probe.speed import disk, gpu
 from phibench.probe.speed.matrix import rates as matrix_rates
 from phibench.probe.speed.memory import Bandwidth
@@ -68,7 +68,8 @@ def this_machine(
     if slow != old:
         measured = slow.bandwidth is not None and slow.bandwidth.read_bytes_s is not None
         _write(path, {**known, quick.identity: slow if measured else msgspec.structs.replace(slow, bandwidth=None)})
-    return msgspec.structs.replace(_filled(quick, slow), selftests=selftests(quick.devices))
+    here = data_sheet.filled(_filled(quick, slow))
+    return msgspec.structs.replace(here, selftests=selftests(quick.devices))
 
 
 def _with_bandwidth(machine: Machine, old: _Slow, remeasure: bool, on_progress: OnProgress) -> _Slow:

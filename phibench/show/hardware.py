@@ -53,7 +53,8 @@ def _searched(row: Hardware) -> str:
 
 def records(found: Sequence[Hardware]) -> list[Record]:
     """For programs: every field of every row, in SI units; what is not known is None."""
-    fields = ("name", "kind", "vendor", "architecture", "shares_memory", *Hardware.__struct_fields__[4:])
+    fields = [field for field, _ in hardware.COLUMNS.values()]
+    fields.insert(fields.index("memory_bytes"), "shares_memory")
     return [{field: _data(getattr(row, field)) for field in fields} for row in found]
 
 

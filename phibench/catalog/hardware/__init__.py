@@ -58,7 +58,7 @@ def unknown(name: str) -> PhibenchError:
 
 
 def versions(name: str, memory_bytes: float | None = None, cores: int | None = None) -> tuple[Hardware, ...]:
-    """Every row that a name may mean; where its memory is shared, with the memory that the name tells."""
+    """Every row that a name may mean; where memory is shared, with that which the name tells (``told_bytes``)."""
     index, found, read = _index(), dict[str, Hardware](), readings(name)
     own = index.whole.get(whole(name)) or index.whole.get(squeezed(name[:_MOST_CHARS]), ())
     if len(own) == 1 and _is_by(own[0].row, *read[:1]) and _fits(own[0], memory_bytes):
@@ -169,7 +169,7 @@ def _fits(one: _Entry, memory_bytes: float | None, *, exact: bool = False) -> bo
 def _as_told(row: Hardware, read: Reading) -> Hardware:
     """With what the name tells of one machine: its memory where it is shared, the modules that are fitted."""
     if read.memory_gb and row.shares_memory and row.memory_bytes:
-        row = msgspec.structs.replace(row, memory_bytes=read.memory_gb * _GIB)
+        row = msgspec.structs.replace(row, told_bytes=read.memory_gb * _GIB)
     if read.fitted and row.kind == "cpu":
         channels, rate = read.fitted
         row = msgspec.structs.replace(

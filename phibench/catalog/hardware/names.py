@@ -66,7 +66,7 @@ _NOISE = re.compile(
 def readings(name: str) -> tuple[Reading, ...]:
     """What it may mean: one reading, or one for each name that lspci lists for a chip."""
     text = _undressed(name)
-    if re.search(r"\bmig \d", text):  # a slice has a part of the GPU
+    if re.search(r"\bmig \d|\bvirtual\b", text):  # a slice has a part of the GPU; "Apple M1 (Virtual)"
         return ()
     vendors = frozenset(vendor for vendor, words in _VENDORS.items() if re.search(rf"\b(?:{words})\b", text))
     listed = re.findall(r"\[([^\]]+)\]", text)

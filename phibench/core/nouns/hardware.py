@@ -14,9 +14,9 @@ HardwareKind = Literal[
 class Hardware(Noun, frozen=True, kw_only=True):
     """One row of the table of devices. What its sources do not say is None, "" or empty, never zero.
 
-    Of a ``soc``, ``phone`` or ``sbc`` the rates are its GPU's where it computes faster than the cores, and the cores
-    stand beside them; a ``cpu`` names its own GPU in ``graphics``, which is a row of its own (``igpu``).
-    ``memory_bytes``: of a card its own; where memory is shared, the most that the device is sold with.
+    Of a ``soc``, ``phone`` or ``sbc`` the rates are its GPU's (``gpu_computes``), and the cores stand beside them; a
+    ``cpu`` names its own GPU in ``graphics``, which is a row of its own (``igpu``). ``memory_bytes``: of a card its
+    own; where memory is shared, the most that the device is sold with.
     """
 
     name: str
@@ -42,11 +42,17 @@ class Hardware(Noun, frozen=True, kw_only=True):
     graphics: str = ""
     also: tuple[str, ...] = ()  # other names of it
     source: str
+    told_bytes: Count | None = None  # no column: the memory of one machine, as the name told it that was looked up
 
     @property
     def shares_memory(self) -> bool:
         """Its memory is the machine's."""
         return self.kind in ("igpu", "soc", "phone", "sbc", "npu")
+
+    @property
+    def gpu_computes(self) -> bool:
+        """Whose rates these are: on boards of other makers than these the processor's."""
+        return self.kind not in ("cpu", "npu") and self.vendor in ("NVIDIA", "AMD", "Intel", "Apple", "Qualcomm")
 
     @property
     def cores(self) -> int | None:

@@ -28,7 +28,7 @@ def devices(
     than may be mapped (up to 96 GB on a Ryzen AI Max), that alone counts: it is not in the memory that the system sees,
     so nothing else can take it.
     """
-    return tuple(_device(folder, f"rocm:{i}") for i, folder in enumerate(cards(root, environ)))
+    return tuple(_device(root, folder, f"rocm:{i}") for i, folder in enumerate(cards(root, environ)))
 
 
 def cards(root: Path, environ: Mapping[str, str] | None = None) -> list[Path]:
@@ -47,7 +47,7 @@ def cards(root: Path, environ: Mapping[str, str] | None = None) -> list[Path]:
     return found
 
 
-def _device(folder: Path, kind: str) -> Device:
+def _device(root: Path, folder: Path, kind: str) -> Device:
     total, used, mapped = (_bytes(folder / f"mem_info_{k}") for k in ("vram_total", "vram_used", "gtt_total"))
     integrated = _is_integrated(folder)
     shared = integrated and (mapped or 0) >= (total or 0)
@@ -55,6 +55,7 @@ def _device(folder: Path, kind: str) -> Device:
     free = total - used if total is not None and used is not None and used <= total and not shared else None
     facts = {
         "pci": pci.identity(folder) or None,
+        "chip": pci.listed(root, folder) or None,
         "power_cap": pci.watts(pci.sensor(folder, "power1_cap")),
         "clock_max": _highest(folder / "pp_dpm_sclk"),
         "memory_clock_max": _highest(folder / "pp_dpm_mclk"),

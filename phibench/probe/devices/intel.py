@@ -30,7 +30,7 @@ def devices(
         f"{key} is set: programs may see other GPUs, in another order" for key in _SELECTORS if key in environ
     )
     found = pci.cards(root, "0x8086", _DRIVERS)
-    return tuple(_device(folder, driver, f"xpu:{i}", notes) for i, (folder, driver) in enumerate(found))
+    return tuple(_device(root, folder, driver, f"xpu:{i}", notes) for i, (folder, driver) in enumerate(found))
 
 
 def cards(root: Path) -> list[Path]:
@@ -38,12 +38,13 @@ def cards(root: Path) -> list[Path]:
     return [folder for folder, _ in pci.cards(root, "0x8086", _DRIVERS)]
 
 
-def _device(folder: Path, driver: str, kind: str, more: tuple[str, ...]) -> Device:
+def _device(root: Path, folder: Path, driver: str, kind: str, more: tuple[str, ...]) -> Device:
     memory = _memory(folder)
     energy = pci.sensor(folder, "energy1_input", "energy2_input")
     integrated = memory is None and energy is None and pci.slot(folder) in {"", _INTEGRATED_SLOT}
     facts = {
         "pci": pci.identity(folder) or None,
+        "chip": pci.listed(root, folder) or None,
         "power_cap": pci.watts(pci.sensor(folder, "power1_max", "power1_cap")),
         "clock_max": _clock(folder),
         "energy_counter_hwmon": "yes" if energy is not None else None,

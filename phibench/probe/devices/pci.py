@@ -9,6 +9,9 @@ from pathlib import Path
 from phibench.probe.system import text_files
 from phibench.probe.system.cpu import clean
 
+_LISTS = ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids", "usr/share/pci.ids")  # Debian, Fedora and Arch, Alpine
+_LIST_CHARS = 1 << 23  # it has 1.5 MB
+
 
 def cards(root: Path, vendor: str, drivers: frozenset[str]) -> Iterator[tuple[Path, str]]:
     """(device folder, driver) of every card of ``vendor`` ("0x1002"), in the order of their numbers.
@@ -35,6 +38,19 @@ def identity(folder: Path) -> str:
     """``1002:15bf``, as ``lspci -nn`` writes it."""
     vendor, device = (word(folder / file).removeprefix("0x") for file in ("vendor", "device"))
     return f"{vendor}:{device}" if vendor and device else ""
+
+
+def listed(root: Path, folder: Path) -> str:
+    """What lspci calls the chip, where the list that it reads is installed: ``Navi 33 [Radeon RX 7600/7600 XT]``."""
+    vendor, _, device = identity(folder).partition(":")
+    lists = (text_files.text(root / place, _LIST_CHARS) for place in _LISTS)
+    text = next(filter(None, lists), "")
+    maker = re.compile(rf"^{vendor}  ", re.MULTILINE).search(text) if device else None
+    if maker is None:
+        return ""
+    following = re.compile(r"\n[0-9a-f]").search(text, maker.end())
+    chip = re.compile(rf"\n\t{device}  (.+)").search(text, maker.end(), following.start() if following else len(text))
+    return clean(chip[1]) if chip else ""
 
 
 def sensor(folder: Path, *files: str) -> int | None:
