@@ -61,8 +61,10 @@ def _filled(device: Device, machine: Machine, cpu: Hardware | None) -> Device:
         return with_row(device, cpu, flops=whose, sockets=_sockets(machine)) if cpu else device
     if device.kind.partition(":")[0] == "npu" or device.problems or _is_withheld(device):
         return device
-    rows = [row for name in _names(device, cpu) if (row := _of_gpu(name, device, machine))]
-    return with_row(device, rows[0]) if rows else device
+    for name in _names(device, cpu):
+        row = _of_gpu(name, device, machine)
+        device = with_row(device, row) if row else device
+    return device
 
 
 def _is_withheld(device: Device) -> bool:
@@ -71,12 +73,12 @@ def _is_withheld(device: Device) -> bool:
 
 
 def _names(device: Device, cpu: Hardware | None) -> Iterator[str]:
-    """What it may be called: by its driver, by lspci, by the processor that it is a part of."""
+    """What it may be called: by its driver, by the processor that it is a part of, by lspci, which may name several."""
     yield device.name
+    if cpu and cpu.graphics and (device.shares_memory or device.facts.get("integrated") == "yes"):
+        yield cpu.graphics
     if "chip" in device.facts:
         yield device.facts["chip"]
-    if cpu and cpu.graphics and device.shares_memory:
-        yield cpu.graphics
 
 
 def _of_gpu(name: str, device: Device, machine: Machine) -> Hardware | None:

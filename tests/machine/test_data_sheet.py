@@ -138,6 +138,9 @@ def test_graphics_inside_a_processor_are_found_by_it(tmp_path: Path) -> None:
     found = gpu(machine("AMD Ryzen 7 7840U w/ Radeon 780M Graphics", 8, inside))
     assert (found.read_bytes_s, found.flops_s) == (120e9, 16.6e12)
     assert gpu(machine("AMD Ryzen 5 9600X 6-Core Processor", 6, inside)) == inside
+    (halo,) = amd.devices(plant(tmp_path / "halo", trees_gpu.STRIX_HALO))  # its memory was set aside by the firmware
+    found = gpu(machine("AMD RYZEN AI MAX+ 395 w/ Radeon 8060S", 16, halo))
+    assert (found.memory_bytes, found.read_bytes_s, found.flops_s) == (96 * GIB, 256e9, 59.4e12)
 
 
 def test_apple_is_told_apart_by_its_cores() -> None:

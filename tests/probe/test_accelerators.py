@@ -118,7 +118,7 @@ def test_an_apu_is_not_extra_memory(tmp_path: Path) -> None:
     assert (found.kind, found.name) == ("rocm:0", "AMD GPU 1002:15bf")
     assert found.shares_memory
     assert found.memory_bytes == (512 << 20) + (14 << 30)
-    assert found.facts == {"pci": "1002:15bf", "clock_max": "2700 MHz", "power_sensor": "yes"}
+    assert found.facts == {"pci": "1002:15bf", "integrated": "yes", "clock_max": "2700 MHz", "power_sensor": "yes"}
     whole = probe.machine(bandwidth_s=None, root=plant(tmp_path, x86(gib=16, free_gib=9) | APU))
     assert memory.free_bytes(whole, whole.devices[1]) == 9 * GIB
 

@@ -18,7 +18,7 @@ from mutate import Tree
 
 from phibench import probe
 from phibench.core.nouns import Conditions, Machine
-from phibench.machine import doctor
+from phibench.machine import data_sheet, doctor
 from phibench.meters.sources import battery, hwmon, ina3221, rapl
 from phibench.probe import conditions
 from phibench.probe.energy import sources
@@ -46,6 +46,12 @@ _HELD = {  # memory that no program holds, and nodes that firmware makes up
 }  # fmt: skip
 
 
+_LISTED = {  # what lspci reads
+    "usr/share/misc/pci.ids": "# chips\n1002  AMD\n\te20b  none of Intel's\n8086  Intel Corporation\n"
+    "\te20b  Battlemage G21 [Arc B580]\n\t\t8086 1100  a board\nffff  Illegal Vendor ID\n"
+}
+
+
 def _tree(*parts: dict[str, str]) -> Tree:
     return {name: text.encode() for part in parts for name, text in part.items()}
 
@@ -67,7 +73,7 @@ def _machines() -> list[Tree]:
         _tree(trees_machine.dual_socket()),
         _tree(trees.arm(("0x41", "0xd0b"), ("0x41", "0xd05"), board="Raspberry Pi 5"), trees_machine.BIG_LITTLE),
         _tree(_SMALL, trees_machine.APU, trees_power.RADEON, trees_power.DOCKED),
-        _tree(_SMALL, trees_gpu.B580, trees_power.ARC_XE, trees_machine.VPU),
+        _tree(_SMALL, trees_gpu.B580, trees_power.ARC_XE, trees_machine.VPU, _LISTED),
         _tree(_SMALL, trees_gpu.PHOENIX, trees_machine.KVM, trees_machine.XDNA, trees_power.perf()),
         _tree(_SMALL, trees_machine.WSL, trees_power.JETSON, trees_machine.HEXAGON),
         _tree(_SMALL, _HELD),
@@ -77,7 +83,7 @@ def _machines() -> list[Tree]:
 def _machine(folder: Path) -> Machine:
     machine = probe.machine(bandwidth_s=None, root=folder, providers=[("VitisAIExecutionProvider", "NPU", "AMD")])
     doctor.findings(machine, Conditions())
-    assert machine.slug
+    assert data_sheet.filled(machine).slug == machine.slug
     return machine
 
 

@@ -56,6 +56,7 @@ def _device(root: Path, folder: Path, kind: str) -> Device:
     facts = {
         "pci": pci.identity(folder) or None,
         "chip": pci.listed(root, folder) or None,
+        "integrated": "yes" if integrated else None,
         "power_cap": pci.watts(pci.sensor(folder, "power1_cap")),
         "clock_max": _highest(folder / "pp_dpm_sclk"),
         "memory_clock_max": _highest(folder / "pp_dpm_mclk"),
