@@ -19,12 +19,19 @@ from phibench.core.units import now
 from phibench.measure.tasks import Task
 from phibench.probe import conditions, other_programs
 
+Owed = tuple[Task, tuple[Workload, ...], int]  # with the launch
 
-def owed(done: Run, tasks: Sequence[Task]) -> tuple[tuple[Task, tuple[Workload, ...], int], ...]:
-    """What is still to be measured, in order: setups take turns, A B then B A, so that a drift favours nobody."""
+
+def owed(done: Run, tasks: Sequence[Task]) -> tuple[Owed, ...]:
+    """What is still to be measured, in order: setups take turns, A B then B A, so that a drift favours nobody.
+
+    A task whose own suite has fewer launches takes part in the first ones.
+    """
     found = []
     for launch in range(done.suite.launches):
         for task in tasks if launch % 2 == 0 else reversed(tasks):
+            if launch >= task.suite.launches:
+                continue
             have = {r.workload for r in done.results if isinstance(r, Measured) and _is_of(r, task, launch)}
             if left := tuple(w for w in task.suite.workloads() if w not in have):
                 found.append((task, left, launch))

@@ -5,6 +5,7 @@ The run file is written whole after every result, so a crash of anything costs a
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from phibench.core.text import scrub
 from phibench.core.units import now
 from phibench.measure import launch as launched
 from phibench.measure import memory_check
+from phibench.measure.deadline import Deadline
 from phibench.measure.record import (
+    Owed,
     earlier_warnings,
     judged,
     of_places,
@@ -54,13 +57,14 @@ def run(
     watch: Callable[[float], None] | None = None,
     begun: tuple[Run, Path] | None = None,
     deaths: Deaths | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[Run, Path]:
-    """Measure every task, launch by launch (A B A B), saving after every result.
+    """The run and its file: every task, launch by launch (A B A B), saved after every result.
 
     Before the first one the machine is watched for the suite's ``look_s``; ``watch`` hears how long.
-    ``begun``: a run to go on with, from :func:`resumable`. ``deaths``: of the suites before, counted on. Returns the
-    run and its file. Raises InterruptedRunError (exit 130) on Ctrl-C, PhibenchError (exit 1) when the results cannot
-    be written.
+    ``begun``: a run to go on with, from :func:`resumable`. ``deaths``: of the suites before, counted on. ``deadline``:
+    what would end after it is not begun. Raises InterruptedRunError (exit 130) on Ctrl-C, PhibenchError (exit 1) when
+    the results cannot be written.
     """
     seconds = min(suite.look_s, conditions.LOOK_S)
     if watch:
@@ -69,10 +73,9 @@ def run(
     machine = of_places(machine, tasks)
     trusted = trust_conditions(machine, tasks)
     done, path = begun or start(suite, machine, folder, software)
-    earlier = earlier_warnings(done)
-    deaths = defaultdict(Counter) if deaths is None else deaths
+    earlier, deaths = earlier_warnings(done), defaultdict(Counter) if deaths is None else deaths
     try:
-        for task, workloads, launch in owed(done, tasks):
+        for task, workloads, launch in _timely(owed(done, tasks), deadline):
             for result in _task(task, workloads, launch, on_event, write, deaths[task.setup]):
                 done = judged(with_result(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)
@@ -82,6 +85,17 @@ def run(
         kept = f"; results kept in {path}: {len(done.results)} (--resume goes on)" if done.results else ""
         raise InterruptedRunError(f"interrupted{kept}", INTERRUPTED) from None
     return done, path
+
+
+def _timely(launches: Sequence[Owed], deadline: Deadline | None) -> Iterator[Owed]:
+    """Those that the deadline allows; it hears how long each took."""
+    for task, workloads, launch in launches:
+        if deadline is None:
+            yield task, workloads, launch
+        elif deadline.allows(task, launch):
+            began = time.monotonic()
+            yield task, workloads, launch
+            deadline.took(task, launch, began)
 
 
 def _task(

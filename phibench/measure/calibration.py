@@ -1,0 +1,206 @@
+"""What calibrating measures, that which says most about this machine first. Pure: nothing is opened or written.
+
+A slice keeps a model's widths, embedding and head but has a few layers, so it says in a second how fast each of its
+tensor types is here. Of every backend and device: a slice of the usual build at two depths (layers, KV cache), one
+with a head six times as large (head and fixed cost), then a slice for every further tensor type, those first that the
+published builds hold most of. At last a whole file, which the slices must have predicted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import msgspec
+
+from phibench import backends, catalog
+from phibench.backends.rates import KV
+from phibench.catalog.plans.base import Plan
+from phibench.core.nouns import Machine, Noun, Quantization, Setup, Suite, Warmup
+from phibench.measure import suites
+
+LAYERS_OF = "phi-3.5-mini-instruct"  # 32k words: its layers outweigh its head from the second on
+HEAD_OF = "phi-4-mini-instruct"  # 200k words
+WHOLES = (HEAD_OF, "phi-2", "phi-1.5")  # one of them is the check, the largest that the budget allows
+WHOLE_SHARE = 0.3  # of the budget: the most that the check may take
+CACHE_FACTOR = 4  # what is read over and over counts as read from memory from here on (STREAM's rule)
+UNKNOWN_CACHE_BYTES = 32 << 20
+# The largest second-level cache of a card in the data sheets: GeForce RTX 5090, 96 MB.
+DEVICE_CACHE_BYTES = 96 << 20
+DEPTH = 1024  # a slice's KV cache is then a third of what a step reads
+_FEWEST = 2  # layers of a slice
+_ANCHOR_LAYERS, _ANCHOR_PROMPT, _ANCHOR_NEW = 4, 512, 32
+_CHECK_PROMPT, _CHECK_NEW = 256, 16
+_DEEP = 3.0  # what depth counts beside types; the usual engine's comes before them (assumed)
+_UNPUBLISHED = 0.5  # what a build that nobody offers counts: somebody may make it (assumed)
+Place = tuple[str, str]  # backend, device
+
+
+class Piece(Noun, frozen=True, kw_only=True):
+    """One slice, or a whole (``layers`` None), with its tests. ``teaches``: tensor types whose rate it is taken for."""
+
+    setup: Setup
+    layers: int | None
+    suite: Suite
+    teaches: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        deep = f" at {self.suite.depths[0]} tokens" if self.suite.depths[0] else ""
+        return f"{self.setup}, {self.layers} layers{deep}" if self.layers else f"{self.setup}, whole"
+
+
+class Seconds(Noun, frozen=True, kw_only=True):
+    """What a piece should take: its file, which may be there already, and each launch."""
+
+    write_s: float
+    launch_s: float
+
+    def all_s(self, launches: int) -> float:
+        return self.write_s + launches * self.launch_s
+
+
+def slices(found: Sequence[Place], machine: Machine, models: Sequence[str] = ()) -> tuple[Piece, ...]:
+    """Every slice worth measuring, in order of what it says: nobody gets a third before all have their second."""
+    layers_of, head_of = (models[0], models[-1]) if models else (LAYERS_OF, HEAD_OF)
+    suite = suites.load("calibrate")
+    firsts = [_first(place, layers_of, suite, machine) for place in found]
+    seconds = [_second(place, head_of, suite, machine) for place in found]
+    rest: list[tuple[float, Piece]] = []
+    for place in found:
+        rest.append((math.inf if place[0] == found[0][0] else _DEEP, _deep(place, layers_of, suite, machine)))
+        rest += _types(place, layers_of, suite, machine)
+    rest.sort(key=lambda scored: -scored[0])  # stable: of equals the usual backend's first
+    return (*firsts, *seconds, *(piece for _, piece in rest))
+
+
+def wholes(found: Sequence[Place], models: Sequence[str] = ()) -> tuple[Piece, ...]:
+    """Files that could be the check, of the first place, largest first."""
+    if not found:
+        return ()
+    (name, device), once = found[0], whole()
+    backend = backends.load(name)
+    made = [
+        Piece(setup=_setup((name, device), model, backend.QUANTIZATION), layers=None, suite=once, teaches=())
+        for model in models or WHOLES
+    ]
+    return tuple(sorted(made, key=lambda piece: -_plan(piece.setup, None).weights_bytes))
+
+
+def whole(prompt: int = _CHECK_PROMPT, new: int = _CHECK_NEW) -> Suite:
+    """Of a whole file, once."""
+    return msgspec.structs.replace(
+        suites.load("calibrate"), prompt_tokens=(prompt,), new_tokens=(new,), repetitions=1, launches=1,
+        warmup=Warmup(windows=1, max_windows=1, max_prompt_tokens=32),
+    )  # fmt: skip
+
+
+def fitting(costs: Sequence[tuple[Piece, Seconds]], left_s: float) -> int:
+    """How many of these, in their order, are done within ``left_s``."""
+    sums = itertools.accumulate(seconds.all_s(piece.suite.launches) for piece, seconds in costs)
+    return sum(1 for total in sums if total <= left_s)
+
+
+def checked(costs: Sequence[tuple[Piece, Seconds]], budget_s: float) -> tuple[Piece, Seconds] | None:
+    """The first whole whose time is a fair part of the budget."""
+    most = WHOLE_SHARE * budget_s
+    return next(((piece, s) for piece, s in costs if s.all_s(piece.suite.launches) <= most), None)
+
+
+# ------------------------------------------------------------------------------------------ the pieces
+
+
+def _first(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
+    """The usual build, once at the beginning and once at the end: what is between drifts with it."""
+    return _piece(_setup(place, model, backends.load(place[0]).QUANTIZATION), suite, machine, _FEWEST)
+
+
+def _second(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
+    """A head six times as large: what does not grow with the layers; of the usual engine with longer tests."""
+    setup = _setup(place, model, backends.load(place[0]).QUANTIZATION)
+    once = msgspec.structs.replace(suite, repetitions=1, launches=1)
+    if setup.backend != backends.DEFAULT:  # longer ones take them as long as five further types
+        return _piece(setup, once, machine, _FEWEST)
+    longer = msgspec.structs.replace(once, prompt_tokens=(_ANCHOR_PROMPT,), new_tokens=(_ANCHOR_NEW,))
+    return _piece(setup, longer, machine, _ANCHOR_LAYERS)
+
+
+def _deep(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
+    """The first slice deep in a context: the KV cache, and attention. Filling it has warmed everything up."""
+    setup = _setup(place, model, backends.load(place[0]).QUANTIZATION)
+    once = msgspec.structs.replace(
+        suite, depths=(DEPTH,), repetitions=1, launches=1, warmup=Warmup(windows=1, max_windows=0)
+    )
+    return msgspec.structs.replace(_piece(setup, once, machine, _FEWEST), teaches=(KV,))
+
+
+def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[tuple[float, Piece]]:
+    """A slice for each tensor type but the usual build's: of the build whose layers hold most of it, with how much of
+    it the published builds hold in all. Measured in one launch: another type says more than the same one again."""
+    backend = backends.load(place[0])
+    rows = catalog.quantizations(backend.FORMATS[0])
+    shares = {row.id: _shares(place, model, row) for row in rows}
+    held: dict[str, float] = defaultdict(float)
+    for row in rows:
+        for kind, share in shares[row.id].items():
+            held[kind] += (len(row.published) or _UNPUBLISHED) * share
+    once, usual = msgspec.structs.replace(suite, repetitions=3, launches=1), _main(shares[backend.QUANTIZATION])
+    found = []
+    for kind, amount in held.items():
+        if kind == usual:
+            continue
+        best = max(rows, key=lambda row: (shares[row.id].get(kind, 0.0), len(row.published)))
+        piece = _piece(_setup(place, model, best.id), once, machine, _FEWEST)
+        found.append((amount, msgspec.structs.replace(piece, teaches=(kind,))))
+    return found
+
+
+def _shares(place: Place, model: str, row: Quantization) -> dict[str, float]:
+    """Of a build's layers: the part of the bytes that each kernel has. What is too small to be told is left out."""
+    plan = _plan(_setup(place, model, row.id), None)
+    sums: dict[str, float] = defaultdict(float)
+    for tensor in plan.tensors:
+        if tensor.name != plan.head and len(tensor.shape) > 1:
+            own = plan.quantization.startswith(f"{tensor.type}-")  # int4-acc0 stores int4, and multiplies another way
+            sums[plan.quantization if own else tensor.type] += tensor.bytes * plan.share(tensor)
+    total = sum(sums.values())
+    return {kind: size / total for kind, size in sums.items() if size >= 0.01 * total}
+
+
+def _main(shares: dict[str, float]) -> str:
+    return max(shares, key=shares.__getitem__)
+
+
+def _piece(setup: Setup, suite: Suite, machine: Machine, fewest: int) -> Piece:
+    count = _layers(setup, cache_bytes(machine, setup.device), fewest)
+    plan = _plan(setup, count)
+    kinds = dict.fromkeys(t.type for t in plan.tensors if len(t.shape) > 1 and plan.share(t))
+    return Piece(setup=setup, layers=count, suite=suite, teaches=tuple(kinds))
+
+
+def cache_bytes(machine: Machine, device: str) -> int:
+    if device.partition(":")[0] != "cpu":
+        return DEVICE_CACHE_BYTES
+    caches = machine.processor.caches if machine.processor else ()
+    last = max((cache.level for cache in caches), default=0)
+    return sum(c.bytes * c.count for c in caches if c.level == last) if last >= 2 else UNKNOWN_CACHE_BYTES
+
+
+def _layers(setup: Setup, cached: int, fewest: int) -> int:
+    """As few as read several times what the caches hold; at most all."""
+    shape = catalog.variant(setup.variant).shape
+    assert shape is not None
+    for count in range(min(fewest, shape.layers), shape.layers):
+        if _plan(setup, count).read_bytes_per_token >= CACHE_FACTOR * cached:
+            return count
+    return shape.layers
+
+
+def _setup(place: Place, model: str, quantization: str) -> Setup:
+    return Setup(variant=catalog.variant(model).id, quantization=quantization, backend=place[0], device=place[1])
+
+
+def _plan(setup: Setup, layers: int | None) -> Plan:
+    return backends.plan(backends.load(setup.backend), catalog.variant(setup.variant), setup.quantization, layers)

@@ -1,0 +1,107 @@
+"""Which launches are still begun before a deadline: what says most is never left out for what says less."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from phibench.core.nouns import Setup, Suite
+from phibench.measure.calibration import Seconds
+from phibench.measure.tasks import Task
+
+_MARGIN = 1.1  # a launch that takes as long as it should takes that much now and then
+_SLOWEST, _FASTEST = 5.0, 0.2  # what launches took against what they should: beyond that it was something else
+
+Key = tuple[Setup, int | None, Suite]
+
+
+class Deadline:
+    """Asked before every launch, and told how long it took, so that what is still to come is known better.
+
+    ``tasks``: in order of what they say, a check at the end. All are begun in this order, as many as leave time for
+    the check and for the second launch of those that have one; second launches come in the reverse order.
+    ``sure``: the check is measured whatever it takes. ``again``: whose first launch was done before.
+    """
+
+    def __init__(
+        self, tasks: Sequence[tuple[Task, Seconds]], ends: float, clock: Callable[[], float] = time.monotonic,
+        *, sure: bool = False, again: Sequence[Task] = (),
+    ) -> None:  # fmt: skip
+        self.left_out: list[tuple[Task, int]] = []
+        self._ends, self._clock = ends, clock
+        self._order = [_key(task) for task, _ in tasks]
+        self._seconds = {_key(task): seconds for task, seconds in tasks}
+        self._took: dict[Key, float] = {}  # the last launch of each, without its file
+        self._writing: dict[Key, float] = {}  # seconds of the files that were written
+        self._again = [_key(task) for task in again]  # a second launch is owed
+        self._check = {_key(task) for task, _ in tasks if task.layers is None}
+        self._closed, self._sure = False, sure
+        self._wrote: float | None = None
+
+    def allows(self, task: Task, launch: int) -> bool:
+        """Whether this launch is begun; if not it stands in ``left_out``."""
+        key, self._wrote = _key(task), None
+        if key not in self._seconds or (self._sure and key in self._check):
+            return True
+        if launch and (task, 0) in self.left_out:
+            return False
+        fits = self._clock() + self._needs(task, key, launch) <= self._ends
+        if launch == 0 and key not in self._check:
+            fits = fits and not self._closed
+            self._closed = not fits
+        if not fits:
+            self.left_out.append((task, launch))
+            self._again = [owed for owed in self._again if owed != key]
+        return fits
+
+    def _needs(self, task: Task, key: Key, launch: int) -> float:
+        """Seconds of this launch, and of what must not be left out for it."""
+        owed = [other for other in self._again if other != key]
+        if launch:
+            return self._launch_s(key) + sum(self._launch_s(other) for other in owed if self._before(other, key))
+        seconds = self._write_s(key) + self._launch_s(key) * task.suite.launches
+        seconds += sum(self._launch_s(other) for other in owed)
+        checks = self._check - {key} - set(self._took)
+        return seconds + sum(self._write_s(check) + self._launch_s(check) for check in checks)
+
+    def _before(self, one: Key, other: Key) -> bool:
+        return self._order.index(one) < self._order.index(other)
+
+    def wrote(self) -> None:
+        """A file is written: what comes now is the launch."""
+        self._wrote = self._clock()
+
+    def took(self, task: Task, launch: int, began: float) -> None:
+        key = _key(task)
+        if key not in self._seconds:
+            return
+        if self._wrote is not None:
+            self._writing[key] = self._wrote - began
+        self._took[key] = self._clock() - (self._wrote or began)
+        self._again = [owed for owed in self._again if owed != key]
+        if launch + 1 < task.suite.launches:
+            self._again.append(key)
+
+    def _launch_s(self, key: Key) -> float:
+        known = self._took.get(key)
+        return _MARGIN * (self._seconds[key].launch_s * self._off(key[0].backend) if known is None else known)
+
+    def _write_s(self, key: Key) -> float:
+        should = sum(self._seconds[one].write_s for one in self._writing)
+        off = sum(self._writing.values()) / should if should else 1.0
+        return self._seconds[key].write_s * _within(off)
+
+    def _off(self, backend: str) -> float:
+        """How much longer launches took than they should, of this backend where one was seen, else of all."""
+        done = [key for key in self._took if key[0].backend == backend] or list(self._took)
+        should = sum(self._seconds[key].launch_s for key in done)
+        ratio = sum(self._took[key] for key in done) / should if should else 1.0
+        return _within(ratio)
+
+
+def _within(ratio: float) -> float:
+    return min(max(ratio, _FASTEST), _SLOWEST)
+
+
+def _key(task: Task) -> Key:
+    return task.setup, task.layers, task.suite
