@@ -1,4 +1,4 @@
-"""What loads a model: ``run``, ``quickstart``, ``verify``."""
+"""What loads a model: ``run``, ``calibrate``, ``quickstart``, ``verify``."""
 
 from __future__ import annotations
 
@@ -88,6 +88,33 @@ def run(**flags: Any) -> None:
     output, out = flags["output"], flags["out"]
     request = request_from(flags)
     sys.exit(run_request(request, output, write_out=lambda text: options.emit(text, out), width=options.width(out)))
+
+
+@click.command()
+@click.option("--budget", default="120s", show_default=True, help="Time in all; less measures less.")
+@click.option("-b", "--backend", help="Backends (comma list).  [default: all that are installed]")
+@click.option(
+    "-m", "--model", help="Variants (comma list) whose slices are measured  [default: phi-3.5-mini, phi-4-mini]"
+)
+@options.results
+@click.option("--resume", is_flag=True, help="Go on with the latest calibration.")
+@click.option("--dry-run", is_flag=True, help="List what would be measured, with times; measure nothing.")
+@options.output
+def calibrate(
+    budget: str, backend: str | None, model: str | None, results: str | None, resume: bool, dry_run: bool,
+    output: str, out: str | None,
+) -> None:  # fmt: skip
+    """Measure how fast each tensor type is here, in two minutes, so that every Phi can be predicted."""
+    from phibench.cli import calibrate as command
+    from phibench.core import units
+
+    engines = units.names(backend, "--backend") if backend else ()
+    variants = units.names(model, "--model") if model else ()
+    code = command.calibrate(
+        command.budget(budget), engines, variants, results, resume=resume, dry=dry_run, output=output,
+        write_out=lambda text: options.emit(text, out), width=options.width(out),
+    )  # fmt: skip
+    sys.exit(code)
 
 
 @click.command()

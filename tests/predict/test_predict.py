@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
-from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup
+from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Workload
 from phibench.predict import calibration, costs, predictions, terms, timings
 from phibench.predict.costs import Cost
 from phibench.predict.speed import Knowledge
@@ -520,3 +520,19 @@ def test_a_mean_with_a_pause_in_it_is_no_speed_of_decode() -> None:
         assert len([a for a in found if a.phase == "decode"]) == len(seen), setup
     assert costs.recomputes(torch, walk)
     assert not costs.recomputes(torch, workload(4200, 32))  # long from the start: computed once
+
+
+def test_a_kv_cache_that_is_ten_times_slower_than_weights_is_learnt_from_one_depth() -> None:
+    """As llama.cpp's was on two cores: 4 GB/s beside 36."""
+
+    def seconds(depth: int, layers: int | None) -> float:
+        read = step(depth=depth + 8, layers=layers).bytes_by_type
+        return sum(count / (4e9 if kernel == "KV" else 36e9) for kernel, count in read.items())
+
+    found = [
+        measured(Workload(prompt_tokens=0, new_tokens=16, depth=depth), (seconds(depth, layers),) * 16, layers=layers)
+        for depth, layers in ((0, 4), (0, 8), (1024, 4))
+    ]
+    deep = decode((run(*found),), depth=4096, place=here())
+    assert deep is not None
+    assert deep.value == pytest.approx(1 / seconds(4096 - 8, None), rel=0.2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from phibench.core.nouns.advice import Basis, Estimate, Grounds, Reason, Verdict
 from phibench.core.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
+from phibench.core.nouns.calibration import Calibration, Check, KernelRate, LeftOut, Narrowed
 from phibench.core.nouns.conditions import Conditions, Throttle
 from phibench.core.nouns.hardware import Hardware, HardwareKind
 from phibench.core.nouns.machines import (
@@ -60,8 +61,10 @@ __all__ = [
     "AtLeastOne",
     "Basis",
     "Cache",
+    "Calibration",
     "Cause",
     "ChatTemplate",
+    "Check",
     "Conditions",
     "Count",
     "Device",
@@ -78,10 +81,13 @@ __all__ = [
     "Held",
     "Installed",
     "Job",
+    "KernelRate",
     "Kind",
+    "LeftOut",
     "Limits",
     "Machine",
     "Measured",
+    "Narrowed",
     "Need",
     "Node",
     "Note",

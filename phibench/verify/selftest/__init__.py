@@ -66,13 +66,13 @@ def retest(machine: Machine, on_note: OnNote) -> Machine:
     places = [
         (name, device)
         for name in backends.names() if backends.load(name).installed() is not None
-        for device in _devices(backends.load(name), machine)
+        for device in devices(backends.load(name), machine)
     ]  # fmt: skip
     others = tuple(one for one in machine.selftests if (one.backend, one.device) not in places)
     return tested(msgspec.structs.replace(machine, selftests=others), places, on_note)
 
 
-def _devices(backend: Backend, machine: Machine) -> Iterator[str]:
+def devices(backend: Backend, machine: Machine) -> Iterator[str]:
     """What this build can use of what is here, as a setup names it: Apple's and Vulkan's have names of their own."""
     gpus = [one.kind for one in machine.devices if one.kind.partition(":")[0] not in ("cpu", "npu")]
     for built in backend.devices():
