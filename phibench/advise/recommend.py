@@ -101,3 +101,13 @@ def hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         f"{backends.install_line(b, 'quickstart')}"
         for b in dict.fromkeys(missing)
     )
+
+
+def uncalibrated(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """Engines that are installed here and of which nothing was measured, the usual one first."""
+    seen = {v.setup.backend for v in verdicts if (e := v.estimates.get("decode_tps")) and e.basis in _FROM_RUNS}
+    told = {v.setup.backend for v in verdicts if "decode_tps" in v.estimates or v.verdict != "no"} - seen
+    return tuple(name for name in backends.in_order() if name in told and backends.load(name).installed() is not None)
+
+
+_FROM_RUNS = ("measured", "calibrated")

@@ -49,7 +49,7 @@ def recommend(
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit."""
     from phibench import catalog
-    from phibench.advise.recommend import advise, fits
+    from phibench.advise.recommend import advise, fits, uncalibrated
     from phibench.core import units
     from phibench.show import advice
 
@@ -61,7 +61,9 @@ def recommend(
         min_tps=min_tps, max_ttft=max_ttft, thinking_tokens=thinking_tokens,
     )  # fmt: skip
     tokens = units.tokens(context) if context else wanted.context
-    options.emit(advice.text(place, wanted, tokens, verdicts, count, output, options.width(out)), out)
+    engines = () if machine else uncalibrated(verdicts)
+    said = advice.text(place, wanted, tokens, verdicts, count, output, options.width(out), uncalibrated=engines)
+    options.emit(said, out)
     if not fits(verdicts):
         options.note("nothing fits: take a shorter --context, looser limits, or more memory")
         sys.exit(NOTHING_FITS)

@@ -14,11 +14,12 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend
-from phibench.cli import choice
+from phibench.cli import calibrate, choice
 from phibench.cli import run as cli_run
 from phibench.core import amounts, extras, run_files
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
+from phibench.core.text import wrap
 from phibench.machine import inventory
 from phibench.measure import record, request
 from phibench.measure.tasks import Task
@@ -82,17 +83,33 @@ def _measured(
     done, path = measure(tasks, suite, machine, folder)
     some = any(isinstance(result, Measured) for result in done.results)
     if some:
-        _show("Measured", results.FORMATS["table"](results.rows((done,)), width))
+        rows = results.rows((done,))
+        wholes = [row for row in rows if row.layers is None]
+        beside = "\n".join(wrap(_beside(done), width))
+        _show("Measured", results.FORMATS["table"](wholes, width) + beside)
     for line in failures(done):
         print(f"{line}; the run is in {path}", file=sys.stderr)
     return ([task.setup for task in tasks], done, path) if some else None
 
 
+def _beside(done: Run) -> str:
+    slices = {(r.setup, r.artifact.layers) for r in done.results if isinstance(r, Measured) and r.artifact.layers}
+    if not slices:
+        return ""
+    quantizations = ", ".join(dict.fromkeys(setup.quantization for setup, _ in sorted(slices)))
+    return f"Beside it {len(slices)} slices of a few layers, which tell how fast the others are here: {quantizations}"
+
+
 def measure(tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
+    """One setup is measured once, with slices of its engine beside it, which narrow what is said of all others; several
+    take turns with each other."""
     names = ", ".join(str(task.setup) for task in tasks)
     turns = f" in {suite.launches} turns" if len(tasks) > 1 else ""
     print(f"Measuring {names}{turns} with synthetic weights of its true shape (nothing is downloaded) ...", flush=True)
-    done = cli_run.execute(tasks, suite, machine, folder)
+    if len(tasks) == 1:
+        done = calibrate.around(tasks[0], machine, folder)
+    else:
+        done = cli_run.execute(tasks, suite, machine, folder)
     print()
     return done
 

@@ -35,13 +35,15 @@ def text(
     width: int | None = None,
     *,
     hints: bool = True,
+    uncalibrated: Sequence[str] = (),
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
+    ``uncalibrated``: engines of this machine of which nothing was measured yet.
     """
     if output == "json":
-        document = to_json(machine, goal, context, verdicts, top)
+        document = to_json(machine, goal, context, verdicts, top, uncalibrated)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top)
@@ -49,6 +51,7 @@ def text(
     rows, everywhere = _shortened(table_rows(verdicts, top), ranking.shown(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [*_reasons(rows), LEGEND, *(recommend.hints(verdicts) if hints else ())]
+    notes += _to_calibrate(verdicts, uncalibrated)
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
@@ -82,6 +85,22 @@ def _shortened(rows: list[dict[str, str]], verdicts: Sequence[Verdict]) -> tuple
     return short, f", with {places.pop()}"
 
 
+CALIBRATE_S = 120  # what calibrate takes where no --budget is given
+
+
+def _to_calibrate(verdicts: Sequence[Verdict], engines: Sequence[str]) -> list[str]:
+    """What calibrating would narrow, with the first setup that shows it, and how long it takes."""
+    of_them = [v for v in verdicts if v.setup.backend in engines]
+    shown = [(v.setup, e) for v in of_them if (e := v.estimates.get("decode_tps"))]
+    if not engines:
+        return []
+    line = f"phibench calibrate would narrow the speeds of {', '.join(engines)} in {units.duration(CALIBRATE_S)}"
+    if not shown:
+        return [line]
+    setup, estimate = shown[0]
+    return [f"{line}: decode of {setup} is now {amounts.shown('decode_tps', estimate)} tok/s"]
+
+
 def _workload(goal: Goal) -> str:
     return f"{goal.prompt_tokens} prompt tokens, {goal.new_tokens} new tokens"
 
@@ -105,14 +124,16 @@ LEGEND = (
 
 
 def to_json(
-    machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None
-) -> dict[str, Any]:
-    """The document of ``recommend -o json``."""
+    machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None,
+    uncalibrated: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """The document of ``recommend -o json``; ``calibrate`` is null where it would narrow nothing."""
     return {
         "schema": SCHEMA,
         "machine": msgspec.to_builtins(machine),
         "goal": goal.id,
         "context": goal.context if context is None else context,
+        "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
         "candidates": [_candidate(v) for v in shown(verdicts, top)],
     }
 
