@@ -14,7 +14,7 @@ from phibench.analysis import trust
 from phibench.cli import choice
 from phibench.core import folders, run_files, units
 from phibench.core.errors import FAILED, PhibenchError
-from phibench.core.nouns import Calibration, Failed, LeftOut, Machine, Measured, Noun, Run, Setup, Suite
+from phibench.core.nouns import Calibration, Event, Failed, Job, LeftOut, Machine, Measured, Noun, Run, Setup, Suite
 from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
 from phibench.measure import calibration, record, run, suites
@@ -212,8 +212,12 @@ def execute(
             if done >= total:
                 deadline.wrote()
 
+        def on_event(job: Job, launch: int, event: Event) -> None:
+            display.on_event(job, launch, event)
+            deadline.heard(job, event)
+
         done, path = run.run(
-            tasks, suite, plan.machine, folder, software=software, on_event=display.on_event, write=write,
+            tasks, suite, plan.machine, folder, software=software, on_event=on_event, write=write,
             watch=display.watch, begun=begun, deadline=deadline,
         )  # fmt: skip
     pieces = {(task.setup, task.layers, task.suite): piece for piece, task, _ in plan.items}

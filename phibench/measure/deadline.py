@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from phibench.core.nouns import Setup, Suite
+from phibench.core.nouns import Event, Failed, Job, Measured, Setup, Suite
 from phibench.measure.calibration import Seconds
+from phibench.measure.launch import MOST_DEATHS
 from phibench.measure.tasks import Task
 
 _MARGIN = 1.1  # a launch that takes as long as it should takes that much now and then
@@ -37,13 +39,15 @@ class Deadline:
         self._check = {_key(task) for task, _ in tasks if task.layers is None}
         self._closed, self._sure = False, sure
         self._wrote: float | None = None
+        self._alive: set[tuple[str, str]] = set()
+        self._deaths: Counter[tuple[str, str]] = Counter()
 
     def allows(self, task: Task, launch: int) -> bool:
         """Whether this launch is begun; if not it stands in ``left_out``."""
         key, self._wrote = _key(task), None
         if key not in self._seconds or (self._sure and key in self._check):
             return True
-        if launch and (task, 0) in self.left_out:
+        if (launch and (task, 0) in self.left_out) or self._is_dead(task.setup):
             return False
         fits = self._clock() + self._needs(task, key, launch) <= self._ends
         if launch == 0 and key not in self._check:
@@ -66,6 +70,18 @@ class Deadline:
 
     def _before(self, one: Key, other: Key) -> bool:
         return self._order.index(one) < self._order.index(other)
+
+    def heard(self, job: Job, event: Event) -> None:
+        """Of a worker. An engine that has died twice on a device and never measured there is not tried again."""
+        place = job.setup.backend, job.setup.device
+        if isinstance(event, Measured):
+            self._alive.add(place)
+        elif isinstance(event, Failed) and event.kind:
+            self._deaths[place] += 1
+
+    def _is_dead(self, setup: Setup) -> bool:
+        place = setup.backend, setup.device
+        return place not in self._alive and self._deaths[place] >= MOST_DEATHS
 
     def wrote(self) -> None:
         """A file is written: what comes now is the launch."""

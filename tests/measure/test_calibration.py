@@ -14,11 +14,11 @@ from suite_files import machine
 from phibench import backends, catalog
 from phibench.cli.calibrate import places
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Cache, Device, Machine, Problem, Processor, Suite
+from phibench.core.nouns import Cache, Device, Job, Machine, Problem, Processor, Suite
 from phibench.measure import calibration, record
 from phibench.measure.calibration import Piece, Seconds
 from phibench.measure.deadline import Deadline
-from phibench.measure.tasks import Task, prepare
+from phibench.measure.tasks import NO_FILE, Task, prepare
 
 NAMES = ("llama_cpp", "onnxruntime", "torch")
 CPU = tuple((name, "cpu") for name in NAMES)
@@ -258,6 +258,21 @@ def test_what_writing_took_corrects_what_is_expected_of_the_next_file() -> None:
         clock.now += 1.0
         deadline.took(TASKS[3], 0, began)
         assert deadline.allows(TASKS[4], 0) is allowed
+
+
+def test_an_engine_that_died_twice_and_never_measured_is_not_tried_again() -> None:
+    for measured_before in (False, True):
+        deadline = Deadline([(one, Seconds(write_s=0.0, launch_s=1.0)) for one in TASKS], 1e9, Clock())
+        job = Job(
+            setup=TASKS[0].setup, suite=TASKS[0].suite, workloads=TASKS[0].workloads(), artifact=NO_FILE, threads=1
+        )
+        work = fakes.workload(8, 0)
+        if measured_before:
+            deadline.heard(job, fakes.measured(work))
+        for _ in range(2):
+            assert deadline.allows(TASKS[0], 0)
+            deadline.heard(job, msgspec.structs.replace(fakes.failed(work, "died"), kind="signal"))
+        assert deadline.allows(TASKS[1], 0) is measured_before
 
 
 def test_a_check_that_is_sure_is_measured_whatever_it_takes() -> None:
