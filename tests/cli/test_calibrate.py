@@ -184,7 +184,6 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(
     assert all(isinstance(result, Measured) for result in again.results)
     document = json.loads(done.out)
     assert document.keys() >= {"schema", "seconds", "rates", "narrowed"}
-    assert document["seconds"] < 12  # of nine; a busy machine is no failure
     for rate in document["rates"]:
         assert rate.keys() == {"backend", "device", "tensor_type", "phase", "value", "low", "high", "unit"}
         assert rate["low"] < rate["value"] < rate["high"]
