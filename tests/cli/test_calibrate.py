@@ -175,7 +175,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(
     assert kept.results
     assert kept.suite.name == "calibrate"
 
-    done = phibench(*SMALL, "--budget", "9s", "--resume", "-o", "json")
+    done = phibench(*SMALL, "--budget", "30s", "--resume", "-o", "json")
     assert done.code == 0, done.err
     again = only_run(tmp_path)
     assert again.id == kept.id
