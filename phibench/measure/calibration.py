@@ -183,9 +183,8 @@ def _piece(setup: Setup, suite: Suite, machine: Machine, fewest: int) -> Piece:
 def cache_bytes(machine: Machine, device: str) -> int:
     if device.partition(":")[0] != "cpu":
         return DEVICE_CACHE_BYTES
-    caches = machine.processor.caches if machine.processor else ()
-    last = max((cache.level for cache in caches), default=0)
-    return sum(c.bytes * c.count for c in caches if c.level == last) if last >= 2 else UNKNOWN_CACHE_BYTES
+    told = machine.processor.last_level_bytes if machine.processor else None
+    return UNKNOWN_CACHE_BYTES if told is None else told
 
 
 def _layers(setup: Setup, cached: int, fewest: int) -> int:

@@ -78,8 +78,8 @@ def taught(machine: Machine, seen: Sequence[CalibrationPoint]) -> Machine:
 
 
 def _taught(device: Device, machine: Machine, seen: Sequence[CalibrationPoint]) -> Device:
-    caches = [c for c in machine.processor.caches if c.level >= 3] if machine.processor else []
-    cached = sum(c.bytes * c.count for c in caches) or _UNKNOWN_CACHE_BYTES
+    told = machine.processor.last_level_bytes if machine.processor else None
+    cached = _UNKNOWN_CACHE_BYTES if told is None else told
     mine = [p for p in seen if p.setup.device == device.kind and p.phase == "decode" and not p.setup.options]
     proofs = [p for p in mine if p.cost.bytes >= _CACHE_FACTOR * cached]
     best = max(proofs, key=lambda p: p.cost.bytes * p.peak_tps, default=None)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 UNKNOWN_SD = 1.5  # of the whole, where the machine says nothing of itself
-TYPE_SD, KERNEL_SD, FIXED_SD = 0.25, 0.07, 0.5
+KERNEL_SD, FIXED_SD = 0.07, 0.5
+TYPE_SD = {"decode": 0.25, "prefill": 0.5}  # types of llama.cpp read a prompt at 80 to 495 GFLOP/s on one machine
 KV_SD = 0.7  # of attention as a whole, and of each length of head: heads of 96 took four times as long as of 128
 MIX_SD = {"decode": 0.03, "prefill": 0.03}
 SLICE_SD = {"decode": 0.03, "prefill": 0.02}  # a slice leans on caches
@@ -74,7 +75,9 @@ class Fit:
 
     def _covariance(self, a: str, b: str) -> float:
         kind = kernel_type(a)
-        type_sd, own_sd = (KV_SD, KV_SD) if kind == KV else (TYPE_SD, FIXED_SD if a == FIXED else KERNEL_SD)
+        type_sd, own_sd = (
+            (KV_SD, KV_SD) if kind == KV else (TYPE_SD[self._phase], FIXED_SD if a == FIXED else KERNEL_SD)
+        )
         same_type = type_sd**2 if kind == kernel_type(b) else 0.0
         return self._shared_sd**2 + same_type + (own_sd**2 if a == b else 0.0)
 
@@ -85,7 +88,7 @@ class Fit:
         noise, before = self._noise(), self._before
         factors = np.zeros(len(before))
         off = logs - self._model(factors)[0]
-        weights = _weights((off - np.median(off)) / math.hypot(TYPE_SD, KERNEL_SD))  # wild before any has pulled
+        weights = _weights((off - np.median(off)) / TYPE_SD[self._phase])  # wild before any has pulled
         for _ in range(_STEPS):
             model, slopes = self._model(factors)
             spread = noise / np.sqrt(np.outer(weights, weights))

@@ -103,6 +103,12 @@ class Processor(Noun, frozen=True, kw_only=True):
     emulated: str | None = None  # "x86_64 Python on an arm64 machine"
 
     @property
+    def last_level_bytes(self) -> int | None:
+        """All caches of the last level; None where the system tells of none beyond each core's first."""
+        last = max((cache.level for cache in self.caches), default=0)
+        return sum(c.bytes * c.count for c in self.caches if c.level == last) if last >= 2 else None
+
+    @property
     def is_wsl(self) -> bool:
         """Linux under Windows, either version."""
         return self.hypervisor in ("WSL1", "WSL2")
