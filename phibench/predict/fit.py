@@ -75,9 +75,8 @@ class Fit:
 
     def _covariance(self, a: str, b: str) -> float:
         kind = kernel_type(a)
-        type_sd, own_sd = (
-            (KV_SD, KV_SD) if kind == KV else (TYPE_SD[self._phase], FIXED_SD if a == FIXED else KERNEL_SD)
-        )
+        type_sd = KV_SD if kind == KV else TYPE_SD[self._phase]
+        own_sd = {KV: KV_SD, FIXED: FIXED_SD}.get(kind, KERNEL_SD)
         same_type = type_sd**2 if kind == kernel_type(b) else 0.0
         return self._shared_sd**2 + same_type + (own_sd**2 if a == b else 0.0)
 
