@@ -181,8 +181,8 @@ def around(task: Task, machine: Machine, folder: Path) -> tuple[Run, Path]:
     ends = time.monotonic() + expected(task, machine, known).all_s(1)
     place = (task.setup.backend, task.setup.device)
     slices, _ = _able(calibration.slices((place,), machine), machine, known)
-    # the goal's own prompt, so that its first token is measured, too
-    suite = calibration.whole(catalog.goal("chat").prompt_tokens, *task.suite.new_tokens)
+    # the goal's own prompt and an answer behind it, so that both are measured as the goal has them
+    suite = calibration.whole(pairs=((catalog.goal("chat").prompt_tokens, task.suite.new_tokens[0]),))
     check = prepare((task.setup,), suite, machine)[0]
     piece = Piece(setup=task.setup, layers=None, suite=suite, teaches=())
     items = (*slices, (piece, check, expected(check, machine, known)))

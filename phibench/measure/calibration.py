@@ -89,10 +89,11 @@ def wholes(found: Sequence[Place], models: Sequence[str] = ()) -> tuple[Piece, .
     return tuple(sorted(made, key=lambda piece: -_plan(piece.setup, None).weights_bytes))
 
 
-def whole(prompt: int = _CHECK_PROMPT, new: int = _CHECK_NEW) -> Suite:
-    """Of a whole file, once."""
+def whole(pairs: tuple[tuple[int, int], ...] = ()) -> Suite:
+    """Of a whole file, once: a prompt and an answer, each by itself, or in these pairs."""
+    single = () if pairs else (_CHECK_PROMPT,), () if pairs else (_CHECK_NEW,)
     return msgspec.structs.replace(
-        suites.load("calibrate"), prompt_tokens=(prompt,), new_tokens=(new,), repetitions=1, launches=1,
+        suites.load("calibrate"), prompt_tokens=single[0], new_tokens=single[1], pairs=pairs, repetitions=1, launches=1,
         warmup=Warmup(windows=1, max_windows=1, max_prompt_tokens=32),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from phibench.core import extras, files, run_files, stats
 from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
 from phibench.machine import inventory
-from phibench.measure import suites
+from phibench.measure import calibration, suites
 from phibench.measure.tasks import Task, prepare
 from phibench.synth import cache
 from phibench.verify import selftest
@@ -167,7 +167,7 @@ def engines(here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             results = [
                 fakes.failed(w, DIED, task.setup) if task.setup.backend in dead
                 else fakes.measured(w, (0.1,) * 3, task.setup)
-                for task in tasks for w in suite.workloads()
+                for task in tasks for w in (suite if tasks[1:] else calibration.whole(pairs=((256, 32),))).workloads()
             ]  # fmt: skip
             done = msgspec.structs.replace(
                 fakes.run(*results, metrics=suite.metrics, name=suite.name), machine=machine, suite=suite
@@ -326,7 +326,7 @@ def test_a_dead_engine_is_one_line_and_the_advice_stands(engines: Callable[..., 
     assert "the advice from the probe stands" in done.out
     assert CHANGED not in done.out
     (line,) = done.err.splitlines()
-    assert line.startswith(f"The measurement of {choice.WANTED} failed (pp512, tg32): {DIED}; the run is in ")
+    assert line.startswith(f"The measurement of {choice.WANTED} failed (pp256+tg32): {DIED}; the run is in ")
     after = phibench("quickstart", "--after")
     assert (after.code, FIRST in after.out) == (FAILED, True)  # it was printed before the compiler ran: long ago
 
