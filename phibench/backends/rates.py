@@ -9,21 +9,24 @@ from __future__ import annotations
 from phibench.core.nouns import Noun
 
 Span = tuple[float, float]  # of a rate: (slow, fast); of a time: (short, long)
-Where = tuple[str, str]  # kind of device ("cpu" or "other"), basis of its figure
 KV = "KV"
 THREAD_SHARE: Span = (0.6, 1.6)  # of a thread's rate, on another CPU (assumed)
 
 
 class Rates(Noun, frozen=True, kw_only=True):
-    """``read_share``: of the stated bandwidth, what decode reaches where it only waits for memory.
+    """Of a processor that was measured: ``read_share``: of its bandwidth, what decode reaches where it only waits for
+    memory; ``matrix_share``: of the product that was measured, what prefill reaches. ``thread_gb_s``: GB/s of weights
+    that one thread can multiply when they lie in its cache, by tensor type; where this is less than the thread's part
+    of the bandwidth, decode waits for arithmetic. ``attention_gflop_s``: of one thread over the KV cache in decode.
 
-    ``matrix_share``: of the matrix rate, what prefill reaches. ``thread_gb_s``: GB/s of weights that one CPU thread can
-    multiply when they lie in its cache, by tensor type; where this is less than the thread's part of the bandwidth,
-    decode waits for arithmetic. ``attention_gflop_s``: GFLOP/s of one CPU thread over the KV cache in decode.
+    Of every other device: ``times`` the seconds that its class takes (phibench/predict/classes.toml, which llama.cpp's
+    kernels were measured for), by phase, with ``times_sd`` of their logarithm.
     """
 
-    read_share: dict[Where, Span]
-    matrix_share: dict[Where, Span]
+    read_share: Span
+    matrix_share: Span
+    times: dict[str, float]
+    times_sd: float
     thread_gb_s: dict[str, float]
     attention_gflop_s: float
 

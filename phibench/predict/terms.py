@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from phibench import backends
 from phibench.backends.rates import KV, THREAD_SHARE, Rates, Span
 from phibench.core import units
 from phibench.core.nouns import Basis, Device, Grounds, Machine, Noun
-from phibench.predict.costs import Cost, kernel_type
+from phibench.predict import classes, device_class
+from phibench.predict.classes import FIXED, Support
+from phibench.predict.costs import Cost, Phase, kernel_type
+from phibench.predict.device_class import Place
 
-FIXED = "fixed"  # what no rate shortens: kernels started, threads waited for
+__all__ = ["FIXED", "Z80", "Terms", "terms"]
+
 _CPU_LAYER_S = 30e-6  # of one layer's kernels on a cpu, each a wait for all threads (assumed)
 Z80 = 1.2816  # standard deviations on either side that hold 80 % of a normal distribution
 
@@ -33,75 +39,100 @@ class Terms(Noun, frozen=True, kw_only=True):
 
 
 def terms(cost: Cost, machine: Machine, device: Device) -> Terms | None:
-    """None where nothing says: no bandwidth, or no matrix rate."""
-    if cost.phase == "decode":
-        return _decode(cost, device, machine.limits.threads)
-    return _prefill(cost, device)
+    """None where nothing says: no bandwidth, or no matrix rate. A processor that was measured has a model of its own,
+    every other device that of its class."""
+    if device.kind == "cpu" and cost.phase == "decode" and device.basis == "probed" and device.read_bytes_s:
+        return _decode(cost, device.read_bytes_s, machine.limits.threads)
+    if device.kind == "cpu" and cost.phase == "prefill" and device.matrix_flops_s:
+        return _prefill(cost, device.matrix_flops_s)
+    return _of_class(cost, machine, device)
 
 
-def matrix_rate(device: Device) -> tuple[float, Basis, str] | None:
-    """FLOP/s, where it comes from, and in words: the largest that was measured, else the data sheet's."""
-    if device.matrix_flops_s:
-        kind, rate = max(device.matrix_flops_s.items(), key=lambda item: item[1])
-        return rate, "probed", f"{kind} product measured here"
-    return (device.flops_s, "spec", "data sheet") if device.flops_s else None
+# ---------------------------------------------------------------------------------- from classes of devices
 
 
-def _decode(cost: Cost, device: Device, threads: int) -> Terms | None:
-    bandwidth = device.read_bytes_s
-    if not bandwidth:
+def _of_class(cost: Cost, machine: Machine, device: Device) -> Terms | None:
+    table, at = classes.shipped(), device_class.place(machine, device)
+    ops = classes.ops_s(table, at, cost.phase)
+    if not ops or (not at.read_bytes_s if cost.phase == "decode" else at.is_cpu and not at.isa):
         return None
-    rates, basis = _rates(cost.backend), device.basis or "spec"
-    slow, fast = rates.read_share["cpu" if device.kind == "cpu" else "other", basis]
+    at = at if at.read_bytes_s else msgspec.structs.replace(at, read_bytes_s=math.inf)
+    families = {classes.family(kernel): 0.0 for kernel in (KV, *cost.bytes_by_type)}
+    of = {one: classes.constants(table, at, one) for one in families}
+    times, support = _rates(cost.backend).times[cost.phase], classes.support(table, cost.phase, at)
+    seconds = {k: s * times for k, s in classes.seconds(cost, at, ops, of).items() if s > 0}
+    grounds = _grounds(cost, at, ops, seconds, support)
+    return Terms(
+        seconds=seconds, sd=math.hypot(support.sd, _rates(cost.backend).times_sd),
+        basis=_basis(cost.phase, device), because=_told(cost, at, grounds), grounds=grounds,
+    )  # fmt: skip
+
+
+def _basis(phase: Phase, device: Device) -> Basis:
+    return "probed" if (device.basis == "probed" if phase == "decode" else device.matrix_flops_s) else "spec"
+
+
+def _grounds(cost: Cost, at: Place, ops: float, seconds: dict[str, float], support: Support) -> Grounds:
+    """``share``: what is reached in all; of a processor that reads a prompt ``rate`` is in cycles, and it passes 1."""
+    is_decode = cost.phase == "decode"
+    size, rate = (cost.bytes, at.read_bytes_s or 0) if is_decode else (cost.flops, ops)
+    return Grounds(
+        bytes=size if is_decode else None, flops=None if is_decode else size, rate=rate,
+        share=size / rate / math.fsum(seconds.values()), fixed_s=seconds.get(FIXED), device_class=at.device_class,
+        devices=support.models,
+    )  # fmt: skip
+
+
+def _told(cost: Cost, at: Place, grounds: Grounds) -> str:
+    rate, share = grounds.rate or 0, grounds.share or 0
+    rests = f"{at.device_class or 'devices of all classes'}, {grounds.devices} models measured"
+    if cost.phase == "decode":
+        return f"{units.gb(cost.bytes)} per token at {share:.2f} of {units.gb(rate)}/s ({rests})"
+    each = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token"
+    if at.is_cpu:
+        return f"{each} at {share:.3g} FLOP a cycle of cores with {rate / 1e9:.3g} GHz together ({rests})"
+    return f"{each} at {share:.2f} of {rate / 1e12:.3g} TFLOP/s ({rests})"
+
+
+# ------------------------------------------------------------------------------ of a processor that was measured
+
+
+def _decode(cost: Cost, bandwidth: float, threads: int) -> Terms:
+    rates = _rates(cost.backend)
+    slow, fast = rates.read_share
     spans: dict[str, Span] = {}
     for kernel, count in cost.bytes_by_type.items():
-        attention = cost.flops_by_type[kernel] if kernel_type(kernel) == KV and device.kind == "cpu" else 0.0
+        thread_bytes_s = threads * rates.thread_bytes_s(kernel_type(kernel))
+        attention = cost.flops_by_type[kernel] if kernel_type(kernel) == KV else 0.0
         short, long = (
             max(
-                count / _bytes_s(rates, kernel, device, threads, bandwidth * share, more),
+                count / min(bandwidth * share, thread_bytes_s * more),
                 attention / (threads * rates.attention_gflop_s * 1e9 * more),
             )
             for share, more in ((fast, THREAD_SHARE[1]), (slow, THREAD_SHARE[0]))
         )
         spans[kernel] = (short, long)
-    spans[FIXED] = _fixed(cost, device)
-    source = "probed" if basis == "probed" else "data sheet"
     grounds = Grounds(bytes=cost.bytes, rate=bandwidth, share=math.sqrt(slow * fast))
-    because = f"{units.gb(cost.bytes)} per token at {units.gb(bandwidth)}/s ({source})"
-    return _middle(spans, basis, because, grounds)
+    return _middle(cost, spans, f"{units.gb(cost.bytes)} per token at {units.gb(bandwidth)}/s (probed)", grounds)
 
 
-def _bytes_s(rates: Rates, kernel: str, device: Device, threads: int, memory: float, more: float) -> float:
-    """What memory gives, or on a CPU what its threads can multiply where that is less."""
-    if device.kind != "cpu":
-        return memory
-    return min(memory, threads * rates.thread_bytes_s(kernel_type(kernel)) * more)
-
-
-def _prefill(cost: Cost, device: Device) -> Terms | None:
-    found = matrix_rate(device)
-    if found is None:
-        return None
-    rate, basis, source = found
-    slow, fast = _rates(cost.backend).matrix_share["cpu" if device.kind == "cpu" else "other", basis]
+def _prefill(cost: Cost, measured: dict[str, float]) -> Terms:
+    kind, rate = max(measured.items(), key=lambda item: item[1])
+    slow, fast = _rates(cost.backend).matrix_share
     spans = {kernel: (flops / (rate * fast), flops / (rate * slow)) for kernel, flops in cost.flops_by_type.items()}
-    spans[FIXED] = _fixed(cost, device)
     grounds = Grounds(flops=cost.flops, rate=rate, share=math.sqrt(slow * fast))
-    because = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token at {rate / 1e9:.3g} GFLOP/s ({source})"
-    return _middle(spans, basis, because, grounds)
+    each = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token"
+    because = f"{each} at {rate / 1e9:.3g} GFLOP/s ({kind} product measured here)"
+    return _middle(cost, spans, because, grounds)
 
 
-def _fixed(cost: Cost, device: Device) -> Span:
-    once = _CPU_LAYER_S * cost.layers if device.kind == "cpu" else 0.0
-    return once, once
-
-
-def _middle(spans: dict[str, Span], basis: Basis, because: str, grounds: Grounds) -> Terms:
+def _middle(cost: Cost, spans: dict[str, Span], because: str, grounds: Grounds) -> Terms:
     """The geometric mean of both ends, kernel by kernel, and how far the sums of the ends are apart."""
+    spans[FIXED] = (_CPU_LAYER_S * cost.layers, _CPU_LAYER_S * cost.layers)
     short, long = (math.fsum(span[end] for span in spans.values()) for end in (0, 1))
     return Terms(
         seconds={kernel: math.sqrt(span[0] * span[1]) for kernel, span in spans.items() if span[0]},
-        sd=math.log(long / short) / 2 / Z80, basis=basis, because=because, grounds=grounds,
+        sd=math.log(long / short) / 2 / Z80, basis="probed", because=because, grounds=grounds,
     )  # fmt: skip
 
 

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from phibench.backends.rates import KV, Rates
 
-# read_share
-#   cpu, probed: Phi-4-mini Q4_K_M decoded 11-14 tok/s x 2.49 GB against 41 GB/s read on a 2-core Zen 4 virtual
-#     machine: 0.67-0.85. One machine, so wider.
-#   cpu, spec: the same, and a read test reaches 0.6-0.9 of channels x MT/s x 8 B (assumed).
-#   other, spec: published llama-bench decode of Phi x file size / data sheet: RTX 4080 0.85, M2 Max 0.75,
-#     RTX 3060 0.75, RX 6600 0.70, Arc B70 0.78 (SYCL) and 0.38 (Vulkan).
-#   other, probed: the same against a bandwidth test, which reaches about 0.9 of the data sheet (assumed).
-# matrix_share
-#   cpu, probed: Phi-4-mini Q4_K_M pp512, 43 tok/s x 7.2 GFLOP against 205 GFLOP/s of float32 by numpy on a 2-core
-#     Zen 4 virtual machine (AVX-512 VNNI): 1.5, since integer kernels do more per clock. Without them less than 1
-#     (assumed). One machine, so wide.
-#   cpu, spec: Phi-3.5-mini F16 with 8192 tokens on a Ryzen 9 7950X: llama.cpp 81 and 32 tok/s (flash attention), a fork
-#     307 tok/s with BF16, against 5.1 TFLOPS: 0.14, 0.06, 0.54.
-#   other, spec: pp512 x 2 x parameters / data sheet: RTX 4080 0.86, RTX 3060 1.0 (integer kernels), M2 Max 0.55,
-#     RX 6600 0.23 (Vulkan).
-#   other, probed: the same against a bf16 product by torch, which reaches 0.6 to 0.9 of the data sheet (assumed).
+# read_share: Phi-4-mini Q4_K_M decoded 11-14 tok/s x 2.49 GB against 41 GB/s read on a 2-core Zen 4 virtual machine:
+#   0.67-0.85. One machine, so wider.
+# matrix_share: Phi-4-mini Q4_K_M pp512, 43 tok/s x 7.2 GFLOP against 205 GFLOP/s of float32 by numpy on a 2-core Zen 4
+#   virtual machine (AVX-512 VNNI): 1.5, since integer kernels do more per clock. Without them less than 1 (assumed).
+#   One machine, so wide.
+# times: the classes are llama.cpp's.
 # thread_gb_s: ggml's vec_dot in llama-cpp-python 0.3.36 on one Zen 4 core (AVX-512), best of 40 calls on 2^18 weights;
 #   only the order of magnitude travels to other CPUs. The last row is repacked on x86 and so faster than its vec_dot:
 #   Q4_K (vec_dot 8.5) is fitted to the 11-14 tok/s above, the others are given the same gain of 2.4 (assumed).
@@ -27,14 +17,7 @@ from phibench.backends.rates import KV, Rates
 #   Phi-4-mini and Phi-4 (heads of 128); for Phi-3.5-mini 3.9: its heads of 96 are no multiple of the 64 numbers that
 #   AVX-512 takes at once in ggml_vec_dot_f16, and the rest goes one by one.
 RATES = Rates(
-    read_share={
-        ("cpu", "probed"): (0.60, 0.90), ("cpu", "spec"): (0.36, 0.81),
-        ("other", "spec"): (0.40, 0.86), ("other", "probed"): (0.45, 0.95),
-    },
-    matrix_share={
-        ("cpu", "probed"): (0.3, 2.0), ("cpu", "spec"): (0.05, 0.55),
-        ("other", "spec"): (0.2, 1.0), ("other", "probed"): (0.25, 1.5),
-    },
+    read_share=(0.60, 0.90), matrix_share=(0.3, 2.0), times={"decode": 1.0, "prefill": 1.0}, times_sd=0.0,
     thread_gb_s={
         "F32": 18.2, "F16": 18.2, "BF16": 16.8, KV: 18.2, "Q8_0": 14.0, "Q6_K": 11.4, "Q5_K": 8.6, "Q5_1": 7.7,
         "Q5_0": 7.5, "Q4_1": 7.1, "IQ4_XS": 7.1, "Q3_K": 5.9, "IQ2_S": 3.2, "IQ3_XXS": 2.8, "IQ3_S": 2.8,

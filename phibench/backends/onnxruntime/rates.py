@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from phibench.backends.rates import KV, Rates
 
-# read_share
-#   cpu, probed: Phi-4-mini on the machine of llama.cpp's rates (docs/backends.md, onnxruntime.md), which read
-#     49-62 GB/s: int4 10.2-13.3 tok/s x 2.40 GB is 0.40-0.65. cpu, spec: as for llama.cpp. Other devices: nothing was
-#     run (assumed, wider than llama.cpp's).
-# matrix_share, cpu probed: pp512 33 tok/s x 7.8 GFLOP (logits of all tokens) against 205 GFLOP/s of float32 by numpy:
-#   1.2, with integer kernels; without them less than 1 (assumed). The rest is assumed.
+# read_share: Phi-4-mini on the machine of llama.cpp's rates (docs/backends.md, onnxruntime.md), which read 49-62 GB/s:
+#   int4 10.2-13.3 tok/s x 2.40 GB is 0.40-0.65.
+# matrix_share: pp512 33 tok/s x 7.8 GFLOP (logits of all tokens) against 205 GFLOP/s of float32 by numpy: 1.2, with
+#   integer kernels; without them less than 1 (assumed).
+# times: Phi-3-medium int4 decodes 72.3 tok/s on an RTX 4080 (ONNX Runtime's page of 2024-05-21), as llama.cpp's class
+#   would; of prompts and other devices nobody says anything (assumed).
 # thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; KV as llama.cpp's (assumed).
 # attention_gflop_s: tg16 of Phi-3.5-mini in 2 layers behind 0 and 1024 tokens, 2 threads: 19 GFLOP/s.
 RATES = Rates(
-    read_share={
-        ("cpu", "probed"): (0.38, 0.85), ("cpu", "spec"): (0.23, 0.77),
-        ("other", "spec"): (0.25, 0.86), ("other", "probed"): (0.28, 0.95),
-    },
-    matrix_share={
-        ("cpu", "probed"): (0.3, 2.0), ("cpu", "spec"): (0.05, 0.55),
-        ("other", "spec"): (0.1, 1.0), ("other", "probed"): (0.12, 1.5),
-    },
+    read_share=(0.38, 0.85), matrix_share=(0.3, 2.0), times={"decode": 1.0, "prefill": 1.2}, times_sd=0.3,
     thread_gb_s={"fp32": 73.6, "int8": 50.5, "fp16": 34.9, "int4": 26.3, "int4-acc0": 8.5, KV: 18.2},
     attention_gflop_s=9.7,
 )  # fmt: skip

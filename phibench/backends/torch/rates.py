@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from phibench.backends.rates import KV, Rates
 
-# read_share
-#   cpu, probed: Phi-4-mini on the machine of llama.cpp's rates (docs/backends.md, torch.md), which read 49-62 GB/s:
-#     bf16 4.3-4.8 tok/s x 7.67 GB is 0.52-0.59, 0.83 where reading was slow. cpu, spec: as for llama.cpp. Other
-#     devices: nothing was run (assumed, wider than llama.cpp's).
-# matrix_share, cpu probed: pp512 56 tok/s x 6.5 GFLOP against 205 GFLOP/s of float32 by numpy: 1.8, with bf16 kernels;
-#   without them less than 1 (assumed). The rest is assumed.
+# read_share: Phi-4-mini on the machine of llama.cpp's rates (docs/backends.md, torch.md), which read 49-62 GB/s: bf16
+#   4.3-4.8 tok/s x 7.67 GB is 0.52-0.59, 0.83 where reading was slow.
+# matrix_share: pp512 56 tok/s x 6.5 GFLOP against 205 GFLOP/s of float32 by numpy: 1.8, with bf16 kernels; without them
+#   less than 1 (assumed).
+# times: nothing was run on other devices (assumed: Python starts every kernel by itself).
 # thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; int4 from decode at full size (assumed), KV as llama.cpp's
 #   (assumed).
 # attention_gflop_s: as onnxruntime's: 4.5 GFLOP/s.
 RATES = Rates(
-    read_share={
-        ("cpu", "probed"): (0.45, 0.88), ("cpu", "spec"): (0.27, 0.79),
-        ("other", "spec"): (0.25, 0.86), ("other", "probed"): (0.28, 0.95),
-    },
-    matrix_share={
-        ("cpu", "probed"): (0.3, 2.4), ("cpu", "spec"): (0.05, 0.6),
-        ("other", "spec"): (0.1, 1.0), ("other", "probed"): (0.12, 1.5),
-    },
+    read_share=(0.45, 0.88), matrix_share=(0.3, 2.4), times={"decode": 1.4, "prefill": 1.0}, times_sd=0.4,
     thread_gb_s={"fp32": 59.3, "bf16": 21.7, "fp16": 21.4, "int8": 19.4, "int4": 10.0, KV: 18.2},
     attention_gflop_s=2.2,
 )  # fmt: skip
