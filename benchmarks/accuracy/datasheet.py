@@ -179,7 +179,8 @@ def main() -> None:
     wanted = parser.parse_args()
     told: dict[str, Any] = {}
     problems = () if wanted.rows else fit_classes.problems()[:2]
-    for at, phase in enumerate(("decode", "prefill")):
+    phases: tuple[Phase, ...] = ("decode", "prefill")
+    for at, phase in enumerate(phases):
         found = shipped(phase, wanted.rows) if wanted.rows else left_out(problems[at])
         if not found:
             continue

@@ -150,8 +150,9 @@ class Problem:
 
         given = dict(zip(self.constants, map(np.exp, logs_of), strict=True))
         constants = Constants(**(self._held | given))
-        seconds = classes.seconds(self._cost, self._place, self._ops, _Any(constants))
-        return np.log(sum(seconds.values()))
+        seconds: dict[str, Any] = classes.seconds(self._cost, self._place, self._ops, _Any(constants))
+        logs: Array = np.log(sum(seconds.values()))
+        return logs
 
     def model(self, values: Array) -> tuple[Array, Array]:
         """(logarithms of seconds, their slopes by the parts) of all rows."""
@@ -208,7 +209,7 @@ def _family(row: Published) -> str:
     return classes.family(max(weights, key=lambda kernel: weights[kernel]))
 
 
-def _together(rows: Sequence[Published], families: Sequence[str], held: Table) -> tuple[Place, Cost, Array, Any]:
+def _together(rows: Sequence[Published], families: Sequence[str], held: Table) -> tuple[Place, Cost, Any, Any]:
     """All rows as one place and one cost, of arrays, and the constants that are not fitted.
 
     A row's tensors are taken as one kernel of the family that most of them have.
@@ -358,7 +359,7 @@ def _with(table: Table, factors: dict[str, dict[str, float]]) -> Table:
 
 def fitted() -> Table:
     *both, table = problems()
-    support = {}
+    support: dict[str, dict[str, Support]] = {}
     for problem in both:
         among = range(len(problem.rows))
         support[problem.phase] = supports(problem.rows, off(problem, by_model, among), off(problem, by_class, among))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,4 +235,4 @@ def _attention(shape: dict[str, str], layers: float) -> tuple[float, float]:
 
 def _layers(weights: float) -> float:
     """As many as models of that size have: 16 of 1e9 weights, 32 of 8e9, 80 of 70e9."""
-    return 16 * (weights / 1e9) ** 0.36
+    return 16 * math.pow(weights / 1e9, 0.36)

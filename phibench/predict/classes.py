@@ -44,7 +44,7 @@ class Table(Noun, frozen=True, kw_only=True, eq=False):
 
     def constant(self, name: str, features: tuple[tuple[str, float], ...]) -> float:
         found = self.factors[name]
-        return math.prod(found.get(feature, 1.0) ** exponent for feature, exponent in features)
+        return math.prod(math.pow(found.get(feature, 1.0), exponent) for feature, exponent in features)
 
 
 class Constants(Noun, frozen=True, kw_only=True):

@@ -118,10 +118,10 @@ def _nvidia(row: Hardware | None, generation: str, shared: bool, bandwidth: floa
         return "NVIDIA integrated"
     if generation in _NVIDIA_BEFORE_TENSOR_CORES:
         return "NVIDIA before Volta"
-    professional = row is not None and row.kind in ("gpu-workstation", "gpu-datacenter")
-    if professional and row.kind == "gpu-datacenter" and (bandwidth or 0) > _STACKED_BYTES_S:
+    kind = row.kind if row else ""
+    if kind == "gpu-datacenter" and (bandwidth or 0) > _STACKED_BYTES_S:
         return "NVIDIA with HBM"
-    return "NVIDIA professional" if professional else "NVIDIA GeForce"
+    return "NVIDIA professional" if kind in ("gpu-workstation", "gpu-datacenter") else "NVIDIA GeForce"
 
 
 def _processor(machine: Machine, device: Device, row: Hardware | None) -> Place:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fakes import machine
 
 from phibench import probe
 from phibench.core.nouns import Device, Machine, Storage
 from phibench.machine import inventory
-from phibench.predict import terms
+from phibench.predict import device_class
 from phibench.probe.speed import child, disk, matrix, memory
 from phibench.probe.speed import gpu as speed_gpu
 from phibench.probe.speed.memory import Bandwidth
@@ -132,7 +133,8 @@ def test_a_measured_gpu_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> N
     found = speed_gpu.measured(GPU)
     assert (found.read_bytes_s, found.spec_read_bytes_s, found.basis) == (920e9, 1008e9, "probed")
     assert found.matrix_flops_s == {"bfloat16": 160e12}
-    assert terms.matrix_rate(found) == (160e12, "probed", "bfloat16 product measured here")
+    known = device_class.place(machine(), found)
+    assert (known.read_bytes_s, known.ops_s) == (1008e9, pytest.approx(160e12 / device_class.MEASURED_SHARE))
 
 
 # ------------------------------------------------------------------------------------------------ inventory

@@ -31,8 +31,10 @@ PACKAGE, EXTRA, LIBRARIES = "numpy", "test", ("numpy/",)
 PACKAGES = (PACKAGE,)
 ENGINE = EnginePackage(title="numpy", module="numpy", package=PACKAGE, question="print('[]')", imports=())
 RECOMMENDABLE, QUANTIZATION, VERIFIED = True, "half", ("half",)
-_SHARES = {(place, basis): (0.01, 0.5) for place in ("cpu", "other") for basis in ("probed", "spec")}
-RATES = Rates(read_share=_SHARES, matrix_share=_SHARES, thread_gb_s={"fp16": 1.0, KV: 1.0}, attention_gflop_s=1.0)
+RATES = Rates(
+    read_share=(0.01, 0.5), matrix_share=(0.01, 0.5), times={"decode": 4.0, "prefill": 4.0}, times_sd=1.0,
+    thread_gb_s={"fp16": 1.0, KV: 1.0}, attention_gflop_s=1.0,
+)  # fmt: skip
 LEGAL: dict[str, tuple[str, ...] | range] = {"threads": range(1, 4097)}
 DEFAULTS = {"threads": ""}
 SAFE: tuple[dict[str, str], ...] = ()
