@@ -6,6 +6,7 @@ do, and where they do not either, it is of no class: then the share of all devic
 
 from __future__ import annotations
 
+import functools
 import re
 
 from phibench.catalog import hardware
@@ -71,7 +72,12 @@ def place(machine: Machine, device: Device) -> Place:
 def row_of(machine: Machine, device: Device) -> Hardware | None:
     """Its row in the table; what all rows agree on where its name leaves open which."""
     cores = machine.physical_cores if device.kind == "cpu" else None
-    return hardware.agreed(hardware.versions(device.name, device.memory_bytes, cores))
+    return _row(device.name, device.memory_bytes, cores)
+
+
+@functools.lru_cache(maxsize=1024)
+def _row(name: str, memory_bytes: int | None, cores: int | None) -> Hardware | None:
+    return hardware.agreed(hardware.versions(name, memory_bytes, cores))
 
 
 def _accelerator(device: Device, row: Hardware | None) -> Place:
