@@ -1,6 +1,7 @@
 """Published speeds as the predictor sees them: a machine, what the step or the prompt costs, and the seconds it took.
 
 published.csv has one row of each post (``set``: phi or other) with its source, models.csv the shapes of its models.
+Those are from memory of each config.json and not verified; models not in it get layers by their size (assumed).
 ``python benchmarks/accuracy/datasheet.py --rows FILE`` reads more rows of the same columns.
 """
 
