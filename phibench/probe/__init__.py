@@ -15,6 +15,7 @@ import msgspec
 from phibench.core.nouns import Device, Machine
 from phibench.probe import devices
 from phibench.probe.energy import power_supply, sources
+from phibench.probe.speed import doubts
 from phibench.probe.system import cpu, limits
 from phibench.probe.system.memory import host_memory
 from phibench.probe.system.processor import processor
@@ -69,15 +70,18 @@ def bandwidth(here: Machine, seconds: float) -> Bandwidth:
     from phibench.probe.speed import memory
 
     caches = cpu.cpu().cache_bytes
-    return memory.read_bandwidth(seconds, here.limits.threads, free_bytes=here.limits.free_bytes, cache_bytes=caches)
+    return memory.read_bandwidth(
+        seconds, here.limits.threads, free_bytes=here.limits.free_bytes, cache_bytes=caches, cpus=here.limits.cpus
+    )
 
 
 def with_bandwidth(here: Machine, found: Bandwidth) -> Machine:
     """The machine with a read bandwidth of its processor, or with the reason why there is none."""
     first, *others = here.devices
     basis = "probed" if found.read_bytes_s is not None else None
+    most = doubts.capped(found.most_read_bytes_s, found.read_bytes_s, first.spec_read_bytes_s)
     known = msgspec.structs.replace(
         first, read_bytes_s=found.read_bytes_s, copy_bytes_s=found.copy_bytes_s, basis=basis, because=found.because,
-        doubt=found.doubt,
+        doubt=found.doubt, most_read_bytes_s=most,
     )  # fmt: skip
     return msgspec.structs.replace(here, devices=(known, *others))

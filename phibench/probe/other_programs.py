@@ -24,7 +24,8 @@ _LEAST_S = 0.5  # 50 ticks of each cpu: in less, a single tick weighs too much
 class Others:
     """Other programs on the cpus that this process may use. Make it before an engine opens: some bind its threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_s: float = _LEAST_S) -> None:
+        self._least_s = least_s
         online, mine = cpu.usable()
         self._places = [place for place, number in enumerate(sorted(online)) if number in mine]
         self.begin()
@@ -35,7 +36,7 @@ class Others:
 
     def share(self) -> float | None:
         """Of the time of these cpus since :meth:`begin`; this process and its parent left out. None: too short."""
-        if time.perf_counter() - self._began < _LEAST_S:
+        if time.perf_counter() - self._began < self._least_s:
             return None
         own_s = _own_s() - self._own_s  # first: what reading takes must not seem to be another's
         return conditions.busy_share(self._times, self._read(), own_s)

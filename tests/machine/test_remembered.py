@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from phibench.analysis import trust
 from phibench.core import folders
-from phibench.machine import inventory
+from phibench.machine import figures, inventory
 
-SLOW = {"method": inventory._METHOD, "bandwidth": {"read_bytes_s": 4e10, "copy_bytes_s": 4e10, "because": "3 s"}}
+SLOW = {"method": figures.METHOD, "bandwidth": {"read_bytes_s": 4e10, "copy_bytes_s": 4e10, "because": "3 s"}}
 TEST = {"backend": "null", "device": "cpu", "build": "1", "processor": "x", "usable": True, "kl_max": 1e-5,
         "test": trust.VERSION}  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "value"), [("read_bytes_s", -1.0), ("copy_bytes_s", -4e10), ("copy_bytes_s", "4e10")])
-def test_a_rate_that_cannot_be(tmp_path: Path, key: str, value: object) -> None:
-    path = tmp_path / "machine.json"
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("read_bytes_s", -1.0), ("copy_bytes_s", -4e10), ("copy_bytes_s", "4e10"), ("most_read_bytes_s", -1.0)],
+)
+def test_a_rate_that_cannot_be(key: str, value: object) -> None:
+    folders.cache_dir().mkdir(parents=True)
+    path = folders.cache_dir() / "machine.json"
     path.write_text(json.dumps({"here": SLOW}))
-    assert list(inventory._read(path)) == ["here"]
+    assert list(figures.read()) == ["here"]
     path.write_text(json.dumps({"here": SLOW | {"bandwidth": {"read_bytes_s": 4e10, "because": ""} | {key: value}}}))
-    assert inventory._read(path) == {}
+    assert figures.read() == {}
 
 
 def test_a_distance_that_cannot_be() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from trees import DOCKER_V1, GIB, arm, plant, x86
 from phibench import probe
 from phibench.core import folders
 from phibench.core.nouns import Machine
-from phibench.machine import inventory, software
-from phibench.probe.speed import memory
+from phibench.machine import figures, inventory, software
+from phibench.probe import busy
+from phibench.probe.speed import doubts, memory
 from phibench.probe.speed.memory import Bandwidth
 from phibench.probe.system import cpu
 
@@ -129,17 +131,62 @@ def test_measuring_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ran", "stolen", "says"),
+    ("ran", "stolen", "most", "says"),
     [
-        (0.41, 0.5, "too low: its threads had a core only 41% of the time"),
-        (0.95, 0.08, "too low: the host took 8% of the cpu time"),
+        (0.41, 0.0, 9e9 / 0.41, "too low: its threads had a core only 41% of the time"),
+        (0.95, 0.08, 9e9 / 0.95 / 0.92, "too low: the host took 8% of the cpu time"),
     ],
 )
-def test_a_disturbed_figure_says_by_what(ran: float, stolen: float, says: str) -> None:
-    found = Bandwidth(read_bytes_s=9e9, because="threaded np.dot", ran=ran, steal_share=stolen)
-    assert found.disturbed
-    doubted = memory.doubted(found)
+def test_a_disturbed_figure_says_by_what_and_what_it_can_be(ran: float, stolen: float, most: float, says: str) -> None:
+    found = Bandwidth(read_bytes_s=9e9, because="threaded np.dot", threads=2, ran=ran, steal_share=stolen)
+    doubted = memory.judged(found)
     assert (doubted.because, doubted.doubt) == (f"threaded np.dot; {says}", says)
+    assert doubted.most_read_bytes_s == pytest.approx(most * doubts.MARGIN)
+
+
+def test_a_figure_that_is_off_by_little_is_believed() -> None:
+    found = Bandwidth(read_bytes_s=9e9, because="threaded np.dot", threads=2, ran=0.97, steal_share=0.03)
+    assert memory.judged(found) == found
+
+
+def test_what_a_quota_takes_is_no_disturbance() -> None:
+    """An engine in the same container gets no more; and the programs of the whole host are not ours to close."""
+    assert doubts.granted(1.5, 2) == 0.75
+    assert doubts.granted(8.0, 2) == 1.0
+    quota = doubts.kept(1, 0.5, others_share=0.9, ran=1.0, steal_share=None)
+    assert (doubts.headroom(quota), doubts.why(quota)) == (1.0, "")
+    whole = doubts.kept(1, None, others_share=0.9, ran=1.0, steal_share=None)
+    assert doubts.why(whole) == "other programs kept 90% of the cpus busy"
+
+
+KEPT = st.builds(
+    doubts.Kept,
+    threads=st.integers(1, 64),
+    cpus=st.floats(1, 128),
+    ran=st.floats(-0.1, 1.5),
+    others_cpus=st.floats(0, 128),
+    steal_share=st.floats(0, 1),
+)
+
+
+@given(KEPT, st.floats(0, 1), st.floats(0, 64), st.floats(0, 1))
+def test_what_takes_more_leaves_more_room(kept: doubts.Kept, ran: float, more: float, stolen: float) -> None:
+    worse = msgspec.structs.replace(
+        kept, ran=min(kept.ran, ran), others_cpus=kept.others_cpus + more, steal_share=max(kept.steal_share, stolen)
+    )
+    assert 1 <= doubts.headroom(kept) <= doubts.headroom(worse) * (1 + 1e-9) < math.inf
+    if doubts.headroom(kept) > 1.12:
+        assert doubts.why(kept)  # a doubt always has words
+
+
+@pytest.mark.parametrize(
+    ("most", "seen", "sheet", "capped"),
+    [(50e9, 20e9, None, 50e9), (50e9, 20e9, 40e9, 40e9), (50e9, 45e9, 40e9, 45e9), (None, 20e9, 40e9, None)],
+)
+def test_an_upper_end_is_not_above_the_data_sheet(
+    most: float | None, seen: float, sheet: float | None, capped: float | None
+) -> None:
+    assert doubts.capped(most, seen, sheet) == capped
 
 
 def test_arrays_that_no_memory_holds_are_a_reason(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -163,7 +210,9 @@ def test_the_child_process_prints_one_json_line() -> None:
 # ------------------------------------------------------------------------------------------------ inventory
 
 FAST = Bandwidth(read_bytes_s=41e9, because="threaded np.dot, 2 of 2 threads")
-SLOW = Bandwidth(read_bytes_s=9e9, because="threaded np.dot; too low: busy", doubt="too low: busy", ran=0.3)
+SLOW = Bandwidth(
+    read_bytes_s=9e9, because="threaded np.dot; too low: busy", doubt="too low: busy", ran=0.3, most_read_bytes_s=33e9
+)
 NONE = Bandwidth(read_bytes_s=None, because="not measured: too little memory")
 
 
@@ -224,11 +273,59 @@ def test_a_disturbed_figure_is_tried_again_later_and_the_better_one_stays(monkey
     assert (first.read_bytes_s, first.doubt) == (9e9, "too low: busy")
     inventory.this_machine()
     assert measure.calls == 1  # not for every command
-    monkeypatch.setattr(inventory, "_RETRY_S", -1)
+    monkeypatch.setattr(figures, "_RETRY_S", -1)
     assert inventory.this_machine().devices[0].read_bytes_s == 41e9
     inventory.this_machine()
     assert measure.calls == 2  # a figure without disturbance stays
     assert inventory.this_machine(remeasure=True).devices[0].read_bytes_s == 9e9  # asked for: takes what it gets
+
+
+LOUD = busy.Busy(look_s=0.3, cpus=2, share=0.6, programs=(busy.Program(name="cc1plus", cpus=1.2),))
+CALM = busy.Busy(look_s=0.3, cpus=2, share=0.02)
+
+
+def _looks(monkeypatch: pytest.MonkeyPatch, *answers: busy.Busy) -> list[busy.Busy]:
+    left = list(answers)
+    monkeypatch.setattr(busy, "look", lambda *_: left.pop(0))
+    return left
+
+
+def test_a_doubt_heals_by_itself_once_the_machine_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, SLOW, FAST)
+    looks = _looks(monkeypatch, LOUD, CALM)
+    first = inventory.this_machine().devices[0]
+    assert (first.read_bytes_s, first.most_read_bytes_s, first.doubt) == (9e9, 33e9, "too low: busy")
+    assert inventory.this_machine().devices[0] == first  # still loud: not measured, still doubted
+    assert measure.calls == 1
+    healed = inventory.this_machine().devices[0]
+    assert (healed.read_bytes_s, healed.most_read_bytes_s, healed.doubt) == (41e9, None, "")
+    assert inventory.this_machine().devices[0] == healed  # nothing is doubted, so nobody looks
+    assert (measure.calls, looks) == (2, [])
+
+
+def test_a_quiet_measurement_ends_the_doubt_of_a_figure_that_was_higher(monkeypatch: pytest.MonkeyPatch) -> None:
+    high = msgspec.structs.replace(SLOW, read_bytes_s=42e9, most_read_bytes_s=60e9)
+    _measure(monkeypatch, high, FAST)
+    _looks(monkeypatch, CALM)
+    inventory.this_machine()
+    found = inventory.this_machine().devices[0]
+    assert (found.read_bytes_s, found.doubt, found.because) == (42e9, "", "threaded np.dot")
+
+
+def test_where_it_stays_busy_each_command_measures_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = _measure(monkeypatch, SLOW)
+    _looks(monkeypatch, CALM, CALM)
+    for calls in (1, 2, 3):
+        assert inventory.this_machine().devices[0].doubt
+        assert measure.calls == calls
+
+
+def test_a_command_that_needs_no_bandwidth_does_not_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    _measure(monkeypatch, SLOW)
+    looks = _looks(monkeypatch, CALM)
+    inventory.this_machine()
+    assert inventory.this_machine(bandwidth=False).devices[0].doubt
+    assert looks == [CALM]
 
 
 @pytest.mark.parametrize(

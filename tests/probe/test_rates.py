@@ -12,10 +12,13 @@ from fakes import machine
 
 from phibench import probe
 from phibench.core.nouns import Device, Machine, Storage
-from phibench.machine import inventory
+from phibench.machine import figures, inventory
 from phibench.predict import device_class
-from phibench.probe.speed import child, disk, matrix, memory
+from phibench.probe import busy
+from phibench.probe.devices import nvidia
+from phibench.probe.speed import child, disk, doubts, matrix, memory
 from phibench.probe.speed import gpu as speed_gpu
+from phibench.probe.speed.matrix import Matrix
 from phibench.probe.speed.memory import Bandwidth
 
 FAKE_TORCH = """
@@ -34,8 +37,9 @@ class cuda:
 
 def test_the_matrix_rate_is_that_of_real_products() -> None:
     found = matrix.rates(1)
-    assert isinstance(found, dict), found
-    assert 1e8 < found["float32"] < 1e14
+    assert 1e8 < found.flops_s["float32"] < 1e14, found
+    assert set(found.most_flops_s) <= set(found.flops_s)
+    assert bool(found.most_flops_s) == bool(found.doubt)
 
 
 def test_best_of_a_product_counts_two_n_cubed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +49,31 @@ def test_best_of_a_product_counts_two_n_cubed(monkeypatch: pytest.MonkeyPatch) -
     def product(n: int) -> None:
         now[0] += 2 * n**3 / 1e11
 
-    assert matrix.best(product) == pytest.approx(1e11)
+    assert matrix.best(product).flops_s == pytest.approx(1e11)
+    assert matrix.best_small(product) == pytest.approx(1e11)
+
+
+def products(seen: float, one: float | None, others: float) -> dict[str, matrix.Product]:
+    return {"float32": matrix.Product(flops_s=seen, one_flops_s=one, others_share=others)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "one", "others", "most"),
+    [
+        (200e9, 106e9, 0.0, None),
+        (100e9, 106e9, 0.5, 212e9 * doubts.MARGIN),  # two threads can do twice what one did
+        (205e9, 106e9, 0.5, None),  # a round that nobody disturbed
+        (200e9, 150e9, 0.05, None),  # threads that hold each other up do it always
+        (100e9, None, 0.5, 200e9 * doubts.MARGIN),
+    ],
+)
+def test_a_disturbed_matrix_rate_lies_below_what_its_threads_can_do(
+    seen: float, one: float | None, others: float, most: float | None
+) -> None:
+    found = matrix.judged(products(seen, one, others), 2)
+    assert found.flops_s == {"float32": seen}
+    assert found.doubt == ("too low: other programs kept 50% of the cpus busy" if most else "")
+    assert found.most_flops_s == ({"float32": pytest.approx(most)} if most else {})
 
 
 def test_copies_are_measured_beside_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +85,8 @@ def test_copies_are_measured_beside_reads(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_time_that_the_host_took_is_a_disturbance() -> None:
-    assert Bandwidth(read_bytes_s=1e9, because="", steal_share=0.1).disturbed
-    assert not Bandwidth(read_bytes_s=1e9, because="", steal_share=0.01).disturbed
+    assert memory.judged(Bandwidth(read_bytes_s=1e9, because="", steal_share=0.15)).doubt
+    assert not memory.judged(Bandwidth(read_bytes_s=1e9, because="", steal_share=0.01)).doubt
 
 
 def test_a_disk_is_read_and_left_as_it_was(tmp_path: Path) -> None:
@@ -138,6 +166,25 @@ def test_a_measured_gpu_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> N
     assert known.ops_s == pytest.approx(160e12 / device_class.MEASURED_SHARE)
 
 
+@pytest.mark.parametrize(("share", "processes", "most"), [(0.05, 3, None), (0.4, 1, 1008e9), (0.4, None, 1008e9)])
+def test_a_gpu_that_others_use_is_doubted(
+    monkeypatch: pytest.MonkeyPatch, share: float, processes: int | None, most: float | None
+) -> None:
+    """Programs take turns on a GPU; more than its data sheet it cannot read."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    monkeypatch.setattr(child, "ask", lambda *_: speed_gpu.Rates(520e9, 80e12))
+    monkeypatch.setattr(nvidia, "busy_share", lambda: share)
+    monkeypatch.setattr(nvidia, "processes", lambda: processes)
+    found = speed_gpu.measured(GPU)
+    assert (found.read_bytes_s, found.most_read_bytes_s) == (520e9, most)
+    assert (
+        found.doubt
+        == found.matrix_doubt
+        == ("too low: other programs kept the GPU busy 40% of the time" if most else "")
+    )
+    assert found.most_matrix_flops_s == ({"bfloat16": 160e12} if most else {})
+
+
 # ------------------------------------------------------------------------------------------------ inventory
 
 MATRIX = {"float32": 2e11, "bfloat16": 4e11}
@@ -152,7 +199,7 @@ class Slow:
         quick = msgspec.structs.replace(quick, devices=(*quick.devices, *gpus))
         monkeypatch.setattr(probe, "machine", lambda **_: quick)
         monkeypatch.setattr(probe, "bandwidth", lambda *_: self("memory", Bandwidth(read_bytes_s=40e9, because="dot")))
-        monkeypatch.setattr(inventory, "matrix_rates", lambda _: self("matrix", MATRIX))
+        monkeypatch.setattr(figures, "matrix_rates", lambda *_: self("matrix", Matrix(flops_s=MATRIX)))
         monkeypatch.setattr(disk, "storage", lambda _: self("disk", Storage(read_bytes_s=1e9, because="direct")))
         monkeypatch.setattr(
             speed_gpu,
@@ -202,7 +249,24 @@ def test_a_quick_look_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_could_not_be_measured_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch)
-    monkeypatch.setattr(inventory, "matrix_rates", lambda _: slow("matrix", "not measured: no numpy"))
+    monkeypatch.setattr(figures, "matrix_rates", lambda *_: slow("matrix", Matrix(because="not measured: no numpy")))
     inventory.this_machine(full=True)
     inventory.this_machine(full=True)
     assert slow.calls == ["memory", "matrix", "disk", "matrix"]
+
+
+def test_a_doubted_matrix_rate_and_gpu_heal_with_the_next_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, (GPU,))
+    low = Matrix(flops_s={"float32": 9e10}, doubt="too low: busy", most_flops_s={"float32": 2.2e11})
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "matrix_rates", lambda *_: low)
+        patch.setattr(
+            speed_gpu, "measured", lambda d: msgspec.structs.replace(d, read_bytes_s=5e11, basis="probed", doubt="busy")
+        )
+        cpu, gpu = inventory.this_machine(full=True).devices
+    assert (cpu.matrix_doubt, cpu.most_matrix_flops_s, gpu.doubt) == ("too low: busy", {"float32": 2.2e11}, "busy")
+    monkeypatch.setattr(busy, "look", lambda: busy.Busy(look_s=0.3, cpus=2, share=0.0))
+    slow.calls.clear()
+    cpu, gpu = inventory.this_machine().devices
+    assert (cpu.matrix_flops_s, cpu.matrix_doubt, cpu.most_matrix_flops_s, gpu.doubt) == (MATRIX, "", {}, "")
+    assert slow.calls == ["matrix", "cuda:0"]  # the bandwidth of memory was not doubted

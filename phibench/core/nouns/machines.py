@@ -38,7 +38,8 @@ class Device(Noun, frozen=True, kw_only=True):
 
     Measured and data sheet stand apart: ``read_bytes_s`` with its ``basis`` is what predictions use,
     ``spec_read_bytes_s`` what clocks and bus width promise; ``matrix_flops_s`` is measured, by data type,
-    ``flops_s`` is the data sheet's.
+    ``flops_s`` is the data sheet's. Where what was measured is doubted, what it would be undisturbed lies between it
+    and ``most_...``.
     """
 
     kind: str
@@ -51,9 +52,12 @@ class Device(Noun, frozen=True, kw_only=True):
     basis: Literal["probed", "spec"] | None = None  # where read_bytes_s comes from
     because: str = ""  # how read_bytes_s was found, or why it is unknown, in words
     doubt: str = ""  # what speaks against read_bytes_s; a part of because, too
+    most_read_bytes_s: Rate | None = None
     copy_bytes_s: Rate | None = None  # bytes read and bytes written, together
     spec_read_bytes_s: Rate | None = None
     matrix_flops_s: dict[str, Rate] = {}
+    matrix_doubt: str = ""  # what speaks against matrix_flops_s
+    most_matrix_flops_s: dict[str, Rate] = {}
     driver: str = ""
     energy_method: Literal["counter", "power"] | None = None  # how NVML tells its energy; a counter is preferred
     facts: dict[str, str] = {}  # what the driver says of it, as text: clocks, power limit, throttle reasons, ...

@@ -77,6 +77,16 @@ def processes(nvml: Any = None) -> int | None:
     return len(pids - {os.getpid()}) if known else None
 
 
+def busy_share(nvml: Any = None) -> float | None:
+    """Of the last second or so, in which some program computed: the busiest GPU; None where NVML does not tell."""
+    with opened(nvml) as api:
+        if api is None:
+            return None
+        asked = [call(api, "nvmlDeviceGetUtilizationRates", gpu.whole) for gpu in visible(api)]
+    known = [found for one in asked if (found := count(getattr(one, "gpu", None), 100)) is not None]
+    return max(known) / 100 if known else None
+
+
 def throttle(nvml: Any = None) -> tuple[Throttle, ...]:
     """Why GPUs run below their clock now."""
     with opened(nvml) as api:

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from phibench.core.nouns import Device
-from phibench.probe.speed import child
+from phibench.probe.devices import nvidia
+from phibench.probe.speed import child, doubts
 
 _SECONDS = 0.3
 _COPY_BYTES = 1 << 30  # many times the largest cache of a GPU (MI300X: 256 MB)
@@ -43,12 +44,13 @@ def measured(device: Device, limit_s: float = 60) -> Device:
         return _without(device, "torch is not installed")
     kind, _, index = device.kind.partition(":")
     name = _NAMES.get(kind, kind) + (f":{index}" if index else "")
+    why, more = _busy(device)
     found = child.ask(__spec__.name, ["--device", name], Rates, limit_s)
     if isinstance(found, str):
         return _without(device, f"torch: {found}")
     if not (0 < found.copy_bytes_s < _MOST_BYTES_S and 0 < found.matrix_flops_s < _MOST_FLOPS_S):
         return _without(device, "torch measured nonsense")
-    return msgspec.structs.replace(
+    known = msgspec.structs.replace(
         device,
         read_bytes_s=found.copy_bytes_s,
         copy_bytes_s=found.copy_bytes_s,
@@ -56,6 +58,25 @@ def measured(device: Device, limit_s: float = 60) -> Device:
         because="device copy of 1 GiB by torch, best round",
         matrix_flops_s={**device.matrix_flops_s, "bfloat16": found.matrix_flops_s},
     )
+    return _doubted(known, why, more) if why else known
+
+
+def _busy(device: Device) -> tuple[str, float]:
+    """What speaks against what will be measured, and how many times more it can be: programs take turns evenly."""
+    share = nvidia.busy_share() if device.kind.startswith("cuda") else None
+    if share is None or share <= doubts.OTHERS:
+        return "", 1.0
+    return f"other programs kept the GPU busy {share:.0%} of the time", 1.0 + max(1, nvidia.processes() or 0)
+
+
+def _doubted(device: Device, why: str, more: float) -> Device:
+    doubt, read = f"too low: {why}", device.read_bytes_s
+    rates = device.matrix_flops_s.items()
+    return msgspec.structs.replace(
+        device, because=f"{device.because}; {doubt}", doubt=doubt, matrix_doubt=doubt,
+        most_read_bytes_s=doubts.capped(read * more if read else None, read, device.spec_read_bytes_s),
+        most_matrix_flops_s={kind: rate * more for kind, rate in rates},
+    )  # fmt: skip
 
 
 def _without(device: Device, why: str) -> Device:

@@ -18,7 +18,8 @@ import msgspec
 
 from phibench.core import units
 from phibench.core.nouns import Noun, Rate
-from phibench.probe.speed import child
+from phibench.probe.other_programs import Others
+from phibench.probe.speed import child, doubts
 from phibench.probe.system import cpu, gauges
 
 if TYPE_CHECKING:
@@ -33,40 +34,41 @@ _FREE_SHARE = 4  # ... and at most a quarter of the memory that is free, so that
 _PER_THREAD_BYTES = 128 << 20  # where the caches do not ask for more
 _UNKNOWN_CACHE_BYTES = 128 << 20  # assumed where the system does not tell; Apple's and AMD's largest parts have 96
 _BLOCK_BYTES = 16 << 20  # of one dot product: long enough for 64 threads to share Python's lock, short in a round
-_UNDISTURBED = 0.9  # our choice: the figure is off by about as much as the threads were kept waiting
-_STOLEN = 0.02  # of all cpu time: the host gave it to another machine
 
 
 class Bandwidth(Noun, frozen=True, kw_only=True):
-    """``read_bytes_s`` is the best round; ``because`` says how it was found and what speaks against it: ``doubt``."""
+    """``read_bytes_s`` is the best round; ``because`` says how it was found and what speaks against it: ``doubt``.
+
+    Where there is a doubt, an undisturbed figure lies between ``read_bytes_s`` and ``most_read_bytes_s``.
+    """
 
     read_bytes_s: Rate | None
     because: str
     doubt: str = ""
+    most_read_bytes_s: Rate | None = None
     threads: int = 0
     array_bytes: int = 0  # all arrays of all threads together
     rounds: int = 0
     by_threads: dict[str, float] = msgspec.field(default_factory=dict)  # number of threads -> bytes per second
-    ran: float = 1.0  # share of the best round in which its threads had a core to themselves
+    ran: float = 1.0  # share of the best round in which its threads had a core, of what a quota grants
     copy_bytes_s: Rate | None = None  # read and written
     steal_share: float | None = None  # of all cpu time meanwhile, taken by the host
+    others_share: float | None = None  # of the cpus that this process may use, taken by other programs meanwhile
     load_1m: float | None = None  # load average just before
 
-    @property
-    def disturbed(self) -> bool:
-        """Other programs, a quota or the host took cores away: memory can do more than this."""
-        return self.ran < _UNDISTURBED or (self.steal_share or 0.0) > _STOLEN
 
-
-def read_bandwidth(seconds: float, threads: int, *, free_bytes: int, cache_bytes: int | None) -> Bandwidth:
+def read_bandwidth(
+    seconds: float, threads: int, *, free_bytes: int, cache_bytes: int | None, cpus: float | None = None
+) -> Bandwidth:
     """Measure in a child process for about ``seconds``, at least 5 rounds of 0.2 s; a failure is a reason in words.
 
     A child, because BLAS reads its number of threads when numpy is imported, and because its memory goes back.
+    ``cpus``: what a quota grants, a fraction too; engines get no more either, so what it takes is no disturbance.
     """
     size, least = array_bytes(threads, free_bytes, cache_bytes)
     if size < least:
         return _unknown(f"needs {units.gib(least * _FREE_SHARE)} of free memory, there are {units.gib(free_bytes)}")
-    arguments = ["--seconds", seconds, "--threads", threads, "--bytes", size]
+    arguments = ["--seconds", seconds, "--threads", threads, "--bytes", size, *(["--cpus", cpus] if cpus else [])]
     found = child.ask(__spec__.name, arguments, Bandwidth, 60 + 10 * seconds)
     return _unknown(found) if isinstance(found, str) else found
 
@@ -84,10 +86,10 @@ def array_bytes(threads: int, free_bytes: int, cache_bytes: int | None) -> tuple
 # -------------------------------------------------------------------------------------------- in the child
 
 
-def measure(seconds: float, threads: int, size: int) -> Bandwidth:
+def measure(seconds: float, threads: int, size: int, cpus: float | None = None) -> Bandwidth:
     """Best of at least 5 rounds; with time left also with fewer threads, since more are not always faster."""
     began, before, load = time.perf_counter(), gauges.ticks(cpu.ROOT), gauges.load(cpu.ROOT)
-    readers = _Readers(threads, size)
+    readers, others = _Readers(threads, size), Others()
     try:
         left = seconds - ROUNDS * ROUND_S - (time.perf_counter() - began)  # the copies take their share
         counts = sweep(threads)[: max(1, int(left / (ROUNDS * ROUND_S)))]
@@ -97,6 +99,7 @@ def measure(seconds: float, threads: int, size: int) -> Bandwidth:
             for count in counts:  # interleaved: a passing disturbance hits all alike
                 found[count].append(readers.round(count, ROUND_S))
             copies.append(readers.round(threads, ROUND_S, copy=True))
+        others_share = others.share()
     finally:
         readers.close()
     by_threads = {count: max(found[count]) for count in sorted(found)}
@@ -110,26 +113,25 @@ def measure(seconds: float, threads: int, size: int) -> Bandwidth:
         array_bytes=size,
         rounds=len(copies),
         by_threads={str(count): value for count, (value, _) in by_threads.items()},
-        ran=ran,
+        ran=ran / doubts.granted(cpus, best),
         copy_bytes_s=max(copies).bytes_s,
-        steal_share=_stolen(before, gauges.ticks(cpu.ROOT)),
+        steal_share=gauges.stolen(before),
+        others_share=others_share,
         load_1m=load,
     )
-    return doubted(bandwidth) if bandwidth.disturbed else bandwidth
+    return judged(bandwidth, cpus)
 
 
-def doubted(found: Bandwidth) -> Bandwidth:
-    """A disturbed figure with what disturbed it."""
-    why = f"its threads had a core only {found.ran:.0%} of the time"
-    if found.ran >= _UNDISTURBED:
-        why = f"the host took {found.steal_share:.0%} of the cpu time"
-    doubt = f"too low: {why}"
-    return msgspec.structs.replace(found, because=f"{found.because}; {doubt}", doubt=doubt)
-
-
-def _stolen(before: dict[str, int], after: dict[str, int]) -> float | None:
-    total = after.get("cpu_ticks", 0) - before.get("cpu_ticks", 0)
-    return round((after["steal_ticks"] - before["steal_ticks"]) / total, 4) if total > 0 else None
+def judged(found: Bandwidth, cpus: float | None = None) -> Bandwidth:
+    """The figure, where it was disturbed with by what, and what it can be at most."""
+    kept = doubts.kept(
+        found.threads, cpus, ran=found.ran, others_share=found.others_share, steal_share=found.steal_share
+    )
+    seen, headroom = found.read_bytes_s, doubts.headroom(kept)
+    if seen is None or not doubts.is_off(seen, seen * headroom):
+        return found
+    doubt, most = f"too low: {doubts.why(kept)}", seen * headroom * doubts.MARGIN
+    return msgspec.structs.replace(found, because=f"{found.because}; {doubt}", doubt=doubt, most_read_bytes_s=most)
 
 
 def sweep(threads: int) -> list[int]:
@@ -226,12 +228,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=0, help="default: physical cores that this process may use")
     parser.add_argument("--bytes", type=int, default=0, help="of all arrays; default: 4 times the last-level caches")
+    parser.add_argument("--cpus", type=float, help="that a quota grants; default: those that this process may use")
     chosen = parser.parse_args(arguments)
     usable = limits.limits()
     threads = chosen.threads if chosen.threads > 0 else usable.threads
     size = chosen.bytes if chosen.bytes > 0 else array_bytes(threads, usable.free_bytes, cpu.cpu().cache_bytes)[0]
     try:
-        found = measure(chosen.seconds, threads, size)
+        found = measure(chosen.seconds, threads, size, chosen.cpus or usable.cpus)
     except threading.BrokenBarrierError:
         found = _unknown(f"a reading thread ended; is there memory for arrays of {units.gib(size)}?")
     sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")

@@ -35,6 +35,13 @@ def ticks(root: Path) -> dict[str, int]:
     return {"cpu_ticks": sum(known), "steal_ticks": known[7]} if len(known) == 8 else {}
 
 
+def stolen(before: dict[str, int], root: Path = cpu.ROOT) -> float | None:
+    """Share of all cpu time that the host took since ``before``, which were :func:`ticks`; None where none went by."""
+    after = ticks(root)
+    total = after.get("cpu_ticks", 0) - before.get("cpu_ticks", 0)
+    return round((after["steal_ticks"] - before.get("steal_ticks", 0)) / total, 4) if total > 0 else None
+
+
 def paging(root: Path) -> dict[str, int | None]:
     """Bytes swapped in and bytes of files read again, since boot; major faults."""
     stat = text_files.counters(root / "proc/vmstat")
