@@ -1,8 +1,9 @@
 """Which Phi for this goal on this machine: candidates -> estimates -> objections -> order.
 
-Lexicographic, without weights: yes before unknown before no (of these first what misses a limit by little), then the
-goal's metrics in its order, then what was measured before what was not, then fewer bytes, then the name. So the order
-is total and each "no" can be read out.
+Lexicographic, without weights: yes before unknown before no (of these first what misses a limit by little; what is
+unknown because a figure is doubted stands among them, by the worse end of its interval), then the goal's metrics in its
+order, then what was measured before what was not, then fewer bytes, then the name. So the order is total and each "no"
+can be read out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from phibench.advise.candidates import as_asked, candidates
 from phibench.advise.ranking import order_key
 from phibench.analysis import trust
 from phibench.backends.contract import Backend
-from phibench.core.errors import PhibenchError
+from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Device, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
 from phibench.predict import costs, predictions
 from phibench.predict.speed import Knowledge
@@ -43,9 +44,16 @@ def advise(
     return tuple(sorted(verdicts, key=lambda v: order_key(asked, v)))
 
 
-def fits(verdicts: Sequence[Verdict]) -> bool:
-    """False when every candidate is a clear no: exit 3. A "not known" may still fit, so it is not "nothing fits"."""
-    return any(v.verdict != "no" for v in verdicts)
+def outcome(verdicts: Sequence[Verdict], *, here: bool) -> int:
+    """The exit code. A "not known" may still fit, so only where every candidate is a clear no, nothing does.
+
+    Nothing can be said where no candidate is a yes and some hang on figures that are not believed: this machine is too
+    busy. Of a machine that was described (``here`` false) that is never said: closing programs here would not help it.
+    """
+    answers = {v.verdict for v in verdicts}
+    if "yes" not in answers and here and any(v.doubted and v.verdict == "unknown" for v in verdicts):
+        return TOO_BUSY
+    return 0 if answers & {"yes", "unknown"} else NOTHING_FITS
 
 
 # ---------------------------------------------------------------------------------------- candidates
@@ -81,6 +89,7 @@ def _verdict(
         objections=tuple(str(a) for a in answers if isinstance(a, rules.No)),
         unknowns=tuple(a for a in answers if isinstance(a, rules.Unknown)),
         hard=sum(isinstance(a, rules.No) and not isinstance(a, rules.Missed) for a in answers),
+        doubted=any(isinstance(a, rules.Doubted) for a in answers),
     )
 
 

@@ -31,6 +31,10 @@ class Unknown(Reason, frozen=True):
     """A limit that cannot be judged."""
 
 
+class Doubted(Unknown, frozen=True):
+    """A limit that cannot be judged because what is known of the machine's speed is not believed."""
+
+
 Answer = No | Unknown | None
 
 
@@ -53,6 +57,8 @@ class Case(Noun, frozen=True, kw_only=True):
 
 
 # ---------------------------------------------------------------------------------------------- words
+
+AGAIN = "phibench probe"  # measures again what is doubted, when the machine is quiet
 
 
 def command(setup: Setup) -> str:
@@ -213,7 +219,11 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
     row = METRICS[metric]
     unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
     bound = "least" if row.better == "higher" else "most"
-    text = f"{row.title} {shown(metric, estimate)}{unit}, asked for at {bound} {amount(metric, limit, 3)}{unit}"
+    doubtful = " (doubtful)" if estimate.doubt else ""
+    asked = f"asked for at {bound} {amount(metric, limit, 3)}{unit}"
+    text = f"{row.title} {shown(metric, estimate)}{unit}{doubtful}, {asked}"
+    if doubtful:
+        return Doubted(text, command(case.setup) if estimate.basis in ("measured", "calibrated") else AGAIN)
     return Missed(text) if kept is False else _unknown(case, metric, text)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from phibench.cli import options
-from phibench.core.errors import NOTHING_FITS, PhibenchError
+from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 
 
 @click.command()
@@ -49,9 +49,12 @@ def recommend(
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit."""
     from phibench import catalog
-    from phibench.advise.recommend import advise, fits, uncalibrated
+    from phibench.advise.recommend import advise, outcome, uncalibrated
     from phibench.core import units
+    from phibench.core.text import wrap
+    from phibench.probe import busy
     from phibench.show import advice
+    from phibench.show import busy as show_busy
 
     count = _top(top)
     wanted = catalog.goal(goal)
@@ -64,9 +67,14 @@ def recommend(
     engines = () if machine else uncalibrated(verdicts)
     said = advice.text(place, wanted, tokens, verdicts, count, output, options.width(out), uncalibrated=engines)
     options.emit(said, out)
-    if not fits(verdicts):
+    code = outcome(verdicts, here=machine is None)
+    if code == NOTHING_FITS:
         options.note("nothing fits: take a shorter --context, looser limits, or more memory")
-        sys.exit(NOTHING_FITS)
+    elif code == TOO_BUSY:
+        for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
+            options.note(line)
+    if code:
+        sys.exit(code)
 
 
 def _top(text: str) -> int | None:

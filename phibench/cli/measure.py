@@ -18,14 +18,15 @@ from phibench.cli import options
 )
 @click.option("--before", "part", flag_value="before", help="Only the first advice, which needs no engine.")
 @click.option("--after", "part", flag_value="after", help="Without the first advice, where it was printed already.")
+@click.option("--wait", metavar="TIME", default="30s", show_default=True, help="Wait so long for a quiet machine.")
 @options.results
-def quickstart(backend: str | None, part: Literal["before", "after"] | None, results: str | None) -> None:
+def quickstart(backend: str | None, part: Literal["before", "after"] | None, wait: str, results: str | None) -> None:
     """Say which Phi should fit here, measure one, say what that changed and what is next."""
     from phibench.cli import quickstart as first
     from phibench.core import folders, units
 
     wanted = units.names(backend, "--backend") if backend else ()
-    sys.exit(first.quickstart(folders.results_dir(results), wanted, part))
+    sys.exit(first.quickstart(folders.results_dir(results), wanted, part, units.seconds(wait, "--wait")))
 
 
 _RUN_GROUPS = {

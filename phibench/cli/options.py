@@ -53,7 +53,8 @@ class Grouped(click.Command):
 def cli() -> None:
     """Which Phi fits this machine: measures, predicts and recommends variant, quantization and backend.
 
-    Exit codes: 0 ok, 1 a measurement or a file failed, 2 bad input, 3 nothing fits, 4 regression, 130 interrupted.
+    Exit codes: 0 ok, 1 a measurement or a file failed, 2 bad input, 3 nothing fits, 4 regression, 5 too busy to say,
+    130 interrupted.
     """
 
 

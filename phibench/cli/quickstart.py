@@ -14,16 +14,18 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend
-from phibench.cli import calibrate, choice
+from phibench.cli import calibrate, choice, waiting
 from phibench.cli import run as cli_run
 from phibench.core import amounts, extras, run_files
-from phibench.core.errors import FAILED, NOTHING_FITS, PhibenchError
+from phibench.core.errors import FAILED, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
 from phibench.core.text import wrap
 from phibench.machine import inventory
 from phibench.measure import record, request
 from phibench.measure.tasks import Task
+from phibench.probe.busy import Busy
 from phibench.show import advice, results
+from phibench.show import busy as show_busy
 from phibench.show import machine as show_machine
 
 GOAL = "chat"
@@ -31,16 +33,19 @@ Part = Literal["before", "after"]
 _TOP = 3  # variants shown
 
 
-def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = None) -> int:
+def quickstart(
+    folder: Path, wanted: Sequence[str] = (), part: Part | None = None, wait_s: float = waiting.WAIT_S
+) -> int:
     """``wanted``: backends; none is the usual one, and several, or all that are installed, take turns.
 
     ``part``: only what is said ``before`` anything is measured, which needs no engine; or only what comes ``after``
-    that. Returns the exit code: 0, or 1 when a measurement failed, or 3 when no Phi fits. Raises PhibenchError (exit 1)
-    where no engine is installed.
+    that. ``wait_s``: for a quiet machine at most. Returns the exit code: 0, or 1 when a measurement failed, or 3 when
+    no Phi fits, or 5 where nothing can be said. Raises PhibenchError (exit 1) where no engine is installed.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     everything = request.every(wanted)
     names, absent = choice.engines(wanted or choice.usual(), everything)
+    now = waiting.until_quiet(wait_s, lambda line: print(f"{line}\n", flush=True))
     machine, goal = inventory.this_machine(matrix_too=True), catalog.goal(GOAL)
     runs = run_files.read_runs(folder)[0]
     before = recommend.advise(machine, goal, runs)
@@ -70,7 +75,16 @@ def quickstart(folder: Path, wanted: Sequence[str] = (), part: Part | None = Non
     print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], extras.program())}")
     if alive != names or (absent and not everything):
         return FAILED
-    return record.exit_code((done,)) or (0 if recommend.fits(verdicts) else NOTHING_FITS)
+    return record.exit_code((done,)) or _outcome(machine, verdicts, now)
+
+
+def _outcome(machine: Machine, verdicts: Sequence[Verdict], now: Busy) -> int:
+    """The exit code of the advice; where nothing can be said, with why."""
+    code = recommend.outcome(verdicts, here=True)
+    if code == TOO_BUSY:
+        told = wrap(show_busy.nothing_can_be_said(machine, verdicts, now, "quickstart"))
+        print("", *told, sep="\n", file=sys.stderr)
+    return code
 
 
 def _measured(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _MOST_CHARS = 100  # of a name that is quoted
-FAILED, BAD_INPUT, NOTHING_FITS, REGRESSION, INTERRUPTED = 1, 2, 3, 4, 130
+FAILED, BAD_INPUT, NOTHING_FITS, REGRESSION, TOO_BUSY, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 
 class PhibenchError(Exception):

@@ -89,13 +89,22 @@ class Knowledge:
         seconds, sd = fit.seconds(cost, self.started(cost, device.kind))
         sd = math.hypot(sd, DRIFT_SD[cost.phase])
         grounds = _grounds(cost, seconds, anchors=len(fit.points))
-        return _estimate(cost, seconds, sd, Z80, "calibrated", _from(fit.points), grounds)
+        found = _estimate(cost, seconds, sd, Z80, "calibrated", _from(fit.points), grounds)
+        doubt = _doubt(fit.points)
+        return self._at_least(msgspec.structs.replace(found, doubt=doubt), setup, cost) if doubt else found
+
+    def _at_least(self, found: Estimate, setup: Setup, cost: Cost) -> Estimate:
+        """What was disturbed went as fast as it went: left alone, it is no slower than its best repetition."""
+        seen = max((p.best_tps for p in self.points if _is_same(p, setup, cost)), default=0.0)
+        value, high = max(found.value, seen), max(found.high, seen)
+        return msgspec.structs.replace(found, value=value, low=max(found.low, seen), high=high)
 
     def _before(self, cost: Cost, device: Device) -> Estimate | None:
         found = terms.terms(cost, self.machine, device)
         if found is None:
             return None
-        return _estimate(cost, found.total_s, found.sd, Z80, found.basis, found.because, found.grounds)
+        told = _estimate(cost, found.total_s, found.sd, Z80, found.basis, found.because, found.grounds)
+        return msgspec.structs.replace(told, doubt=found.doubt)
 
     def started(self, cost: Cost, kind: str) -> Terms:
         """Where a fit starts from on the device of this kind, whatever the machine tells of itself."""
@@ -122,6 +131,12 @@ def _from(points: Sequence[CalibrationPoint]) -> str:
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     told = "; ".join(names[:2])
     return f"fitted to {len(points)} measurement{'s' if len(points) > 1 else ''} here: {told}{more}"
+
+
+def _doubt(points: Sequence[CalibrationPoint]) -> str:
+    """Where one was quiet, the fit leans on it."""
+    least = min(point.busy_share for point in points)
+    return f"measured while other programs kept {least:.0%} of the cpus busy" if least >= _QUIET else ""
 
 
 def _grounds(cost: Cost, seconds: float, anchors: int) -> Grounds:

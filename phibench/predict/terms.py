@@ -25,13 +25,17 @@ Z80 = 1.2816  # standard deviations on either side that hold 80 % of a normal di
 
 
 class Terms(Noun, frozen=True, kw_only=True):
-    """Seconds by kernel, ``fixed`` among them; ``sd`` of the logarithm of their sum."""
+    """Seconds by kernel, ``fixed`` among them; ``sd`` of the logarithm of their sum.
+
+    ``doubt``: why the rate that they rest on is not believed; what it can be at most is in the ``sd``.
+    """
 
     seconds: dict[str, float]
     sd: float
     basis: Basis
     because: str
     grounds: Grounds
+    doubt: str = ""
 
     @property
     def total_s(self) -> float:
@@ -42,9 +46,9 @@ def terms(cost: Cost, machine: Machine, device: Device) -> Terms | None:
     """None where nothing says: no bandwidth, or no matrix rate. A processor that was measured has a model of its own,
     every other device that of its class."""
     if device.kind == "cpu" and cost.phase == "decode" and device.basis == "probed" and device.read_bytes_s:
-        return _decode(cost, device.read_bytes_s, machine.limits.threads)
+        return _decode(cost, device, device.read_bytes_s, machine.limits.threads)
     if device.kind == "cpu" and cost.phase == "prefill" and device.matrix_flops_s:
-        return _prefill(cost, device.matrix_flops_s)
+        return _prefill(cost, device)
     return _of_class(cost, machine, device)
 
 
@@ -65,6 +69,7 @@ def _of_class(cost: Cost, machine: Machine, device: Device) -> Terms | None:
     return Terms(
         seconds=seconds, sd=math.hypot(support.sd, _rates(cost.backend).times_sd),
         basis=_basis(cost.phase, device), because=_told(cost, at, grounds), grounds=grounds,
+        doubt=_doubt(cost.phase, device),
     )  # fmt: skip
 
 
@@ -97,8 +102,8 @@ def _told(cost: Cost, at: Place, grounds: Grounds) -> str:
 # ------------------------------------------------------------------------------ of a processor that was measured
 
 
-def _decode(cost: Cost, bandwidth: float, threads: int) -> Terms:
-    rates = _rates(cost.backend)
+def _decode(cost: Cost, device: Device, bandwidth: float, threads: int) -> Terms:
+    rates, most = _rates(cost.backend), max(bandwidth, device.most_read_bytes_s or 0.0)
     slow, fast = rates.read_share
     spans: dict[str, Span] = {}
     for kernel, count in cost.bytes_by_type.items():
@@ -106,33 +111,44 @@ def _decode(cost: Cost, bandwidth: float, threads: int) -> Terms:
         attention = cost.flops_by_type[kernel] if kernel_type(kernel) == KV else 0.0
         short, long = (
             max(
-                count / min(bandwidth * share, thread_bytes_s * more),
+                count / min(memory, thread_bytes_s * more),
                 attention / (threads * rates.attention_gflop_s * 1e9 * more),
             )
-            for share, more in ((fast, THREAD_SHARE[1]), (slow, THREAD_SHARE[0]))
+            for memory, more in ((most * fast, THREAD_SHARE[1]), (bandwidth * slow, THREAD_SHARE[0]))
         )
         spans[kernel] = (short, long)
-    grounds = Grounds(bytes=cost.bytes, rate=bandwidth, share=math.sqrt(slow * fast))
-    return _middle(cost, spans, f"{units.gb(cost.bytes)} per token at {units.gb(bandwidth)}/s (probed)", grounds)
+    grounds = Grounds(bytes=cost.bytes, rate=math.sqrt(bandwidth * most), share=math.sqrt(slow * fast))
+    up_to = f" to {units.gb(most)}" if most > bandwidth else ""
+    because = f"{units.gb(cost.bytes)} per token at {units.gb(bandwidth)}{up_to}/s (probed)"
+    return _middle(cost, spans, because, grounds, _doubt(cost.phase, device))
 
 
-def _prefill(cost: Cost, measured: dict[str, float]) -> Terms:
-    kind, rate = max(measured.items(), key=lambda item: item[1])
+def _prefill(cost: Cost, device: Device) -> Terms:
+    kind, rate = max(device.matrix_flops_s.items(), key=lambda item: item[1])
+    most = max(rate, *device.most_matrix_flops_s.values()) if device.matrix_doubt else rate
     slow, fast = _rates(cost.backend).matrix_share
-    spans = {kernel: (flops / (rate * fast), flops / (rate * slow)) for kernel, flops in cost.flops_by_type.items()}
-    grounds = Grounds(flops=cost.flops, rate=rate, share=math.sqrt(slow * fast))
+    spans = {kernel: (flops / (most * fast), flops / (rate * slow)) for kernel, flops in cost.flops_by_type.items()}
+    grounds = Grounds(flops=cost.flops, rate=math.sqrt(rate * most), share=math.sqrt(slow * fast))
+    up_to = f" to {most / 1e9:.3g}" if most > rate else ""
     each = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token"
-    because = f"{each} at {rate / 1e9:.3g} GFLOP/s ({kind} product measured here)"
-    return _middle(cost, spans, because, grounds)
+    because = f"{each} at {rate / 1e9:.3g}{up_to} GFLOP/s ({kind} product measured here)"
+    return _middle(cost, spans, because, grounds, _doubt(cost.phase, device))
 
 
-def _middle(cost: Cost, spans: dict[str, Span], because: str, grounds: Grounds) -> Terms:
+def _doubt(phase: Phase, device: Device) -> str:
+    """Why what was measured of the device is not believed."""
+    if phase == "decode":
+        return f"read bandwidth {device.doubt}" if device.doubt and device.basis == "probed" else ""
+    return f"matrix rate {device.matrix_doubt}" if device.matrix_doubt and device.matrix_flops_s else ""
+
+
+def _middle(cost: Cost, spans: dict[str, Span], because: str, grounds: Grounds, doubt: str) -> Terms:
     """The geometric mean of both ends, kernel by kernel, and how far the sums of the ends are apart."""
     spans[FIXED] = (_CPU_LAYER_S * cost.layers, _CPU_LAYER_S * cost.layers)
     short, long = (math.fsum(span[end] for span in spans.values()) for end in (0, 1))
     return Terms(
         seconds={kernel: math.sqrt(span[0] * span[1]) for kernel, span in spans.items() if span[0]},
-        sd=math.log(long / short) / 2 / Z80, basis="probed", because=because, grounds=grounds,
+        sd=math.log(long / short) / 2 / Z80, basis="probed", because=because, grounds=grounds, doubt=doubt,
     )  # fmt: skip
 
 

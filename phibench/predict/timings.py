@@ -39,6 +39,7 @@ def timings(use: Use, prefill: Estimate | None, decode: Estimate | None) -> dict
             high=first.high + count * later.high,
             basis=worst(first.basis, later.basis, "assumed" if use.thinking_tokens else "exact"),
             because=f"TTFT + {count} tokens x TPOT{thinks}",
+            doubt=later.doubt or first.doubt,
         )
     return found
 
@@ -50,4 +51,5 @@ def _inverse(speed: Estimate, tokens: int, what: str) -> Estimate:
         high=tokens / speed.low,
         basis=speed.basis,
         because=f"{what}; {speed.because}",
+        doubt=speed.doubt,
     )

@@ -12,7 +12,7 @@ from phibench.advise.ranking import shown
 from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, Machine, Verdict
 from phibench.core.text import wrap
-from phibench.show import outputs, tables
+from phibench.show import busy, outputs, tables
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
@@ -50,7 +50,7 @@ def text(
         return tables.text(found, output, name="phibench_recommend")
     rows, everywhere = _shortened(table_rows(verdicts, top), ranking.shown(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*_reasons(rows), LEGEND, *(recommend.hints(verdicts) if hints else ())]
+    notes = [*_reasons(rows), *busy.doubts(machine), LEGEND, *(recommend.hints(verdicts) if hints else ())]
     notes += _to_calibrate(verdicts, uncalibrated)
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]

@@ -8,6 +8,7 @@ from phibench import backends
 from phibench.core import units
 from phibench.core.nouns import Cache, Device, Installed, Machine, Processor, Source
 from phibench.core.text import plain
+from phibench.show import busy
 
 Lines = list[tuple[str, str]]
 UNKNOWN = "not known"
@@ -50,7 +51,7 @@ def _bandwidth_lines(processor: Device) -> Iterator[tuple[str, str]]:
         yield "Read bandwidth", processor.because or "not measured"
         return
     origin = {"probed": "measured", "spec": "data sheet"}.get(processor.basis or "", "source unknown")
-    yield "Read bandwidth", f"{units.gb(processor.read_bytes_s)}/s ({origin})"
+    yield "Read bandwidth", f"{busy.gb_s(processor.read_bytes_s, processor.most_read_bytes_s)} ({origin})"
     if processor.doubt:
         yield "Note", f"read bandwidth is {processor.doubt}"
 
@@ -122,24 +123,25 @@ def _limits(machine: Machine) -> Iterator[tuple[str, str]]:
 def _speeds(device: Device) -> Iterator[tuple[str, str]]:
     """One line per device: what was measured, a bar, what clocks and bus width or a table promise."""
     measured = device.basis == "probed"
-    read = f"read {units.gb(device.read_bytes_s)}/s" if measured and device.read_bytes_s else ""
+    most = device.most_matrix_flops_s
+    read = (
+        f"read {busy.gb_s(device.read_bytes_s, device.most_read_bytes_s)}" if measured and device.read_bytes_s else ""
+    )
     copy = f"copy {units.gb(device.copy_bytes_s)}/s" if device.copy_bytes_s else ""
-    rates = [f"{kind} {flops(rate)}" for kind, rate in device.matrix_flops_s.items()]
+    rates = [f"{kind} {busy.flops_s(rate, most.get(kind))}" for kind, rate in device.matrix_flops_s.items()]
     sheet = device.spec_read_bytes_s or (device.read_bytes_s if device.basis == "spec" else None)
     promised = [f"read {units.gb(sheet)}/s"] if sheet else []
-    promised += [flops(device.flops_s)] if device.flops_s else []
+    promised += [busy.flops_s(device.flops_s)] if device.flops_s else []
     seen = ", ".join(filter(None, (read, copy, *rates)))
     if device.kind.startswith("npu") and not seen and not promised:
         return
     yield device.kind, f"{seen or 'not measured'} | {', '.join(promised) or UNKNOWN}"
     if device.doubt:
         yield "", device.doubt
-    elif not device.read_bytes_s and device.because:
+    if device.matrix_doubt and device.matrix_doubt != device.doubt:
+        yield "", f"matrix rate {device.matrix_doubt}"
+    if not device.doubt and not device.read_bytes_s and device.because:
         yield "", device.because
-
-
-def flops(rate: float) -> str:
-    return f"{rate / 1e12:.3g} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
 
 
 def _device(device: Device) -> Iterator[tuple[str, str]]:

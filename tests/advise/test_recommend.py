@@ -19,7 +19,7 @@ from phibench import backends, catalog
 from phibench.advise import ranking, recommend, rules
 from phibench.advise.limits import judge
 from phibench.core import extras, metrics
-from phibench.core.errors import BAD_INPUT, PhibenchError
+from phibench.core.errors import BAD_INPUT, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
 from phibench.show import advice
 
@@ -107,12 +107,13 @@ def test_a_fast_gpu_elsewhere_takes_a_larger_model() -> None:
 def test_without_bandwidth_or_runs_nothing_is_promised() -> None:
     verdicts = recommend.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
     assert {v.verdict for v in verdicts} == {"no", "unknown"}
-    assert recommend.fits(verdicts)
+    assert recommend.outcome(verdicts, here=True) == 0
     assert not any("decode_tps" in v.estimates for v in verdicts)
 
 
 def test_nothing_fits_into_a_tiny_machine() -> None:
-    assert not recommend.fits(recommend.advise(place(free_gib=0.25), catalog.goal("chat"), ()))
+    verdicts = recommend.advise(place(free_gib=0.25), catalog.goal("chat"), ())
+    assert recommend.outcome(verdicts, here=True) == NOTHING_FITS
 
 
 def test_what_the_user_asks_replaces_the_goals_own() -> None:
@@ -184,7 +185,7 @@ def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypat
 def test_where_nothing_fits_the_nearest_comes_first() -> None:
     """Not the best model that is far too slow, and not one that cannot run at all."""
     verdicts = recommend.advise(place(bandwidth=10e9, flops=50e9), catalog.goal("chat"), ())
-    assert not recommend.fits(verdicts)
+    assert recommend.outcome(verdicts, here=True) == NOTHING_FITS
     assert verdicts[0].setup.variant == "phi-4-mini-instruct"
     assert all("asked for at" in text for text in verdicts[0].objections)
     soft = [v.hard == 0 for v in verdicts]

@@ -55,13 +55,14 @@ class Reason(Noun, frozen=True):
 
 
 class Verdict(Noun, frozen=True, kw_only=True):
-    """Yes, no or not known, each with its reasons in words."""
+    """Yes, no or not known, each with its reasons in words; ``doubted``: some hang on figures that are not believed."""
 
     setup: Setup
     estimates: dict[str, Estimate] = {}
     objections: tuple[str, ...] = ()
     unknowns: tuple[Reason, ...] = ()
     hard: int = 0  # objections that no looser limit and no faster machine would turn
+    doubted: bool = False
 
     @property
     def verdict(self) -> Literal["yes", "no", "unknown"]:
