@@ -45,7 +45,7 @@ def quickstart(
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     everything = request.every(wanted)
     names, absent = choice.engines(wanted or choice.usual(), everything)
-    now = waiting.until_quiet(wait_s, lambda line: print(f"{line}\n", flush=True))
+    now = waiting.until_quiet(wait_s, lambda line: print(*wrap(line), "", sep="\n", flush=True))
     machine, goal = inventory.this_machine(matrix_too=True), catalog.goal(GOAL)
     runs = run_files.read_runs(folder)[0]
     before = recommend.advise(machine, goal, runs)

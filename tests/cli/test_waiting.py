@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import fakes
 import msgspec
 import pytest
 from conftest import Phibench
 
-from phibench.cli import waiting
+from phibench import catalog
+from phibench.advise import recommend
+from phibench.cli import quickstart, waiting
 from phibench.core import files, units
 from phibench.core.errors import BAD_INPUT, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Machine
@@ -120,10 +123,8 @@ def test_what_is_not_doubted_is_a_no(monkeypatch: pytest.MonkeyPatch, phibench: 
     assert "nothing can be said" not in done.err
 
 
-def test_a_described_machine_is_never_too_busy(phibench: Phibench, tmp_path: object) -> None:
-    from pathlib import Path
-
-    path = Path(str(tmp_path), "saved.json")
+def test_a_described_machine_is_never_too_busy(phibench: Phibench, tmp_path: Path) -> None:
+    path = tmp_path / "saved.json"
     files.write_machine(path, slow())
     done = phibench("recommend", "--machine", str(path))
     assert done.code == 0
@@ -143,10 +144,6 @@ def test_the_first_advice_of_quickstart_waits_and_goes_on(monkeypatch: pytest.Mo
 def test_quickstart_leaves_with_5_where_nothing_can_be_said(
     monkeypatch: pytest.MonkeyPatch, phibench: Phibench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from phibench import catalog
-    from phibench.advise import recommend
-    from phibench.cli import quickstart
-
     verdicts = recommend.advise(slow(), catalog.goal("chat"), ())
     assert quickstart._outcome(slow(), verdicts, LOUD) == TOO_BUSY
     assert "type: phibench quickstart" in " ".join(capsys.readouterr().err.split())
