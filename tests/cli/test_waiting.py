@@ -141,10 +141,8 @@ def test_the_first_advice_of_quickstart_waits_and_goes_on(monkeypatch: pytest.Mo
     assert "doubtful: read bandwidth 3 GB/s to 8 GB/s" in done.out
 
 
-def test_quickstart_leaves_with_5_where_nothing_can_be_said(
-    monkeypatch: pytest.MonkeyPatch, phibench: Phibench, capsys: pytest.CaptureFixture[str]
-) -> None:
-    verdicts = recommend.advise(slow(), catalog.goal("chat"), ())
-    assert quickstart._outcome(slow(), verdicts, LOUD) == TOO_BUSY
+def test_quickstart_leaves_with_5_where_nothing_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    goal = catalog.goal("chat")
+    assert quickstart._outcome(slow(), recommend.advise(slow(), goal, ()), LOUD) == TOO_BUSY
     assert "type: phibench quickstart" in " ".join(capsys.readouterr().err.split())
-    assert quickstart._outcome(slow(""), recommend.advise(slow(""), catalog.goal("chat"), ()), LOUD) != TOO_BUSY
+    assert quickstart._outcome(slow(""), recommend.advise(slow(""), goal, ()), LOUD) != TOO_BUSY
