@@ -95,7 +95,7 @@ class Knowledge:
 
     def _at_least(self, found: Estimate, setup: Setup, cost: Cost) -> Estimate:
         """What was disturbed went as fast as it went: left alone, it is no slower than its best repetition."""
-        seen = max((p.best_tps for p in self.points if self._is_same(p, setup, cost)), default=0.0)
+        seen = max((p.peak_tps for p in self.points if self._is_same(p, setup, cost)), default=0.0)
         value, high = max(found.value, seen), max(found.high, seen)
         return msgspec.structs.replace(found, value=value, low=max(found.low, seen), high=high)
 
