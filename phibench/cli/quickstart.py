@@ -50,7 +50,7 @@ def quickstart(
     runs = run_files.read_runs(folder)[0]
     before = recommend.advise(machine, goal, runs)
     if part != "after":
-        _show("This machine", "\n".join(_line(label, value, width) for label, value in show_machine.short(machine)))
+        _show_machine(machine, width)
         _show(_title(before), _advice(machine, goal, before, width, hints=part is None))
     if part == "before":
         return 0
@@ -64,18 +64,30 @@ def quickstart(
         without = "" if alive == names else ", without what is not usable here"
         print(f"Nothing was measured, so the advice from the probe stands{without}.\n")
         if part == "after" or without:
-            standing = recommend.advise(machine, goal, runs)
-            _show(_title(standing), _advice(machine, goal, standing, width))
+            _stands(machine, goal, runs, width)
         return FAILED
     setups, done, path = found
     verdicts = recommend.advise(machine, goal, run_files.read_runs(folder)[0])
-    _show("What the measurement changed", "\n".join(changes(setups, before, verdicts)))
-    told_too = "".join(_of_the_measured(setup, verdicts) for setup in setups)
-    _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, verdicts, width) + told_too)
+    _show_changed(machine, goal, setups, before, verdicts, width)
     print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], extras.program())}")
     if alive != names or (absent and not everything):
         return FAILED
     return record.exit_code((done,)) or _outcome(machine, verdicts, now)
+
+
+def _stands(machine: Machine, goal: Goal, runs: Sequence[Run], width: int | None) -> None:
+    """The advice that nothing was added to."""
+    verdicts = recommend.advise(machine, goal, runs)
+    _show(_title(verdicts), _advice(machine, goal, verdicts, width))
+
+
+def _show_changed(
+    machine: Machine, goal: Goal, setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[Verdict],
+    width: int | None,
+) -> None:  # fmt: skip
+    _show("What the measurement changed", "\n".join(changes(setups, before, after)))
+    told_too = "".join(_of_the_measured(setup, after) for setup in setups)
+    _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, after, width) + told_too)
 
 
 def _outcome(machine: Machine, verdicts: Sequence[Verdict], now: Busy) -> int:
@@ -165,6 +177,10 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
             expected, found = (amounts.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
             lines.append(f"    {label:<14} {expected} -> {found}")
     return lines
+
+
+def _show_machine(machine: Machine, width: int | None) -> None:
+    _show("This machine", "\n".join(_line(label, value, width) for label, value in show_machine.short(machine)))
 
 
 def _line(label: str, value: str, width: int | None) -> str:

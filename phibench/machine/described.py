@@ -75,9 +75,8 @@ def machine_of(
     cores = host.cores or _assumed(assumed, _CORES, f"{host.name} has {_CORES} cores")
     free = int(memory * (_FREE_PHONE if system in ("android", "ios") else _FREE))
     assumed.append(f"{units.gib(free)} of {units.gib(memory)} memory are free")
-    slow = host.efficiency_cores or 0
+    slow, logical = host.efficiency_cores or 0, max(host.threads or cores, cores)
     threads = kinds.threads([1.0] * (cores - slow) + [kinds.EFFICIENCY if cores > slow else 1.0] * slow)
-    logical = max(host.threads or cores, cores)
     machine = Machine(
         name=" with ".join(dict.fromkeys(row.name for row in (host, gpu) if row)),
         os=system,

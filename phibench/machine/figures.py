@@ -95,8 +95,7 @@ def _faster(known: Bandwidth, found: Bandwidth) -> Bandwidth:
     """A peak is the most that was ever seen: disturbances only make memory look slower."""
     best = max(known, found, key=lambda one: one.read_bytes_s or 0.0)
     if best.doubt and not found.doubt:  # what was seen then was no less than all that there is
-        because = best.because.removesuffix(f"; {best.doubt}")
-        return msgspec.structs.replace(best, because=because, doubt="", most_read_bytes_s=None)
+        return msgspec.structs.replace(best, because=found.because, doubt="", most_read_bytes_s=None)
     return best
 
 

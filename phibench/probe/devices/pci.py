@@ -36,16 +36,21 @@ def word(path: Path) -> str:
 
 def identity(folder: Path) -> str:
     """``1002:15bf``, as ``lspci -nn`` writes it."""
-    vendor, device = (word(folder / file).removeprefix("0x") for file in ("vendor", "device"))
+    vendor, device = _numbers(folder)
     return f"{vendor}:{device}" if vendor and device else ""
+
+
+def _numbers(folder: Path) -> tuple[str, str]:
+    """Of vendor and device, in hexadecimal; "" where the system does not say."""
+    return word(folder / "vendor").removeprefix("0x"), word(folder / "device").removeprefix("0x")
 
 
 def listed(root: Path, folder: Path) -> str:
     """What lspci calls the chip, where the list that it reads is installed: ``Navi 33 [Radeon RX 7600/7600 XT]``."""
-    vendor, _, device = identity(folder).partition(":")
+    vendor, device = _numbers(folder)
     lists = (text_files.text(root / place, _LIST_CHARS) for place in _LISTS)
     text = next(filter(None, lists), "")
-    maker = re.compile(rf"^{vendor}  ", re.MULTILINE).search(text) if device else None
+    maker = re.compile(rf"^{vendor}  ", re.MULTILINE).search(text) if vendor and device else None
     if maker is None:
         return ""
     following = re.compile(r"\n[0-9a-f]").search(text, maker.end())
