@@ -18,7 +18,7 @@ from phibench.analysis import trust
 from phibench.backends.contract import Backend
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Device, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
-from phibench.predict import costs, predictions
+from phibench.predict import costs, media, predictions
 from phibench.predict.speed import Knowledge
 
 
@@ -70,6 +70,7 @@ def _verdict(
     setup = Setup(variant=variant.id, quantization=quantization.id, backend=backend.NAME, device=device.kind)
     machine = known.machine
     setup = trust.with_options(setup, machine)
+    goal = media.with_tokens(goal, variant)
     need, no_file = None, None
     try:
         sheet = costs.cost_sheet(setup)
@@ -77,6 +78,7 @@ def _verdict(
         no_file = str(error)
     else:
         need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
+        need = media.with_encoder(need, goal, variant, device)
     estimates = predictions.estimates(known, goal, setup, quantization, need)
     case = rules.Case(
         machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,

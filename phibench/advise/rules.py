@@ -134,28 +134,34 @@ def holds_the_context(case: Case) -> Answer:
         return No(f"a context of {case.goal.context} tokens is asked for, {case.variant.title} takes {most} at most")
     thinking = (case.goal.thinking_tokens or 0) if case.variant.reasoning else 0
     used = case.goal.prompt_tokens + thinking + case.goal.new_tokens
-    if thinking and used > case.goal.context:
-        return No(f"prompt, {thinking} thinking tokens and answer take {used} tokens: set --context")
+    if used > case.goal.context:
+        beside = f", {thinking} thinking tokens" if thinking else ""
+        seen = " with its pictures and speech" if case.goal.images or case.goal.audio_s else ""
+        return No(f"prompt{seen}{beside} and answer take {used} tokens: set --context")
     return None
 
 
 def fits_in_memory(case: Case) -> Answer:
+    """Every memory that it takes from must have it: judged by the most that it may need."""
     if case.need is None:
         return None
-    on_cpu = case.device.kind == "cpu"
-    needed = memory.needed_bytes(case.need, case.device)
-    free = memory.free_bytes(case.machine, case.device)
+    return _first([_fits(case, place) for place in memory.places(case.setup, case.need, case.device)])
+
+
+def _fits(case: Case, place: memory.Place) -> Answer:
+    free = memory.free_in(case.machine, place, case.device)
     if free is None:
-        return Unknown(f"the memory of {case.device.kind} is not known; it needs {units.gib(needed)}")
-    if needed <= free:
+        return Unknown(f"the memory of {place.kind} is not known; it needs {units.gib(place.value)}")
+    if place.high <= free:
         return None
+    needed = units.gib(place.value if place.value > free else place.high)
+    may = "needs" if place.value > free else "may need"
     text = (
-        f"needs {units.gib(needed)} with a context of {units.context(case.goal.context)}, "
-        f"{case.device.kind} can give {units.gib(free)}"
+        f"{may} {needed} with a context of {units.context(case.goal.context)}, {place.kind} can give {units.gib(free)}"
     )
-    if on_cpu and needed <= case.machine.limits.memory_bytes:
+    if place.kind == "cpu" and place.high <= case.machine.limits.memory_bytes:
         text += f" of {units.gib(case.machine.limits.memory_bytes)} now: close other programs"
-    elif "max_context_tokens" in case.estimates:
+    elif place.kind == case.device.kind and "max_context_tokens" in case.estimates:
         most = case.estimates["max_context_tokens"].value
         text += f"; a context of {most:.0f} would fit" if most else ", too little for any context"
     return No(text)

@@ -147,6 +147,12 @@ METRICS: dict[str, Metric] = {m.name: m for m in (
     _metric("kv_bytes", "KV cache", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("disk_bytes", "File", "B", "lower", 0.10, log=True, meter="plan"),
     _metric("max_context_tokens", "Largest context", "tok", "higher", 0.10, log=True, meter="memory"),
+    _metric("image_tokens", "Image tokens", "tok", "lower", 0.10, log=True, meter="plan"),
+    _metric("audio_tokens", "Audio tokens", "tok", "lower", 0.10, log=True, meter="plan"),
+    _metric("preprocess_s", "Preprocess", "s", "lower", 0.10, log=True, meter="encoder"),
+    _metric("image_encode_s", "Image encode", "s", "lower", 0.10, log=True, meter="encoder"),
+    _metric("audio_encode_s", "Audio encode", "s", "lower", 0.10, log=True, meter="encoder"),
+    _metric("rtf", "RTF", "s/s", "lower", 0.10, log=True, meter="encoder"),
     _metric("quality", "Quality", "points", "higher", 1.0, meter="published"),
     _metric("quant_kld", "Quantization loss (KLD)", "nat", "lower", 0.1, meter="published"),
 )}

@@ -95,23 +95,33 @@ def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
     plan = backends.plan(backend, variant, setup.quantization, layers)
     assert variant.shape is not None  # plan() refuses variants without
-    last = f"blk.{plan.layers - 1}.ffn" if backend.LAST_FFN == "logits" else plan.head
+    # by the backend's own account, over a context long enough that its padding does not show
+    kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
+    return CostSheet(
+        backend=setup.backend, plan=plan, shape=variant.shape, parts=parts_of(plan, last_of(setup.backend, plan)),
+        disk_bytes=plan.disk_bytes,
+        kv=" ".join((KV, str(variant.shape.head_dim), *(v for key, v in setup.options if key in KV_OPTIONS))),
+        kv_bytes_per_token=kv_bytes / 4096,
+    )  # fmt: skip
+
+
+def last_of(backend: str, plan: Plan) -> str:
+    """How the names of those weights begin that a prompt passes for its logits alone, beside the head."""
+    return f"blk.{plan.layers - 1}.ffn" if backends.load(backend).LAST_FFN == "logits" else plan.head
+
+
+def parts_of(plan: Plan, last: str) -> tuple[tuple[str, Part], ...]:
+    """The plan's weights by kernel, by which share of them one token uses, and by what passes them. ``last``: of the
+    whole model, see :func:`last_of`."""
     sums: dict[tuple[str, float, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for tensor in plan.tensors:
         if share := plan.share(tensor):
             one = sums[_kernel(tensor, plan), share, tensor.name.startswith((last, plan.head))]
             one[0] += tensor.bytes
             one[1] += 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
-    parts = tuple(
+    return tuple(
         (kernel, Part(bytes=b, flops=f, share=share, of_logits=few)) for (kernel, share, few), (b, f) in sums.items()
     )
-    # by the backend's own account, over a context long enough that its padding does not show
-    kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
-    return CostSheet(
-        backend=setup.backend, plan=plan, shape=variant.shape, parts=parts, disk_bytes=plan.disk_bytes,
-        kv=" ".join((KV, str(variant.shape.head_dim), *(v for key, v in setup.options if key in KV_OPTIONS))),
-        kv_bytes_per_token=kv_bytes / 4096,
-    )  # fmt: skip
 
 
 def _kernel(tensor: Tensor, plan: Plan) -> str:

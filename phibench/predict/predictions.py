@@ -8,7 +8,7 @@ from __future__ import annotations
 from phibench import catalog
 from phibench.core.nouns import Estimate, Goal, Need, Quantization, Setup, Variant
 from phibench.core.nouns.advice import exact
-from phibench.predict import costs, timings
+from phibench.predict import costs, media, offload, timings
 from phibench.predict.memory import sizes
 from phibench.predict.speed import Knowledge
 
@@ -27,7 +27,8 @@ def estimates(
     if need is None or device is None:
         return found
     found |= sizes(machine, goal, setup, device, variant, need)
-    return found | _speeds(known, goal, setup, variant)
+    found |= _speeds(known, goal, setup, variant)
+    return media.estimates(goal, variant, device, found)
 
 
 def _published(goal: Goal, variant: Variant, quantization: Quantization) -> dict[str, Estimate]:
@@ -61,7 +62,7 @@ def _speeds(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> dic
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
     sheet = costs.cost_sheet(setup)
-    decode = known.tokens_s(setup, costs.step(sheet, use.depth))
-    prefill = known.tokens_s(setup, costs.prompt(sheet, use.prompt_tokens))
+    decode = offload.tokens_s(known, setup, costs.step(sheet, use.depth))
+    prefill = offload.tokens_s(known, setup, costs.prompt(sheet, use.prompt_tokens))
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)

@@ -8,7 +8,7 @@ import msgspec
 
 from phibench.core.metrics import metered
 from phibench.core.nouns import Estimate, Setup, Suite, Warmup, Workload
-from phibench.predict import basis, costs
+from phibench.predict import basis, costs, offload
 from phibench.predict.speed import Knowledge
 
 
@@ -63,10 +63,10 @@ def _once(workload: Workload, setup: Setup, layers: int | None, known: Knowledge
     """Seconds of one repetition."""
     sheet, w = costs.cost_sheet(setup, layers), workload
     step = costs.step(sheet, w.depth + w.prompt_tokens + w.new_tokens / 2, w.batch)
-    decode = known.tokens_s(setup, step)
+    decode = offload.tokens_s(known, setup, step, layers)
     if decode is None:
         return None
-    prefill = known.tokens_s(setup, costs.prompt(sheet, max(w.prompt_tokens, 1), w.depth, w.batch))
+    prefill = offload.tokens_s(known, setup, costs.prompt(sheet, max(w.prompt_tokens, 1), w.depth, w.batch), layers)
     prompt, new = w.prompt_tokens * w.batch, w.new_tokens * w.batch
     # a prompt token never takes longer than a decoded one: prefill reads the weights once for many tokens
     slow, fast = (prefill.low, prefill.high) if prefill else (decode.low, float("inf"))

@@ -116,8 +116,16 @@ def need(plan: Plan, shape: Shape, context: int, options: dict[str, str], batch:
         compute_bytes=compute,
         runtime_bytes=_RUNTIME_BYTES + shape.vocab * _TOKEN_BYTES,
         reclaimable_bytes=max(0, copies + max(opening, running) - weights - kv - compute),
+        reserved_bytes=max(0, reserved_bytes(shape, options, batch, context) - compute),
         because=f"weights, KV cache of {padded(context) * batch} tokens",
     )
+
+
+def reserved_bytes(shape: Shape, options: dict[str, str], batch: int, context: int) -> int:
+    """The compute buffer as it is asked for: states and the logits of all tokens of a micro-batch, and its mask."""
+    rows = min(int(options["n_ubatch"]), int(options["n_batch"]), context * batch)
+    mask = rows * padded(context) * batch * 2
+    return rows * (shape.vocab + 2 * shape.hidden) * 4 + mask
 
 
 def written_bytes(shape: Shape, options: dict[str, str], batch: int, used: int) -> int:

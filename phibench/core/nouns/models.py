@@ -120,6 +120,7 @@ class Need(Noun, frozen=True, kw_only=True):
     """What a model with this exact use would occupy, in bytes, and how that was found.
 
     ``reclaimable_bytes`` come on top of the total where they are seen: pages of mapped files that the system may drop.
+    ``reserved_bytes`` of buffers are never written to: they count where all that is asked for does, as on a GPU.
     """
 
     weights_bytes: int
@@ -128,6 +129,7 @@ class Need(Noun, frozen=True, kw_only=True):
     runtime_bytes: int
     because: str
     reclaimable_bytes: int = 0
+    reserved_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -140,7 +142,10 @@ class Need(Noun, frozen=True, kw_only=True):
 
 
 class Goal(Noun, frozen=True, kw_only=True):
-    """What the user wants to do: a workload, limits, and the order of metrics. Data, not code."""
+    """What the user wants to do: a workload, limits, and the order of metrics. Data, not code.
+
+    ``images`` ("1344x1344") and ``audio_s`` seconds of speech come with the prompt, whose tokens do not count theirs.
+    """
 
     id: str
     title: str
@@ -152,4 +157,6 @@ class Goal(Noun, frozen=True, kw_only=True):
     limits: dict[str, float] = {}
     requires: tuple[str, ...] = ()  # "reasoning", "function_calling", "multilingual", "image", "audio"
     thinking_tokens: int | None = None  # assumed, never published
+    images: tuple[str, ...] = ()
+    audio_s: float | None = None
     source: str = ""
