@@ -59,6 +59,7 @@ class Device(Noun, frozen=True, kw_only=True):
     matrix_doubt: str = ""  # what speaks against matrix_flops_s
     most_matrix_flops_s: dict[str, Rate] = {}
     driver: str = ""
+    power_limit_w: Rate | None = None  # what it may draw, by its driver or its data sheet
     energy_method: Literal["counter", "power"] | None = None  # how NVML tells its energy; a counter is preferred
     facts: dict[str, str] = {}  # what the driver says of it, as text: clocks, power limit, throttle reasons, ...
     notes: tuple[str, ...] = ()  # what a person should know before using it

@@ -57,7 +57,7 @@ def _device(root: Path, folder: Path, kind: str) -> Device:
         "pci": pci.identity(folder) or None,
         "chip": pci.listed(root, folder) or None,
         "integrated": "yes" if integrated else None,
-        "power_cap": pci.watts(pci.sensor(folder, "power1_cap")),
+        "power_cap": pci.watts(limit_uw := pci.sensor(folder, "power1_cap")),
         "clock_max": _highest(folder / "pp_dpm_sclk"),
         "memory_clock_max": _highest(folder / "pp_dpm_mclk"),
         "power_sensor": "yes" if pci.sensor(folder, "power1_average", "power1_input") is not None else None,
@@ -72,6 +72,7 @@ def _device(root: Path, folder: Path, kind: str) -> Device:
         shares_memory=shared,
         because="amdgpu tells no bus width, so no bandwidth follows from it",
         driver="amdgpu",
+        power_limit_w=limit_uw / 1e6 if limit_uw else None,
         facts={key: value for key, value in facts.items() if value},
         notes=notes,
     )

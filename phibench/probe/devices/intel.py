@@ -45,7 +45,7 @@ def _device(root: Path, folder: Path, driver: str, kind: str, more: tuple[str, .
     facts = {
         "pci": pci.identity(folder) or None,
         "chip": pci.listed(root, folder) or None,
-        "power_cap": pci.watts(pci.sensor(folder, "power1_max", "power1_cap")),
+        "power_cap": pci.watts(limit_uw := pci.sensor(folder, "power1_max", "power1_cap")),
         "clock_max": _clock(folder),
         "energy_counter_hwmon": "yes" if energy is not None else None,
     }
@@ -61,6 +61,7 @@ def _device(root: Path, folder: Path, driver: str, kind: str, more: tuple[str, .
         shares_memory=integrated,
         because=f"{driver} tells neither memory clock nor bus width",
         driver=driver,
+        power_limit_w=limit_uw / 1e6 if limit_uw else None,
         facts={key: value for key, value in facts.items() if value},
         notes=(*notes, *more),
     )

@@ -126,6 +126,7 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
         basis="spec" if rate else None,
         because=because,
         driver=_driver(api),
+        power_limit_w=_limit_w(api, gpu.whole),
         energy_method="counter" if counts else "power" if tells_power else None,
         facts=_facts(api, gpu.whole, counts=counts, tells_power=tells_power),
         notes=tuple(notes),
@@ -189,6 +190,12 @@ def _reasons(api: Any, handle: Any) -> tuple[Throttle, ...]:
         mask = call(api, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
     bits = count(mask, 1 << 63) or 0
     return tuple(reason for bit, reason in _REASONS.items() if bits & bit)
+
+
+def _limit_w(api: Any, handle: Any) -> float | None:
+    """That of the whole board, also where a program gets a slice of it."""
+    milliwatts = count(call(api, "nvmlDeviceGetEnforcedPowerLimit", handle), 10**7)
+    return milliwatts / 1e3 if milliwatts else None
 
 
 def _switch(modes: Any) -> str | None:

@@ -1,0 +1,108 @@
+"""Joules of a token: what was metered here, scaled by speed; else a power limit times seconds, which is an upper bound.
+
+A limit is never added to a measurement, and no other part of the machine is guessed: of which part a figure is, its
+sentence says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from phibench.analysis import energy
+from phibench.backends.rates import Span
+from phibench.core import stats
+from phibench.core.nouns import Device, Estimate, Grounds, Machine, Measured, Noun, Run, Setup
+from phibench.predict.basis import worst
+from phibench.predict.costs import Phase
+
+# Of the limit, what a device draws while it decodes or reads a prompt (assumed): a board's limit is kept by its driver,
+# a processor's TDP is not (short bursts draw more). Decode mostly waits for memory.
+_DRAWN: dict[tuple[str, Phase], Span] = {
+    ("other", "decode"): (0.35, 1.0), ("other", "prefill"): (0.6, 1.0),
+    ("cpu", "decode"): (0.35, 1.25), ("cpu", "prefill"): (0.5, 1.4),
+}  # fmt: skip
+_SAME_PLACE = 1.15  # factor of an 80 % interval: power of one engine on one device at other shapes (assumed)
+
+
+class Power(Noun, frozen=True, kw_only=True):
+    """Watts that were metered here while one setup worked."""
+
+    setup: Setup
+    phase: Phase
+    watts: float
+    scope: str
+    seen: str
+
+
+def powers(machine: Machine, runs: Iterable[Run]) -> tuple[Power, ...]:
+    """Of each result with energy, newest first."""
+    mine = [r for r in runs if not r.example and r.machine.identity == machine.identity]
+    ordered = sorted(mine, key=lambda r: r.started, reverse=True)
+    return tuple(power for run in ordered for result in run.results for power in _of(run, result))
+
+
+def _of(run: Run, result: object) -> Iterator[Power]:
+    if not isinstance(result, Measured) or bool(result.workload.prompt_tokens) == bool(result.workload.new_tokens):
+        return
+    windows = [w for w, busy in energy.work_windows(result) if busy >= 1 - energy.MOST_PAUSES]
+    drawn = [joules / w.seconds for w in windows if (joules := energy.joules_of(w, {})) is not None and joules > 0]
+    if drawn:
+        parts = energy.counted(windows[0].energy)
+        yield Power(
+            setup=result.setup, phase="prefill" if result.workload.prompt_tokens else "decode",
+            watts=stats.median(drawn), scope=" + ".join(part.name for part in parts),
+            seen=f"{result.workload} on {run.started[:10]}",
+        )  # fmt: skip
+
+
+def estimates(
+    setup: Setup, device: Device, found: dict[str, Estimate], seen: Iterable[Power], whole: bool = True
+) -> dict[str, Estimate]:
+    """From the speeds in ``found``. ``whole``: all of the model is on the device, so that its limit bounds it."""
+    told: dict[str, Estimate] = {}
+    known = [power for power in seen if (power.setup.backend, power.setup.device) == (setup.backend, setup.device)]
+    phases: tuple[Phase, ...] = ("prefill", "decode")
+    for phase in phases:
+        speed = found.get(f"{phase}_tps")
+        drawn = _metered(setup, phase, known) or (_limited(device, phase) if whole else None)
+        if speed and drawn:
+            told[f"{phase}_j_per_token"] = _joules(speed, drawn)
+    if each := told.get("decode_j_per_token"):
+        told["decode_tokens_per_j"] = Estimate(
+            value=1 / each.value, low=1 / each.high, high=1 / each.low, basis=each.basis, because=each.because,
+            grounds=each.grounds, doubt=each.doubt,
+        )  # fmt: skip
+    return told
+
+
+def _metered(setup: Setup, phase: Phase, known: list[Power]) -> Estimate | None:
+    """Watts of the same quantization, else of any, on this engine and device: the newest."""
+    mine = [power for power in known if power.phase == phase]
+    nearest = next((p for p in mine if p.setup.quantization == setup.quantization), next(iter(mine), None))
+    if nearest is None:
+        return None
+    watts = nearest.watts
+    return Estimate(
+        value=watts, low=watts / _SAME_PLACE, high=watts * _SAME_PLACE, basis="calibrated",
+        because=f"{watts:.3g} W of {nearest.scope} at {nearest.setup}, {nearest.seen}", grounds=Grounds(anchors=1),
+    )  # fmt: skip
+
+
+def _limited(device: Device, phase: Phase) -> Estimate | None:
+    limit = device.power_limit_w
+    if not limit:
+        return None
+    slow, fast = _DRAWN["cpu" if device.kind == "cpu" else "other", phase]
+    return Estimate(
+        value=limit * math.sqrt(slow * fast), low=limit * slow, high=limit * fast, basis="spec",
+        because=f"at most its power limit of {limit:.4g} W, {device.name} alone", grounds=Grounds(rate=limit),
+    )  # fmt: skip
+
+
+def _joules(speed: Estimate, drawn: Estimate) -> Estimate:
+    return Estimate(
+        value=drawn.value / speed.value, low=drawn.low / speed.high, high=drawn.high / speed.low,
+        basis=worst("calibrated", drawn.basis, speed.basis), because=f"{drawn.because}; {speed.because}",
+        grounds=drawn.grounds, doubt=speed.doubt,
+    )  # fmt: skip
