@@ -8,7 +8,9 @@ can be read out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from phibench import backends
 from phibench.advise import rules
@@ -18,7 +20,7 @@ from phibench.analysis import trust
 from phibench.backends.contract import Backend
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Device, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
-from phibench.predict import costs, media, predictions
+from phibench.predict import costs, media, predictions, splits
 from phibench.predict.speed import Knowledge
 
 
@@ -40,7 +42,7 @@ def advise(
     """
     asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens)
     known = Knowledge(machine, runs)
-    verdicts = (_verdict(known, asked, *candidate) for candidate in candidates(machine))
+    verdicts = (verdict for candidate in candidates(machine) for verdict in _verdicts(known, asked, *candidate))
     return tuple(sorted(verdicts, key=lambda v: order_key(asked, v)))
 
 
@@ -59,39 +61,60 @@ def outcome(verdicts: Sequence[Verdict], *, here: bool) -> int:
 # ---------------------------------------------------------------------------------------- candidates
 
 
-def _verdict(
-    known: Knowledge,
-    goal: Goal,
-    backend: Backend,
-    device: Device,
-    variant: Variant,
-    quantization: Quantization,
-) -> Verdict:
+def _verdicts(
+    known: Knowledge, goal: Goal, backend: Backend, device: Device, variant: Variant, quantization: Quantization
+) -> Iterator[Verdict]:
+    """Of the setup, and where it is only too large for its device, of the split of it that fits best."""
     setup = Setup(variant=variant.id, quantization=quantization.id, backend=backend.NAME, device=device.kind)
-    machine = known.machine
-    setup = trust.with_options(setup, machine)
-    goal = media.with_tokens(goal, variant)
-    need, no_file = None, None
+    setup, goal = trust.with_options(setup, known.machine), media.with_tokens(goal, variant)
+    need, no_file = _need(setup, goal, backend, device, variant)
+    asked = rules.Case(
+        machine=known.machine, device=device, goal=goal, variant=variant, quantization=quantization,
+        backend=backend, setup=setup, estimates={}, need=need, no_file=no_file,
+    )  # fmt: skip
+    case, answers = _answered(known, asked)
+    yield _verdict(case, answers)
+    if need and isinstance(answers[rules.fits_in_memory], rules.No) and not _others(answers):
+        split = splits.best(known, setup, need, device)
+        if split is not None:
+            yield _verdict(*_answered(known, msgspec.structs.replace(case, setup=split)))
+
+
+def _need(
+    setup: Setup, goal: Goal, backend: Backend, device: Device, variant: Variant
+) -> tuple[Need | None, str | None]:
+    """Its memory, or why there is no file."""
     try:
         sheet = costs.cost_sheet(setup)
     except PhibenchError as error:
-        no_file = str(error)
-    else:
-        need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
-        need = media.with_encoder(need, goal, variant, device)
-    estimates = predictions.estimates(known, goal, setup, quantization, need)
-    case = rules.Case(
-        machine=machine, device=device, goal=goal, variant=variant, quantization=quantization,
-        backend=backend, setup=setup, estimates=estimates, need=need, no_file=no_file,
-    )  # fmt: skip
-    answers = [rule(case) for rule in rules.RULES]
+        return None, str(error)
+    need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
+    return media.with_encoder(need, goal, variant, device), None
+
+
+def _answered(known: Knowledge, case: rules.Case) -> tuple[rules.Case, dict[rules.Rule, rules.Answer]]:
+    estimates = predictions.estimates(known, case.goal, case.setup, case.quantization, case.need)
+    case = msgspec.structs.replace(case, estimates=estimates)
+    return case, {rule: rule(case) for rule in rules.RULES}
+
+
+def _others(answers: dict[rules.Rule, rules.Answer]) -> bool:
+    """Whether anything but memory speaks against it that a split would not change."""
+    return any(
+        isinstance(answer, rules.No) and not isinstance(answer, rules.Missed) and rule != rules.fits_in_memory
+        for rule, answer in answers.items()
+    )
+
+
+def _verdict(case: rules.Case, answers: dict[rules.Rule, rules.Answer]) -> Verdict:
+    told = answers.values()
     return Verdict(
-        setup=setup,
-        estimates=estimates,
-        objections=tuple(str(a) for a in answers if isinstance(a, rules.No)),
-        unknowns=tuple(a for a in answers if isinstance(a, rules.Unknown)),
-        hard=sum(isinstance(a, rules.No) and not isinstance(a, rules.Missed) for a in answers),
-        doubted=any(isinstance(a, rules.Doubted) for a in answers),
+        setup=case.setup,
+        estimates=case.estimates,
+        objections=tuple(str(a) for a in told if isinstance(a, rules.No)),
+        unknowns=tuple(a for a in told if isinstance(a, rules.Unknown)),
+        hard=sum(isinstance(a, rules.No) and not isinstance(a, rules.Missed) for a in told),
+        doubted=any(isinstance(a, rules.Doubted) for a in told),
     )
 
 

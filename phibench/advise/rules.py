@@ -16,7 +16,7 @@ from phibench.core.amounts import amount, shown
 from phibench.core.errors import unknown
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Reason, Setup, Variant
-from phibench.predict import memory
+from phibench.predict import memory, offload
 
 
 class No(Reason, frozen=True):
@@ -36,6 +36,7 @@ class Doubted(Unknown, frozen=True):
 
 
 Answer = No | Unknown | None
+Rule = Callable[["Case"], Answer]
 
 
 class Case(Noun, frozen=True, kw_only=True):
@@ -64,7 +65,8 @@ AGAIN = "phibench probe"  # measures again what is doubted, when the machine is 
 def command(setup: Setup) -> str:
     """What to type on that machine to know instead of guess."""
     device = "" if setup.device == "cpu" else f" -dev {setup.device}"
-    return f"phibench run latency -m {setup.variant} -q {setup.quantization} -b {setup.backend}{device}"
+    split = "".join(f" --backend-option {key}={value}" for key, value in setup.options if key in offload.OPTIONS)
+    return f"phibench run latency -m {setup.variant} -q {setup.quantization} -b {setup.backend}{device}{split}"
 
 
 # ---------------------------------------------------------------------------------------------- rules
@@ -193,7 +195,7 @@ def has_a_known_speed(case: Case) -> Answer:
     return Unknown(f"{_titles(missing)} not known", command(case.setup)) if missing else None
 
 
-RULES: tuple[Callable[[Case], Answer], ...] = (
+RULES: tuple[Rule, ...] = (
     runs_the_variant,
     passes_its_selftest,
     knows_the_device,

@@ -49,13 +49,11 @@ def places(setup: Setup, need: Need, device: Device) -> tuple[Place, ...]:
     """What each memory must hold, the device's first; a GPU that shares the host's memory has no other place."""
     if device.kind == "cpu":
         return (_host(need.weights_bytes, need.kv_bytes, need.compute_bytes, need.runtime_bytes),)
-    split = offload.of(setup)
-    weights, share = (split.host_bytes, 1 - split.share) if split else (0, 0.0)
-    cache = round(need.kv_bytes * share)
+    weights, cache = offload.host_bytes(setup), round(need.kv_bytes * (1 - offload.kv_share(setup)))
     there = _there(need, device, need.weights_bytes - weights, need.kv_bytes - cache)
     if device.shares_memory:
         return (there,)
-    return there, _host(weights, cache, need.compute_bytes if split else 0, need.runtime_bytes)
+    return there, _host(weights, cache, need.compute_bytes if weights else 0, need.runtime_bytes)
 
 
 def _host(weights: int, cache: int, compute: int, runtime: int) -> Place:

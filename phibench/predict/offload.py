@@ -25,7 +25,7 @@ from phibench.predict.basis import worst
 from phibench.predict.costs import Cost, CostSheet
 from phibench.predict.speed import Knowledge
 
-LAYERS, EXPERTS = "n_gpu_layers", "n_cpu_moe"
+OPTIONS = LAYERS, EXPERTS = "n_gpu_layers", "n_cpu_moe"
 # Bytes a second from the host's memory to a card, of pages that are not pinned: between PCIe 3.0 x8 at half of its
 # 7.9 GB/s and 4.0 x16 at 0.8 of its 31.5 (assumed: no one of these was measured).
 LINK_BYTES_S: Span = (4e9, 25e9)
@@ -34,18 +34,14 @@ _LAYER = re.compile(r"blk\.([0-9]+)\.")
 
 
 class Split(Noun, frozen=True, kw_only=True):
-    """What lies where. ``device`` and ``host`` are the costs of either's weights; ``layers`` of each are whole ones."""
+    """What lies where: the costs of all weights and of either place's; ``layers`` of ``of_layers`` are on the device."""
 
+    whole: CostSheet
     device: CostSheet
     host: CostSheet
     host_bytes: int  # of weights
     layers: int
     of_layers: int
-
-    @property
-    def share(self) -> float:
-        """Of the KV cache, what lies on the device."""
-        return self.layers / self.of_layers
 
 
 def splits(setup: Setup) -> bool:
@@ -53,16 +49,56 @@ def splits(setup: Setup) -> bool:
     return LAYERS in backends.load(setup.backend).LEGAL and setup.device != "cpu"
 
 
+def kv_share(setup: Setup) -> float:
+    """Of the KV cache, what lies on the device."""
+    asked = dict(setup.options).get(LAYERS)
+    total = costs.cost_sheet(_base(setup)).plan.layers if asked else 1
+    return min(max(int(asked) - 1, 0), total) / total if asked and splits(setup) else 1.0
+
+
+def _base(setup: Setup) -> Setup:
+    """Not split."""
+    rest = tuple(option for option in setup.options if option[0] not in (LAYERS, EXPERTS))
+    return msgspec.structs.replace(setup, options=rest)
+
+
 def of(setup: Setup, layers: int | None = None) -> Split | None:
     """How the options of a setup split it; None where all of it lies in one place. ``layers``: of a slice."""
     options = dict(setup.options)
     if not splits(setup) or not (options.get(LAYERS) or options.get(EXPERTS)):
         return None
-    sheet = costs.cost_sheet(setup, layers)
+    sheet = costs.cost_sheet(_base(setup), layers)
     most = sheet.plan.layers + 1
     asked = int(options.get(LAYERS) or most)
     experts = int(options.get(EXPERTS) or 0) if sheet.shape.experts else 0
-    return None if asked >= most and not experts else _split(setup, layers, min(asked, most), experts)
+    return None if asked >= most and not experts else _split(_base(setup), layers, min(asked, most), experts)
+
+
+def host_bytes(setup: Setup) -> int:
+    """Of weights, what the options of a setup leave on the host; without making the costs of either place."""
+    options = dict(setup.options)
+    if not splits(setup) or not (options.get(LAYERS) or options.get(EXPERTS)):
+        return 0
+    per_layer, rest = _sizes(_base(setup))
+    asked = int(options.get(LAYERS) or len(per_layer) + 1)
+    first, experts = max(len(per_layer) + 1 - asked, 0), int(options.get(EXPERTS) or 0)
+    kept = sum(whole if layer < first else of_experts for layer, (whole, of_experts) in enumerate(per_layer)
+               if layer < first or layer < experts)  # fmt: skip
+    return kept + (0 if asked else rest)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sizes(setup: Setup) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Bytes of each layer (all, of its experts), and of what belongs to none and is not looked up by rows."""
+    plan = costs.cost_sheet(setup).plan
+    layers, rest = [[0, 0] for _ in range(plan.layers)], 0
+    for tensor in plan.tensors:
+        if found := _LAYER.match(tensor.name):
+            layers[int(found[1])][0] += tensor.bytes
+            layers[int(found[1])][1] += tensor.bytes if "_exps." in tensor.name else 0
+        elif plan.tied or tensor.name != plan.embedding:
+            rest += tensor.bytes
+    return tuple((whole, of_experts) for whole, of_experts in layers), rest
 
 
 @functools.lru_cache(maxsize=4096)
@@ -83,7 +119,7 @@ def _split(setup: Setup, layers: int | None, asked: int, experts: int) -> Split:
     host_bytes = sum(t.bytes for t in sheet.plan.tensors if not is_there(t) and t.name != looked_up)
     there = min(max(total - first, 0), total)
     return Split(
-        device=_part(sheet, is_there, there), host=_part(sheet, lambda t: not is_there(t), total - there),
+        whole=sheet, device=_part(sheet, is_there, there), host=_part(sheet, lambda t: not is_there(t), total - there),
         host_bytes=host_bytes, layers=there, of_layers=total,
     )  # fmt: skip
 
@@ -140,8 +176,7 @@ def _prompt(known: Knowledge, setup: Setup, split: Split, cost: Cost) -> Estimat
 
 def _places(setup: Setup) -> tuple[Setup, Setup]:
     """The device's setup and the host's, whole, with the options that are left."""
-    rest = tuple(option for option in setup.options if option[0] not in (LAYERS, EXPERTS))
-    whole = msgspec.structs.replace(setup, options=rest)
+    whole = _base(setup)
     return whole, msgspec.structs.replace(whole, device="cpu")
 
 

@@ -30,6 +30,7 @@ VERIFIED = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
 LEGAL: dict[str, tuple[str, ...] | range] = {
     "threads": range(1, 4097),
     "n_gpu_layers": range(1000),
+    "n_cpu_moe": range(1000),
     "n_batch": range(1, 1 << 20),
     "n_ubatch": range(1, 1 << 20),
     "flash_attn": ("auto", "on", "off"),
@@ -40,6 +41,7 @@ LEGAL: dict[str, tuple[str, ...] | range] = {
 DEFAULTS = {
     "threads": "",  # physical cores that the process may use
     "n_gpu_layers": "",  # none on cpu, all elsewhere
+    "n_cpu_moe": "0",  # the first layers whose experts stay on the host
     "n_batch": "2048",
     "n_ubatch": "512",
     "flash_attn": "auto",

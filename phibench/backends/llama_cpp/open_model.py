@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phibench.backends.llama_cpp import batches, log, memory
+from phibench.backends.llama_cpp import batches, experts, log, memory
 from phibench.backends.llama_cpp.facts import DEFAULTS, NAME, installed
 from phibench.core.errors import FallbackError, PhibenchError, UnavailableError
 from phibench.core.nouns import Engine, Job, Workload
@@ -64,6 +64,9 @@ class OpenModel:
             params.main_gpu = int(self._job.setup.device.split(":")[1])
             params.split_mode = self._api.LLAMA_SPLIT_MODE_NONE
         self._options["n_gpu_layers"] = layers
+        if kept := int(self._options["n_cpu_moe"]):
+            self._overrides = experts.overrides(kept)
+            params.tensor_buft_overrides = ctypes.cast(self._overrides, ctypes.c_void_p)
         return params
 
     def _context_params(self, tokens: int, sequences: int) -> Any:
