@@ -19,7 +19,7 @@ from phibench.advise.ranking import order_key
 from phibench.analysis import trust
 from phibench.backends.contract import Backend
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
-from phibench.core.nouns import Device, Goal, Machine, Quantization, Run, Setup, Variant, Verdict
+from phibench.core.nouns import Device, Goal, Machine, Need, Quantization, Run, Setup, Variant, Verdict
 from phibench.predict import costs, media, predictions, splits
 from phibench.predict.speed import Knowledge
 

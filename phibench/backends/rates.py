@@ -21,6 +21,10 @@ class Rates(Noun, frozen=True, kw_only=True):
 
     Of every other device: ``times`` the seconds that its class takes (phibench/predict/classes.toml, which llama.cpp's
     kernels were measured for), by phase, with ``times_sd`` of their logarithm.
+
+    ``start_s``: what the engine takes before it opens anything, imports included; None: nobody timed it.
+    ``open_gb_s``: GB/s at which weights are opened with their file in memory, by tensor type, "" those of all others:
+    with the copies that are made in layouts of its kernels.
     """
 
     read_share: Span
@@ -29,6 +33,11 @@ class Rates(Noun, frozen=True, kw_only=True):
     times_sd: float
     thread_gb_s: dict[str, float]
     attention_gflop_s: float
+    start_s: float | None = None
+    open_gb_s: dict[str, float] = {}  # noqa: RUF012  msgspec copies an empty default
+
+    def opened_bytes_s(self, kind: str) -> float:
+        return 1e9 * (self.open_gb_s.get(kind) or self.open_gb_s[""])
 
     def thread_bytes_s(self, kind: str) -> float:
         """A type that nobody timed counts as the slowest one that somebody did."""

@@ -7,14 +7,13 @@ sentence says.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from phibench.analysis import energy
 from phibench.backends.rates import Span
-from phibench.core import stats
-from phibench.core.nouns import Device, Estimate, Grounds, Machine, Measured, Noun, Run, Setup
+from phibench.core.nouns import Device, Estimate, Grounds, Setup
 from phibench.predict.basis import worst
 from phibench.predict.costs import Phase
+from phibench.predict.observed import Power
 
 # Of the limit, what a device draws while it decodes or reads a prompt (assumed): a board's limit is kept by its driver,
 # a processor's TDP is not (short bursts draw more). Decode mostly waits for memory.
@@ -23,37 +22,6 @@ _DRAWN: dict[tuple[str, Phase], Span] = {
     ("cpu", "decode"): (0.35, 1.25), ("cpu", "prefill"): (0.5, 1.4),
 }  # fmt: skip
 _SAME_PLACE = 1.15  # factor of an 80 % interval: power of one engine on one device at other shapes (assumed)
-
-
-class Power(Noun, frozen=True, kw_only=True):
-    """Watts that were metered here while one setup worked."""
-
-    setup: Setup
-    phase: Phase
-    watts: float
-    scope: str
-    seen: str
-
-
-def powers(machine: Machine, runs: Iterable[Run]) -> tuple[Power, ...]:
-    """Of each result with energy, newest first."""
-    mine = [r for r in runs if not r.example and r.machine.identity == machine.identity]
-    ordered = sorted(mine, key=lambda r: r.started, reverse=True)
-    return tuple(power for run in ordered for result in run.results for power in _of(run, result))
-
-
-def _of(run: Run, result: object) -> Iterator[Power]:
-    if not isinstance(result, Measured) or bool(result.workload.prompt_tokens) == bool(result.workload.new_tokens):
-        return
-    windows = [w for w, busy in energy.work_windows(result) if busy >= 1 - energy.MOST_PAUSES]
-    drawn = [joules / w.seconds for w in windows if (joules := energy.joules_of(w, {})) is not None and joules > 0]
-    if drawn:
-        parts = energy.counted(windows[0].energy)
-        yield Power(
-            setup=result.setup, phase="prefill" if result.workload.prompt_tokens else "decode",
-            watts=stats.median(drawn), scope=" + ".join(part.name for part in parts),
-            seen=f"{result.workload} on {run.started[:10]}",
-        )  # fmt: skip
 
 
 def estimates(

@@ -91,8 +91,8 @@ def estimates(goal: Goal, variant: Variant, device: Device, found: dict[str, Est
     if images:
         sizes = ", ".join(goal.images)
         told["image_tokens"] = exact(sum(one.tokens for one in images), "exact", f"{sizes}, by the model's own rule")
-        spans.append(_encode_s(images, device, f"image of {sizes}"))
-        told |= {"image_encode_s": e for e in spans[-1:] if e}
+        spans.append(seen := _encode_s(images, device, f"image of {sizes}"))
+        told |= {"image_encode_s": seen} if seen else {}
     if sounds:
         told["audio_tokens"] = exact(sounds[0].tokens, "exact", f"{sounds[0].seconds:g} s of speech")
         spans.append(heard := _encode_s(sounds, device, f"{sounds[0].seconds:g} s of speech"))

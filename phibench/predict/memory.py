@@ -11,7 +11,7 @@ from phibench.core.nouns import Device, Estimate, Goal, Grounds, Machine, Need, 
 from phibench.core.nouns.advice import exact
 from phibench.predict import costs, media, offload
 
-# Of what is needed and not counted byte by byte. benchmarks/accuracy/memory.py: where the measured ones lie.
+# Of what is needed and not counted byte by byte. benchmarks/accuracy/needed.py: where the measured ones lie.
 _SPREAD = 0.015  # of all: pages, alignment, what an allocator keeps
 _RUNTIME_SPREAD = 48 << 20  # a real tokenizer of 200,000 words takes 45 MiB more than a synthetic one
 # What a driver's context takes of a GPU for a process, before any model: 0 where it was there already, 0.3 to 0.6 GB
@@ -34,15 +34,8 @@ class Place(Noun, frozen=True, kw_only=True):
 
 def bounds(need: Need) -> tuple[int, int]:
     """(low, high) of the memory that a process needs on the host, meant to hold 80 % of cases."""
-    return _low(need.total_bytes), _high(need.total_bytes)
-
-
-def _low(total: int) -> int:
-    return max(round(total * (1 - _SPREAD)) - _RUNTIME_SPREAD // 2, 0)
-
-
-def _high(total: int) -> int:
-    return round(total * (1 + _SPREAD)) + _RUNTIME_SPREAD
+    host = _host(need.weights_bytes, need.kv_bytes, need.compute_bytes, need.runtime_bytes)
+    return host.low, host.high
 
 
 def places(setup: Setup, need: Need, device: Device) -> tuple[Place, ...]:
@@ -58,8 +51,9 @@ def places(setup: Setup, need: Need, device: Device) -> tuple[Place, ...]:
 
 def _host(weights: int, cache: int, compute: int, runtime: int) -> Place:
     total = weights + cache + compute + runtime
+    low = max(round(total * (1 - _SPREAD)) - _RUNTIME_SPREAD // 2, weights + cache)  # these are counted
     return Place(
-        kind="cpu", low=_low(total), value=total, high=_high(total),
+        kind="cpu", low=low, value=total, high=round(total * (1 + _SPREAD)) + _RUNTIME_SPREAD,
         weights_bytes=weights, kv_bytes=cache, compute_bytes=compute, runtime_bytes=runtime,
     )  # fmt: skip
 

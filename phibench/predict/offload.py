@@ -34,7 +34,7 @@ _LAYER = re.compile(r"blk\.([0-9]+)\.")
 
 
 class Split(Noun, frozen=True, kw_only=True):
-    """What lies where: the costs of all weights and of either place's; ``layers`` of ``of_layers`` are on the device."""
+    """Costs of all weights and of what lies in either place; ``layers`` of ``of_layers`` are on the device."""
 
     whole: CostSheet
     device: CostSheet
@@ -192,9 +192,7 @@ def _told(split: Split, setup: Setup) -> str:
 
 
 def _seconds(speed: Estimate, tokens: float) -> Estimate:
-    return msgspec.structs.replace(
-        speed, value=tokens / speed.value, low=tokens / speed.high, high=tokens / speed.low
-    )
+    return msgspec.structs.replace(speed, value=tokens / speed.value, low=tokens / speed.high, high=tokens / speed.low)
 
 
 def _together(cost: Cost, parts: list[Estimate | None], because: str) -> Estimate | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from phibench import catalog
 from phibench.core.nouns import Estimate, Goal, Need, Quantization, Setup, Variant
 from phibench.core.nouns.advice import exact
-from phibench.predict import costs, media, offload, timings
+from phibench.predict import costs, energy, load, media, offload, timings
 from phibench.predict.memory import sizes
 from phibench.predict.speed import Knowledge
 
@@ -28,6 +28,8 @@ def estimates(
         return found
     found |= sizes(machine, goal, setup, device, variant, need)
     found |= _speeds(known, goal, setup, variant)
+    found |= energy.estimates(setup, device, found, known.powers, whole=offload.of(setup) is None)
+    found |= load.estimates(known, setup, device)
     return media.estimates(goal, variant, device, found)
 
 

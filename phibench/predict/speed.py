@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from phibench.core.nouns import Basis, Device, Estimate, Grounds, Machine, Run, Setup
-from phibench.predict import calibration, terms
+from phibench.predict import calibration, observed, terms
 from phibench.predict.calibration import CalibrationPoint
 from phibench.predict.costs import KV_OPTIONS, Cost, Phase
 from phibench.predict.fit import DRIFT_SD, UNKNOWN_SD, Fit
@@ -37,7 +37,9 @@ class Knowledge:
     """What is known of a machine: itself, taught by what was measured on it, and the fits of each engine and device."""
 
     def __init__(self, machine: Machine, runs: Iterable[Run] = ()) -> None:
+        runs = tuple(runs)
         self.points = calibration.points(machine, runs)
+        self.powers, self.loads = observed.powers(machine, runs), observed.loads(machine, runs)
         self.machine = calibration.taught(machine, self.points)
         self._fits: dict[Place, Fit | None] = {}
 

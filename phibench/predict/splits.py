@@ -1,4 +1,4 @@
-"""The split of a model that fits a GPU in part: as many layers as fit, or all of them without the first ones' experts."""
+"""The split of a model that is too large for a GPU: as many layers as fit, or all without the first ones' experts."""
 
 from __future__ import annotations
 

@@ -296,6 +296,32 @@ def test_a_stricter_limit_never_adds_a_yes(
     assert no(loose) <= no(strict)
 
 
+def test_unknown_never_counts_as_yes() -> None:
+    goal = catalog.goal("chat")
+    for v in chat():
+        for metric, limit in goal.limits.items():
+            if v.verdict == "yes":
+                assert judge(metric, v.estimates[metric], limit) is True
+
+
+def test_no_number_without_an_interval_around_it_and_a_reason() -> None:
+    for v in chat():
+        for metric, e in v.estimates.items():
+            assert e.low <= e.value * (1 + 1e-9), (v.setup, metric)
+            assert e.value <= e.high * (1 + 1e-9), (v.setup, metric)
+            assert e.because
+
+
+# ----------------------------------------------------------------------------------------------- shown
+
+
+def test_the_table_has_one_row_per_variant_unless_everything_is_asked_for() -> None:
+    rows = advice.table_rows(chat(), 5)
+    assert [r["rank"] for r in rows] == ["1", "2", "3", "4", "5"]
+    assert len({r["setup"].split(":")[0] for r in rows}) == 5
+    assert len(advice.table_rows(chat())) == len(chat())
+
+
 def test_a_row_names_the_benchmark_and_tells_bases_apart() -> None:
     row = next(r for r in advice.table_rows(chat()) if r["setup"] == str(SETUP))
     assert row["quality"] == "52.8 MMLU-Pro"

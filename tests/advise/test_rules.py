@@ -176,8 +176,11 @@ def test_memory_that_others_occupy() -> None:
 
 
 def test_a_gpu_needs_no_room_for_the_runtime_and_unknown_memory_is_unknown() -> None:
-    exact = Device(kind="cuda:0", name="a gpu", memory_bytes=4 * GIB)
-    assert rules.fits_in_memory(case(device=exact)) is None
+    large = Device(kind="cuda:0", name="a gpu", memory_bytes=5 * GIB)
+    assert rules.fits_in_memory(case(device=large)) is None
+    # the model's 4 GiB would fit, but what the driver takes for a process would not
+    small = Device(kind="cuda:0", name="a gpu", memory_bytes=4 * GIB)
+    assert isinstance(rules.fits_in_memory(case(device=small)), rules.No)
     assert isinstance(rules.fits_in_memory(case(device=Device(kind="cuda:0", name="a gpu"))), rules.Unknown)
 
 

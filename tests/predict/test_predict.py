@@ -15,7 +15,7 @@ from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Workload
-from phibench.predict import calibration, costs, predictions, terms, timings
+from phibench.predict import calibration, costs, memory, predictions, terms, timings
 from phibench.predict.costs import Cost
 from phibench.predict.speed import Knowledge
 
@@ -437,8 +437,10 @@ def test_what_is_not_counted_byte_by_byte_has_an_interval(device: str) -> None:
     place = msgspec.structs.replace(here(), devices=(*here().devices, gpu), limits=limits)
     found = estimates(catalog.goal("chat"), like(device=device), place)
     need = found["host_needed_bytes" if device == "cpu" else "device_peak_bytes"]
-    assert need.low == found["weights_bytes"].value + found["kv_bytes"].value
-    assert need.low < need.value == need.high
+    assert need.grounds is not None
+    assert need.grounds.bytes == found["weights_bytes"].value + found["kv_bytes"].value
+    assert need.grounds.bytes < need.value
+    assert need.low < need.value < need.high
     assert "estimates" in need.because
     longest = found["max_context_tokens"]
     assert longest.low == longest.value < longest.high
@@ -457,10 +459,10 @@ def test_the_longest_context_fits_and_one_step_more_does_not(free_gib: float) ->
     assert PHI4_MINI.shape is not None
     assert PHI4_MINI.context_tokens is not None
     if most:
-        assert LLAMA.need(plan, PHI4_MINI.shape, most, {}).total_bytes <= free
+        assert memory.bounds(LLAMA.need(plan, PHI4_MINI.shape, most, {}))[1] <= free
     if most < PHI4_MINI.context_tokens:
         more = most + STEP
-        assert LLAMA.need(plan, PHI4_MINI.shape, more, {}).total_bytes > free
+        assert memory.bounds(LLAMA.need(plan, PHI4_MINI.shape, more, {}))[1] > free
 
 
 def test_on_a_gpu_the_model_is_counted_there() -> None:

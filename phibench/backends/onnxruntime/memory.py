@@ -39,7 +39,8 @@ def need(
     text's embedding no page counts, since it touches few and the system can drop them."""
     tokens = context + 1 if shares(plan) else reached + 1
     kv = kv_bytes_per_token(plan, shape) * tokens * batch
-    weights = weights_of(plan, reached * batch if random else 0, prepacking)
+    looked_up = reached * batch if random else 0
+    weights = plan.once(("packed", looked_up, prepacking), lambda: weights_of(plan, looked_up, prepacking))
     return Need(
         weights_bytes=weights.copies + weights.in_place,
         kv_bytes=round(kv if shares(plan) else 2 * kv),

@@ -39,7 +39,8 @@ DEFAULTS = {
     "onednn_decode": "off",  # its product of a matrix with one vector reads memory at half speed (docs/torch.md)
 }
 SAFE: tuple[dict[str, str], ...] = ({"onednn": "off"},)
-_RUNTIME_BYTES = 370 << 20  # Python, torch and transformers, imported; 100 MiB of it are pages of libraries
+_RUNTIME_BYTES = 270 << 20  # Python, torch and transformers, imported: memory of no file
+_LIBRARY_BYTES = 100 << 20  # pages of their libraries, of which a test uses 5
 _HEAP_BYTES = 64 << 20  # freed memory that glibc keeps, at most: its M_TRIM_THRESHOLD where it adapts itself
 
 installed, devices, abilities = engine.installed, engine.devices, engine.abilities
@@ -77,6 +78,7 @@ def need(
         kv_bytes=round(kv_bytes_per_token(shape, plan.quantization) * context * batch * plan.layers / plan.of_layers),
         compute_bytes=states + matrix * kind + batch * shape.vocab * (kind + 4),
         runtime_bytes=_RUNTIME_BYTES,
+        reclaimable_bytes=_LIBRARY_BYTES,
         because=f"weights, KV cache of {context} tokens, activations of {tokens} at once",
     )
 

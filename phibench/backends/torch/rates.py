@@ -9,6 +9,8 @@ from phibench.backends.rates import KV, Rates
 # matrix_share: pp512 56 tok/s x 6.5 GFLOP against 205 GFLOP/s of float32 by numpy: 1.8, with bf16 kernels; without them
 #   less than 1 (assumed).
 # times: nothing was run on other devices (assumed: Python starts every kernel by itself).
+# start_s, open_gb_s: torch and transformers are imported in 3 s on 2 Zen 4 cores; folders were not timed (assumed:
+#   copied by one thread; int8 and int4 computed from the original, 16 bits a weight).
 # thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; int4 from decode at full size (assumed), KV as llama.cpp's
 #   (assumed).
 # attention_gflop_s: as onnxruntime's: 4.5 GFLOP/s.
@@ -16,4 +18,6 @@ RATES = Rates(
     read_share=(0.45, 0.88), matrix_share=(0.3, 2.4), times={"decode": 1.4, "prefill": 1.0}, times_sd=0.4,
     thread_gb_s={"fp32": 59.3, "bf16": 21.7, "fp16": 21.4, "int8": 19.4, "int4": 10.0, KV: 18.2},
     attention_gflop_s=2.2,
+    start_s=3.0,
+    open_gb_s={"": 2.0, "int8": 0.3, "int4": 0.15},
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Memory that is predicted, against memory that models really need here: median, 90th percentile, bias, coverage.
 
-    python benchmarks/accuracy/memory.py FOLDER [--only REGEX] [--show]
+    python benchmarks/accuracy/needed.py FOLDER [--only REGEX] [--show]
 
 Every cell is a setup, measured through the front door by ``phibench run memory`` with room for 2,048 and 8,192 tokens:
 a prompt of 256 tokens, 4 new ones, each test in a process of its own. Its rows are a file in FOLDER, so that a grid
@@ -34,7 +34,7 @@ from phibench.synth import cache
 Row = dict[str, Any]
 GGUF = ("Q4_K_M", "Q8_0", "Q6_K", "Q4_0", "IQ4_XS", "Q3_K_M")
 BUILDS = {"llama_cpp": GGUF, "onnxruntime": ("int4", "int8"), "torch": ("bf16", "int8", "int4")}
-LAYERS = {"phi-1.5": None, "phi-4-mini-instruct": None, "phi-4": 10, "phi-2": None, "phi-3.5-mini-instruct": None}
+LAYERS = {"phi-1.5": None, "phi-4-mini-instruct": None, "phi-2": None, "phi-4": 10, "phi-3.5-mini-instruct": None}
 KV = ("-ctk", "q8_0", "-ctv", "q8_0")
 FIGURES = 1 << 20
 
@@ -72,7 +72,7 @@ def measure(cell: Cell, file: Path) -> None:
     before = {path for path, _, _ in cache.entries()}
     fmt = backends.load(cell.backend).FORMATS[0]
     made = synth.ensure(catalog.variant(cell.variant), cell.quantization, fmt, cell.layers).path
-    if made:  # of a file that was just written a row brings up to 1.1 MiB along (docs/onnxruntime.md)
+    if made and cell.backend == "onnxruntime":  # of a file that was just written a row brings up to 1.1 MiB along
         page_cache.prepare(Path(made), "cold")
     subprocess.run([sys.executable, "-P", "-m", "phibench", *command, *outputs], check=False, stdout=subprocess.DEVNULL)
     for path in {path for path, _, _ in cache.entries()} - before:
@@ -105,7 +105,8 @@ def told(name: str, rows: Sequence[Row]) -> str:
     sizes = [abs(error) for error in errors]
     held, safe = (sum(row[key] for row in rows) / len(rows) for key in ("held", "safe"))
     return (
-        f"{name:12} {len(rows):3} tests  median error {stats.median(sizes):5.1%}  p90 {stats.percentile(sizes, 0.9):5.1%}"
+        f"{name:12} {len(rows):3} tests"
+        f"  median error {stats.median(sizes):5.1%}  p90 {stats.percentile(sizes, 0.9):5.1%}"
         f"  bias {stats.median(errors):+5.1%}  inside {held:4.0%}  below high {safe:4.0%}"
         f"  high/low {stats.median([row['width'] for row in rows]):.2f}"
     )
