@@ -124,6 +124,6 @@ def _first_token(known: Knowledge, setup: Setup, layers: int | None) -> _Seconds
         speed = offload.tokens_s(known, setup, cost, layers)
         if speed is None:
             return None
-        ends = (cost.tokens / rate for rate in (speed.high, speed.value, speed.low))
-        found.append(_Seconds(*ends, speed.basis, speed.because))
+        n = cost.tokens
+        found.append(_Seconds(n / speed.high, n / speed.value, n / speed.low, speed.basis, speed.because))
     return max(found, key=lambda one: one.value)
