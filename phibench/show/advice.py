@@ -102,7 +102,9 @@ def _to_calibrate(verdicts: Sequence[Verdict], engines: Sequence[str]) -> list[s
 
 
 def _workload(goal: Goal) -> str:
-    return f"{goal.prompt_tokens} prompt tokens, {goal.new_tokens} new tokens"
+    seen = [f"image {size}" for size in goal.images]
+    seen += [f"{goal.audio_s:g} s of speech"] if goal.audio_s else []
+    return ", ".join([f"{goal.prompt_tokens} prompt tokens", *seen, f"{goal.new_tokens} new tokens"])
 
 
 def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -113,7 +115,8 @@ def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
 # What every candidate of recommend -o json shows, null where it is not known.
 ESTIMATED = (
     "quality", "quant_kld", "decode_tps", "prefill_tps", "ttft_s", "tpot_s", "answer_s", "host_needed_bytes",
-    "device_peak_bytes", "weights_bytes", "kv_bytes", "disk_bytes", "max_context_tokens",
+    "device_peak_bytes", "weights_bytes", "kv_bytes", "disk_bytes", "max_context_tokens", "load_cold_s", "load_warm_s",
+    "prefill_j_per_token", "decode_j_per_token", "decode_tokens_per_j",
 )  # fmt: skip
 
 
