@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phibench import backends, catalog
 from phibench.core.nouns import Device, Energy, Estimate, Machine, Measured, Run, Setup, Storage, Window
-from phibench.predict import costs, energy, observed, predictions
+from phibench.predict import costs, energy, memory, observed, predictions
 from phibench.predict.speed import Knowledge
 
 ENERGY = ("decode_tps", "decode_j_per_token", "prefill_j_per_token")
@@ -46,6 +46,44 @@ def timed(metric: str, seconds: float, setup: Setup = SETUP) -> Run:
     return run(result, metrics=observed.LOADS, name="load")
 
 
+# ---------------------------------------------------------------------------------------------- memory
+
+
+PLACES = st.sampled_from([
+    ("llama_cpp", "Q4_K_M", {}), ("llama_cpp", "Q4_K_M", {"type_k": "q8_0", "type_v": "q8_0"}),
+    ("onnxruntime", "int4", {}), ("torch", "bf16", {}),
+])  # fmt: skip
+
+
+@given(PLACES, st.integers(1, 100_000), st.integers(0, 30_000), st.sampled_from(["cpu", "cuda:0"]))
+def test_more_context_never_needs_less(
+    what: tuple[str, str, dict[str, str]], context: int, more: int, kind: str
+) -> None:
+    backend, quantization, options = what
+    setup = Setup(
+        variant="phi-4-mini-instruct", quantization=quantization, backend=backend, device=kind,
+        options=tuple(sorted(options.items())),
+    )  # fmt: skip
+    sheet, device = costs.cost_sheet(setup), Device(kind=kind, name="x")
+    short, long = (
+        memory.places(setup, backends.load(backend).need(sheet.plan, sheet.shape, n, options), device)
+        for n in (context, context + more)
+    )
+    for one, other in zip(short, long, strict=True):
+        assert one.low <= one.value <= one.high
+        assert (one.low, one.value, one.high) <= (other.low, other.value, other.high)
+        assert one.high <= other.high
+
+
+def test_a_smaller_type_of_cache_needs_less() -> None:
+    def needed(**options: str) -> float:
+        setup = msgspec.structs.replace(SETUP, options=tuple(sorted(options.items())))
+        sheet = costs.cost_sheet(setup)
+        return backends.load("llama_cpp").need(sheet.plan, sheet.shape, 32768, options).total_bytes
+
+    assert needed(type_k="q8_0", type_v="q8_0") < needed(type_k="q8_0") < needed() < needed(type_k="f32")
+
+
 # ---------------------------------------------------------------------------------------------- energy
 
 
@@ -54,7 +92,7 @@ def test_no_meter_and_no_limit_is_not_known() -> None:
 
 
 def test_a_limit_is_an_upper_bound_and_says_what_it_is_of() -> None:
-    found = estimates(here(power_limit_w=100.0))
+    found = estimates(here(power_limit_w=100.0, flops_s=2e12))
     each, speed = found["decode_j_per_token"], found["decode_tps"]
     assert each.basis == "spec"
     assert each.high >= 100 / speed.low
