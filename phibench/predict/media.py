@@ -10,19 +10,18 @@ import math
 
 import msgspec
 
-from phibench.backends.rates import Span, Where
-from phibench.catalog import media
+from phibench.backends.rates import Span
+from phibench.catalog import hardware, media
 from phibench.catalog.media import Encoded
 from phibench.core import units
-from phibench.core.nouns import Device, Estimate, Goal, Grounds, Need, Variant
+from phibench.core.nouns import Basis, Device, Estimate, Goal, Grounds, Need, Variant
 from phibench.core.nouns.advice import exact
 from phibench.predict.basis import worst
-from phibench.predict.terms import matrix_rate
 
 # Of the matrix rate, what encoders reach. cpu, probed: SigLIP, SigLIP2 and a conformer at true size in PyTorch and
 # llama.cpp took 0.85 to 1.0 of a product of the same type in the same process on 2 cores with AVX2; one machine, so
-# wider. The others are assumed: those of llama.cpp's prefill (backends/llama_cpp/rates.py), whose work is alike.
-_SHARE: dict[Where, Span] = {
+# wider. The others are assumed: what llama.cpp's prefill reaches of data sheets, whose work is alike.
+_SHARE: dict[tuple[str, Basis], Span] = {  # (cpu or other, basis of the rate)
     ("cpu", "probed"): (0.70, 1.15), ("cpu", "spec"): (0.05, 0.55),
     ("other", "probed"): (0.25, 1.0), ("other", "spec"): (0.2, 1.0),
 }  # fmt: skip
@@ -107,7 +106,7 @@ def estimates(goal: Goal, variant: Variant, device: Device, found: dict[str, Est
 
 def _encode_s(seen: tuple[Encoded, ...], device: Device, what: str) -> Estimate | None:
     """Seconds of the encoder, one picture after the other; None where no matrix rate is known."""
-    rate = matrix_rate(device)
+    rate = _matrix_rate(device)
     if rate is None:
         return None
     flops = math.fsum(one.flops + (_CLIP_FLOPS if one.seconds else 0.0) for one in seen)
@@ -119,6 +118,16 @@ def _encode_s(seen: tuple[Encoded, ...], device: Device, what: str) -> Estimate 
         "opening and scaling it is not counted",
         grounds=Grounds(flops=flops, rate=rate[0], share=share),
     )  # fmt: skip
+
+
+def _matrix_rate(device: Device) -> tuple[float, Basis, str] | None:
+    """FLOP/s, where it comes from, and in words: the largest that was measured, else a data sheet's."""
+    if device.matrix_flops_s:
+        kind, rate = max(device.matrix_flops_s.items(), key=lambda item: item[1])
+        return rate, "probed", f"{kind} product measured here"
+    row = None if device.flops_s else hardware.find(device.name, device.memory_bytes)
+    sheet = device.flops_s or (row.fp16_flops_s if row else None)
+    return (sheet, "spec", "data sheet") if sheet else None
 
 
 def _sum(whole: Estimate, encoders: list[Estimate]) -> Estimate:
