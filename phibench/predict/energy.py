@@ -6,10 +6,12 @@ sentence says.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 
 from phibench.backends.rates import Span
+from phibench.catalog import hardware
 from phibench.core.nouns import Device, Estimate, Grounds, Setup
 from phibench.predict.basis import worst
 from phibench.predict.costs import Phase
@@ -58,14 +60,22 @@ def _metered(setup: Setup, phase: Phase, known: list[Power]) -> Estimate | None:
 
 
 def _limited(device: Device, phase: Phase) -> Estimate | None:
-    limit = device.power_limit_w
+    limit = device.power_limit_w or _tdp_w(device.name, device.memory_bytes)
     if not limit:
         return None
     slow, fast = _DRAWN["cpu" if device.kind == "cpu" else "other", phase]
     return Estimate(
         value=limit * math.sqrt(slow * fast), low=limit * slow, high=limit * fast, basis="spec",
-        because=f"at most its power limit of {limit:.4g} W, {device.name} alone", grounds=Grounds(rate=limit),
+        because=f"{'at most its power limit' if device.power_limit_w else 'a data sheet'} of {limit:.4g} W, "
+        f"{device.name} alone",
+        grounds=Grounds(rate=limit),
     )  # fmt: skip
+
+
+@functools.cache
+def _tdp_w(name: str, memory_bytes: int | None) -> float | None:
+    row = hardware.find(name, memory_bytes)
+    return row.tdp_w if row else None
 
 
 def _joules(speed: Estimate, drawn: Estimate) -> Estimate:

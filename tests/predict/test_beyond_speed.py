@@ -103,6 +103,12 @@ def test_a_limit_is_an_upper_bound_and_says_what_it_is_of() -> None:
     assert found["prefill_j_per_token"].value < each.value
 
 
+def test_a_data_sheet_bounds_what_no_driver_limits() -> None:
+    found = estimates(here(name="Core i7-8700"))["decode_j_per_token"]
+    assert found.basis == "spec"
+    assert "a data sheet of 65 W, Core i7-8700 alone" in found.because
+
+
 def test_metered_watts_scale_to_what_was_not_metered() -> None:
     seen = run(metered(30.0), metrics=ENERGY)
     found = estimates(here(power_limit_w=400.0), seen, setup=msgspec.structs.replace(SETUP, variant="phi-4"))
