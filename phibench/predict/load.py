@@ -23,7 +23,7 @@ from phibench.predict.speed import Knowledge
 _PROMPT = 16  # tokens, as suites/load.toml
 _OTHER = 2.0  # factor of an 80 % interval: how fast one machine opened, on another (assumed)
 _HERE = 1.3  # the same where loads of this engine were timed here (assumed)
-# Of what a disk reads in order past the page cache, one block after the other, what opening a file gets: where 0.96 GB/s
+# Of what a disk reads in order past the page cache, one block after another, what opening a file gets: where 0.96 GB/s
 # were probed, cold was slower than warm by 0.4 to 3.8 s for 0.76 to 4.1 GB of llama.cpp's files, 0.5 to 2.4 of that.
 _DISK_SHARE: Span = (0.5, 2.5)
 
