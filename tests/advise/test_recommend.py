@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend, rules
+from phibench.advise.limits import judge
 from phibench.core import extras, metrics
 from phibench.core.errors import BAD_INPUT, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
