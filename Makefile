@@ -9,8 +9,9 @@ ALL := llama-cpp,onnxruntime,torch,dashboard
 VENV := .venv
 BIN := $(VENV)/bin
 UNFINISHED := $(VENV).unfinished
+GRID ?= results/accuracy
 
-.PHONY: help repair setup run dashboard test lint docs proof proof-gpu gpu-proof-deps types answers build clean
+.PHONY: help repair setup run dashboard test lint docs accuracy proof proof-gpu gpu-proof-deps types answers build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo "make test       all tests, with coverage"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make docs       the documentation's site into site/"
+	@echo "make accuracy   predictions against whole models measured here, an hour or two: docs/accuracy.md"
 	@echo "make proof      what is too long for CI, hours in all; make proof-NAME one of docs/proofs.md"
 	@echo "make types      ask llama.cpp again which tensor gets which type"
 	@echo "make answers    compute again what the self-test's tiny models should answer"
@@ -94,6 +96,14 @@ lint: $(VENV)/lint
 
 docs: $(VENV)/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+accuracy: $(VENV)/test
+	$(BIN)/phibench calibrate --results $(GRID)/calibrations
+	$(BIN)/python benchmarks/accuracy/grid.py $(GRID)/cells
+	$(BIN)/python benchmarks/accuracy/score.py $(GRID)/cells --calibration $(GRID)/calibrations/*/*.json --json $(GRID)/score.json
+	$(BIN)/python benchmarks/accuracy/datasheet.py --json > $(GRID)/datasheet.json
+	$(BIN)/python benchmarks/accuracy/datasheet.py
+	$(BIN)/python benchmarks/accuracy/plot.py $(GRID)/score.json $(GRID)/datasheet.json > docs/accuracy.svg
 
 proof: $(VENV)/test
 	@$(BIN)/python benchmarks/proof.py

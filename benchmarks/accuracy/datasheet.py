@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fit_classes
+import peers
 from fit_classes import FOLDS, Problem, by_class, by_model, quantile
 from published import Published, figures
 
@@ -109,24 +110,12 @@ def floor(rows: Iterable[Published]) -> float | None:
 
 
 def llmfit(row: Published) -> float:
-    """llmfit-core/src/fit.rs: 0.55 x bandwidth / (parameters x bytes), on a CPU 70 / parameters x 1.1 x 0.3."""
-    kind = row.quantization.upper()
-    bits = next((b for name, b in (("16", 2.0), ("Q8", 1.0), ("Q6", 0.75), ("Q5", 0.625)) if name in kind), 0.5)
-    if row.place.is_cpu:
-        factors = (("16", 0.6), ("Q8", 0.8), ("Q6", 0.95), ("Q5", 1.0), ("Q3", 1.25), ("Q2", 1.35))
-        factor = next((f for name, f in factors if name in kind), 1.15)
-        return 70 / row.weights_b * factor * 1.1 * 0.3
-    return (row.place.read_bytes_s or 0) / 1e9 / (row.weights_b * bits) * 0.55
+    return peers.llmfit(row.weights_b, row.quantization, None if row.place.is_cpu else row.place.read_bytes_s or 0)
 
 
 def whichllm(row: Published) -> float:
-    """engine/performance.py: bandwidth / file x efficiency x vendor; on a CPU 18 / parameters."""
-    kind = row.quantization.upper()
-    efficiency = next((e for name, e in (("16", 0.40), ("Q8", 0.45), ("Q6", 0.50), ("Q5", 0.52)) if name in kind), 0.55)
-    if row.place.is_cpu:
-        return max(0.3, 18 / row.weights_b * efficiency / 0.45)
-    vendor = {"amd": 0.78, "apple": 0.82, "intel": 0.65}.get(row.place.vendor, 1.0)
-    return (row.place.read_bytes_s or 0) / (row.file_gib * (1 << 30)) * efficiency * vendor
+    bandwidth = None if row.place.is_cpu else row.place.read_bytes_s or 0
+    return peers.whichllm(row.weights_b, row.quantization, row.file_gib * (1 << 30), bandwidth, row.place.vendor)
 
 
 # -------------------------------------------------------------------------------------------------- output
@@ -185,6 +174,10 @@ def main() -> None:
         if not found:
             continue
         told[phase] = report(found, phase)
+        told.setdefault("rows", []).extend(
+            {"phase": phase, "device": one.row.device, "model": one.row.llm, "quantization": one.row.quantization,
+             "true_tps": one.row.tps, "predicted_tps": one.row.tps * math.exp(one.off)} for one in found
+        )  # fmt: skip
         if not wanted.json:
             print(f"\n{phase}\n", *lines(told[phase]), sep="\n")
             for one in sorted(found, key=lambda one: -abs(one.off))[: wanted.worst]:

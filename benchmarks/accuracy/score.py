@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import peers
 
 from phibench import backends
 from phibench.core import files, stats
 from phibench.core.nouns import Run, Setup
 from phibench.core.run_files import read_run
-from phibench.predict import calibration
+from phibench.predict import calibration, costs
 from phibench.predict.calibration import CalibrationPoint
 from phibench.predict.costs import Phase
 from phibench.predict.speed import Knowledge
@@ -110,7 +111,20 @@ def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> 
         for basis, one in known.items():
             if made := guess(one, truth):
                 found[basis].append(made)
+        if truth.point.phase == "decode":
+            for name, tps in _peers(truth).items():
+                found[name].append(Guess(truth, tps / truth.point.tps - 1, False, math.nan))
     return found
+
+
+def _peers(truth: Truth) -> dict[str, float]:
+    """Both know only that it is a CPU: neither asks for its bandwidth."""
+    plan = costs.cost_sheet(truth.setup).plan
+    weights_b, build = plan.parameters / 1e9, truth.setup.quantization
+    return {
+        "llmfit": peers.llmfit(weights_b, build, None),
+        "whichllm": peers.whichllm(weights_b, build, plan.disk_bytes, None),
+    }
 
 
 def _whole(run: Run) -> Run:
@@ -160,9 +174,10 @@ def main() -> None:
     print("| basis | phase | engine | cells | median | p90 | bias | inside 80 % | width x/: | floor | noisy |")
     print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for t in tables:
+        interval = "– | –" if math.isnan(t["factor"]) else f"{t['coverage']:.0%} | {t['factor']:.2f}"
         print(
             f"| {t['basis']} | {t['phase']} | {t['backend']} | {t['cells']} | {t['median']:.1%} | {t['p90']:.1%} | "
-            f"{t['bias']:+.1%} | {t['coverage']:.0%} | {t['factor']:.2f} | {t['floor']:.1%} | {t['noisy']} |"
+            f"{t['bias']:+.1%} | {interval} | {t['floor']:.1%} | {t['noisy']} |"
         )
     if asked.cells:
         for basis, told in found.items():
@@ -171,7 +186,12 @@ def main() -> None:
                 print(f"{basis:14} {point.phase:8} {g.truth.setup!s:52} {g.error:+7.1%} {where:4}", end="")
                 print(f"x/{g.factor:.2f} floor {g.truth.floor:6.1%} true {point.tps:.2f}")
     if asked.json:
-        files.write_json(asked.json, {"tables": tables})
+        cells = [
+            {"basis": basis, "phase": g.truth.point.phase, "setup": str(g.truth.setup), "true_tps": g.truth.point.tps,
+             "predicted_tps": g.truth.point.tps * (1 + g.error), "floor": g.truth.floor, "inside": g.inside}
+            for basis, told in found.items() for g in told
+        ]  # fmt: skip
+        files.write_json(asked.json, {"tables": tables, "cells": cells})
 
 
 if __name__ == "__main__":
