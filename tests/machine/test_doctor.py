@@ -403,7 +403,7 @@ def test_probe_saves_what_recommend_reads(phibench: Phibench, tmp_path: Path) ->
     assert done.code == 0, done.err
     assert tomllib.loads(path.read_text(encoding="utf-8"))["arch"] == json.loads(done.out)["arch"]
     advised = phibench("recommend", "--machine", str(path), "--top", "1", "-o", "json")
-    assert advised.code in (0, 3)
+    assert advised.code in (0, 3, 5)
     assert json.loads(advised.out)["machine"]["name"] == json.loads(done.out)["name"]
 
 

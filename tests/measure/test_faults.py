@@ -147,7 +147,7 @@ def test_no_command_dies_of_an_engine(phibench: Phibench, monkeypatch: pytest.Mo
     assert (found["severity"], says in found["evidence"]) == ("wrong", True)
 
     advice = phibench("recommend", "-o", "json", "--top", "all")
-    assert advice.code in (0, 3), advice.err  # other engines may be too slow here
+    assert advice.code in (0, 3, 5), advice.err  # other engines may be too slow here, or this machine busy
     objections = {c["backend"]: c["objections"] for c in json.loads(advice.out)["candidates"]}
     assert any(says in line and line.startswith("llama_cpp is not usable here") for line in objections["llama_cpp"])
     assert not any("not usable" in line for line in objections["onnxruntime"])

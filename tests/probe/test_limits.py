@@ -244,7 +244,7 @@ def test_a_real_cgroup_changes_the_answer() -> None:
 
 def _said(done: subprocess.CompletedProcess[str]) -> tuple[list[float], set[str]]:
     """The limits, and the setups that have room in memory, be they fast or slow."""
-    assert done.returncode in (0, 3), done.stderr
+    assert done.returncode in (0, 3, 5), done.stderr
     first, _, advice = done.stdout.partition("\n")
     candidates = json.loads(advice)["candidates"]
     room = {c["setup"] for c in candidates if not any(why.startswith("needs ") for why in c["objections"])}

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 NAME, ALIASES, FORMATS, KINDS, MODALITIES = "toy", ("toys",), ("npz",), ("cpu",), ("text",)
 LONGROPE: LongRope = "by_length"
 LAST_FFN: LastFfn = "all"
-PACKAGE, EXTRA, LIBRARIES = "numpy", "test", ("numpy/",)
-PACKAGES = (PACKAGE,)
+PACKAGE, PACKAGES, EXTRA, LIBRARIES = "numpy", ("numpy",), "test", ("numpy/",)
 ENGINE = EnginePackage(title="numpy", module="numpy", package=PACKAGE, question="print('[]')", imports=())
 RECOMMENDABLE, QUANTIZATION, VERIFIED = True, "half", ("half",)
 RATES = Rates(
@@ -36,8 +35,7 @@ RATES = Rates(
     thread_gb_s={"fp16": 1.0, KV: 1.0}, attention_gflop_s=1.0,
 )  # fmt: skip
 LEGAL: dict[str, tuple[str, ...] | range] = {"threads": range(1, 4097)}
-DEFAULTS = {"threads": ""}
-SAFE: tuple[dict[str, str], ...] = ()
+DEFAULTS, SAFE = {"threads": ""}, ()
 advice, build_note, gpu_build = untold.advice, untold.build_note, untold.gpu_build
 planned, recomputed_at = untold.planned, untold.recomputed_at
 
@@ -84,9 +82,8 @@ class _Session:
         self._ids: list[int] = []
         self._logits = np.zeros(1, np.float32)
         self.sampling_s = 0.0
-        self.engine = Engine(
-            name=NAME, version=installed() or "", placement="cpu", evidence=("all arrays are numpy's",)
-        )
+        told = ("all arrays are numpy's",)
+        self.engine = Engine(name=NAME, version=installed() or "", placement="cpu", evidence=told)
 
     def begin(self, workload: Workload) -> None:
         if workload.batch > 1:
