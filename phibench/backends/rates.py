@@ -15,7 +15,8 @@ THREAD_SHARE: Span = (0.6, 1.6)  # of a thread's rate, on another CPU (assumed)
 
 class Rates(Noun, frozen=True, kw_only=True):
     """Of a processor that was measured: ``read_share``: of its bandwidth, what decode reaches where it only waits for
-    memory; ``matrix_share``: of the product that was measured, what prefill reaches. ``thread_gb_s``: GB/s of weights
+    memory; ``matrix_share``: of a product that was measured, what prefill reaches, by the product's type, the better
+    guide first. ``thread_gb_s``: GB/s of weights
     that one thread can multiply when they lie in its cache, by tensor type; where this is less than the thread's part
     of the bandwidth, decode waits for arithmetic. ``attention_gflop_s``: of one thread over the KV cache in decode.
 
@@ -28,7 +29,7 @@ class Rates(Noun, frozen=True, kw_only=True):
     """
 
     read_share: Span
-    matrix_share: Span
+    matrix_share: dict[str, Span]
     times: dict[str, float]
     times_sd: float
     thread_gb_s: dict[str, float]

@@ -124,15 +124,24 @@ def _decode(cost: Cost, device: Device, bandwidth: float, threads: int) -> Terms
 
 
 def _prefill(cost: Cost, device: Device) -> Terms:
-    kind, rate = max(device.matrix_flops_s.items(), key=lambda item: item[1])
-    most = max(rate, *device.most_matrix_flops_s.values()) if device.matrix_doubt else rate
-    slow, fast = _rates(cost.backend).matrix_share
+    kind, (slow, fast) = _product(cost, device.matrix_flops_s)
+    rate = device.matrix_flops_s[kind]
+    most = max(rate, device.most_matrix_flops_s.get(kind, 0.0)) if device.matrix_doubt else rate
     spans = {kernel: (flops / (most * fast), flops / (rate * slow)) for kernel, flops in cost.flops_by_type.items()}
     grounds = Grounds(flops=cost.flops, rate=math.sqrt(rate * most), share=math.sqrt(slow * fast))
     up_to = f" to {most / 1e9:.3g}" if most > rate else ""
     each = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token"
     because = f"{each} at {rate / 1e9:.3g}{up_to} GFLOP/s ({kind} product measured here)"
     return _middle(cost, spans, because, grounds, _doubt(cost.phase, device))
+
+
+def _product(cost: Cost, measured: dict[str, float]) -> tuple[str, Span]:
+    """The measured product that the backend's kernels are most like, and what share of it they reach."""
+    shares = _rates(cost.backend).matrix_share
+    known = [kind for kind in shares if kind in measured and not (kind == "bfloat16" and "fp32" in cost.flops_by_type)]
+    if known:
+        return known[0], shares[known[0]]
+    return max(measured, key=measured.__getitem__), shares["float32"]
 
 
 def _doubt(phase: Phase, device: Device) -> str:

@@ -15,7 +15,7 @@ from phibench.backends.rates import KV, Rates
 # thread_gb_s: benchmarks/thread_rates.py on one Zen 4 core; KV as llama.cpp's (assumed).
 # attention_gflop_s: tg16 of Phi-3.5-mini in 2 layers behind 0 and 1024 tokens, 2 threads: 19 GFLOP/s.
 RATES = Rates(
-    read_share=(0.38, 0.85), matrix_share=(0.3, 2.0), times={"decode": 1.0, "prefill": 1.2}, times_sd=0.3,
+    read_share=(0.38, 0.85), matrix_share={"float32": (0.4, 2.2)}, times={"decode": 1.0, "prefill": 1.2}, times_sd=0.3,
     thread_gb_s={"fp32": 73.6, "int8": 50.5, "fp16": 34.9, "int4": 26.3, "int4-acc0": 8.5, KV: 18.2},
     attention_gflop_s=9.7,
     start_s=0.8,

@@ -31,7 +31,7 @@ PACKAGE, PACKAGES, EXTRA, LIBRARIES = "numpy", ("numpy",), "test", ("numpy/",)
 ENGINE = EnginePackage(title="numpy", module="numpy", package=PACKAGE, question="print('[]')", imports=())
 RECOMMENDABLE, QUANTIZATION, VERIFIED = True, "half", ("half",)
 RATES = Rates(
-    read_share=(0.01, 0.5), matrix_share=(0.01, 0.5), times={"decode": 4.0, "prefill": 4.0}, times_sd=1.0,
+    read_share=(0.01, 0.5), matrix_share={"float32": (0.01, 0.5)}, times={"decode": 4.0, "prefill": 4.0}, times_sd=1.0,
     thread_gb_s={"fp16": 1.0, KV: 1.0}, attention_gflop_s=1.0,
 )  # fmt: skip
 LEGAL: dict[str, tuple[str, ...] | range] = {"threads": range(1, 4097)}
