@@ -309,7 +309,7 @@ def test_a_quiet_measurement_ends_the_doubt_of_a_figure_that_was_higher(monkeypa
     _looks(monkeypatch, CALM)
     inventory.this_machine()
     found = inventory.this_machine().devices[0]
-    assert (found.read_bytes_s, found.doubt, found.because) == (42e9, "", "threaded np.dot")
+    assert (found.read_bytes_s, found.doubt, found.because) == (42e9, "", FAST.because)
 
 
 def test_where_it_stays_busy_each_command_measures_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
