@@ -26,7 +26,7 @@ class Launch(NamedTuple):
     """What one launch of a worker did: the median of its repetitions, and when."""
 
     tps: float
-    at_s: float  # since 1970; 0 where nobody noted it
+    at_s: float  # since 1970, of its run where nobody noted it; 0 where nobody noted that
 
 
 class CalibrationPoint(Noun, frozen=True, kw_only=True):
@@ -129,7 +129,7 @@ def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[l
     metric = METRIC[cost.phase]
     if metric not in run.suite.metrics:
         return []
-    told = [(values(metric, r.workload, r.samples), units.since_1970(r.at)) for r in results]
+    told = [(values(metric, r.workload, r.samples), units.since_1970(r.at or run.started)) for r in results]
     return [(launch, at_s) for launch, at_s in told if launch]
 
 

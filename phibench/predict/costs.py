@@ -89,20 +89,32 @@ class Cost(Noun, frozen=True, kw_only=True):
         return self.bytes if self.phase == "decode" else self.flops
 
 
-@functools.lru_cache(maxsize=4096)
 def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
     """Of the whole model, or of a slice of ``layers``. Raises PhibenchError where no file of the setup is known."""
+    return _cost_sheet(setup, layers)  # one key, whether the default is written out or not
+
+
+@functools.lru_cache(maxsize=4096)
+def _cost_sheet(setup: Setup, layers: int | None) -> CostSheet:
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
-    plan = backends.plan(backend, variant, setup.quantization, layers)
+    plan, parts = _planned(setup.backend, setup.variant, setup.quantization, layers)
     assert variant.shape is not None  # plan() refuses variants without
     # by the backend's own account, over a context long enough that its padding does not show
     kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
     return CostSheet(
-        backend=setup.backend, plan=plan, shape=variant.shape, parts=parts_of(plan, last_of(setup.backend, plan)),
-        disk_bytes=plan.disk_bytes,
+        backend=setup.backend, plan=plan, shape=variant.shape, parts=parts, disk_bytes=plan.disk_bytes,
         kv=" ".join((KV, str(variant.shape.head_dim), *(v for key, v in setup.options if key in KV_OPTIONS))),
         kv_bytes_per_token=kv_bytes / 4096,
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _planned(
+    backend: str, variant: str, quantization: str, layers: int | None
+) -> tuple[Plan, tuple[tuple[str, Part], ...]]:
+    """What does not depend on devices and options: the plan, and its weights by kernel."""
+    plan = backends.plan(backends.load(backend), catalog.variant(variant), quantization, layers)
+    return plan, parts_of(plan, last_of(backend, plan))
 
 
 def last_of(backend: str, plan: Plan) -> str:

@@ -35,6 +35,7 @@ SLICE_SD = {"decode": 0.03, "prefill": 0.02}  # a slice leans on caches
 NOISE_SD = {"decode": 0.02, "prefill": 0.015}
 DRIFT_SD = {"decode": 0.10, "prefill": 0.02}
 _DRIFT_S = 120.0  # in which a drift forgets itself
+_FORGOTTEN_S = 3600.0  # e^-30 of it is left: below what a float tells apart
 _STEPS, _OUTLIER = 12, 2.5
 
 
@@ -65,6 +66,7 @@ class Fit:
         self._mixes = {name: i for i, name in enumerate(mixes, len(self._kernels))}
         self._before = np.diag([0.0] * len(self._kernels) + [MIX_SD[self._phase] ** 2] * len(mixes))
         self._before[: len(self._kernels), : len(self._kernels)] = self._prior(self._kernels, self._kernels)
+        self._asked: dict[tuple[str, ...], tuple[list[int], list[int], Array, Array]] = {}
         self._observe(np.array([one.log_s for one in self._seen]))
 
     def _prior(self, rows: Iterable[str], columns: Iterable[str]) -> Array:
@@ -84,17 +86,19 @@ class Fit:
         """Gauss-Newton on the logarithms of seconds; after each step the weights of what lies far off."""
         import numpy as np
 
-        noise, before = self._noise(), self._before
-        factors = np.zeros(len(before))
+        noise, certain = self._noise(), np.linalg.inv(self._before)
+        known, own_sd = self._inverse(noise), np.sqrt(np.diag(noise))
+        factors = np.zeros(len(certain))
         off = logs - self._model(factors)[0]
         weights = _weights((off - np.median(off)) / TYPE_SD[self._phase])  # wild before any has pulled
         for _ in range(_STEPS):
             model, slopes = self._model(factors)
-            spread = noise / np.sqrt(np.outer(weights, weights))
-            gain = before @ slopes.T @ np.linalg.inv(slopes @ before @ slopes.T + spread)
-            factors = gain @ (logs - model + slopes @ factors)
-            weights = _weights((logs - self._model(factors)[0]) / np.sqrt(np.diag(noise)))
-        self._factors, self._after = factors, before - gain @ slopes @ before
+            told = slopes * np.sqrt(weights)[:, None]
+            pull = told.T @ known
+            self._after = np.linalg.inv(certain + pull @ told)
+            factors = self._after @ pull @ (np.sqrt(weights) * (logs - model + slopes @ factors))
+            weights = _weights((logs - self._model(factors)[0]) / own_sd)
+        self._factors = factors
         self.weights = tuple(weights.tolist())  # of each launch, in the order of ``points``
 
     def _noise(self) -> Array:
@@ -105,6 +109,17 @@ class Fit:
         apart_s = np.abs(at_s[:, None] - at_s[None, :])
         drift: Array = DRIFT_SD[self._phase] ** 2 * np.exp(-apart_s / _DRIFT_S)
         return drift + np.diag([_own_sd(one.point) ** 2 for one in self._seen])
+
+    def _inverse(self, noise: Array) -> Array:
+        """Block by block: launches of different hours have no drift in common, and a thousand of them no one inverts."""
+        import numpy as np
+
+        at_s = np.array([one.at_s for one in self._seen])
+        order, inverse = np.argsort(at_s, kind="stable"), np.zeros_like(noise)
+        for block in np.split(order, np.flatnonzero(np.diff(at_s[order]) > _FORGOTTEN_S) + 1):
+            at = np.ix_(block, block)
+            inverse[at] = np.linalg.inv(noise[at])
+        return inverse
 
     def _model(self, factors: Array) -> tuple[Array, Array]:
         """(logarithms of seconds, their slopes by the factors) of every launch."""
@@ -122,11 +137,14 @@ class Fit:
         """(seconds, standard deviation of their logarithm) of a step or a prompt, measured or not, without drift."""
         import numpy as np
 
-        known = [k for k in terms.seconds if k in self._kernels]
-        new = [k for k in terms.seconds if k not in self._kernels]
-        rows = [self._kernels[k] for k in known]
-        factors, covariance = self._with_new(rows, new)
-        parts = np.array([terms.seconds[k] for k in (*known, *new)]) * np.exp(factors)
+        names = tuple(terms.seconds)
+        if names not in self._asked:  # setups by the hundred have the same kernels
+            rows = [self._kernels[k] for k in names if k in self._kernels]
+            new = [k for k in names if k not in self._kernels]
+            order = sorted(range(len(names)), key=lambda at: names[at] not in self._kernels)
+            self._asked[names] = rows, order, *self._with_new(rows, new)
+        rows, order, factors, covariance = self._asked[names]
+        parts = np.array(list(terms.seconds.values()))[order] * np.exp(factors)
         slopes = parts / parts.sum()
         log, variance = math.log(parts.sum()), float(slopes @ covariance @ slopes)
         at = self._mixes.get(cost.mix)
@@ -145,7 +163,7 @@ class Fit:
         if not new:
             return self._factors[rows], after
         count = len(self._kernels)
-        lean = self._prior(new, self._kernels) @ np.linalg.inv(self._before[:count, :count])
+        lean = np.linalg.solve(self._before[:count, :count], self._prior(self._kernels, new)).T
         learnt = self._before[:count, :count] - self._after[:count, :count]
         own = self._prior(new, new) - lean @ learnt @ lean.T
         between = lean @ self._after[:count, rows]

@@ -135,8 +135,7 @@ def _part(sheet: CostSheet, has: Callable[[Tensor], bool], layers: int) -> CostS
 def tokens_s(known: Knowledge, setup: Setup, cost: Cost, layers: int | None = None) -> Estimate | None:
     """Tokens per second as ``Knowledge`` says them, or of a split from both places and the link between them."""
     split = of(setup, layers)
-    seen = any(point.setup == setup and point.phase == cost.phase for point in known.points)
-    if split is None or seen:  # with these very options: nothing teaches more
+    if split is None or known.has_seen(setup, cost.phase):  # with these very options: nothing teaches more
         return known.tokens_s(setup, cost)
     return _step(known, setup, split, cost) if cost.phase == "decode" else _prompt(known, setup, split, cost)
 

@@ -11,6 +11,7 @@ Unknown is None. Formulas, sources and what is not validated yet: docs/predictin
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -41,7 +42,11 @@ class Knowledge:
         self.points = calibration.points(machine, runs)
         self.powers, self.loads = observed.powers(machine, runs), observed.loads(machine, runs)
         self.machine = calibration.taught(machine, self.points)
+        self._of: dict[Setup, list[CalibrationPoint]] = defaultdict(list)
+        for point in self.points:
+            self._of[point.setup].append(point)
         self._fits: dict[Place, Fit | None] = {}
+        self._told: dict[Place, tuple[str, str]] = {}  # of each fit: what it rests on, and the doubt about it
 
     def tokens_s(self, setup: Setup, cost: Cost) -> Estimate | None:
         """Tokens per second, over all sequences, by the best basis there is; None where nothing says."""
@@ -50,17 +55,20 @@ class Knowledge:
             return None
         return self._measured(setup, cost) or self._calibrated(setup, cost, device) or self._before(cost, device)
 
+    def has_seen(self, setup: Setup, phase: Phase) -> bool:
+        return any(point.phase == phase for point in self._of.get(setup, ()))
+
     def fit(self, setup: Setup, phase: Phase) -> Fit | None:
         """Of this setup's engine, device and options; None where nothing was measured with them."""
         place = _place(setup, phase)
         if place not in self._fits:
             mine = [p for p in self.points if _place(p.setup, p.phase) == place]
             made = Fit([(p, self.started(p.cost, setup.device)) for p in mine]) if mine else None
-            self._fits[place] = made
+            self._fits[place], self._told[place] = made, (_from(mine), _doubt(mine))
         return self._fits[place]
 
     def _measured(self, setup: Setup, cost: Cost) -> Estimate | None:
-        same = [p for p in self.points if self._is_same(p, setup, cost)]
+        same = self._same(setup, cost)
         quiet = [p for p in same if p.busy_share < _QUIET]
         if not quiet:
             return None  # a disturbed one only calibrates
@@ -73,9 +81,12 @@ class Knowledge:
             grounds=grounds,
         )  # fmt: skip
 
+    def _same(self, setup: Setup, cost: Cost) -> list[CalibrationPoint]:
+        return [p for p in self._of.get(setup, ()) if self._is_same(p, setup, cost)]
+
     def _is_same(self, point: CalibrationPoint, setup: Setup, cost: Cost) -> bool:
         """A KV cache costs more time than its bytes say, so the fit tells how much longer another depth takes."""
-        if point.setup != setup or point.layers is not None or point.phase != cost.phase:
+        if point.layers is not None or point.phase != cost.phase:
             return False
         if cost.phase == "prefill" and point.cost.tokens != cost.tokens:
             return False
@@ -91,13 +102,13 @@ class Knowledge:
         seconds, sd = fit.seconds(cost, self.started(cost, device.kind))
         sd = math.hypot(sd, DRIFT_SD[cost.phase])
         grounds = _grounds(cost, seconds, anchors=len(fit.points))
-        found = _estimate(cost, seconds, sd, Z80, "calibrated", _from(fit.points), grounds)
-        doubt = _doubt(fit.points)
+        told, doubt = self._told[_place(setup, cost.phase)]
+        found = _estimate(cost, seconds, sd, Z80, "calibrated", told, grounds)
         return self._at_least(msgspec.structs.replace(found, doubt=doubt), setup, cost) if doubt else found
 
     def _at_least(self, found: Estimate, setup: Setup, cost: Cost) -> Estimate:
         """What was disturbed went as fast as it went: left alone, it is no slower than its best repetition."""
-        seen = max((p.peak_tps for p in self.points if self._is_same(p, setup, cost)), default=0.0)
+        seen = max((p.peak_tps for p in self._same(setup, cost)), default=0.0)
         value, high = max(found.value, seen), max(found.high, seen)
         return msgspec.structs.replace(found, value=value, low=max(found.low, seen), high=high)
 
@@ -137,7 +148,7 @@ def _from(points: Sequence[CalibrationPoint]) -> str:
 
 def _doubt(points: Sequence[CalibrationPoint]) -> str:
     """Where one was quiet, the fit leans on it."""
-    least = min(point.busy_share for point in points)
+    least = min((point.busy_share for point in points), default=0.0)
     return f"measured while other programs kept {least:.0%} of the cpus busy" if least >= _QUIET else ""
 
 
