@@ -50,15 +50,7 @@ class Plan(Noun, frozen=True, kw_only=True):
 
 def budget(text: str) -> float:
     """``120s``, ``2min``, ``90``. Raises PhibenchError (exit 2) for what is no time, or none at all."""
-    number, unit = text.strip().lower(), 1.0
-    for ending, seconds in (("min", 60.0), ("m", 60.0), ("h", 3600.0), ("s", 1.0)):
-        if number.endswith(ending):
-            number, unit = number.removesuffix(ending).strip(), seconds
-            break
-    try:
-        found = float(number) * unit
-    except ValueError:
-        raise PhibenchError(f"'{text}' is no time; write --budget 120s or 2min") from None
+    found = units.seconds(text, "--budget")
     if not 0 < found <= _MOST_S:
         raise PhibenchError(f"--budget {text} is out of range; write a time up to 24h, as --budget 120s")
     return found

@@ -18,6 +18,7 @@ import msgspec
 from phibench import backends, catalog
 from phibench.backends.rates import KV
 from phibench.catalog.plans.base import Plan
+from phibench.core import caches
 from phibench.core.nouns import Machine, Noun, Quantization, Setup, Suite, Warmup
 from phibench.measure import suites
 
@@ -25,10 +26,7 @@ LAYERS_OF = "phi-3.5-mini-instruct"  # 32k words: its layers outweigh its head f
 HEAD_OF = "phi-4-mini-instruct"  # 200k words
 WHOLES = (HEAD_OF, "phi-2", "phi-1.5")  # one of them is the check, the largest that the budget allows
 WHOLE_SHARE = 0.3  # of the budget: the most that the check may take
-CACHE_FACTOR = 4  # what is read over and over counts as read from memory from here on (STREAM's rule)
 UNKNOWN_CACHE_BYTES = 32 << 20
-# The largest second-level cache of a card in the data sheets: GeForce RTX 5090, 96 MB.
-DEVICE_CACHE_BYTES = 96 << 20
 DEPTH = 1024  # a slice's KV cache is then a third of what a step reads
 _FEWEST = 2  # layers of a slice
 _ANCHOR_LAYERS, _ANCHOR_PROMPT, _ANCHOR_NEW = 4, 512, 32
@@ -175,17 +173,10 @@ def _main(shares: dict[str, float]) -> str:
 
 
 def _piece(setup: Setup, suite: Suite, machine: Machine, fewest: int) -> Piece:
-    count = _layers(setup, cache_bytes(machine, setup.device), fewest)
+    count = _layers(setup, caches.last_level_bytes(machine, setup.device, UNKNOWN_CACHE_BYTES), fewest)
     plan = _plan(setup, count)
     kinds = dict.fromkeys(t.type for t in plan.tensors if len(t.shape) > 1 and plan.share(t))
     return Piece(setup=setup, layers=count, suite=suite, teaches=tuple(kinds))
-
-
-def cache_bytes(machine: Machine, device: str) -> int:
-    if device.partition(":")[0] != "cpu":
-        return DEVICE_CACHE_BYTES
-    told = machine.processor.last_level_bytes if machine.processor else None
-    return UNKNOWN_CACHE_BYTES if told is None else told
 
 
 def _layers(setup: Setup, cached: int, fewest: int) -> int:
@@ -193,7 +184,7 @@ def _layers(setup: Setup, cached: int, fewest: int) -> int:
     shape = catalog.variant(setup.variant).shape
     assert shape is not None
     for count in range(min(fewest, shape.layers), shape.layers):
-        if _plan(setup, count).read_bytes_per_token >= CACHE_FACTOR * cached:
+        if _plan(setup, count).read_bytes_per_token >= caches.FACTOR * cached:
             return count
     return shape.layers
 

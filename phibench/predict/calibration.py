@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from phibench import backends
-from phibench.core import stats, units
+from phibench.core import caches, stats, units
 from phibench.core.errors import PhibenchError
 from phibench.core.metrics import values
 from phibench.core.nouns import Device, Machine, Measured, Noun, Run, Setup, Spread, Workload
@@ -17,9 +17,9 @@ from phibench.predict import costs
 from phibench.predict.costs import Cost, Phase
 
 METRIC: dict[Phase, str] = {"decode": "decode_tps", "prefill": "prefill_tps"}
-# Of a cpu's last-level caches: what is read over and over counts as read from memory from here on (STREAM's rule).
-_CACHE_FACTOR = 4
 _UNKNOWN_CACHE_BYTES = 128 << 20
+# What no machine falls below or goes beyond: an hour for a token; 10^15 FLOP/s of a model of 5 M weights.
+_LEAST_TPS, _MOST_TPS = 1 / 3600, 1e8
 
 
 class Launch(NamedTuple):
@@ -78,10 +78,9 @@ def taught(machine: Machine, seen: Sequence[CalibrationPoint]) -> Machine:
 
 
 def _taught(device: Device, machine: Machine, seen: Sequence[CalibrationPoint]) -> Device:
-    told = machine.processor.last_level_bytes if machine.processor else None
-    cached = _UNKNOWN_CACHE_BYTES if told is None else told
+    cached = caches.last_level_bytes(machine, device.kind, _UNKNOWN_CACHE_BYTES)
     mine = [p for p in seen if p.setup.device == device.kind and p.phase == "decode" and not p.setup.options]
-    proofs = [p for p in mine if p.cost.bytes >= _CACHE_FACTOR * cached]
+    proofs = [p for p in mine if p.cost.bytes >= caches.FACTOR * cached]
     best = max(proofs, key=lambda p: p.cost.bytes * p.peak_tps, default=None)
     if best is None or best.cost.bytes * best.peak_tps <= (device.read_bytes_s or 0.0):
         return device
@@ -125,12 +124,15 @@ def _point(
 
 
 def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[list[float], float]]:
-    """Tokens per second of every repetition, and when, by launch; empty where the suite does not claim them."""
+    """Tokens per second of every repetition, and when, by launch; empty where the suite does not claim them.
+
+    A speed that no machine has comes of a broken clock or file, and teaches nothing.
+    """
     metric = METRIC[cost.phase]
     if metric not in run.suite.metrics:
         return []
     told = [(values(metric, r.workload, r.samples), units.since_1970(r.at or run.started)) for r in results]
-    return [(launch, at_s) for launch, at_s in told if launch]
+    return [(launch, at_s) for launch, at_s in told if launch and _LEAST_TPS < min(launch) <= max(launch) < _MOST_TPS]
 
 
 def _costs_of(result: Measured) -> list[Cost]:

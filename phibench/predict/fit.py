@@ -64,6 +64,8 @@ class Fit:
         self._kernels = {name: i for i, name in enumerate(dict.fromkeys(k for _, t in seen for k in t.seconds))}
         mixes = dict.fromkeys(point.cost.mix for point in self.points)
         self._mixes = {name: i for i, name in enumerate(mixes, len(self._kernels))}
+        self._parts = np.array([[one.terms.seconds.get(k, 0.0) for k in self._kernels] for one in self._seen])
+        self._of_mix = np.array([[float(one.point.cost.mix == mix) for mix in mixes] for one in self._seen])
         self._before = np.diag([0.0] * len(self._kernels) + [MIX_SD[self._phase] ** 2] * len(mixes))
         self._before[: len(self._kernels), : len(self._kernels)] = self._prior(self._kernels, self._kernels)
         self._asked: dict[tuple[str, ...], tuple[list[int], list[int], Array, Array]] = {}
@@ -95,7 +97,7 @@ class Fit:
             model, slopes = self._model(factors)
             told = slopes * np.sqrt(weights)[:, None]
             pull = told.T @ known
-            self._after = np.linalg.inv(certain + pull @ told)
+            self._after: Array = np.linalg.inv(certain + pull @ told)
             factors = self._after @ pull @ (np.sqrt(weights) * (logs - model + slopes @ factors))
             weights = _weights((logs - self._model(factors)[0]) / own_sd)
         self._factors = factors
@@ -111,7 +113,7 @@ class Fit:
         return drift + np.diag([_own_sd(one.point) ** 2 for one in self._seen])
 
     def _inverse(self, noise: Array) -> Array:
-        """Block by block: launches of different hours have no drift in common, and a thousand of them no one inverts."""
+        """Block by block: launches of different hours share no drift, and thousands at once are slow to invert."""
         import numpy as np
 
         at_s = np.array([one.at_s for one in self._seen])
@@ -125,12 +127,10 @@ class Fit:
         """(logarithms of seconds, their slopes by the factors) of every launch."""
         import numpy as np
 
-        logs, slopes = np.zeros(len(self._seen)), np.zeros((len(self._seen), len(factors)))
-        for row, one in enumerate(self._seen):
-            places, mix = [self._kernels[k] for k in one.terms.seconds], self._mixes[one.point.cost.mix]
-            parts = np.array(list(one.terms.seconds.values())) * np.exp(factors[places])
-            slopes[row, places], slopes[row, mix] = parts / parts.sum(), 1.0
-            logs[row] = math.log(parts.sum()) + factors[mix]
+        parts: Array = self._parts * np.exp(factors[: len(self._kernels)])
+        total = parts.sum(axis=1)
+        logs: Array = np.log(total) + self._of_mix @ factors[len(self._kernels) :]
+        slopes = np.concatenate([parts / total[:, None], self._of_mix], axis=1)
         return logs, slopes
 
     def seconds(self, cost: Cost, terms: Terms) -> tuple[float, float]:

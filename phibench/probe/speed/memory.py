@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from phibench.core import units
+from phibench.core import caches, units
 from phibench.core.nouns import Noun, Rate
 from phibench.probe.other_programs import Others
 from phibench.probe.speed import child, doubts
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 ROUNDS, ROUND_S = 5, 0.2  # STREAM practice: best of at least 5, long against the clock and the scheduler
-_CACHE_FACTOR = 4  # STREAM's rule: arrays of at least 4 times the last-level caches together
 _FREE_SHARE = 4  # ... and at most a quarter of the memory that is free, so that nothing is swapped out
 _PER_THREAD_BYTES = 128 << 20  # where the caches do not ask for more
 _UNKNOWN_CACHE_BYTES = 128 << 20  # assumed where the system does not tell; Apple's and AMD's largest parts have 96
@@ -79,7 +78,7 @@ def _unknown(why: str) -> Bandwidth:
 
 def array_bytes(threads: int, free_bytes: int, cache_bytes: int | None) -> tuple[int, int]:
     """How large the arrays should be together, and the least that keeps the caches out of the figure."""
-    least = _CACHE_FACTOR * (cache_bytes or _UNKNOWN_CACHE_BYTES)
+    least = caches.FACTOR * (cache_bytes or _UNKNOWN_CACHE_BYTES)
     return min(max(least, threads * _PER_THREAD_BYTES), free_bytes // _FREE_SHARE), least
 
 
