@@ -28,7 +28,6 @@ from phibench.show.progress import ProgressDisplay
 from phibench.synth import cache
 from phibench.verify import selftest
 
-BUDGET_S = 120.0
 _MOST_S = 86_400.0
 _BEFORE_S = 0.4  # that Python took to come here
 _AFTER_S = 1.5  # that fitting and printing take

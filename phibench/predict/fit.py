@@ -97,7 +97,7 @@ class Fit:
             model, slopes = self._model(factors)
             told = slopes * np.sqrt(weights)[:, None]
             pull = told.T @ known
-            self._after: Array = np.linalg.inv(certain + pull @ told)
+            self._after: Array = np.linalg.inv(certain + pull @ told).astype(np.float64)
             factors = self._after @ pull @ (np.sqrt(weights) * (logs - model + slopes @ factors))
             weights = _weights((logs - self._model(factors)[0]) / own_sd)
         self._factors = factors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
-from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Workload
+from phibench.core.nouns import Cache, Device, Estimate, Goal, Limits, Machine, Processor, Run, Setup, Workload
 from phibench.predict import calibration, costs, memory, predictions, terms, timings
 from phibench.predict.costs import Cost
 from phibench.predict.speed import Knowledge
@@ -334,6 +335,69 @@ def test_a_slice_that_caches_may_hold_proves_nothing() -> None:
     small = like(variant="phi-3.5-mini-instruct")
     seen = (run(measured(workload(0, 32), (0.001,), setup=small, layers=1)),)
     assert Knowledge(here(13.3e9), seen).machine.devices[0].read_bytes_s == 13.3e9
+
+
+@pytest.mark.parametrize(("layers", "proves"), [(2, False), (None, True)])
+def test_what_the_cache_of_a_gpu_may_hold_proves_nothing(layers: int | None, proves: bool) -> None:
+    """However small the caches of the processor beside it are."""
+    place = msgspec.structs.replace(here(), processor=Processor(caches=(Cache(level=3, bytes=4 << 20),)))
+    gpu = Device(kind="cuda:0", name="a card", memory_bytes=24 * GIB, read_bytes_s=100e9, basis="spec")
+    place = msgspec.structs.replace(place, devices=(*place.devices, gpu))
+    setup = like(device="cuda:0", variant="phi-3.5-mini-instruct")
+    step_s = step(setup, 16, layers).bytes / 900e9
+    seen = run(measured(workload(0, 32), (step_s,), setup=setup, layers=layers))
+    known = Knowledge(place, (msgspec.structs.replace(seen, machine=place),))
+    taught = known.machine.device("cuda:0")
+    assert taught is not None
+    assert taught.read_bytes_s == pytest.approx(900e9 if proves else 100e9)
+
+
+@pytest.mark.parametrize("step_s", [1e300, 1e9, 1e-12, 1e-300])
+def test_a_speed_that_no_machine_has_teaches_nothing(step_s: float) -> None:
+    """A file of somebody with a broken clock, beside a sound one."""
+    sound, broken = run(measured(workload(0, 32), (0.1,), layers=16)), run(measured(workload(64, 32), (step_s,)))
+    assert decode((sound, broken)) == decode((sound,))
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_run_files_does_not_matter(order: list[int]) -> None:
+    """Some in one minute, which drift together, some months apart."""
+    days = ("2026-01-01", "2026-01-01", "2026-02-01", "2026-05-01", "2026-05-02", "2026-07-01")
+    runs = [
+        run(
+            msgspec.structs.replace(
+                measured(workload(0, 32), (0.1 + 0.01 * i,), layers=8 + i), at=f"{day}T10:0{i}:00Z"
+            ),
+            started=day,
+        )
+        for i, day in enumerate(days)
+    ]
+    one, other = decode(tuple(runs)), decode(tuple(runs[i] for i in order))
+    assert one is not None
+    assert other is not None
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-9)
+
+
+def test_a_thousand_launches_are_fitted_as_few_are() -> None:
+    """With the same figures every day a year long: as sure as the machine's drift lets one be, and no surer."""
+    day = 86_400
+    many = tuple(
+        run(
+            measured(workload(0, 32), (0.1,), layers=8), started=time.strftime("%Y-%m-%d", time.gmtime(1.7e9 + i * day))
+        )
+        for i in range(1000)
+    )
+    few, all_of_them = decode(many[:3]), decode(many)
+    assert few is not None
+    assert all_of_them is not None
+    assert all_of_them.value == pytest.approx(few.value, rel=0.1)
+    assert all_of_them.high / all_of_them.low <= few.high / few.low
+    assert all_of_them.high / all_of_them.low > 1.2
+
+
+def test_a_sheet_is_made_once() -> None:
+    assert costs.cost_sheet(SETUP) is costs.cost_sheet(SETUP, None) is costs.cost_sheet(SETUP, layers=None)
+    assert costs.cost_sheet(like(device="cuda:0")).plan is costs.cost_sheet(SETUP).plan
 
 
 def test_another_type_of_kv_cache_has_the_same_weights() -> None:
