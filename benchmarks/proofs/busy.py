@@ -1,15 +1,20 @@
-"""With other programs on half of both cpus: do the probe's figures hold, and does the advice heal by itself?
+"""With other programs on half of both cpus: do the figures of the probe and of calibrate hold, and does advice heal?
 
-A trial is the probe of a quiet machine, the same while a program of 50 % runs on every cpu, and the quiet one again:
-some machines wander by themselves. A figure holds where what is said of it, from what was seen to ``most``, reaches the
-quiet ones, or lies between two that the machine wandered between; each end within 5 %. Where ``phibench calibrate`` is
-there, it runs in each part, too, and holds where four fifths of its rates do, whose intervals are meant to hold 80 %.
+A trial is the figures of a quiet machine, the same while a program of 50 % runs on every cpu, and the quiet ones again.
+Some machines wander by themselves, so a figure is judged only where its two quiet ones are neighbours: within 10 % of
+each other, and within 15 % of the best quiet one of all trials. The rest is no trial; it is repeated, and counted.
+- A figure of the probe holds where what is said of it, from what was seen to ``most``, reaches the quiet ones, each end
+  within 5 %.
+- A trial of ``phibench calibrate`` is one such run under the programs, of llama.cpp; its rates are judged one by one,
+  without those 5 %, and it holds where four fifths of them do: they are 80 % intervals. It is a trial where at least
+  four rates can be judged.
 Asked for: read bandwidth, matrix rates and calibration in 18 of 20 trials each.
 
 Then ``phibench recommend`` runs quiet, disturbed (it must doubt), and once more after the programs have ended: without
-a doubt, and no yes that was a no.
+a doubt, and no yes that was a no. Three times, of which each must heal.
 
-``--trials N --state FILE`` does a part and goes on where it was left; the last part says how it went.
+``--trials N --state FILE`` does a part and goes on where it was left; the last part says how it went. ``--only`` does
+trials of the probe or of calibrate, or the healing.
 """
 
 from __future__ import annotations
@@ -22,18 +27,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from phibench import backends, probe
 from phibench.cli import cli
 from phibench.core import files
-from phibench.core.nouns import Machine
+from phibench.core.nouns import Machine, Noun
 from phibench.probe.speed import matrix
 
-TRIALS, ASKED, SHARE = 20, 18, 0.5
+TRIALS, ASKED, SHARE, HEALINGS = 20, 18, 0.5, 3
 _NEAR = 1.05  # two quiet probes, one after the other, differ by as much
+_SAME = 1.1  # two quiet figures of a trial; a machine that wanders changes by a third
+_BEST = 1.15  # a quiet figure, and the best of all
+_NEIGHBOUR_S = 30.0  # a quiet figure older than this is measured again
+_MOST = 3  # times as many trials as are asked for: then it is said that the machine was never quiet
 _HOG = """
 import os, sys, time
 share, cpu, parent, end = float(sys.argv[1]), int(sys.argv[2]), os.getppid(), time.monotonic() + 300
@@ -46,8 +57,34 @@ while time.monotonic() < end and os.getppid() == parent:
     time.sleep((1 - share) * 0.05)
 """
 _CALIBRATE = ("calibrate", "--budget", "20s", "-b", "llama_cpp", "-o", "json")
-_HELD = 0.8  # of the rates of a calibration
+_HELD, _LEAST_RATES = 0.8, 4  # of the rates of a calibration
+Part = Literal["probe", "calibrate", "heal"]
 Figures = dict[str, tuple[float, float, float]]  # the figure, and both ends of what is said of it
+
+
+class Trial(Noun, frozen=True, kw_only=True):
+    before: Figures
+    busy: Figures
+    after: Figures
+
+
+class Done(Noun, frozen=True, kw_only=True):
+    """What ``--state`` keeps; ``healed``: what was wrong with each, "" where nothing was."""
+
+    probe: tuple[Trial, ...] = ()
+    calibrate: tuple[Trial, ...] = ()
+    healed: tuple[str, ...] = ()
+
+
+class Count(Noun, frozen=True, kw_only=True):
+    """Of one figure, or of calibrate: of ``trials`` that counted; the rest was disturbed while it should be quiet."""
+
+    held: int
+    trials: int
+    rejected: int
+
+
+# ------------------------------------------------------------------------------------------ what is measured
 
 
 @contextlib.contextmanager
@@ -62,55 +99,109 @@ def hogs(share: float = SHARE) -> Iterator[None]:
         yield
 
 
-def figures(machine: Machine) -> Figures:
+def probed(machine: Machine) -> Figures:
     read = probe.bandwidth(machine, 3.0)
     rates = matrix.rates(machine.limits.threads, machine.limits.cpus)
     seen = read.read_bytes_s or 0.0
     told = {kind: (rate, rate, rates.most_flops_s.get(kind, rate)) for kind, rate in rates.flops_s.items()}
-    return {"read": (seen, seen, read.most_read_bytes_s or seen), **told, **calibrated()}
+    return {"read": (seen, seen, read.most_read_bytes_s or seen), **told}
 
 
-def calibrated() -> Figures:
-    """By what it is a rate of; empty where this phibench calibrates nothing. It learns from no run before."""
-    if _CALIBRATE[0] not in cli.commands or backends.load("llama_cpp").installed() is None:
-        return {}
+def calibrated(_: Machine) -> Figures:
+    """By what it is a rate of. It learns from no run before."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "phibench", *_CALIBRATE, "--results", folder]
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     rates = json.loads(done.stdout)["rates"]
-    return {
-        f"{_CALIBRATE[0]} {r['device']} {r['tensor_type']} {r['phase']}": (r["value"], r["low"], r["high"])
-        for r in rates
+    return {f"{r['tensor_type']} {r['phase']}": (r["value"], r["low"], r["high"]) for r in rates}
+
+
+def trials(measure: Callable[[], Figures], count: int) -> Iterator[Trial]:
+    """The last quiet figures of one are the first of the next."""
+    before, at_s = None, 0.0
+    for _ in range(count):
+        if before is None or time.monotonic() - at_s > _NEIGHBOUR_S:
+            before = measure()
+        with hogs():
+            busy = measure()
+        after = measure()
+        yield Trial(before=before, busy=busy, after=after)
+        before, at_s = after, time.monotonic()
+
+
+# ------------------------------------------------------------------------------------------ what came of it
+
+
+def judged(found: Sequence[Trial], near: float) -> list[dict[str, bool]]:
+    """Of each trial which figures held, of those whose quiet ones are neighbours."""
+    best: dict[str, float] = {}
+    for figures in (figures for trial in found for figures in (trial.before, trial.after)):
+        for kind, (value, _, _) in figures.items():
+            best[kind] = max(best.get(kind, 0.0), value)
+    return [
+        {
+            kind: holds(*quiet, busy[1:], near)
+            for kind, busy in trial.busy.items()
+            if (quiet := _quiet(trial, kind, best)) is not None
+        }
+        for trial in found
+    ]
+
+
+def _quiet(trial: Trial, kind: str, best: dict[str, float]) -> tuple[float, float] | None:
+    """The lower and the higher of the two, where both were quiet."""
+    if kind not in trial.before or kind not in trial.after:
+        return None
+    low, high = sorted((trial.before[kind][0], trial.after[kind][0]))
+    return (low, high) if high <= low * _SAME and best[kind] <= low * _BEST else None
+
+
+def holds(low: float, high: float, busy: tuple[float, float], near: float = _NEAR) -> bool:
+    """Whether what is said of a disturbed figure reaches what is between two quiet ones."""
+    return busy[0] <= high * near and busy[1] >= low / near
+
+
+def counts(done: Done) -> dict[str, Count]:
+    """By figure of the probe, and of calibrate as a whole; of the first 20 trials that count."""
+    by_figure = judged(done.probe, _NEAR)
+    found = {
+        kind: _count([held.get(kind) for held in by_figure])
+        for kind in dict.fromkeys(kind for trial in done.probe for kind in trial.busy)
     }
+    if done.calibrate:
+        rates = [list(held.values()) for held in judged(done.calibrate, 1.0)]
+        whole = [sum(held) >= _HELD * len(held) if len(held) >= _LEAST_RATES else None for held in rates]
+        found[_CALIBRATE[0]] = _count(whole)
+    return found
 
 
-def holds(before: float, busy: tuple[float, float], after: float) -> bool:
-    low, high = sorted((before, after))
-    return busy[0] <= high * _NEAR and busy[1] >= low / _NEAR
+def _count(held: Sequence[bool | None]) -> Count:
+    counted = [one for one in held if one is not None][:TRIALS]
+    return Count(held=sum(counted), trials=len(counted), rejected=held.count(None))
 
 
-def trial(machine: Machine, before: Figures | None) -> tuple[dict[str, bool], Figures]:
-    before = before or figures(machine)
-    with hogs():
-        busy = figures(machine)
-    after = figures(machine)
-    shared = [kind for kind in before if kind in busy and kind in after]
-    found = {kind: holds(before[kind][0], busy[kind][1:], after[kind][0]) for kind in shared}
-    for kind in shared:
-        quiet, seen = f"{before[kind][0] / 1e9:.3g} and {after[kind][0] / 1e9:.3g}", [x / 1e9 for x in busy[kind][1:]]
-        not_held = "" if found[kind] else ": NOT HELD"
-        print(f"{kind}: quiet {quiet}, busy {seen[0]:.3g} to {seen[1]:.3g}{not_held}", flush=True)
-    rates = [held for kind, held in found.items() if kind.startswith(_CALIBRATE[0])]
-    plain = {kind: held for kind, held in found.items() if not kind.startswith(_CALIBRATE[0])}
-    return {**plain, **({_CALIBRATE[0]: sum(rates) >= _HELD * len(rates)} if rates else {})}, after
+def told(name: str, count: Count) -> str:
+    rejected = f" ({count.rejected} more were not quiet before or after)" if count.rejected else ""
+    return f"{name} {count.held} of {count.trials}{rejected}"
+
+
+def show(trial: Trial, held: dict[str, bool]) -> None:
+    for kind, (_, low, high) in trial.busy.items():
+        quiet = " and ".join(f"{one[kind][0] / 1e9:.3g}" for one in (trial.before, trial.after) if kind in one)
+        how = {True: "", False: ": NOT HELD", None: ": no trial"}[held.get(kind)]
+        print(f"{kind}: quiet {quiet}, busy {low / 1e9:.3g} to {high / 1e9:.3g}{how}", flush=True)
+
+
+# ------------------------------------------------------------------------------------------ whether it heals
 
 
 def advice(cache: Path) -> tuple[bool, dict[str, str]]:
     """Whether a figure is doubted, and the answers by setup."""
     words = [sys.executable, "-m", "phibench", "recommend", "--top", "all", "-o", "json", "--results", str(cache)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, env={**os.environ, "PHIBENCH_CACHE": str(cache)}, check=False)
+    environment = {**os.environ, "PHIBENCH_CACHE": str(cache)}
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, check=False)
     document: dict[str, Any] = json.loads(done.stdout)
-    doubted = any(device.get("doubt") for device in document["machine"]["devices"])
+    doubted = any(device.get(key) for device in document["machine"]["devices"] for key in ("doubt", "matrix_doubt"))
     return doubted, {one["setup"]: one["verdict"] for one in document["candidates"]}
 
 
@@ -122,35 +213,65 @@ def heals() -> str:
             disturbed, while_busy = advice(Path(folder, "busy"))
         after, healed = advice(Path(folder, "busy"))
     believed = [setup for setup, answer in while_busy.items() if answer == "no" and answers[setup] == "yes"]
-    turned = [setup for setup, answer in healed.items() if {answer, answers[setup]} == {"yes", "no"}]
-    print(f"quiet doubted: {quiet}, busy doubted: {disturbed}, after doubted: {after}; turned: {turned}", flush=True)
+    turned = [setup for setup, answer in healed.items() if answer != answers[setup]]
+    print(f"quiet doubted: {quiet}, busy doubted: {disturbed}, after doubted: {after}", flush=True)
+    print(f"of {len(answers)} answers a busy no was a yes: {len(believed)}, turned at last: {turned}", flush=True)
     if quiet or not disturbed:
         return "the first two were not one quiet and one doubted"
     return "a doubt stayed" if after else "a busy no was a yes" if believed else "answers turned" if turned else ""
 
 
+# ------------------------------------------------------------------------------------------ all of it
+
+
+def owed(done: Done, part: Part) -> int:
+    """How many are to be done still; none where there were so many that the machine is never quiet."""
+    if part == "heal":
+        return HEALINGS - len(done.healed)
+    made: tuple[Trial, ...] = getattr(done, part)
+    kinds = [count for kind, count in counts(done).items() if (kind == _CALIBRATE[0]) == (part == "calibrate")]
+    return min(TRIALS - min((count.trials for count in kinds), default=0), _MOST * TRIALS - len(made))
+
+
+def more(done: Done, part: Part, count: int, keep: Callable[[Done], None]) -> Done:
+    if part == "heal":
+        for _ in range(count):
+            done = msgspec.structs.replace(done, healed=(*done.healed, heals()))
+            keep(done)
+        return done
+    machine = probe.machine(bandwidth_s=None)
+    measure, near = (probed, _NEAR) if part == "probe" else (calibrated, 1.0)
+    for trial in trials(lambda: measure(machine), count):
+        made = (*getattr(done, part), trial)
+        done = msgspec.structs.replace(done, **{part: made})
+        show(trial, judged(made, near)[-1])
+        keep(done)
+    return done
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--trials", type=int, help="at most so many now, of each part")
     parser.add_argument("--state", type=Path)
+    parser.add_argument("--only", choices=("probe", "calibrate", "heal"))
     args = parser.parse_args()
-    machine = probe.machine(bandwidth_s=None)
-    known: list[dict[str, bool]] = json.loads(args.state.read_bytes()) if args.state and args.state.exists() else []
-    last: Figures | None = None
-    for _ in range(min(args.trials, TRIALS - len(known))):
-        held, last = trial(machine, last)
-        known.append(held)
-        if args.state:
-            files.write_json(args.state, known)
-    if len(known) < TRIALS:
-        print(f"{len(known)} of {TRIALS} trials are done; go on with the same --state", file=sys.stderr)
+    done = msgspec.json.decode(args.state.read_bytes(), type=Done) if args.state and args.state.exists() else Done()
+    able = _CALIBRATE[0] in cli.commands and backends.load("llama_cpp").installed() is not None
+    parts: list[Part] = ["probe", *(["calibrate"] if able else []), "heal"]
+    for part in (part for part in parts if args.only in (None, part)):
+        left = args.trials
+        while (count := min(owed(done, part), TRIALS if left is None else left)) > 0:
+            done = more(done, part, count, lambda kept: files.write_json(args.state, kept) if args.state else None)
+            left = None if left is None else left - count
+    found = counts(done)
+    if any(owed(done, part) > 0 for part in parts):
+        print(", ".join(told(*one) for one in found.items()), file=sys.stderr)
+        print("not all trials are done; go on with the same --state", file=sys.stderr)
         return 1
-    wrong = heals()
-    counts = {kind: sum(held.get(kind, False) for held in known) for kind in known[0]}
-    told = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-    healed = f"the next recommend {'heals' if not wrong else f'does not heal: {wrong}'}"
-    print(f"{told} of {TRIALS}; {healed} (each {ASKED} of {TRIALS}, and it heals)")
-    return 0 if min(counts.values()) >= ASKED and not wrong else 1
+    wrong = [one for one in done.healed if one]
+    healed = "; ".join((f"advice heals {done.healed.count('')} of {len(done.healed)} times", *wrong))
+    print(f"{', '.join(told(*one) for one in found.items())}; {healed} (each {ASKED} of {TRIALS}, and it heals)")
+    return 0 if all(c.held >= ASKED and c.trials == TRIALS for c in found.values()) and not wrong else 1
 
 
 if __name__ == "__main__":

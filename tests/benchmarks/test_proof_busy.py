@@ -1,11 +1,13 @@
-"""The proof of bad conditions: what it counts as held, and that its programs end."""
+"""The proof of bad conditions: what it counts as held, what as no trial, and that its programs end."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 import pytest
@@ -24,18 +26,64 @@ def busy() -> ModuleType:
     return module
 
 
+def trial(busy: ModuleType, before: float, seen: float, most: float, after: float, kinds: str = "r") -> Any:
+    return busy.Trial(
+        before=dict.fromkeys(kinds, (before, before, before)), busy=dict.fromkeys(kinds, (seen, seen, most)),
+        after=dict.fromkeys(kinds, (after, after, after)),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("before", "seen", "most", "after", "held"),
     [
         (57, 30, 60, 57, True),
         (57, 30, 50, 57, False),  # it can be more than is said
         (40, 50, 60, 40, False),  # more than there is
-        (57, 30, 50, 34, True),  # the machine wandered between
         (41, 41, 41, 42, True),
+        (57, 30, 60, 34, None),  # the machine wandered between
+        (34, 30, 60, 57, None),
     ],
 )
-def test_what_holds(busy: ModuleType, before: float, seen: float, most: float, after: float, held: bool) -> None:
-    assert busy.holds(before, (seen, most), after) is held
+def test_what_holds_and_what_is_no_trial(
+    busy: ModuleType, before: float, seen: float, most: float, after: float, held: bool | None
+) -> None:
+    (found,) = busy.judged([trial(busy, before, seen, most, after)], 1.05)
+    assert found.get("r") is held
+
+
+def test_quiet_figures_that_agree_but_lie_far_below_the_best_were_not_quiet(busy: ModuleType) -> None:
+    slow, fast = trial(busy, 34, 30, 40, 34), trial(busy, 57, 30, 60, 57)
+    assert busy.judged([slow], 1.05) == [{"r": True}]
+    assert busy.judged([slow, fast], 1.05) == [{}, {"r": True}]
+
+
+def test_no_trial_counts_neither_way_and_is_owed_and_told(busy: ModuleType) -> None:
+    good, flipped = trial(busy, 57, 30, 60, 57), trial(busy, 57, 30, 60, 34)
+    done = busy.Done(probe=(good,) * 19 + (flipped,) * 2)
+    assert busy.counts(done)["r"] == busy.Count(held=19, trials=19, rejected=2)
+    assert busy.owed(done, "probe") == 1
+    assert "2 more" in busy.told("read", busy.counts(done)["r"])
+    assert busy.owed(busy.Done(probe=(good,) * 20), "probe") == 0
+    assert busy.owed(busy.Done(probe=(flipped,) * 60), "probe") == 0  # never quiet: it ends, and falls short
+
+
+def test_a_calibration_holds_where_four_fifths_of_its_rates_do(busy: ModuleType) -> None:
+    good, bad = trial(busy, 57, 30, 60, 57, "abcd"), trial(busy, 57, 30, 40, 57, "e")
+    two_bad = trial(busy, 57, 30, 40, 57, "ef")
+
+    def together(*parts: Any) -> Any:
+        sides = ("before", "busy", "after")
+        return busy.Trial(**{side: {k: v for part in parts for k, v in getattr(part, side).items()} for side in sides})
+
+    found = [together(good, bad), together(good, two_bad), trial(busy, 57, 30, 60, 57, "abc")]
+    assert busy.counts(busy.Done(calibrate=tuple(found)))["calibrate"] == busy.Count(held=1, trials=2, rejected=1)
+
+
+def test_the_last_quiet_figures_are_the_first_of_the_next(busy: ModuleType) -> None:
+    numbers: Iterator[float] = iter(map(float, range(9)))
+    first, second = busy.trials(lambda: {"r": (next(numbers),) * 3}, 2)
+    assert (first.before["r"][0], first.busy["r"][0], first.after["r"][0]) == (0, 1, 2)
+    assert (second.before["r"][0], second.busy["r"][0], second.after["r"][0]) == (2, 3, 4)
 
 
 def test_its_programs_end_with_it_however_it_ends(busy: ModuleType) -> None:
