@@ -27,6 +27,7 @@ class Launch(NamedTuple):
 
     tps: float
     at_s: float  # since 1970, of its run where nobody noted it; 0 where nobody noted that
+    busy_share: float = 0.0  # of the cpus, taken by other programs meanwhile; 0 where nobody looked
 
 
 class CalibrationPoint(Noun, frozen=True, kw_only=True):
@@ -40,7 +41,7 @@ class CalibrationPoint(Noun, frozen=True, kw_only=True):
     high: float
     peak_tps: float
     launches: tuple[Launch, ...]
-    busy_share: float  # of the cpus, taken by other programs meanwhile; 0 where nobody looked
+    busy_share: float  # the most of a launch
     seen: str
 
     @property
@@ -107,32 +108,45 @@ def _points_of(machine: Machine, run: Run, results: Sequence[Measured]) -> list[
         found = [(cost, _launches(run, cost, results)) for cost in _costs_of(first)]
     except PhibenchError:
         return []
-    return [_point(run, results, cost, launches) for cost, launches in found if launches]
+    return [_point(run, first, cost, launches) for cost, launches in found if launches]
 
 
 def _point(
-    run: Run, results: Sequence[Measured], cost: Cost, launches: Sequence[tuple[list[float], float]]
+    run: Run, first: Measured, cost: Cost, launches: Sequence[tuple[list[float], float, float]]
 ) -> CalibrationPoint:
-    first, spread = results[0], stats.spread([told for told, _ in launches])
+    spread = stats.spread([told for told, _, _ in launches])
     assert spread is not None, "each launch has a repetition"
     return CalibrationPoint(
         setup=first.setup, layers=first.artifact.layers, cost=cost, tps=spread.median, low=spread.low, high=spread.high,
-        peak_tps=max(max(told) for told, _ in launches),
-        launches=tuple(Launch(stats.median(told), at_s) for told, at_s in launches),
-        busy_share=max((r.busy_share or 0.0 for r in results), default=0.0), seen=_seen(run, first, spread),
+        peak_tps=max(max(told) for told, _, _ in launches),
+        launches=tuple(Launch(stats.median(told), at_s, busy) for told, at_s, busy in launches),
+        busy_share=max(busy for _, _, busy in launches), seen=_seen(run, first, spread),
     )  # fmt: skip
 
 
-def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[list[float], float]]:
-    """Tokens per second of every repetition, and when, by launch; empty where the suite does not claim them.
+def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[list[float], float, float]]:
+    """Tokens per second of every repetition, when, and what others took, by launch; empty where the suite does not
+    claim them.
 
     A speed that no machine has comes of a broken clock or file, and teaches nothing.
     """
     metric = METRIC[cost.phase]
     if metric not in run.suite.metrics:
         return []
-    told = [(values(metric, r.workload, r.samples), units.since_1970(r.at or run.started)) for r in results]
-    return [(launch, at_s) for launch, at_s in told if launch and _LEAST_TPS < min(launch) <= max(launch) < _MOST_TPS]
+    told = [
+        (values(metric, r.workload, r.samples), units.since_1970(r.at or run.started), _busy_share(run, r))
+        for r in results
+    ]
+    return [one for one in told if one[0] and _LEAST_TPS < min(one[0]) <= max(one[0]) < _MOST_TPS]
+
+
+def _busy_share(run: Run, result: Measured) -> float:
+    """A test that is too short to look is taken for as disturbed as what the same launch did before and after it."""
+    if result.busy_share is not None:
+        return result.busy_share
+    beside = [r for r in run.results if isinstance(r, Measured) and r.setup == result.setup]
+    told = [r.busy_share for r in beside if r.artifact == result.artifact and r.launch == result.launch]
+    return max((share for share in told if share is not None), default=0.0)
 
 
 def _costs_of(result: Measured) -> list[Cost]:

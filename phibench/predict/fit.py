@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from phibench.backends.rates import KV
-from phibench.predict.calibration import CalibrationPoint
+from phibench.predict.calibration import CalibrationPoint, Launch
 from phibench.predict.costs import Cost, kernel_type
 from phibench.predict.terms import FIXED, Terms
 
@@ -34,17 +34,24 @@ MIX_SD = {"decode": 0.03, "prefill": 0.045}
 SLICE_SD = {"decode": 0.03, "prefill": 0.02}  # a slice leans on caches
 NOISE_SD = {"decode": 0.02, "prefill": 0.015}
 DRIFT_SD = {"decode": 0.10, "prefill": 0.02}
+# Other programs only hold up: by nothing at least, at most by this many times the logarithm of 1 / (1 - what they take
+# of the cpus): each of two threads has so much less of a core, and waits for the other. The middle is believed.
+# Source: docs/proofs.md, "Beside other programs".
+HELD_UP = 2.0
 _DRIFT_S = 120.0  # in which a drift forgets itself
 _FORGOTTEN_S = 3600.0  # e^-30 of it is left: below what a float tells apart
 _STEPS, _OUTLIER = 12, 2.5
+_MOST_BUSY = 0.95  # more is no figure
 
 
 class _Seen(NamedTuple):
-    """One launch: its point, what was believed of it, the logarithm of its seconds, when."""
+    """One launch: its point, what was believed of it, the logarithm of its seconds if nobody held it up, and how far
+    that is off, when."""
 
     point: CalibrationPoint
     terms: Terms
     log_s: float
+    held_up_sd: float
     at_s: float
 
 
@@ -57,10 +64,7 @@ class Fit:
         self._phase = seen[0][0].phase
         self._shared_sd = max(seen[0][1].sd, 0.05)
         self.points = tuple(point for point, _ in seen)
-        self._seen = [
-            _Seen(point, terms, math.log(point.cost.tokens / launch.tps), launch.at_s)
-            for point, terms in seen for launch in point.launches
-        ]  # fmt: skip
+        self._seen = [_seen(point, terms, launch) for point, terms in seen for launch in point.launches]
         self._kernels = {name: i for i, name in enumerate(dict.fromkeys(k for _, t in seen for k in t.seconds))}
         mixes = dict.fromkeys(point.cost.mix for point in self.points)
         self._mixes = {name: i for i, name in enumerate(mixes, len(self._kernels))}
@@ -104,13 +108,15 @@ class Fit:
         self.weights = tuple(weights.tolist())  # of each launch, in the order of ``points``
 
     def _noise(self) -> Array:
-        """Covariance of what was seen: each launch's own, and the drift that those near in time share."""
+        """Covariance of what was seen: each launch's own, the drift that those near in time share, and what other
+        programs cost, which is one unknown for all: many disturbed launches know no better than one."""
         import numpy as np
 
         at_s = np.array([one.at_s for one in self._seen])
         apart_s = np.abs(at_s[:, None] - at_s[None, :])
         drift: Array = DRIFT_SD[self._phase] ** 2 * np.exp(-apart_s / _DRIFT_S)
-        return drift + np.diag([_own_sd(one.point) ** 2 for one in self._seen])
+        held_up_sd = np.array([one.held_up_sd for one in self._seen])
+        return drift + np.outer(held_up_sd, held_up_sd) + np.diag([_own_sd(one) ** 2 for one in self._seen])
 
     def _inverse(self, noise: Array) -> Array:
         """Block by block: launches of different hours share no drift, and thousands at once are slow to invert."""
@@ -180,7 +186,14 @@ def _weights(far: Array) -> Array:
     return weights
 
 
-def _own_sd(point: CalibrationPoint) -> float:
-    """Of one launch: its noise, what a slice is off by, and what busy programs may have cost it."""
-    slice_sd = SLICE_SD[point.phase] if point.layers else 0.0
-    return math.hypot(NOISE_SD[point.phase], slice_sd, math.log1p(2 * point.busy_share))
+def _seen(point: CalibrationPoint, terms: Terms, launch: Launch) -> _Seen:
+    most = HELD_UP * -math.log1p(-min(launch.busy_share, _MOST_BUSY))
+    log_s = math.log(point.cost.tokens / launch.tps) - most / 2
+    return _Seen(point, terms, log_s, most / math.sqrt(12), launch.at_s)  # of what is anywhere between 0 and the most
+
+
+def _own_sd(one: _Seen) -> float:
+    """Of one launch: its noise, what a slice is off by, and what this kernel is held up otherwise than others."""
+    phase = one.point.phase
+    slice_sd = SLICE_SD[phase] if one.point.layers else 0.0
+    return math.hypot(NOISE_SD[phase], slice_sd, one.held_up_sd / 2)
