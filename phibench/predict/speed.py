@@ -148,7 +148,7 @@ def _from(points: Sequence[CalibrationPoint]) -> str:
 
 def _doubt(points: Sequence[CalibrationPoint]) -> str:
     """Where one was quiet, the fit leans on it."""
-    least = min((point.busy_share for point in points), default=0.0)
+    least = min((launch.busy_share for point in points for launch in point.launches), default=0.0)
     return f"measured while other programs kept {least:.0%} of the cpus busy" if least >= _QUIET else ""
 
 
