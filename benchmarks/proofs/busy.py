@@ -257,7 +257,7 @@ def main() -> int:
     args = parser.parse_args()
     done = msgspec.json.decode(args.state.read_bytes(), type=Done) if args.state and args.state.exists() else Done()
     able = _CALIBRATE[0] in cli.commands and backends.load("llama_cpp").installed() is not None
-    parts: list[Part] = ["probe", *(["calibrate"] if able else []), "heal"]
+    parts: list[Part] = ["probe", "calibrate", "heal"] if able else ["probe", "heal"]
     for part in (part for part in parts if args.only in (None, part)):
         left = args.trials
         while (count := min(owed(done, part), TRIALS if left is None else left)) > 0:

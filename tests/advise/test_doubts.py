@@ -39,7 +39,7 @@ def place(read: float = 13.3e9, most: float | None = 27e9, flops: float = 4e11) 
 def ran(decode_tps: float, busy_share: float | None = None) -> tuple[Run, ...]:
     """phi-4-mini Q4_K_M, whole, measured here."""
     steps = (1 / decode_tps,) * 3
-    results = [measured(workload(0, 32), steps), measured(workload(512, 0), (1.28,) * 3)]
+    results = [measured(workload(0, 32, depth=368), steps), measured(workload(512, 0), (1.28,) * 3)]
     return (run(*(msgspec.structs.replace(r, busy_share=busy_share) for r in results)),)
 
 
