@@ -69,7 +69,7 @@ def recommend(
     options.emit(said, out)
     code = outcome(verdicts, here=machine is None)
     if code == NOTHING_FITS:
-        options.note("nothing fits: take a shorter --context, looser limits, or more memory")
+        options.note("nothing fits; where the reasons name them: a shorter --context, looser limits, or more memory")
     elif code == TOO_BUSY:
         for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
             options.note(line)

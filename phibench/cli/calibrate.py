@@ -241,7 +241,7 @@ def told(
     return Calibration(
         seconds=seconds, budget_s=budget_s, rates=learnt.rates(after, places), checks=learnt.checks(machine, done),
         narrowed=tuple(learnt.narrowed(before, after, wholes, goal.prompt_tokens, goal.prompt_tokens)),
-        left_out=tuple(left_out),
+        left_out=tuple(left_out), warnings=done.warnings,
     )  # fmt: skip
 
 

@@ -82,7 +82,8 @@ def run(
     except KeyboardInterrupt:
         if not done.results:
             path.unlink(missing_ok=True)
-        kept = f"; results kept in {path}: {len(done.results)} (--resume goes on)" if done.results else ""
+        count = len(done.results)
+        kept = f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume goes on" if count else ""
         raise InterruptedRunError(f"interrupted{kept}", INTERRUPTED) from None
     return done, path
 

@@ -58,11 +58,13 @@ def checks(machine: Machine, run: Run) -> tuple[Check, ...]:
         mine = [r for r in run.results if r.setup == one and isinstance(r, Measured) and r.artifact.layers is None]
         others = tuple(r for r in run.results if r not in mine)
         known = Knowledge(machine, (msgspec.structs.replace(run, results=others),))
-        found += [check for result in mine for check in _checks(known, result)]
+        own = Knowledge(machine, (msgspec.structs.replace(run, results=tuple(mine)),))
+        found += [check for result in mine for check in _checks(known, own, result)]
     return tuple(found)
 
 
-def _checks(known: Knowledge, result: Measured) -> Iterator[Check]:
+def _checks(known: Knowledge, own: Knowledge, result: Measured) -> Iterator[Check]:
+    """``own``: of the wholes alone, which tells whether others were at work then."""
     sheet, work = costs.cost_sheet(result.setup), result.workload
     asked: dict[Phase, Cost] = {}
     if work.prompt_tokens:
@@ -72,9 +74,10 @@ def _checks(known: Knowledge, result: Measured) -> Iterator[Check]:
     for phase, cost in asked.items():
         told, seen = known.tokens_s(result.setup, cost), values(METRIC[phase], work, result.samples)
         if told and seen:
+            was = own.tokens_s(result.setup, cost)
             yield Check(
                 setup=result.setup, metric=METRIC[phase], predicted=told.value, low=told.low, high=told.high,
-                measured=stats.median(seen),
+                measured=stats.median(seen), doubt=(was.doubt if was else "") or told.doubt,
             )  # fmt: skip
 
 

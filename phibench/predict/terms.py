@@ -68,7 +68,8 @@ def _of_class(cost: Cost, machine: Machine, device: Device) -> Terms | None:
     grounds = _grounds(cost, at, ops, seconds, support)
     return Terms(
         seconds=seconds, sd=math.hypot(support.sd, _rates(cost.backend).times_sd),
-        basis=_basis(cost.phase, device), because=_told(cost, at, grounds), grounds=grounds,
+        basis=_basis(cost.phase, device), because=_told(cost, at, grounds, support == table.support[cost.phase][""]),
+        grounds=grounds,
         doubt=_doubt(cost.phase, device),
     )  # fmt: skip
 
@@ -88,9 +89,11 @@ def _grounds(cost: Cost, at: Place, ops: float, seconds: dict[str, float], suppo
     )  # fmt: skip
 
 
-def _told(cost: Cost, at: Place, grounds: Grounds) -> str:
+def _told(cost: Cost, at: Place, grounds: Grounds, pooled: bool) -> str:
+    """``pooled``: too few of its own class were measured to say how far it is off."""
     rate, share = grounds.rate or 0, grounds.share or 0
-    rests = f"{at.device_class or 'devices of all classes'}, {grounds.devices} models measured"
+    models = f"{grounds.devices} model{'' if grounds.devices == 1 else 's'}{' of all classes' if pooled else ''}"
+    rests = f"{at.device_class or 'a device of no class'}, {models} measured"
     if cost.phase == "decode":
         return f"{units.gb(cost.bytes)} per token at {share:.2f} of {units.gb(rate)}/s ({rests})"
     each = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token"

@@ -15,6 +15,7 @@ from phibench.show import outputs, tables
 _GIGA = 1e9
 _MOST_NARROWED = 8  # lines; all of them are in JSON
 _MOST_LEFT_OUT = 4
+_MOST_DOUBTS = 4
 
 
 def text(found: Calibration, output: str, width: int | None = None) -> str:
@@ -28,7 +29,7 @@ def text(found: Calibration, output: str, width: int | None = None) -> str:
         f"Calibrated in {units.duration(found.seconds)} of {units.duration(found.budget_s)}; "
         "[80 % interval] of what weights of a type pass at"
     )
-    lines = [*_checked(found), *_narrowed(found.narrowed), *_left_out(found.left_out)]
+    lines = [*_checked(found), *_doubted(found), *_narrowed(found.narrowed), *_left_out(found.left_out)]
     if output == "md":
         told = "".join(f"- {tables.markdown_text(line)}\n" for line in lines)
         return f"{tables.markdown_text(caption)}\n\n{tables.markdown(rows, columns)}\n{told}"
@@ -49,11 +50,12 @@ def document(found: Calibration) -> dict[str, Any]:
         "checks": [
             {
                 "setup": str(c.setup), "metric": c.metric, "predicted": c.predicted, "low": c.low, "high": c.high,
-                "measured": c.measured, "error": c.error,
+                "measured": c.measured, "error": c.error, "doubt": c.doubt,
             }
             for c in found.checks
         ],
         "left_out": [str(one) for one in found.left_out],
+        "warnings": list(found.warnings),
     }  # fmt: skip
 
 
@@ -120,10 +122,18 @@ def _checked(found: Calibration) -> list[str]:
         f"{_METRIC[c.metric]} {number(c.predicted)} predicted, {number(c.measured)} measured ({c.error:+.1%})"
         for c in found.checks
     ]
-    return [f"check: {found.checks[0].setup}, whole: {'; '.join(parts)}"]
+    doubts = dict.fromkeys(f"doubtful: {c.doubt}" for c in found.checks if c.doubt)
+    return [f"check: {found.checks[0].setup}, whole: {'; '.join((*parts, *doubts))}"]
 
 
 _METRIC = {"decode_tps": "decode tok/s", "prefill_tps": "prefill tok/s"}
+
+
+def _doubted(found: Calibration) -> list[str]:
+    """What speaks against the run, as ``phibench results`` says it; there all of it."""
+    said, more = found.warnings[:_MOST_DOUBTS], len(found.warnings) - _MOST_DOUBTS
+    rest = [f"doubtful: {more} more; type: phibench results"] if more > 0 else []
+    return [*(f"doubtful: {one}" for one in said), *rest]
 
 
 def _narrowed(found: Sequence[Narrowed]) -> list[str]:

@@ -275,6 +275,21 @@ def _twice_as_slow(result: Measured) -> Measured:
     return msgspec.structs.replace(result, samples=slower)
 
 
+def test_what_was_measured_beside_others_is_called_doubtful() -> None:
+    done, quiet = report()
+    assert "doubtful" not in quiet
+    wholes = [isinstance(r, Measured) and r.artifact.layers is None for r in done.results]
+    pairs = zip(done.results, wholes, strict=True)
+    busy = [msgspec.structs.replace(r, busy_share=0.6) if whole else r for r, whole in pairs]
+    loud = msgspec.structs.replace(done, results=tuple(busy), warnings=("a", "b", "c", "d", "e", "f"))
+    told = calibrate.told(PROBED, (), loud, (), 1.0, 2.0)
+    assert all("60% of the cpus" in check.doubt for check in told.checks)
+    said = " ".join(show.text(told, "table", 80).split())
+    assert said.count("doubtful: measured while other programs kept 60%") == 1
+    assert "doubtful: d doubtful: 2 more" in said
+    assert show.document(told)["warnings"] == list("abcdef")
+
+
 # ------------------------------------------------------------------------------- who else speaks of it
 
 

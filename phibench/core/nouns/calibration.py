@@ -31,7 +31,7 @@ class Narrowed(Noun, frozen=True, kw_only=True):
 
 
 class Check(Noun, frozen=True, kw_only=True):
-    """A whole file: what its slices said of it, and what it did."""
+    """A whole file: what its slices said of it, and what it did; ``doubt``: why one of both is not believed."""
 
     setup: Setup
     metric: str
@@ -39,6 +39,7 @@ class Check(Noun, frozen=True, kw_only=True):
     low: float
     high: float
     measured: float
+    doubt: str = ""
 
     @property
     def error(self) -> float:
@@ -59,9 +60,12 @@ class LeftOut(Noun, frozen=True, kw_only=True):
 
 
 class Calibration(Noun, frozen=True, kw_only=True):
+    """``warnings``: what speaks against the run, in words."""
+
     seconds: float
     budget_s: float
     rates: tuple[KernelRate, ...]
     checks: tuple[Check, ...]
     narrowed: tuple[Narrowed, ...]
     left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...] = ()
