@@ -79,9 +79,15 @@ def output(command: Any) -> Any:
 def machine_of(path: str | None) -> Machine:
     from phibench.core import files
     from phibench.core.nouns import Machine
-    from phibench.machine import inventory
+    from phibench.machine import data_sheet, inventory
 
-    return files.read_strict(Path(path), Machine) if path else inventory.this_machine()
+    if not path:
+        return inventory.this_machine()
+    machine = data_sheet.with_memory(files.read_strict(Path(path), Machine))
+    for device in machine.devices:
+        if device.memory_bytes is None and device.kind not in ("cpu", "npu"):
+            note(f"{path}: how much memory {device.kind} '{device.name}' has is not known; add its memory_bytes")
+    return machine
 
 
 def stored_runs(folder: str | None) -> Sequence[Run]:

@@ -22,6 +22,23 @@ def filled(machine: Machine) -> Machine:
     return msgspec.structs.replace(machine, devices=tuple(_filled(device, machine, cpu) for device in machine.devices))
 
 
+def with_memory(machine: Machine) -> Machine:
+    """A machine that a person wrote down, with the memory of the cards whose names say it. Not for a probed one: there
+    a driver that tells no memory may give only a part."""
+    return msgspec.structs.replace(machine, devices=tuple(_with_memory(device) for device in machine.devices))
+
+
+def _with_memory(device: Device) -> Device:
+    if device.memory_bytes is not None or device.shares_memory or device.problems or device.kind == "cpu":
+        return device
+    row = hardware.agreed(hardware.versions(device.name))
+    if row is None or not row.kind.startswith("gpu-") or row.memory_bytes is None:
+        return device
+    return msgspec.structs.replace(
+        device, memory_bytes=row.memory_bytes, facts={**device.facts, "data_sheet": row.name}
+    )
+
+
 def with_row(device: Device, row: Hardware, *, flops: bool = True, sockets: int = 1) -> Device:
     """The device with what its row says and it does not know; ``flops``: the row's rates are this device's."""
     spec = row.read_bytes_s * sockets if row.read_bytes_s else None

@@ -82,10 +82,12 @@ def run(
     except KeyboardInterrupt:
         if not done.results:
             path.unlink(missing_ok=True)
-        count = len(done.results)
-        kept = f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume goes on" if count else ""
-        raise InterruptedRunError(f"interrupted{kept}", INTERRUPTED) from None
+        raise InterruptedRunError(f"interrupted{_kept(len(done.results), path)}", INTERRUPTED) from None
     return done, path
+
+
+def _kept(count: int, path: Path) -> str:
+    return f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume goes on" if count else ""
 
 
 def _timely(launches: Sequence[Owed], deadline: Deadline | None) -> Iterator[Owed]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from itertools import chain
+from pathlib import Path
 
 import click
 import pytest
 from conftest import Phibench
 
 from phibench.cli import cli, options
+
+LAPTOP = Path(__file__).parents[2] / "docs" / "machines" / "laptop.toml"
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
@@ -63,3 +67,15 @@ def test_the_help_of_run_has_every_option_once_with_its_text_in_one_column(
     assert len(shown) == len(run.params)  # SUITE is no option, --help is no parameter of ours
     below = [line for line in lines[lines.index("What to run:") :] if line.startswith("   ")]
     assert {len(line) - len(line.lstrip()) for line in below} == {34}
+
+
+def test_a_card_of_a_machine_file_needs_its_name_or_its_memory(phibench: Phibench, tmp_path: Path) -> None:
+    laptop = (LAPTOP).read_text()
+    bare = "".join(line for line in laptop.splitlines(keepends=True) if "8_589_934_592" not in line)
+    path = tmp_path / "mine.toml"
+    path.write_text(bare)
+    found = phibench("recommend", "--machine", str(path), "-o", "json")
+    assert (found.err, json.loads(found.out)["machine"]["devices"][1]["memory_bytes"]) == ("", 8 << 30)
+    path.write_text(bare.replace("RTX 4060 Laptop", "RTX 9090"))
+    told = phibench("recommend", "--machine", str(path))
+    assert "cuda:0 'RTX 9090' has is not known; add its memory_bytes" in " ".join(told.err.split())

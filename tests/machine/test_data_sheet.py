@@ -157,6 +157,19 @@ def test_apple_is_told_apart_by_its_cores() -> None:
     assert gpu(mac("Apple M1 (Virtual)", 4)).read_bytes_s is None
 
 
+def test_a_card_that_a_person_wrote_down_has_the_memory_of_its_row() -> None:
+    def memory(name: str, **known: object) -> int | None:
+        card = msgspec.convert({"kind": "cuda:0", "name": name, **known}, Device)
+        return data_sheet.with_memory(machine("Xeon", 8, card)).devices[1].memory_bytes
+
+    assert memory("NVIDIA GeForce RTX 3090") == 24 * GIB
+    assert memory("NVIDIA GeForce RTX 3090", memory_bytes=20 * GIB) == 20 * GIB
+    assert memory("RTX 3060") is None  # 8 or 12 GB
+    assert memory("RTX 9090") is None
+    assert memory("Radeon 8060S", shares_memory=True) is None
+    assert memory("Apple M3") is None  # the machine's, which it shares
+
+
 def test_the_probed_machine_of_a_tree(tmp_path: Path) -> None:
     found = data_sheet.filled(probe.machine(root=plant(tmp_path, x86())))  # a Ryzen 7 5800X
     assert (found.devices[0].read_bytes_s, found.devices[0].basis) == (51.2e9, "spec")
