@@ -123,7 +123,8 @@ def _beside(done: Run) -> str:
     if not slices:
         return ""
     quantizations = ", ".join(dict.fromkeys(setup.quantization for setup, _ in sorted(slices)))
-    return f"Beside it {len(slices)} slices of a few layers, which tell how fast the others are here: {quantizations}"
+    some = "a slice" if len(slices) == 1 else f"{len(slices)} slices"
+    return f"Beside it {some} of a few layers, to tell how fast the others are here: {quantizations}"
 
 
 def measure(tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
