@@ -45,7 +45,8 @@ OF: dict[Phase, tuple[str, ...]] = {
 # Of a constant, the features that it depends on, with the (mean, standard deviation) of the logarithm of their factor
 # before anything is fitted; a feature is looked up by its whole name, else by its first word. Where a mean is not 0, it
 # is what is known otherwise:
-#   NVIDIA before Volta: posts on Pascal cards reach 0.37 of their bandwidth in all; none is in published.csv.
+#   NVIDIA before Volta: posts on Pascal cards reach 0.37 of their bandwidth in all; none is in published.csv. Weights of
+#     few bits are multiplied as int8, four to a lane (DP4A), so that operations are no second limit beside that.
 #   codebooks (IQ1 to IQ3): half the weights per second of a core that Q3_K has (benchmarks/thread_rates.py).
 #   Intel under Vulkan: half the speed of SYCL on the same cards (docs/predicting.md); cores without dot products or
 #   without vectors at all take that many more instructions.
@@ -55,7 +56,7 @@ PRIORS: dict[str, dict[str, tuple[float, float]]] = {
     "read_share": {
         "GPUs": (math.log(0.85), 0.15), "processors": (math.log(0.75), 0.15), "class": (0, 0.2), "api": (0, 0.12),
         "vendor": (0, 0.05), "intel on Vulkan": (-0.2, 0.2), "family": (0, 0.06),
-        "class NVIDIA before Volta": (-0.8, 0.3),
+        "class NVIDIA before Volta": (-0.75, 0.3),
     },
     "cache_share": {
         "GPUs": (math.log(0.6), 0.4), "processors": (math.log(0.6), 0.4), "without flash attention": (-0.2, 0.3),
@@ -63,6 +64,7 @@ PRIORS: dict[str, dict[str, tuple[float, float]]] = {
     "weight_ops": {
         "GPUs": (math.log(20), 1.5), "processors": (math.log(1), 1.5), "class": (0, 0.6), "api": (0, 0.4),
         "vendor": (0, 0.2), "intel on Vulkan": (0.5, 0.6), "family": (0, 0.4), "family IQ": (0.3, 0.4),
+        "class NVIDIA before Volta": (math.log(1 / 4), 0.3),
         "family IQ on cpu": (0.4, 0.4), "isa": (0, 0.1), "isa none": (1, 0.3),
         "isa scalar": (3, 0.7), "age": (0, 0.2),
         "ik_llama.cpp": (-0.3, 0.3),
