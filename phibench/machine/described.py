@@ -131,7 +131,9 @@ def _memory(host: Hardware, gpu: Hardware | None, assumed: list[str]) -> int:
     if host.memory_bytes and (host.kind == "phone" or host.vendor not in _SOLD_WITH_SEVERAL):
         return host.memory_bytes
     kind = gpu.kind if gpu and host.kind == "cpu" else host.kind
-    memory = min(_MEMORY_GIB.get(kind, _MEMORY_OTHERS_GIB) * GIB, host.memory_bytes or 1 << 62)
+    most = host.memory_bytes or 0
+    usual = max(_MEMORY_GIB.get(kind, _MEMORY_OTHERS_GIB) * GIB, most // 4 if host.kind != "cpu" else 0)
+    memory = min(usual, most or usual)  # a quarter of the most that is sold: an M3 Max comes with 36 to 128 GB
     return _assumed(assumed, memory, f"{units.gib(memory)} memory")
 
 

@@ -157,6 +157,6 @@ def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
     late = [one for one in left_out if one.late and one.setup]
     if len(late) <= _MOST_LEFT_OUT:
         return [f"left out: {one}" for one in left_out]
-    names = dict.fromkeys(f"{one.setup.quantization}@{one.setup.place}" for one in late if one.setup)
+    names = dict.fromkeys(str(one.setup) for one in late if one.setup)
     others = [f"left out: {one}" for one in left_out if one not in late]
     return [*others, f"left out for want of time, a longer --budget measures more: {', '.join(names)}"]

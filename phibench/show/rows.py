@@ -65,11 +65,14 @@ def _rows(run: Run) -> Iterator[Row]:
 
 
 def _in_turns(run: Run) -> bool:
-    """Whether setups were meant to take turns: not in suites that are short, go on for a time or open anew each time.
+    """Whether setups were meant to take turns: not in suites that are short, go on for a time or open anew each time,
+    and not slices of several sizes, which are there to calibrate.
 
     Who took turns with whom in an imported run nobody knows.
     """
     suite = run.suite
+    if len({result.artifact.layers for result in run.results if result.artifact}) > 1:
+        return False
     return suite.launches >= stats.MIN_PAIRS or not (suite.short or suite.window_s or suite.fresh)
 
 
