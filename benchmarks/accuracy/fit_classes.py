@@ -45,8 +45,8 @@ OF: dict[Phase, tuple[str, ...]] = {
 # Of a constant, the features that it depends on, with the (mean, standard deviation) of the logarithm of their factor
 # before anything is fitted; a feature is looked up by its whole name, else by its first word. Where a mean is not 0, it
 # is what is known otherwise:
-#   NVIDIA before Volta: posts on Pascal cards reach 0.37 of their bandwidth in all; none is in published.csv. Weights of
-#     few bits are multiplied as int8, four to a lane (DP4A), so that operations are no second limit beside that.
+#   NVIDIA before Volta: posts on Pascal cards reach 0.37 of their bandwidth in all; none is in published.csv. Weights
+#     of few bits are multiplied as int8, four to a lane (DP4A), so that operations are no second limit beside that.
 #   codebooks (IQ1 to IQ3): half the weights per second of a core that Q3_K has (benchmarks/thread_rates.py).
 #   Intel under Vulkan: half the speed of SYCL on the same cards (docs/predicting.md); cores without dot products or
 #   without vectors at all take that many more instructions.

@@ -59,20 +59,20 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 
 def _rows(run: Run) -> Iterator[Row]:
     contests = {} if run.imported or not _in_turns(run) else winners.verdicts(run)
+    if max((result.launch for result in run.results), default=0) + 1 < stats.MIN_PAIRS:
+        # nobody asked who wins: where nobody took turns either, nobody learns why there is no winner
+        contests = {test: found for test, found in contests.items() if any(v.pairs for v in found.values())}
     found = [_row(run, results, contests) for results in _tests(run)]
     for row, knee, answer in zip(found, batch_scaling.notes(found), energy_notes.answers(found), strict=True):
         yield msgspec.structs.replace(row, notes=(*row.notes, *knee, *answer))
 
 
 def _in_turns(run: Run) -> bool:
-    """Whether setups were meant to take turns: not in suites that are short, go on for a time or open anew each time,
-    and not slices of several sizes, which are there to calibrate.
+    """Whether setups were meant to take turns: not in suites that are short, go on for a time or open anew each time.
 
     Who took turns with whom in an imported run nobody knows.
     """
     suite = run.suite
-    if len({result.artifact.layers for result in run.results if result.artifact}) > 1:
-        return False
     return suite.launches >= stats.MIN_PAIRS or not (suite.short or suite.window_s or suite.fresh)
 
 
