@@ -158,7 +158,7 @@ def since_1970(stamp: str) -> float:
     """Seconds, of what :func:`now` says; 0 where it says nothing."""
     try:
         return datetime.fromisoformat(stamp).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # Windows knows no time of day before 1970
         return 0.0
 
 

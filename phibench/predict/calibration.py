@@ -143,10 +143,10 @@ def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[l
 def _busy_share(run: Run, result: Measured) -> float:
     """A test that is too short to look is taken for as disturbed as what the same launch did before and after it."""
     if result.busy_share is not None:
-        return result.busy_share
+        return min(max(result.busy_share, 0.0), 1.0)
     beside = [r for r in run.results if isinstance(r, Measured) and r.setup == result.setup]
     told = [r.busy_share for r in beside if r.artifact == result.artifact and r.launch == result.launch]
-    return max((share for share in told if share is not None), default=0.0)
+    return min(max((share for share in told if share is not None), default=0.0), 1.0)
 
 
 def _costs_of(result: Measured) -> list[Cost]:

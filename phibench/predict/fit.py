@@ -93,7 +93,8 @@ class Fit:
         import numpy as np
 
         noise, certain = self._noise(), np.linalg.inv(self._before)
-        known, own_sd = self._inverse(noise), np.sqrt(np.diag(noise))
+        held_up_sd = np.array([one.held_up_sd for one in self._seen])
+        known, own_sd = self._inverse(noise, held_up_sd), np.sqrt(np.diag(noise) + held_up_sd**2)
         factors = np.zeros(len(certain))
         off = logs - self._model(factors)[0]
         weights = _weights((off - np.median(off)) / TYPE_SD[self._phase])  # wild before any has pulled
@@ -108,18 +109,21 @@ class Fit:
         self.weights = tuple(weights.tolist())  # of each launch, in the order of ``points``
 
     def _noise(self) -> Array:
-        """Covariance of what was seen: each launch's own, the drift that those near in time share, and what other
-        programs cost, which is one unknown for all: many disturbed launches know no better than one."""
+        """Covariance of what was seen but for what other programs cost: each launch's own, and the drift that those
+        near in time share."""
         import numpy as np
 
         at_s = np.array([one.at_s for one in self._seen])
         apart_s = np.abs(at_s[:, None] - at_s[None, :])
         drift: Array = DRIFT_SD[self._phase] ** 2 * np.exp(-apart_s / _DRIFT_S)
-        held_up_sd = np.array([one.held_up_sd for one in self._seen])
-        return drift + np.outer(held_up_sd, held_up_sd) + np.diag([_own_sd(one) ** 2 for one in self._seen])
+        return drift + np.diag([_own_sd(one) ** 2 for one in self._seen])
 
-    def _inverse(self, noise: Array) -> Array:
-        """Block by block: launches of different hours share no drift, and thousands at once are slow to invert."""
+    def _inverse(self, noise: Array, held_up_sd: Array) -> Array:
+        """Of all noise: what other programs cost is one unknown for all launches, of whatever hour, so that many
+        disturbed ones know no better than one (Sherman and Morrison's formula).
+
+        Block by block: launches of different hours share no drift, and thousands at once are slow to invert.
+        """
         import numpy as np
 
         at_s = np.array([one.at_s for one in self._seen])
@@ -127,7 +131,9 @@ class Fit:
         for block in np.split(order, np.flatnonzero(np.diff(at_s[order]) > _FORGOTTEN_S) + 1):
             at = np.ix_(block, block)
             inverse[at] = np.linalg.inv(noise[at])
-        return inverse
+        shared = inverse @ held_up_sd
+        less: Array = np.outer(shared, shared) / (1 + held_up_sd @ shared)
+        return inverse - less
 
     def _model(self, factors: Array) -> tuple[Array, Array]:
         """(logarithms of seconds, their slopes by the factors) of every launch."""

@@ -7,6 +7,7 @@ takes is not known, and said so. Weights of adapters count as merged into the te
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -110,24 +111,37 @@ def _encode_s(seen: tuple[Encoded, ...], device: Device, what: str) -> Estimate 
     if rate is None:
         return None
     flops = math.fsum(one.flops + (_CLIP_FLOPS if one.seconds else 0.0) for one in seen)
-    slow, fast = _SHARE["cpu" if device.kind == "cpu" else "other", rate[1]]
-    low, high, share = flops / (rate[0] * fast), flops / (rate[0] * slow), math.sqrt(slow * fast)
+    slow, fast = _SHARE["cpu" if device.kind == "cpu" else "other", rate.basis]
+    low, high, share = flops / (rate.most * fast), flops / (rate.least * slow), math.sqrt(slow * fast)
+    up_to = f" to {rate.most / 1e9:.3g}" if rate.most > rate.least else ""
     return Estimate(
-        value=math.sqrt(low * high), low=low, high=high, basis=rate[1],
-        because=f"{what}: {flops / 1e12:.3g} TFLOP at {share:.2f} of {rate[0] / 1e9:.3g} GFLOP/s ({rate[2]}); "
-        "opening and scaling it is not counted",
-        grounds=Grounds(flops=flops, rate=rate[0], share=share),
+        value=math.sqrt(low * high), low=low, high=high, basis=rate.basis,
+        because=f"{what}: {flops / 1e12:.3g} TFLOP at {share:.2f} of {rate.least / 1e9:.3g}{up_to} GFLOP/s "
+        f"({rate.of}); opening and scaling it is not counted",
+        grounds=Grounds(flops=flops, rate=math.sqrt(rate.least * rate.most), share=share), doubt=rate.doubt,
     )  # fmt: skip
 
 
-def _matrix_rate(device: Device) -> tuple[float, Basis, str] | None:
-    """FLOP/s, where it comes from, and in words: the largest that was measured, else a data sheet's."""
+class _Rate(NamedTuple):
+    """FLOP/s: what was seen and, of one that is doubted, what it can be at most; where it comes from, in words, too."""
+
+    least: float
+    most: float
+    basis: Basis
+    of: str
+    doubt: str = ""
+
+
+def _matrix_rate(device: Device) -> _Rate | None:
+    """The largest that was measured, else a data sheet's."""
     if device.matrix_flops_s:
         kind, rate = max(device.matrix_flops_s.items(), key=lambda item: item[1])
-        return rate, "probed", f"{kind} product measured here"
+        doubt = f"matrix rate {device.matrix_doubt}" if device.matrix_doubt else ""
+        most = max(rate, *device.most_matrix_flops_s.values()) if doubt else rate
+        return _Rate(rate, most, "probed", f"{kind} product measured here", doubt)
     row = None if device.flops_s else hardware.find(device.name, device.memory_bytes)
     sheet = device.flops_s or (row.fp16_flops_s if row else None)
-    return (sheet, "spec", "data sheet") if sheet else None
+    return _Rate(sheet, sheet, "spec", "data sheet") if sheet else None
 
 
 def _sum(whole: Estimate, encoders: list[Estimate]) -> Estimate:
@@ -136,7 +150,7 @@ def _sum(whole: Estimate, encoders: list[Estimate]) -> Estimate:
         value=math.fsum(e.value for e in parts), low=math.fsum(e.low for e in parts),
         high=math.fsum(e.high for e in parts), basis=worst(*(e.basis for e in parts)),
         because=f"encoder {units.duration(math.fsum(e.value for e in encoders))}, then {whole.because}",
-        grounds=whole.grounds, doubt=whole.doubt,
+        grounds=whole.grounds, doubt="; ".join(dict.fromkeys(filter(None, (e.doubt for e in parts)))),
     )  # fmt: skip
 
 

@@ -60,6 +60,8 @@ def loads(machine: Machine, runs: Iterable[Run]) -> tuple[Load, ...]:
         for result in run.results:
             if isinstance(result, Measured):
                 for name in set(LOADS) & set(run.suite.metrics) & result.readings.keys():
+                    if result.readings[name] <= 0:  # a broken clock's
+                        continue
                     timed[name, result.setup, result.artifact.layers].append(result.readings[name])
         found += [
             Load(metric=name, setup=setup, layers=layers, seconds=stats.median(seconds), seen=run.started[:10])

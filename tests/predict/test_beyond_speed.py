@@ -178,6 +178,13 @@ def test_a_load_that_was_timed_is_quoted_and_moves_the_others() -> None:
     assert after.high / after.low < before.high / before.low
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_a_load_in_no_time_is_a_broken_clocks(seconds: float) -> None:
+    other = msgspec.structs.replace(SETUP, quantization="Q6_K")
+    for setup in (SETUP, other):
+        assert estimates(here(), timed("load_warm_s", seconds, setup)) == estimates(here())
+
+
 def test_without_a_speed_no_first_token() -> None:
     assert "load_warm_s" not in estimates(here(read_bytes_s=None))
 

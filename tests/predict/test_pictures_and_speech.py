@@ -90,6 +90,17 @@ def test_an_encoder_of_unknown_speed_leaves_no_time_to_the_first_token() -> None
     assert not {"image_encode_s", "ttft_s", "answer_s"} & found.keys()
 
 
+def test_an_encoder_rests_on_a_doubted_rate_as_a_prompt_does() -> None:
+    """It can be faster than what was seen, and its time is the reason for no "no"."""
+    sure = estimates(VISION)
+    off = estimates(VISION, here(matrix_doubt="its threads waited", most_matrix_flops_s={"float32": 210e9}))
+    seen, doubted = sure["image_encode_s"], off["image_encode_s"]
+    assert (doubted.high, doubted.low) == pytest.approx((seen.high, seen.low / 2))
+    for metric in ("image_encode_s", "ttft_s", "answer_s"):
+        assert off[metric].doubt == "matrix rate its threads waited"
+        assert not sure[metric].doubt
+
+
 def test_the_encoder_takes_memory() -> None:
     plain, seeing = estimates(goal(images=())), estimates(VISION)
     weights = facts.image(SEES.variant, 1344, 1344).parameters * 4

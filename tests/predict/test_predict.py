@@ -359,6 +359,15 @@ def test_a_speed_that_no_machine_has_teaches_nothing(step_s: float) -> None:
     assert decode((sound, broken)) == decode((sound,))
 
 
+@pytest.mark.parametrize("share", [-5.0, 1e9])
+def test_a_share_that_no_program_takes_is_all_or_nothing(share: float) -> None:
+    odd, plain = (
+        run(msgspec.structs.replace(measured(workload(0, 32), (0.1,), layers=16), busy_share=busy))
+        for busy in (share, min(max(share, 0.0), 1.0))
+    )
+    assert decode((odd,)) == decode((plain,))
+
+
 @given(st.permutations(range(6)))
 def test_the_order_of_run_files_does_not_matter(order: list[int]) -> None:
     """Some in one minute, which drift together, some months apart."""
