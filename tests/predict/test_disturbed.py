@@ -56,6 +56,19 @@ def test_many_disturbed_launches_know_no_better_than_one() -> None:
     assert many.low < 1 / QUIET_S < many.high
 
 
+def test_disturbed_launches_of_many_days_know_no_better_either() -> None:
+    """Their drifts are many; what held them up may have been the same program every day."""
+    days = [
+        run(msgspec.structs.replace(slice_of(2 * QUIET_S, 0.4), at=f"2026-07-{day:02}T10:00:00Z"))
+        for day in range(1, 13)
+    ]
+    one, many = (Knowledge(here(), runs).tokens_s(SETUP, COST) for runs in (days[:1], days))
+    assert one is not None
+    assert many is not None
+    assert many.high / many.low > 0.8 * one.high / one.low
+    assert many.low < 1 / QUIET_S < many.high
+
+
 def test_a_quiet_launch_ends_the_doubt_of_disturbed_ones() -> None:
     disturbed = [slice_of(2 * QUIET_S, 0.4, launch) for launch in range(6)]
     both, quiet = told(*disturbed, slice_of(QUIET_S, 0.0, 6)), told(slice_of(QUIET_S, 0.0))
