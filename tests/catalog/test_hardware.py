@@ -280,3 +280,20 @@ def test_a_name_never_finds_a_row_of_another_model(name: str) -> None:
 def test_no_text_is_too_much(name: str) -> None:
     for row in hardware.versions(name):
         assert row.name
+
+
+@pytest.mark.parametrize(
+    ("says", "architecture"),
+    [
+        (r" Ada\b", "ada"), (r"^RTX 40[5-9]0", "ada"),
+        (r"Blackwell|^RTX 50[5-9]0", "blackwell"), (r"^RTX A\d", "ampere"),
+        (r"^RTX 30[5-9]0", "ampere"), (r"^Quadro RTX|^RTX 20[6-8]0", "turing"), (r"^GTX 10\d0", "pascal"),
+        (r"^H[12]00", "hopper"), (r"RX 9\d\d0", "rdna4"), (r"RX 7\d\d0", "rdna3"), (r"RX 6\d\d0", "rdna2"),
+        (r"Arc A\d", "alchemist"), (r"Arc B[57]\d", "battlemage"), (r"^Apple M4", "apple-m4"),
+    ],
+)  # fmt: skip
+def test_a_name_that_says_its_generation_has_it(says: str, architecture: str) -> None:
+    """Numbers alone do not: an RTX 5000 Ada is none of the RTX 50 series, nor is a Quadro RTX 5000."""
+    named = [row for row in ROWS if re.search(says, row.name) and row.kind.startswith(("gpu", "soc"))]
+    assert named
+    assert {row.architecture for row in named} == {architecture}
