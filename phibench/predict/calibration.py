@@ -41,6 +41,7 @@ class CalibrationPoint(Noun, frozen=True, kw_only=True):
     high: float
     peak_tps: float
     launches: tuple[Launch, ...]
+    engine: str  # name and version
     busy_share: float  # the most of a launch
     seen: str
 
@@ -118,7 +119,7 @@ def _point(
     assert spread is not None, "each launch has a repetition"
     return CalibrationPoint(
         setup=first.setup, layers=first.artifact.layers, cost=cost, tps=spread.median, low=spread.low, high=spread.high,
-        peak_tps=max(max(told) for told, _, _ in launches),
+        engine=_engine(first), peak_tps=max(max(told) for told, _, _ in launches),
         launches=tuple(Launch(stats.median(told), at_s, busy) for told, at_s, busy in launches),
         busy_share=max(busy for _, _, busy in launches), seen=_seen(run, first, spread),
     )  # fmt: skip
@@ -160,8 +161,12 @@ def _costs_of(result: Measured) -> list[Cost]:
     return found
 
 
+def _engine(result: Measured) -> str:
+    return f"{result.engine.name} {result.engine.version}"
+
+
 def _seen(run: Run, result: Measured, spread: Spread) -> str:
     weights = f"{result.artifact.weights} weights"
-    engine = f"{result.engine.name} {result.engine.version}"
     source = f", imported from {run.imported}" if run.imported else ""
-    return f"{result.workload} on {run.started[:10]}, {engine}, {weights}, {spread.kind} of {spread.count}{source}"
+    told = f"{result.workload} on {run.started[:10]}, {_engine(result)}, {weights}"
+    return f"{told}, {spread.kind} of {spread.count}{source}"

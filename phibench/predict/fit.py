@@ -38,6 +38,7 @@ DRIFT_SD = {"decode": 0.10, "prefill": 0.02}
 # of the cpus): each of two threads has so much less of a core, and waits for the other. The middle is believed.
 # Source: docs/proofs.md, "Beside other programs".
 HELD_UP = 2.0
+ENGINE_SD = 0.15  # between versions of an engine: kernels change (assumed)
 _DRIFT_S = 120.0  # in which a drift forgets itself
 _FORGOTTEN_S = 3600.0  # e^-30 of it is left: below what a float tells apart
 _STEPS, _OUTLIER = 12, 2.5
@@ -53,6 +54,7 @@ class _Seen(NamedTuple):
     log_s: float
     held_up_sd: float
     at_s: float
+    other_engine: bool  # than that of the newest measurement
 
 
 class Fit:
@@ -64,7 +66,8 @@ class Fit:
         self._phase = seen[0][0].phase
         self._shared_sd = max(seen[0][1].sd, 0.05)
         self.points = tuple(point for point, _ in seen)
-        self._seen = [_seen(point, terms, launch) for point, terms in seen for launch in point.launches]
+        newest = seen[0][0].engine
+        self._seen = [_seen(point, terms, launch, newest) for point, terms in seen for launch in point.launches]
         self._kernels = {name: i for i, name in enumerate(dict.fromkeys(k for _, t in seen for k in t.seconds))}
         mixes = dict.fromkeys(point.cost.mix for point in self.points)
         self._mixes = {name: i for i, name in enumerate(mixes, len(self._kernels))}
@@ -192,14 +195,16 @@ def _weights(far: Array) -> Array:
     return weights
 
 
-def _seen(point: CalibrationPoint, terms: Terms, launch: Launch) -> _Seen:
+def _seen(point: CalibrationPoint, terms: Terms, launch: Launch, newest: str) -> _Seen:
     most = HELD_UP * -math.log1p(-min(launch.busy_share, _MOST_BUSY))
     log_s = math.log(point.cost.tokens / launch.tps) - most / 2
-    return _Seen(point, terms, log_s, most / math.sqrt(12), launch.at_s)  # of what is anywhere between 0 and the most
+    held_up_sd = most / math.sqrt(12)  # of what is anywhere between 0 and the most
+    return _Seen(point, terms, log_s, held_up_sd, launch.at_s, point.engine != newest)
 
 
 def _own_sd(one: _Seen) -> float:
     """Of one launch: its noise, what a slice is off by, and what this kernel is held up otherwise than others."""
     phase = one.point.phase
     slice_sd = SLICE_SD[phase] if one.point.layers else 0.0
-    return math.hypot(NOISE_SD[phase], slice_sd, one.held_up_sd / 2)
+    engine_sd = ENGINE_SD if one.other_engine else 0.0
+    return math.hypot(NOISE_SD[phase], slice_sd, engine_sd, one.held_up_sd / 2)

@@ -26,6 +26,7 @@ from phibench.predict.terms import Z80, Terms
 # Seconds that differ by less than this are of the same workload: below the noise of one run. A prompt must have the
 # same length, too.
 SAME_WORK = 0.05
+_ENOUGH = 6  # measurements with an engine: as many as a short calibration has
 _LAST = 3  # measurements of one workload: their median is not turned by one of them
 _QUIET = 0.1  # of the cpus: less than other programs take of any machine that is left alone (probe/other_programs.py)
 # What stands for a device that says nothing of itself: the fit only needs a start, and is told that it knows nothing.
@@ -62,18 +63,18 @@ class Knowledge:
         """Of this setup's engine, device and options; None where nothing was measured with them."""
         place = _place(setup, phase)
         if place not in self._fits:
-            mine = [p for p in self.points if _place(p.setup, p.phase) == place]
+            mine = _of_now([p for p in self.points if _place(p.setup, p.phase) == place])
             made = Fit([(p, self.started(p.cost, setup.device)) for p in mine]) if mine else None
             self._fits[place], self._told[place] = made, (_from(mine), _doubt(mine))
         return self._fits[place]
 
     def _measured(self, setup: Setup, cost: Cost) -> Estimate | None:
         same = self._same(setup, cost)
-        quiet = [p for p in same if p.busy_share < _QUIET]
+        fit = self.fit(setup, cost.phase)
+        quiet = [p for p in same if p.busy_share < _QUIET and fit and p.engine == fit.points[0].engine]
         if not quiet:
-            return None  # a disturbed one only calibrates
-        # the newest, but for one that stands alone against two before it
-        last = quiet[:_LAST]
+            return None  # a disturbed one only calibrates, and so does one of an engine that has been upgraded since
+        last = quiet[:_LAST]  # the newest, but for one that stands alone against two before it
         chosen = last[0] if len(last) < _LAST else sorted(last, key=lambda p: p.tps)[_LAST // 2]
         grounds = Grounds(anchors=len(last))
         return Estimate(
@@ -131,6 +132,12 @@ class Knowledge:
         found = terms.terms(cost, self.machine, told)
         assert found is not None, "both rates are known"
         return msgspec.structs.replace(found, sd=UNKNOWN_SD)
+
+
+def _of_now(points: list[CalibrationPoint]) -> list[CalibrationPoint]:
+    """Of the newest version of the engine alone, once there are enough: an upgrade changes kernels."""
+    newest = [p for p in points if p.engine == points[0].engine]
+    return newest if len(newest) >= _ENOUGH else points
 
 
 def _place(setup: Setup, phase: Phase) -> Place:

@@ -308,6 +308,25 @@ def test_one_run_of_three_that_stands_alone_is_not_quoted() -> None:
     assert found.value == pytest.approx(1 / 0.11)
 
 
+def test_after_an_upgrade_of_the_engine_its_first_run_is_quoted() -> None:
+    old = [run(measured(workload(0, 32), (0.2,)), started=f"2026-0{month}-01") for month in (1, 2, 3)]
+    new = measured(workload(0, 32), (0.1,))
+    newer = msgspec.structs.replace(new, engine=msgspec.structs.replace(new.engine, version="9.9"))
+    found = decode((*old, run(newer, started="2026-04-01")))
+    assert found is not None
+    assert found.basis == "measured"
+    assert found.value == pytest.approx(10)
+
+
+def test_after_an_upgrade_a_calibration_is_worth_more_than_all_before() -> None:
+    old = [run(measured(workload(0, 32), (0.2,)), started=f"2026-0{month}-01") for month in (1, 2, 3)]
+    slices = [measured(workload(0, 32), (step(depth=16, layers=n).bytes / 25e9,), layers=n) for n in range(8, 14)]
+    upgraded = [msgspec.structs.replace(r, engine=msgspec.structs.replace(r.engine, version="9.9")) for r in slices]
+    found = decode((*old, run(*upgraded, started="2026-04-01")))
+    assert found is not None
+    assert found.value == pytest.approx(25e9 / step(depth=16).bytes, rel=0.05)
+
+
 def test_a_slice_of_nearly_everything_is_still_not_a_measurement() -> None:
     found = decode((run(measured(workload(0, 32), (0.1,), layers=31)),))
     assert found is not None
