@@ -16,13 +16,14 @@ import pytest
 from conftest import Phibench
 
 from phibench import backends
-from phibench.cli import calibrate, choice
+from phibench.cli import calibrate, choice, measure
 from phibench.core import files, run_files
 from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError
 from phibench.core.nouns import Failed, LeftOut, Machine, Measured, Run, SelfTest
 from phibench.machine import inventory
 from phibench.measure import calibration, suites
 from phibench.predict.speed import Knowledge
+from phibench.show import advice
 from phibench.show import calibration as show
 from phibench.verify import selftest
 
@@ -336,3 +337,8 @@ def test_recommend_says_what_calibrating_would_narrow_and_where_it_was_done_no_m
     path.parent.mkdir(parents=True)
     files.write_json(path, done)
     assert json.loads(phibench("recommend", "-o", "json").out)["calibrate"]["backends"] == ["onnxruntime"]
+
+
+def test_recommend_tells_the_time_that_calibrate_takes() -> None:
+    budget = next(option for option in measure.calibrate.params if option.name == "budget")
+    assert budget.default == f"{advice.CALIBRATE_S}s"
