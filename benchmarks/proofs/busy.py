@@ -3,6 +3,7 @@
 A trial is the figures of a quiet machine, the same while a program of 50 % runs on every cpu, and the quiet ones again.
 Some machines wander by themselves, so a figure is judged only where its two quiet ones are neighbours: within 10 % of
 each other, and within 15 % of the best quiet one of all trials. The rest is no trial; it is repeated, and counted.
+Where the first quiet ones lie below that already, they are measured again, up to five times, before a program starts.
 - A figure of the probe holds where what is said of it, from what was seen to ``most``, reaches the quiet ones, each end
   within 5 %.
 - A trial of ``phibench calibrate`` is one such run under the programs, of llama.cpp; its rates are judged one by one,
@@ -14,7 +15,7 @@ Then ``phibench recommend`` runs quiet, disturbed (it must doubt), and once more
 a doubt, and no yes that was a no. Three times, of which each must heal.
 
 ``--trials N --state FILE`` does a part and goes on where it was left; the last part says how it went. ``--only`` does
-trials of the probe or of calibrate, or the healing.
+trials of read bandwidth, of matrix rates or of calibrate, or the healing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -58,7 +59,8 @@ while time.monotonic() < end and os.getppid() == parent:
 """
 _CALIBRATE = ("calibrate", "--budget", "20s", "-b", "llama_cpp", "-o", "json")
 _HELD, _LEAST_RATES = 0.8, 4  # of the rates of a calibration
-Part = Literal["probe", "calibrate", "heal"]
+_AGAIN = 5  # times that quiet figures are measured, at most, until they are
+Part = Literal["read", "matrix", "calibrate", "heal"]
 Figures = dict[str, tuple[float, float, float]]  # the figure, and both ends of what is said of it
 
 
@@ -71,7 +73,8 @@ class Trial(Noun, frozen=True, kw_only=True):
 class Done(Noun, frozen=True, kw_only=True):
     """What ``--state`` keeps; ``healed``: what was wrong with each, "" where nothing was."""
 
-    probe: tuple[Trial, ...] = ()
+    read: tuple[Trial, ...] = ()
+    matrix: tuple[Trial, ...] = ()
     calibrate: tuple[Trial, ...] = ()
     healed: tuple[str, ...] = ()
 
@@ -99,12 +102,15 @@ def hogs(share: float = SHARE) -> Iterator[None]:
         yield
 
 
-def probed(machine: Machine) -> Figures:
-    read = probe.bandwidth(machine, 3.0)
+def read(machine: Machine) -> Figures:
+    found = probe.bandwidth(machine, 3.0)
+    seen = found.read_bytes_s or 0.0
+    return {"read": (seen, seen, found.most_read_bytes_s or seen)}
+
+
+def multiplied(machine: Machine) -> Figures:
     rates = matrix.rates(machine.limits.threads, machine.limits.cpus)
-    seen = read.read_bytes_s or 0.0
-    told = {kind: (rate, rate, rates.most_flops_s.get(kind, rate)) for kind, rate in rates.flops_s.items()}
-    return {"read": (seen, seen, read.most_read_bytes_s or seen), **told}
+    return {kind: (rate, rate, rates.most_flops_s.get(kind, rate)) for kind, rate in rates.flops_s.items()}
 
 
 def calibrated(_: Machine) -> Figures:
@@ -116,17 +122,25 @@ def calibrated(_: Machine) -> Figures:
     return {f"{r['tensor_type']} {r['phase']}": (r["value"], r["low"], r["high"]) for r in rates}
 
 
-def trials(measure: Callable[[], Figures], count: int) -> Iterator[Trial]:
+def trials(measure: Callable[[], Figures], count: int, known: Sequence[Trial] = ()) -> Iterator[Trial]:
     """The last quiet figures of one are the first of the next."""
-    before, at_s = None, 0.0
+    made, after, at_s = list(known), Figures(), 0.0
     for _ in range(count):
-        if before is None or time.monotonic() - at_s > _NEIGHBOUR_S:
-            before = measure()
+        before = after if after and time.monotonic() - at_s <= _NEIGHBOUR_S else measure()
+        again = 1
+        while again < _AGAIN and not _is_quiet(before, best(made)):
+            before, again = measure(), again + 1
         with hogs():
             busy = measure()
-        after = measure()
-        yield Trial(before=before, busy=busy, after=after)
-        before, at_s = after, time.monotonic()
+        after, at_s = measure(), time.monotonic()
+        made.append(Trial(before=before, busy=busy, after=after))
+        yield made[-1]
+
+
+def _is_quiet(figures: Figures, most: dict[str, float]) -> bool:
+    """Half of its figures come near the best of them."""
+    near = [most.get(kind, 0.0) <= value * _BEST for kind, (value, _, _) in figures.items()]
+    return 2 * sum(near) >= len(near)
 
 
 # ------------------------------------------------------------------------------------------ what came of it
@@ -134,26 +148,32 @@ def trials(measure: Callable[[], Figures], count: int) -> Iterator[Trial]:
 
 def judged(found: Sequence[Trial], near: float) -> list[dict[str, bool]]:
     """Of each trial which figures held, of those whose quiet ones are neighbours."""
-    best: dict[str, float] = {}
-    for figures in (figures for trial in found for figures in (trial.before, trial.after)):
-        for kind, (value, _, _) in figures.items():
-            best[kind] = max(best.get(kind, 0.0), value)
+    most = best(found)
     return [
         {
             kind: holds(*quiet, busy[1:], near)
             for kind, busy in trial.busy.items()
-            if (quiet := _quiet(trial, kind, best)) is not None
+            if (quiet := _quiet(trial, kind, most)) is not None
         }
         for trial in found
     ]
 
 
-def _quiet(trial: Trial, kind: str, best: dict[str, float]) -> tuple[float, float] | None:
+def best(found: Sequence[Trial]) -> dict[str, float]:
+    """Of all quiet figures, by kind."""
+    most: dict[str, float] = {}
+    for figures in (figures for trial in found for figures in (trial.before, trial.after)):
+        for kind, (value, _, _) in figures.items():
+            most[kind] = max(most.get(kind, 0.0), value)
+    return most
+
+
+def _quiet(trial: Trial, kind: str, most: dict[str, float]) -> tuple[float, float] | None:
     """The lower and the higher of the two, where both were quiet."""
     if kind not in trial.before or kind not in trial.after:
         return None
     low, high = sorted((trial.before[kind][0], trial.after[kind][0]))
-    return (low, high) if high <= low * _SAME and best[kind] <= low * _BEST else None
+    return (low, high) if high <= low * _SAME and most[kind] <= low * _BEST else None
 
 
 def holds(low: float, high: float, busy: tuple[float, float], near: float = _NEAR) -> bool:
@@ -163,11 +183,11 @@ def holds(low: float, high: float, busy: tuple[float, float], near: float = _NEA
 
 def counts(done: Done) -> dict[str, Count]:
     """By figure of the probe, and of calibrate as a whole; of the first 20 trials that count."""
-    by_figure = judged(done.probe, _NEAR)
-    found = {
-        kind: _count([held.get(kind) for held in by_figure])
-        for kind in dict.fromkeys(kind for trial in done.probe for kind in trial.busy)
-    }
+    found = {}
+    for made in (done.read, done.matrix):
+        by_figure = judged(made, _NEAR)
+        for kind in dict.fromkeys(kind for trial in made for kind in trial.busy):
+            found[kind] = _count([held.get(kind) for held in by_figure])
     if done.calibrate:
         rates = [list(held.values()) for held in judged(done.calibrate, 1.0)]
         whole = [sum(held) >= _HELD * len(held) if len(held) >= _LEAST_RATES else None for held in rates]
@@ -229,8 +249,8 @@ def owed(done: Done, part: Part) -> int:
     if part == "heal":
         return HEALINGS - len(done.healed)
     made: tuple[Trial, ...] = getattr(done, part)
-    kinds = [count for kind, count in counts(done).items() if (kind == _CALIBRATE[0]) == (part == "calibrate")]
-    return min(TRIALS - min((count.trials for count in kinds), default=0), _MOST * TRIALS - len(made))
+    mine = counts(Done(**{part: made})).values()
+    return min(TRIALS - min((count.trials for count in mine), default=0), _MOST * TRIALS - len(made))
 
 
 def more(done: Done, part: Part, count: int, keep: Callable[[Done], None]) -> Done:
@@ -240,8 +260,9 @@ def more(done: Done, part: Part, count: int, keep: Callable[[Done], None]) -> Do
             keep(done)
         return done
     machine = probe.machine(bandwidth_s=None)
-    measure, near = (probed, _NEAR) if part == "probe" else (calibrated, 1.0)
-    for trial in trials(lambda: measure(machine), count):
+    measure = {"read": read, "matrix": multiplied, "calibrate": calibrated}[part]
+    near = 1.0 if part == "calibrate" else _NEAR
+    for trial in trials(lambda: measure(machine), count, getattr(done, part)):
         made = (*getattr(done, part), trial)
         done = msgspec.structs.replace(done, **{part: made})
         show(trial, judged(made, near)[-1])
@@ -253,11 +274,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, help="at most so many now, of each part")
     parser.add_argument("--state", type=Path)
-    parser.add_argument("--only", choices=("probe", "calibrate", "heal"))
+    parser.add_argument("--only", choices=get_args(Part))
     args = parser.parse_args()
     done = msgspec.json.decode(args.state.read_bytes(), type=Done) if args.state and args.state.exists() else Done()
     able = _CALIBRATE[0] in cli.commands and backends.load("llama_cpp").installed() is not None
-    parts: list[Part] = ["probe", "calibrate", "heal"] if able else ["probe", "heal"]
+    parts: list[Part] = [part for part in get_args(Part) if able or part != "calibrate"]
     for part in (part for part in parts if args.only in (None, part)):
         left = args.trials
         while (count := min(owed(done, part), TRIALS if left is None else left)) > 0:

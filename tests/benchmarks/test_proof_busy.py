@@ -59,12 +59,12 @@ def test_quiet_figures_that_agree_but_lie_far_below_the_best_were_not_quiet(busy
 
 def test_no_trial_counts_neither_way_and_is_owed_and_told(busy: ModuleType) -> None:
     good, flipped = trial(busy, 57, 30, 60, 57), trial(busy, 57, 30, 60, 34)
-    done = busy.Done(probe=(good,) * 19 + (flipped,) * 2)
+    done = busy.Done(read=(good,) * 19 + (flipped,) * 2)
     assert busy.counts(done)["r"] == busy.Count(held=19, trials=19, rejected=2)
-    assert busy.owed(done, "probe") == 1
+    assert busy.owed(done, "read") == 1
     assert "2 more" in busy.told("read", busy.counts(done)["r"])
-    assert busy.owed(busy.Done(probe=(good,) * 20), "probe") == 0
-    assert busy.owed(busy.Done(probe=(flipped,) * 60), "probe") == 0  # never quiet: it ends, and falls short
+    assert busy.owed(busy.Done(read=(good,) * 20), "read") == 0
+    assert busy.owed(busy.Done(read=(flipped,) * 60), "read") == 0  # never quiet: it ends, and falls short
 
 
 def test_a_calibration_holds_where_four_fifths_of_its_rates_do(busy: ModuleType) -> None:
@@ -84,6 +84,14 @@ def test_the_last_quiet_figures_are_the_first_of_the_next(busy: ModuleType) -> N
     first, second = busy.trials(lambda: {"r": (next(numbers),) * 3}, 2)
     assert (first.before["r"][0], first.busy["r"][0], first.after["r"][0]) == (0, 1, 2)
     assert (second.before["r"][0], second.busy["r"][0], second.after["r"][0]) == (2, 3, 4)
+
+
+def test_quiet_figures_below_the_best_are_measured_again_before_a_program_starts(busy: ModuleType) -> None:
+    numbers: Iterator[float] = iter((34.0, 35.0, 57.0, 30.0, 57.0))
+    (found,) = busy.trials(lambda: {"r": (next(numbers),) * 3}, 1, [trial(busy, 57, 30, 60, 57)])
+    assert (found.before["r"][0], found.busy["r"][0], found.after["r"][0]) == (57, 30, 57)
+    (found,) = busy.trials(lambda: {"r": (34.0,) * 3}, 1, [trial(busy, 57, 30, 60, 57)])
+    assert found.before["r"][0] == 34  # it never came: no trial, and not for ever
 
 
 def test_its_programs_end_with_it_however_it_ends(busy: ModuleType) -> None:
