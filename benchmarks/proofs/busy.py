@@ -7,8 +7,8 @@ Where the first quiet ones lie below that already, they are measured again, up t
 - A figure of the probe holds where what is said of it, from what was seen to ``most``, reaches the quiet ones, each end
   within 5 %.
 - A trial of ``phibench calibrate`` is one such run under the programs, of llama.cpp; its rates are judged one by one,
-  without those 5 %, and it holds where four fifths of them do: they are 80 % intervals. It is a trial where at least
-  four rates can be judged.
+  without those 5 %, and it holds where four fifths of them do: they are 80 % intervals. It is a trial where half of
+  its rates can be judged.
 Asked for: read bandwidth, matrix rates and calibration in 18 of 20 trials each.
 
 Then ``phibench recommend`` runs quiet, disturbed (it must doubt), and once more after the programs have ended: without
@@ -58,7 +58,7 @@ while time.monotonic() < end and os.getppid() == parent:
     time.sleep((1 - share) * 0.05)
 """
 _CALIBRATE = ("calibrate", "--budget", "20s", "-b", "llama_cpp", "-o", "json")
-_HELD, _LEAST_RATES = 0.8, 4  # of the rates of a calibration
+_HELD, _JUDGED = 0.8, 0.5  # of the rates of a calibration
 _AGAIN = 5  # times that quiet figures are measured, at most, until they are
 Part = Literal["read", "matrix", "calibrate", "heal"]
 Figures = dict[str, tuple[float, float, float]]  # the figure, and both ends of what is said of it
@@ -189,10 +189,13 @@ def counts(done: Done) -> dict[str, Count]:
         for kind in dict.fromkeys(kind for trial in made for kind in trial.busy):
             found[kind] = _count([held.get(kind) for held in by_figure])
     if done.calibrate:
-        rates = [list(held.values()) for held in judged(done.calibrate, 1.0)]
-        whole = [sum(held) >= _HELD * len(held) if len(held) >= _LEAST_RATES else None for held in rates]
-        found[_CALIBRATE[0]] = _count(whole)
+        rates = zip(done.calibrate, judged(done.calibrate, 1.0), strict=True)
+        found[_CALIBRATE[0]] = _count([_most_hold(held, len(trial.busy)) for trial, held in rates])
     return found
+
+
+def _most_hold(held: dict[str, bool], of: int) -> bool | None:
+    return sum(held.values()) >= _HELD * len(held) if held and len(held) >= _JUDGED * of else None
 
 
 def _count(held: Sequence[bool | None]) -> Count:

@@ -75,7 +75,8 @@ def test_a_calibration_holds_where_four_fifths_of_its_rates_do(busy: ModuleType)
         sides = ("before", "busy", "after")
         return busy.Trial(**{side: {k: v for part in parts for k, v in getattr(part, side).items()} for side in sides})
 
-    found = [together(good, bad), together(good, two_bad), trial(busy, 57, 30, 60, 57, "abc")]
+    wandered = trial(busy, 57, 30, 60, 34, "efghi")  # more than half of them
+    found = [together(good, bad), together(good, two_bad), together(good, wandered)]
     assert busy.counts(busy.Done(calibrate=tuple(found)))["calibrate"] == busy.Count(held=1, trials=2, rejected=1)
 
 
