@@ -12,7 +12,8 @@ Where the first quiet ones lie below that already, they are measured again, up t
 Asked for: read bandwidth, matrix rates and calibration in 18 of 20 trials each.
 
 Then ``phibench recommend`` runs quiet, disturbed (it must doubt), and once more after the programs have ended: without
-a doubt, and no yes that was a no. Three times, of which each must heal.
+a doubt, no yes turned to no or back, and of the answers as many "not known" as before, give or take what another quiet
+probe turns too. It runs three times, of which each must heal; where the quiet machine wandered, it is no trial.
 
 ``--trials N --state FILE`` does a part and goes on where it was left; the last part says how it went. ``--only`` does
 trials of read bandwidth, of matrix rates or of calibrate, or the healing.
@@ -30,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -59,6 +60,7 @@ while time.monotonic() < end and os.getppid() == parent:
 """
 _CALIBRATE = ("calibrate", "--budget", "20s", "-b", "llama_cpp", "-o", "json")
 _HELD, _JUDGED = 0.8, 0.5  # of the rates of a calibration
+_TURNED = 0.01  # of the answers: a limit lies where two quiet probes differ, too
 _AGAIN = 5  # times that quiet figures are measured, at most, until they are
 Part = Literal["read", "matrix", "calibrate", "heal"]
 Figures = dict[str, tuple[float, float, float]]  # the figure, and both ends of what is said of it
@@ -71,12 +73,12 @@ class Trial(Noun, frozen=True, kw_only=True):
 
 
 class Done(Noun, frozen=True, kw_only=True):
-    """What ``--state`` keeps; ``healed``: what was wrong with each, "" where nothing was."""
+    """What ``--state`` keeps; ``healed``: what was wrong with each, "" for nothing, None where it was no trial."""
 
     read: tuple[Trial, ...] = ()
     matrix: tuple[Trial, ...] = ()
     calibrate: tuple[Trial, ...] = ()
-    healed: tuple[str, ...] = ()
+    healed: tuple[str | None, ...] = ()
 
 
 class Count(Noun, frozen=True, kw_only=True):
@@ -218,30 +220,53 @@ def show(trial: Trial, held: dict[str, bool]) -> None:
 # ------------------------------------------------------------------------------------------ whether it heals
 
 
-def advice(cache: Path) -> tuple[bool, dict[str, str]]:
-    """Whether a figure is doubted, and the answers by setup."""
+class Advice(NamedTuple):
+    doubted: bool
+    read_bytes_s: float
+    answers: dict[str, str]  # by setup
+
+
+def advice(cache: Path) -> Advice:
     words = [sys.executable, "-m", "phibench", "recommend", "--top", "all", "-o", "json", "--results", str(cache)]
     environment = {**os.environ, "PHIBENCH_CACHE": str(cache)}
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, check=False)
     document: dict[str, Any] = json.loads(done.stdout)
-    doubted = any(device.get(key) for device in document["machine"]["devices"] for key in ("doubt", "matrix_doubt"))
-    return doubted, {one["setup"]: one["verdict"] for one in document["candidates"]}
+    devices = document["machine"]["devices"]
+    doubted = any(device.get(key) for device in devices for key in ("doubt", "matrix_doubt"))
+    answers = {one["setup"]: one["verdict"] for one in document["candidates"]}
+    return Advice(doubted, devices[0]["read_bytes_s"], answers)
 
 
-def heals() -> str:
-    """What is wrong with it, or "" where nothing is."""
+def heals() -> str | None:
+    """What is wrong with it, "" where nothing is, None where it was no trial."""
     with tempfile.TemporaryDirectory() as folder:
-        quiet, answers = advice(Path(folder, "quiet"))
+        quiet = advice(Path(folder, "quiet"))
         with hogs():
-            disturbed, while_busy = advice(Path(folder, "busy"))
-        after, healed = advice(Path(folder, "busy"))
-    believed = [setup for setup, answer in while_busy.items() if answer == "no" and answers[setup] == "yes"]
-    turned = [setup for setup, answer in healed.items() if answer != answers[setup]]
-    print(f"quiet doubted: {quiet}, busy doubted: {disturbed}, after doubted: {after}", flush=True)
-    print(f"of {len(answers)} answers a busy no was a yes: {len(believed)}, turned at last: {turned}", flush=True)
-    if quiet or not disturbed:
-        return "the first two were not one quiet and one doubted"
-    return "a doubt stayed" if after else "a busy no was a yes" if believed else "answers turned" if turned else ""
+            busy = advice(Path(folder, "busy"))
+        healed, again = advice(Path(folder, "busy")), advice(Path(folder, "again"))
+    for name, one in (("quiet", quiet), ("busy", busy), ("healed", healed), ("quiet again", again)):
+        turned, gone = turns(quiet, one)
+        told = f"{turned} answers yes for no or no for yes, {gone} to or from not known"
+        print(f"{name}: {one.read_bytes_s / 1e9:.3g} GB/s, doubted {one.doubted}; {told}", flush=True)
+    return unhealed(quiet, busy, healed, again)
+
+
+def unhealed(quiet: Advice, busy: Advice, healed: Advice, again: Advice) -> str | None:
+    rates = [one.read_bytes_s for one in (quiet, healed, again)]
+    if quiet.doubted or again.doubted or not busy.doubted or max(rates) > _SAME * min(rates):
+        return None
+    if healed.doubted:
+        return "a doubt stayed"
+    if any(answer == "no" and quiet.answers[setup] == "yes" for setup, answer in busy.answers.items()):
+        return "a busy no was a yes"
+    turned, gone = turns(quiet, healed)
+    return "answers turned" if turned or gone > max(turns(quiet, again)[1], _TURNED * len(quiet.answers)) else ""
+
+
+def turns(before: Advice, after: Advice) -> tuple[int, int]:
+    """How many answers are another: yes and no, and to or from "not known"."""
+    pairs = [{before.answers[setup], answer} for setup, answer in after.answers.items()]
+    return pairs.count({"yes", "no"}), sum(len(pair) == 2 and pair != {"yes", "no"} for pair in pairs)
 
 
 # ------------------------------------------------------------------------------------------ all of it
@@ -250,16 +275,21 @@ def heals() -> str:
 def owed(done: Done, part: Part) -> int:
     """How many are to be done still; none where there were so many that the machine is never quiet."""
     if part == "heal":
-        return HEALINGS - len(done.healed)
+        return min(HEALINGS - len(_told(done)), _MOST * HEALINGS - len(done.healed))
     made: tuple[Trial, ...] = getattr(done, part)
     mine = counts(Done(**{part: made})).values()
     return min(TRIALS - min((count.trials for count in mine), default=0), _MOST * TRIALS - len(made))
 
 
+def _told(done: Done) -> list[str]:
+    return [wrong for wrong in done.healed if wrong is not None]
+
+
 def more(done: Done, part: Part, count: int, keep: Callable[[Done], None]) -> Done:
     if part == "heal":
         for _ in range(count):
-            done = msgspec.structs.replace(done, healed=(*done.healed, heals()))
+            wrong = heals()
+            done = msgspec.structs.replace(done, healed=(*done.healed, wrong))
             keep(done)
         return done
     machine = probe.machine(bandwidth_s=None)
@@ -292,10 +322,14 @@ def main() -> int:
         print(", ".join(told(*one) for one in found.items()), file=sys.stderr)
         print("not all trials are done; go on with the same --state", file=sys.stderr)
         return 1
-    wrong = [one for one in done.healed if one]
-    healed = "; ".join((f"advice heals {done.healed.count('')} of {len(done.healed)} times", *wrong))
+    wrong = [one for one in _told(done) if one]
+    healed = "; ".join((f"advice heals {_told(done).count('')} of {len(_told(done))} times", *wrong))
     print(f"{', '.join(told(*one) for one in found.items())}; {healed} (each {ASKED} of {TRIALS}, and it heals)")
-    return 0 if all(c.held >= ASKED and c.trials == TRIALS for c in found.values()) and not wrong else 1
+    return (
+        0
+        if all(c.held >= ASKED and c.trials == TRIALS for c in found.values()) and _told(done) == [""] * HEALINGS
+        else 1
+    )
 
 
 if __name__ == "__main__":
