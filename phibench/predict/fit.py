@@ -36,7 +36,7 @@ NOISE_SD = {"decode": 0.02, "prefill": 0.015}
 DRIFT_SD = {"decode": 0.10, "prefill": 0.02}
 # Other programs only hold up: by nothing at least, at most by this many times the logarithm of 1 / (1 - what they take
 # of the cpus): each of two threads has so much less of a core, and waits for the other. The middle is believed.
-# Source: docs/proofs.md, "Beside other programs".
+# Source: docs/probing.md, "A busy machine".
 HELD_UP = 2.0
 ENGINE_SD = 0.15  # between versions of an engine: kernels change (assumed)
 _DRIFT_S = 120.0  # in which a drift forgets itself
