@@ -277,7 +277,7 @@ def owed(done: Done, part: Part) -> int:
     if part == "heal":
         return min(HEALINGS - len(_told(done)), _MOST * HEALINGS - len(done.healed))
     made: tuple[Trial, ...] = getattr(done, part)
-    mine = counts(Done(**{part: made})).values()
+    mine = counts(msgspec.structs.replace(Done(), **{part: made})).values()
     return min(TRIALS - min((count.trials for count in mine), default=0), _MOST * TRIALS - len(made))
 
 

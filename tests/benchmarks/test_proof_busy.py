@@ -98,17 +98,19 @@ def test_quiet_figures_below_the_best_are_measured_again_before_a_program_starts
 def test_what_heals_and_what_does_not(busy: ModuleType) -> None:
     answers = {str(n): ("yes", "no", "unknown")[n % 3] for n in range(300)}
 
-    def told(doubted: bool = False, rate: float = 57.0, **changed: str) -> Any:
-        return busy.Advice(doubted, rate, {**answers, **changed})
+    def told(doubted: bool = False, rate: float = 57.0, changed: dict[str, str] | None = None) -> Any:
+        return busy.Advice(doubted, rate, {**answers, **(changed or {})})
 
     quiet, disturbed = told(), told(True, 30)
     assert busy.unhealed(quiet, disturbed, told(), told()) == ""
     assert busy.unhealed(quiet, disturbed, told(True), told()) == "a doubt stayed"
-    assert busy.unhealed(quiet, disturbed, told(**{"0": "no"}), told()) == "answers turned"
-    assert busy.unhealed(quiet, told(True, 30, **{"0": "no"}), told(), told()) == "a busy no was a yes"
+    assert busy.unhealed(quiet, disturbed, told(changed={"0": "no"}), told()) == "answers turned"
+    assert busy.unhealed(quiet, told(True, 30, {"0": "no"}), told(), told()) == "a busy no was a yes"
     many = dict.fromkeys(map(str, range(0, 30, 3)), "unknown")
-    assert busy.unhealed(quiet, disturbed, told(**many), told()) == "answers turned"
-    assert busy.unhealed(quiet, disturbed, told(**many), told(**many)) == ""  # another quiet probe turns as many
+    assert busy.unhealed(quiet, disturbed, told(changed=many), told()) == "answers turned"
+    assert (
+        busy.unhealed(quiet, disturbed, told(changed=many), told(changed=many)) == ""
+    )  # another quiet probe turns as many
     assert busy.unhealed(quiet, disturbed, told(rate=31), told()) is None  # it wandered
     assert busy.unhealed(quiet, told(), told(), told()) is None  # nothing disturbed it
 
