@@ -694,7 +694,8 @@ def test_a_process_is_silent_and_needs_what_was_estimated(tmp_path: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     need = backend.need(plans.plan(variant, "bf16", LAYERS, fmt="torch"), variant.shape, prompt + 2, {})
-    assert 0.85 < need.total_bytes / int(done.stdout) < 1.25
+    peak = need.total_bytes + need.reclaimable_bytes  # pages of libraries among it
+    assert 0.85 < peak / int(done.stdout) < 1.25
 
 
 @pytest.mark.filterwarnings("ignore")
