@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import msgspec
 
 from phibench import backends, catalog, synth
 from phibench.core import files
@@ -78,15 +80,15 @@ def main() -> int:
     parser.add_argument("--again", default="", help="a word for a second file of cells that were measured before")
     asked = parser.parse_args()
     machine = inventory.this_machine(matrix_too=True)
+    machine = selftest.tested(machine, [(backend, "cpu") for backend in BUILDS], _note)
     for setup in cells():
         path = asked.folder / f"{re.sub('[^A-Za-z0-9.-]+', '_', str(setup))}{asked.again}.json"
         if asked.only.search(str(setup)) and not path.exists():
-            with _alone():
-                began = time.monotonic()
-                done = measured(setup, machine, asked.launches, asked.folder / "under_way")
-                if done is not None:
-                    files.write_json(path, done)
-                print(f"{time.monotonic() - began:6.1f} s  {setup}  {'' if done else 'FAILED'}", flush=True)
+            began = time.monotonic()
+            done = measured(setup, machine, asked.launches, asked.folder / "under_way")
+            if done is not None:
+                files.write_json(path, done)
+            print(f"{time.monotonic() - began:6.1f} s  {setup}  {'' if done else 'FAILED'}", flush=True)
     return 0
 
 
@@ -104,14 +106,16 @@ def measured(setup: Setup, machine: Machine, launches: int, folder: Path) -> Run
 
 
 def _launched(suite: Suite, launches: int) -> Suite:
-    import msgspec
-
     return msgspec.structs.replace(suite, launches=launches)
 
 
 def _tasks(setup: Setup, machine: Machine, suite: Suite, launches: int, layers: int | None) -> tuple[Task, ...]:
-    safe, machine = selftest.ready((setup,), machine, lambda line: print(line, file=sys.stderr))
+    safe, machine = selftest.ready((setup,), machine, _note)
     return prepare(safe, _launched(suite, launches), machine, layers=layers)
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _anchor(setup: Setup) -> Setup:
@@ -123,23 +127,7 @@ def _forget(setup: Setup) -> None:
     fmt = backends.load(setup.backend).FORMATS[0]
     artifact = synth.ensure(catalog.variant(setup.variant), setup.quantization, fmt, None, None, lambda: None)
     with contextlib.suppress(OSError, PhibenchError):
-        import shutil
-
         shutil.rmtree(artifact.path) if Path(artifact.path).is_dir() else Path(artifact.path).unlink()
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One cell at a time, where several programs agree on a lock file ($QUIET_LOCK)."""
-    name = os.environ.get("QUIET_LOCK")
-    if not name:
-        yield
-        return
-    import fcntl
-
-    with Path(name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ after it. About 45 minutes on two cores, 8 GB of disk. See also benchmarks/memor
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -123,8 +121,7 @@ def main() -> int:
     for cell in cells():
         file = asked.folder / f"{cell.name}.json"
         if not file.exists() and not asked.show and asked.only.search(cell.name):
-            with _shared():
-                measure(cell, file)
+            measure(cell, file)
             print(cell.name, "" if file.exists() else "FAILED", file=sys.stderr, flush=True)
         rows += json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     by_backend: dict[str, list[Row]] = defaultdict(list)
@@ -147,20 +144,6 @@ def main() -> int:
 
 
 MOST = 0.03  # median error that is asked for
-
-
-@contextlib.contextmanager
-def _shared() -> Iterator[None]:
-    """Beside others, but not beside what measures speed, where several programs agree on a lock ($QUIET_LOCK)."""
-    name = os.environ.get("QUIET_LOCK")
-    if not name:
-        yield
-        return
-    import fcntl
-
-    with Path(name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
 
 
 if __name__ == "__main__":

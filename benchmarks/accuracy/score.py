@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import peers
 
 from phibench import backends
@@ -99,14 +98,14 @@ def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> 
     calibrated, probe = Knowledge(machine, calibrations), Knowledge(machine)
     for truth, _ in rows:
         known = {"calibrate": calibrated} if calibrations else {}
-        others = list({id(r): _whole(r) for t, r in rows if t.setup != truth.setup}.values())
+        others = list({id(r): r for t, r in rows if t.setup != truth.setup}.values())
         known["leave one out"] = Knowledge(machine, others)
         usual = Setup(
             variant="phi-4-mini-instruct", quantization=backends.load(truth.setup.backend).QUANTIZATION,
             backend=truth.setup.backend,
         )  # fmt: skip
         if truth.setup != usual:
-            known["one setup"] = Knowledge(machine, [_whole(r) for t, r in rows if t.setup == usual][:1])
+            known["one setup"] = Knowledge(machine, [r for t, r in rows if t.setup == usual][:1])
         known["probe"] = probe
         for basis, one in known.items():
             if made := guess(one, truth):
@@ -125,10 +124,6 @@ def _peers(truth: Truth) -> dict[str, float]:
         "llmfit": peers.llmfit(weights_b, build, None),
         "whichllm": peers.whichllm(weights_b, build, plan.disk_bytes, None),
     }
-
-
-def _whole(run: Run) -> Run:
-    return msgspec.structs.replace(run, id=str(id(run)))
 
 
 def summary(found: Iterable[Guess]) -> dict[str, Any]:
