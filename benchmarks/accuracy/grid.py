@@ -1,16 +1,19 @@
 """The truth that predictions are scored against: whole models measured here, each in turns with an anchor slice.
 
-    python benchmarks/accuracy/grid.py FOLDER [--only REGEX] [--launches 2]
+    python benchmarks/accuracy/grid.py FOLDER [--only REGEX] [--rounds 4]
 
-A machine that others share wanders by 20 to 30 % over hours, so every cell is a run file of its own in FOLDER, in which
-the cell and its engine's anchor took turns; score.py divides both by the anchor. A cell that has a file is skipped, so
-that a grid that was cut off goes on. Files of the cell are removed from the cache afterwards.
+A machine that others share wanders by 20 to 30 % over hours, and changes from one second to the next. So every cell has
+a process of its own that keeps both models open: anchor, cell, anchor, each a few seconds long; score.py divides the
+cell by the anchor of its round. Prompts take long and wander little: every second round has one. A cell is a run file
+in FOLDER, its rounds stand there as launches. A cell that has a file is skipped, so that a grid that was cut off goes
+on. Files of the cell are removed from the cache afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import re
 import shutil
 import sys
@@ -23,11 +26,14 @@ import msgspec
 from phibench import backends, catalog, synth
 from phibench.core import files
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Machine, Run, Setup, Suite, Warmup
+from phibench.core.nouns import Job, Machine, Measured, Run, Setup, Suite, Warmup, Workload
+from phibench.core.units import now
 from phibench.machine import inventory
 from phibench.machine.software import software
-from phibench.measure import run
+from phibench.measure import record, worker
 from phibench.measure.tasks import Task, prepare
+from phibench.measure.timing import measure as measured
+from phibench.probe.other_programs import Others
 from phibench.verify import selftest
 
 VARIANTS = ("phi-4-mini-instruct", "phi-3.5-mini-instruct", "phi-2", "phi-1.5")
@@ -43,18 +49,14 @@ MORE = (
     Setup(variant="phi-tiny-moe-instruct", quantization="Q4_K_M", backend="llama_cpp"),
 )
 ANCHORS = {"llama_cpp": ("Q4_K_M", 4), "onnxruntime": ("int4", 4), "torch": ("bf16", 4)}  # of Phi-4-mini, in layers
-_PROMPT, _NEW = 512, 32
 _METRICS = ("prefill_tps", "decode_tps")
-WHOLE = Suite(
-    name="accuracy", question="How fast is the whole model?", metrics=_METRICS, prompt_tokens=(_PROMPT,),
-    new_tokens=(_NEW,), repetitions=1, look_s=0.3,
-    warmup=Warmup(windows=1, max_windows=1, max_prompt_tokens=32),
+PROMPT, ANSWER = Workload(prompt_tokens=512, new_tokens=0), Workload(prompt_tokens=0, new_tokens=32)
+SUITE = Suite(
+    name="accuracy", question="How fast is the whole model, and how fast its anchor just before and after?",
+    metrics=_METRICS, prompt_tokens=(512,), new_tokens=(32,), repetitions=1, warmup=Warmup(windows=1, max_windows=1),
 )  # fmt: skip
-# A slice's prompt is over in a second, of which fresh memory would be a tenth: warmed up by a whole one.
-SLICE = Suite(
-    name="accuracy", question="How fast is the anchor now?", metrics=_METRICS, prompt_tokens=(_PROMPT,),
-    new_tokens=(_NEW,), repetitions=1, look_s=0.3, warmup=Warmup(windows=1, max_windows=1),
-)  # fmt: skip
+# A whole is warm after a few tokens. A slice's prompt is over in a second, of which fresh memory would be a tenth.
+SHORT, NONE = Warmup(windows=1, max_windows=1, max_prompt_tokens=32), Warmup(windows=1, max_windows=0)
 
 
 def cells() -> Iterator[Setup]:
@@ -76,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", type=re.compile, default=re.compile(""), help="cells whose text has this")
-    parser.add_argument("--launches", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--again", default="", help="a word for a second file of cells that were measured before")
     asked = parser.parse_args()
     machine = inventory.this_machine(matrix_too=True)
@@ -85,33 +87,74 @@ def main() -> int:
         path = asked.folder / f"{re.sub('[^A-Za-z0-9.-]+', '_', str(setup))}{asked.again}.json"
         if asked.only.search(str(setup)) and not path.exists():
             began = time.monotonic()
-            done = measured(setup, machine, asked.launches, asked.folder / "under_way")
-            if done is not None:
-                files.write_json(path, done)
-            print(f"{time.monotonic() - began:6.1f} s  {setup}  {'' if done else 'FAILED'}", flush=True)
+            process = multiprocessing.get_context("spawn").Process(
+                target=measure, args=(setup, machine, asked.rounds, path)
+            )
+            process.start()
+            process.join()
+            _forget(setup)
+            print(f"{time.monotonic() - began:6.1f} s  {setup}  {'' if path.exists() else 'FAILED'}", flush=True)
     return 0
 
 
-def measured(setup: Setup, machine: Machine, launches: int, folder: Path) -> Run | None:
-    tasks = [*_tasks(_anchor(setup), machine, SLICE, launches, ANCHORS[setup.backend][1])]
-    tasks += _tasks(setup, machine, WHOLE, launches, None)
+def measure(setup: Setup, machine: Machine, rounds: int, path: Path) -> None:
+    """One cell, as a run file."""
+    tasks = _task(_anchor(setup), machine, ANCHORS[setup.backend][1]), _task(setup, machine, None)
     if why := next((t.objection or (t.refused[0][1] if t.refused else None) for t in tasks), None):
-        print(f"{setup}: {why}", file=sys.stderr)
-        return None
-    suite = _launched(WHOLE, launches)
-    done, path = run.run(tasks, suite, machine, folder, software=software(), on_event=lambda *_: None)
-    path.unlink()
-    _forget(setup)
-    return done
+        _note(f"{setup}: {why}")
+        return
+    started = now()
+    with contextlib.ExitStack() as opened:
+        anchor, cell = (Model(task, opened) for task in tasks)
+        for number in range(rounds):
+            for workload in (ANSWER, PROMPT) if number % 2 == 0 else (ANSWER,):
+                anchor.take(workload, number)
+                cell.take(workload, number)
+                anchor.take(workload, number)
+    done = Run(
+        id=path.stem, started=started, suite=msgspec.structs.replace(SUITE, launches=rounds),
+        machine=record.of_places(machine, tasks), software=software(), results=(*anchor.results(), *cell.results()),
+    )  # fmt: skip
+    files.write_json(path, done)
 
 
-def _launched(suite: Suite, launches: int) -> Suite:
-    return msgspec.structs.replace(suite, launches=launches)
+class Model:
+    """An open model, and what was measured of it."""
+
+    def __init__(self, task: Task, opened: contextlib.ExitStack) -> None:
+        assert task.plan is not None
+        variant, fmt = catalog.variant(task.setup.variant), task.plan.format
+        artifact = synth.ensure(variant, task.setup.quantization, fmt, task.layers)
+        self._whole, workloads = task.layers is None, (PROMPT, ANSWER)
+        self._job = Job(
+            setup=task.setup, suite=SUITE, workloads=workloads, artifact=artifact, threads=task.threads
+        )  # fmt: skip
+        self._session = opened.enter_context(backends.load(task.setup.backend).session(self._job))
+        self._seen: dict[tuple[Workload, int], Measured] = {}
+
+    def take(self, workload: Workload, number: int) -> None:
+        """Once, after a warm-up; two of one round are two samples of one launch. Answers need one but once."""
+        warmup = SHORT if self._whole else SUITE.warmup
+        warmup = NONE if workload is ANSWER and number else warmup
+        suite, others = msgspec.structs.replace(SUITE, warmup=warmup), Others()
+        others.begin()
+        timing = measured(self._session, workload, suite, lambda *_: None)
+        before = self._seen.get((workload, number))
+        shares = [share for share in (others.share(), before.busy_share if before else None) if share is not None]
+        self._seen[workload, number] = Measured(
+            setup=self._job.setup, workload=workload, artifact=worker.shared(self._job.artifact),
+            threads=self._job.threads, engine=self._session.engine,
+            samples=(*(before.samples if before else ()), *timing.samples), busy_share=max(shares, default=None),
+            launch=number, at=now(),
+        )  # fmt: skip
+
+    def results(self) -> tuple[Measured, ...]:
+        return tuple(self._seen.values())
 
 
-def _tasks(setup: Setup, machine: Machine, suite: Suite, launches: int, layers: int | None) -> tuple[Task, ...]:
+def _task(setup: Setup, machine: Machine, layers: int | None) -> Task:
     safe, machine = selftest.ready((setup,), machine, _note)
-    return prepare(safe, _launched(suite, launches), machine, layers=layers)
+    return prepare(safe, SUITE, machine, layers=layers)[0]
 
 
 def _note(line: str) -> None:

@@ -69,9 +69,12 @@ def truths(folder: Path) -> list[tuple[Truth, Run]]:
 
 
 def _ratio(cell: CalibrationPoint, anchor: CalibrationPoint) -> tuple[float, float]:
-    """(tokens per second of the cell over the anchor's, how far two launches lie apart in that)."""
-    ratios = [one.tps / other.tps for one, other in zip(cell.launches, anchor.launches, strict=False)]
-    return stats.median(ratios), (max(ratios) / min(ratios) - 1 if len(ratios) > 1 else math.nan)
+    """(tokens per second of the cell over the anchor's, how far every second launch lies from the others in that)."""
+    ratios = [one.tps / other.tps for one, other in zip(cell.launches, anchor.launches, strict=True)]
+    if len(ratios) < 2:
+        return ratios[0], math.nan
+    halves = stats.median(ratios[::2]), stats.median(ratios[1::2])
+    return stats.median(ratios), max(halves) / min(halves) - 1
 
 
 def guess(known: Knowledge, truth: Truth) -> Guess | None:

@@ -17,7 +17,7 @@ from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Calibration, Event, Failed, Job, LeftOut, Machine, Measured, Noun, Run, Setup, Suite
 from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
-from phibench.measure import calibration, record, run, suites
+from phibench.measure import calibration, launch, record, run, suites
 from phibench.measure.calibration import Piece, Place, Seconds
 from phibench.measure.deadline import Deadline
 from phibench.measure.tasks import Task, prepare
@@ -33,7 +33,7 @@ _BEFORE_S = 0.4  # that Python took to come here
 _AFTER_S = 1.5  # that fitting and printing take
 _START_S = 0.5  # of a worker, without its engine
 # Measured on two cores with a virtual disk; a launch that takes longer corrects what is expected of the next.
-_WRITE_BYTES_S, _WRITE_START_S, _OPEN_BYTES_S = 300e6, 0.4, 1.5e9
+_WRITE_BYTES_S, _WRITE_START_S, _OPEN_BYTES_S, _OPEN_START_S = 300e6, 0.4, 1.5e9, 0.1
 
 Item = tuple[Piece, Task, Seconds]
 
@@ -73,7 +73,8 @@ def calibrate(
     if not likely:
         raise PhibenchError(f"not one slice is done in {units.duration(budget_s)}; give a longer --budget")
     if dry:
-        write_out(show.dry(likely, late, budget_s, output, width))
+        *_, total_s = calibration.totals_s([(piece, seconds) for piece, _, seconds in likely])
+        write_out(show.dry(likely, late, total_s, budget_s, output, width))
         return 0
     done, path, late = execute(plan, began + budget_s - _AFTER_S, results, resume=resume)
     _note(f"results: {path}")
@@ -110,6 +111,7 @@ def planned(
         else:
             usable.append((backend, device))
     pieces, refused = _able(calibration.slices(usable, machine, models), machine, known)
+    pieces.sort(key=lambda item: -item[0].worth / item[2].all_s(item[0].suite.launches))
     wholes, _ = _able(calibration.wholes(usable, models), machine, known)
     check = calibration.checked([(piece, seconds) for piece, _, seconds in wholes], left_s)
     checks = [item for item in wholes if check and item[0] == check[0]]
@@ -152,14 +154,17 @@ def _able(pieces: Sequence[Piece], machine: Machine, known: Knowledge) -> tuple[
 
 
 def expected(task: Task, machine: Machine, known: Knowledge) -> Seconds:
-    """What writing its file and one launch of it should take."""
+    """What writing its file and one launch of it should take, and starting its worker."""
     tested = trust.of(machine, task.setup.backend, task.setup.device)
     assert task.plan is not None
-    launch = _START_S + (tested.import_s if tested else 1.0) + task.plan.weights_bytes / _OPEN_BYTES_S
+    start = _START_S + (tested.import_s if tested else 1.0)
+    opening = _OPEN_START_S + task.plan.weights_bytes / _OPEN_BYTES_S
     estimate = run_time.estimate_s(task.setup, _once(task), task.workloads(), task.layers, known)
-    measuring = estimate.value if estimate else launch
+    measuring = estimate.value if estimate else start
     write = _WRITE_START_S + task.write_bytes / _WRITE_BYTES_S if task.write_bytes else 0.0
-    return Seconds(write_s=write, launch_s=launch + measuring)
+    if launch.stays(task.setup):
+        return Seconds(write_s=write, launch_s=opening + measuring, start_s=start)
+    return Seconds(write_s=write, launch_s=start + opening + measuring)
 
 
 def _once(task: Task) -> Suite:
@@ -169,7 +174,8 @@ def _once(task: Task) -> Suite:
 def around(task: Task, machine: Machine, folder: Path) -> tuple[Run, Path]:
     """A whole file, and slices of its engine in the time that the suite quick would have taken for it alone."""
     known = Knowledge(machine, run_files.read_runs(folder)[0])
-    ends = time.monotonic() + expected(task, machine, known).all_s(1)
+    usual = expected(task, machine, known)
+    ends = time.monotonic() + usual.start_s + usual.all_s(1)
     place = (task.setup.backend, task.setup.device)
     slices, _ = _able(calibration.slices((place,), machine), machine, known)
     # the goal's own prompt and an answer behind it, so that both are measured as the goal has them
@@ -207,10 +213,11 @@ def execute(
             display.on_event(job, launch, event)
             deadline.heard(job, event)
 
-        done, path = run.run(
-            tasks, suite, plan.machine, folder, software=software, on_event=on_event, write=write,
-            watch=display.watch, begun=begun, deadline=deadline,
-        )  # fmt: skip
+        with launch.Workers() as workers:
+            done, path = run.run(
+                tasks, suite, plan.machine, folder, software=software, on_event=on_event, write=write,
+                watch=display.watch, begun=begun, deadline=deadline, workers=workers,
+            )  # fmt: skip
     pieces = {(task.setup, task.layers, task.suite): piece for piece, task, _ in plan.items}
     late = [_late(pieces[task.setup, task.layers, task.suite], launch) for task, launch in deadline.left_out]
     return done, path, tuple(late)

@@ -252,16 +252,24 @@ class Board:
 _NUMBER = {phase: number for number, phase in enumerate(PHASES)}
 
 
-def leave_with_parent() -> None:
-    """Of a process whose stdin is a pipe that the parent holds: it closes when the parent is gone, however it went."""
+def leave_with_parent() -> queue.SimpleQueue[bytes]:
+    """Of a process whose stdin is a pipe that the parent holds: it closes when the parent is gone, however it went.
 
-    def wait() -> None:
+    Returns the lines that the parent tells, as they come.
+    """
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def hear() -> None:
+        begun = b""
         with contextlib.suppress(OSError, ValueError):
-            while os.read(0, 4096):
-                pass
+            while data := os.read(0, 1 << 16):
+                *whole, begun = (begun + data).split(b"\n")
+                for line in whole:
+                    lines.put(line)
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=hear, daemon=True).start()
+    return lines
 
 
 def private_output() -> int:

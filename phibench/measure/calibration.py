@@ -2,16 +2,16 @@
 
 A slice keeps a model's widths, embedding and head but has a few layers, so it says in a second how fast each of its
 tensor types is here. Of every backend and device: a slice of the usual build at two depths (layers, KV cache), one
-with a head six times as large (head and fixed cost), then a slice for every further tensor type, those first that the
-published builds hold most of. At last a whole file, which the slices must have predicted.
+with a head six times as large (head and fixed cost), then a slice for every further tensor type, those first that
+teach most in a second: of what the published builds hold most. The usual types are measured in two launches, the second
+in reverse order, so that none hangs on one bad second. At last a whole file, which the slices must have predicted.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -31,18 +31,24 @@ DEPTH = 1024  # a slice's KV cache is then a third of what a step reads
 _FEWEST = 2  # layers of a slice
 _ANCHOR_LAYERS, _ANCHOR_PROMPT, _ANCHOR_NEW = 4, 512, 32
 _CHECK_PROMPT, _CHECK_NEW = 256, 16
-_DEEP = 3.0  # what depth counts beside types; the usual engine's comes before them (assumed)
+_DEEP = 0.05  # what depth counts beside types; the usual engine's comes before them (assumed)
 _UNPUBLISHED = 0.5  # what a build that nobody offers counts: somebody may make it (assumed)
+_USUAL = 3.0  # how much more a type of the usual engine counts than one of others (assumed)
+_TWICE = 0.15  # what is worth less gets one launch: a type that nobody has measured says more (assumed)
 Place = tuple[str, str]  # backend, device
 
 
 class Piece(Noun, frozen=True, kw_only=True):
-    """One slice, or a whole (``layers`` None), with its tests. ``teaches``: tensor types whose rate it is taken for."""
+    """One slice, or a whole (``layers`` None), with its tests. ``teaches``: tensor types whose rate it is taken for.
+
+    ``worth``: against other pieces; infinite for what all estimates of an engine rest on.
+    """
 
     setup: Setup
     layers: int | None
     suite: Suite
     teaches: tuple[str, ...]
+    worth: float = math.inf
 
     @property
     def name(self) -> str:
@@ -51,27 +57,31 @@ class Piece(Noun, frozen=True, kw_only=True):
 
 
 class Seconds(Noun, frozen=True, kw_only=True):
-    """What a piece should take: its file, which may be there already, and each launch."""
+    """What a piece should take: its file, which may be there already, and each launch; and once for all pieces of an
+    engine whose worker stays, starting it."""
 
     write_s: float
     launch_s: float
+    start_s: float = 0.0
 
     def all_s(self, launches: int) -> float:
+        """Without the start."""
         return self.write_s + launches * self.launch_s
 
 
 def slices(found: Sequence[Place], machine: Machine, models: Sequence[str] = ()) -> tuple[Piece, ...]:
-    """Every slice worth measuring, in order of what it says: nobody gets a third before all have their second."""
+    """Every slice worth measuring, in order of its worth: nobody gets a third before all have their second."""
     layers_of, head_of = (models[0], models[-1]) if models else (LAYERS_OF, HEAD_OF)
     suite = suites.load("calibrate")
     firsts = [_first(place, layers_of, suite, machine) for place in found]
     seconds = [_second(place, head_of, suite, machine) for place in found]
-    rest: list[tuple[float, Piece]] = []
+    rest: list[Piece] = []
     for place in found:
-        rest.append((math.inf if place[0] == found[0][0] else _DEEP, _deep(place, layers_of, suite, machine)))
+        worth = math.inf if place[0] == found[0][0] else _DEEP
+        rest.append(msgspec.structs.replace(_deep(place, layers_of, suite, machine), worth=worth))
         rest += _types(place, layers_of, suite, machine)
-    rest.sort(key=lambda scored: -scored[0])  # stable: of equals the usual backend's first
-    return (*firsts, *seconds, *(piece for _, piece in rest))
+    rest.sort(key=lambda piece: -piece.worth)  # stable: of equals the usual backend's first
+    return (*firsts, *seconds, *rest)
 
 
 def wholes(found: Sequence[Place], models: Sequence[str] = ()) -> tuple[Piece, ...]:
@@ -98,8 +108,18 @@ def whole(pairs: tuple[tuple[int, int], ...] = ()) -> Suite:
 
 def fitting(costs: Sequence[tuple[Piece, Seconds]], left_s: float) -> int:
     """How many of these, in their order, are done within ``left_s``."""
-    sums = itertools.accumulate(seconds.all_s(piece.suite.launches) for piece, seconds in costs)
-    return sum(1 for total in sums if total <= left_s)
+    return sum(1 for total in totals_s(costs) if total <= left_s)
+
+
+def totals_s(costs: Sequence[tuple[Piece, Seconds]]) -> Iterator[float]:
+    """After each of these, the start of each engine's worker included."""
+    started: set[Place] = set()
+    total_s = 0.0
+    for piece, seconds in costs:
+        place = piece.setup.backend, piece.setup.device
+        total_s += seconds.all_s(piece.suite.launches) + (0.0 if place in started else seconds.start_s)
+        started.add(place)
+        yield total_s
 
 
 def checked(costs: Sequence[tuple[Piece, Seconds]], budget_s: float) -> tuple[Piece, Seconds] | None:
@@ -135,9 +155,9 @@ def _deep(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
     return msgspec.structs.replace(_piece(setup, once, machine, _FEWEST), teaches=(KV,))
 
 
-def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[tuple[float, Piece]]:
-    """A slice for each tensor type but the usual build's: of the build whose layers hold most of it, with how much of
-    it the published builds hold in all. Measured in one launch: another type says more than the same one again."""
+def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Piece]:
+    """A slice for each tensor type but the usual build's: of the build whose layers hold most of it, worth its share of
+    what is published for this engine."""
     backend = backends.load(place[0])
     rows = catalog.quantizations(backend.FORMATS[0])
     shares = {row.id: _shares(place, model, row) for row in rows}
@@ -145,14 +165,16 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[tup
     for row in rows:
         for kind, share in shares[row.id].items():
             held[kind] += (len(row.published) or _UNPUBLISHED) * share
-    once, usual = msgspec.structs.replace(suite, repetitions=3, launches=1), _main(shares[backend.QUANTIZATION])
+    usual, once = _main(shares[backend.QUANTIZATION]), msgspec.structs.replace(suite, repetitions=3, launches=1)
     found = []
+    weight = (_USUAL if place[0] == backends.DEFAULT else 1.0) / sum(held.values())
     for kind, amount in held.items():
         if kind == usual:
             continue
         best = max(rows, key=lambda row: (shares[row.id].get(kind, 0.0), len(row.published)))
-        piece = _piece(_setup(place, model, best.id), once, machine, _FEWEST)
-        found.append((amount, msgspec.structs.replace(piece, teaches=(kind,))))
+        worth = weight * amount
+        piece = _piece(_setup(place, model, best.id), suite if worth >= _TWICE else once, machine, _FEWEST)
+        found.append(msgspec.structs.replace(piece, teaches=(kind,), worth=worth))
     return found
 
 

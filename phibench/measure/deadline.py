@@ -11,7 +11,7 @@ from phibench.measure.calibration import Seconds
 from phibench.measure.launch import MOST_DEATHS
 from phibench.measure.tasks import Task
 
-_MARGIN = 1.1  # a launch that takes as long as it should takes that much now and then
+_MARGIN, _AGAIN = 1.1, 1.05  # a launch that takes as long as it should, or as the one before, takes that much at times
 _SLOWEST, _FASTEST = 5.0, 0.2  # what launches took against what they should: beyond that it was something else
 
 Key = tuple[Setup, int | None, Suite]
@@ -33,7 +33,8 @@ class Deadline:
         self._ends, self._clock = ends, clock
         self._order = [_key(task) for task, _ in tasks]
         self._seconds = {_key(task): seconds for task, seconds in tasks}
-        self._took: dict[Key, float] = {}  # the last launch of each, without its file
+        self._took: dict[Key, float] = {}  # the last launch of each, without its file and the start of its worker
+        self._started: set[tuple[str, str]] = set()
         self._writing: dict[Key, float] = {}  # seconds of the files that were written
         self._again = [_key(task) for task in again]  # a second launch is owed
         self._check = {_key(task) for task, _ in tasks if task.layers is None}
@@ -62,8 +63,9 @@ class Deadline:
         """Seconds of this launch, and of what must not be left out for it."""
         owed = [other for other in self._again if other != key]
         if launch:
-            return self._launch_s(key) + sum(self._launch_s(other) for other in owed if self._before(other, key))
-        seconds = self._write_s(key) + self._launch_s(key) * task.suite.launches
+            seconds = self._start_s(key) + self._launch_s(key)
+            return seconds + sum(self._launch_s(other) for other in owed if self._before(other, key))
+        seconds = self._write_s(key) + self._start_s(key) + self._launch_s(key) * task.suite.launches
         seconds += sum(self._launch_s(other) for other in owed)
         checks = self._check - {key} - set(self._took)
         return seconds + sum(self._write_s(check) + self._launch_s(check) for check in checks)
@@ -73,14 +75,14 @@ class Deadline:
 
     def heard(self, job: Job, event: Event) -> None:
         """Of a worker. An engine that has died twice on a device and never measured there is not tried again."""
-        place = job.setup.backend, job.setup.device
+        place = _place(job.setup)
         if isinstance(event, Measured):
             self._alive.add(place)
         elif isinstance(event, Failed) and event.kind:
             self._deaths[place] += 1
 
     def _is_dead(self, setup: Setup) -> bool:
-        place = setup.backend, setup.device
+        place = _place(setup)
         return place not in self._alive and self._deaths[place] >= MOST_DEATHS
 
     def wrote(self) -> None:
@@ -93,14 +95,20 @@ class Deadline:
             return
         if self._wrote is not None:
             self._writing[key] = self._wrote - began
-        self._took[key] = self._clock() - (self._wrote or began)
+        took_s = self._clock() - (self._wrote or began)
+        self._took[key] = max(took_s - self._start_s(key), _FASTEST * self._seconds[key].launch_s)
+        self._started.add(_place(task.setup))
         self._again = [owed for owed in self._again if owed != key]
         if launch + 1 < task.suite.launches:
             self._again.append(key)
 
+    def _start_s(self, key: Key) -> float:
+        """Of its worker, where it is the first of its engine."""
+        return 0.0 if _place(key[0]) in self._started else self._seconds[key].start_s
+
     def _launch_s(self, key: Key) -> float:
         known = self._took.get(key)
-        return _MARGIN * (self._seconds[key].launch_s * self._off(key[0].backend) if known is None else known)
+        return _MARGIN * self._seconds[key].launch_s * self._off(key[0].backend) if known is None else _AGAIN * known
 
     def _write_s(self, key: Key) -> float:
         should = sum(self._seconds[one].write_s for one in self._writing)
@@ -117,6 +125,10 @@ class Deadline:
 
 def _within(ratio: float) -> float:
     return min(max(ratio, _FASTEST), _SLOWEST)
+
+
+def _place(setup: Setup) -> tuple[str, str]:
+    return setup.backend, setup.device
 
 
 def _key(task: Task) -> Key:

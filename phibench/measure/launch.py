@@ -6,15 +6,17 @@ not tried: what kills an engine twice kills it again, and each try costs minutes
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import msgspec
 
 from phibench import backends
 from phibench.core import ends, processes, text
 from phibench.core.ends import End
-from phibench.core.nouns import Event, Failed, Job, Kind, Measured, Progress, Result, Workload
+from phibench.core.nouns import Event, Failed, Job, Kind, Measured, Progress, Result, Setup, Workload
 from phibench.core.processes import Child
 from phibench.core.units import now
 from phibench.measure import worker
@@ -30,15 +32,49 @@ _HAS: dict[Kind, str] = {
 Deaths = Counter[tuple[Kind, str]]  # (kind, phase) -> how often, of one setup
 
 
-def results(job: Job, on_event: Callable[[Event], None], deaths: Deaths | None = None) -> Iterator[Result]:
-    """Results of one job, a fresh worker after every failure. ``deaths``: of this setup so far, counted on."""
+def stays(setup: Setup) -> bool:
+    """Whether its worker can: on a GPU what it still holds of the model before would be taken for the next one's."""
+    return setup.device == "cpu"
+
+
+class Workers:
+    """Workers that stay for the next job of their engine: starting one takes longer than measuring a slice."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Child] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._waiting.values():
+            child.close()
+
+    def take(self, job: Job) -> Child:
+        child = self._waiting.pop(job.setup.backend, None)
+        if child and child.process.poll() is not None:
+            child.close()
+            child = None
+        return child or _started()
+
+    def leave(self, job: Job, child: Child) -> None:
+        self._waiting[job.setup.backend] = child
+
+
+def results(
+    job: Job, on_event: Callable[[Event], None], deaths: Deaths | None = None, workers: Workers | None = None
+) -> Iterator[Result]:
+    """Results of one job, a fresh worker after every failure. ``deaths``: of this setup so far, counted on.
+
+    ``workers``: where the job may find one, and leaves it.
+    """
     owed, deaths = list(job.workloads), Counter() if deaths is None else deaths
     while owed:
         if last := _hopeless(deaths):
             yield from (_untried(job, workload, last) for workload in owed)
             return
         failed = None
-        for event in _one_worker(job, owed[:1] if job.suite.fresh else owed):
+        for event in _one_worker(job, owed[:1] if job.suite.fresh else owed, workers):
             on_event(event)
             if isinstance(event, Measured | Failed):
                 owed.remove(event.workload)
@@ -52,12 +88,16 @@ def results(job: Job, on_event: Callable[[Event], None], deaths: Deaths | None =
             return
 
 
-def _one_worker(job: Job, workloads: list[Workload]) -> Iterator[Event]:
+def _one_worker(job: Job, workloads: list[Workload], workers: Workers | None) -> Iterator[Event]:
     """Events of one worker, until it has measured all, or with a failure at the end."""
     left, failed = list(workloads), False
     current = left[0]
-    with Child(worker.__name__, oom_kills=conditions.oom_kills) as child:
+    kept = workers if stays(job.setup) and not job.suite.fresh else None
+    with contextlib.ExitStack() as ended:
+        child = ended.enter_context(kept.take(job) if kept else _started())
         child.tell(msgspec.json.encode(msgspec.structs.replace(job, workloads=tuple(left))))
+        if not kept:
+            child.tell(b"")
         for event in child.events(_EVENT, processes.silence_s(job.suite.timeout_s)):
             current = event.workload if isinstance(event, Progress) else current
             if isinstance(event, Measured | Failed):
@@ -65,8 +105,16 @@ def _one_worker(job: Job, workloads: list[Workload]) -> Iterator[Event]:
                 failed = isinstance(event, Failed)
                 current = left[0] if left else current
             yield _placed(job, event, child.phase) if isinstance(event, Failed) else event
+            if kept and not left and not failed:
+                ended.pop_all()
+                kept.leave(job, child)
+                return
         if left and not failed:
             yield _dead(job, current, child.end(), child.phase)
+
+
+def _started() -> Child:
+    return Child(worker.__name__, oom_kills=conditions.oom_kills)
 
 
 def _placed(job: Job, failed: Failed, phase: str) -> Failed:

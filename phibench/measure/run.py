@@ -58,13 +58,14 @@ def run(
     begun: tuple[Run, Path] | None = None,
     deaths: Deaths | None = None,
     deadline: Deadline | None = None,
+    workers: launched.Workers | None = None,
 ) -> tuple[Run, Path]:
     """The run and its file: every task, launch by launch (A B A B), saved after every result.
 
     Before the first one the machine is watched for the suite's ``look_s``; ``watch`` hears how long.
     ``begun``: a run to go on with, from :func:`resumable`. ``deaths``: of the suites before, counted on. ``deadline``:
-    what would end after it is not begun. Raises InterruptedRunError (exit 130) on Ctrl-C, PhibenchError (exit 1) when
-    the results cannot be written.
+    what would end after it is not begun. ``workers``: they stay for the next task. Raises InterruptedRunError (exit
+    130) on Ctrl-C, PhibenchError (exit 1) when the results cannot be written.
     """
     seconds = min(suite.look_s, conditions.LOOK_S)
     if watch:
@@ -76,7 +77,7 @@ def run(
     earlier, deaths = earlier_warnings(done), defaultdict(Counter) if deaths is None else deaths
     try:
         for task, workloads, launch in _timely(owed(done, tasks), deadline):
-            for result in _task(task, workloads, launch, on_event, write, deaths[task.setup]):
+            for result in _task(task, workloads, launch, on_event, write, deaths[task.setup], workers):
                 done = judged(with_result(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)
     except KeyboardInterrupt:
@@ -108,6 +109,7 @@ def _task(
     on_event: OnEvent,
     write: Callable[[int, int], None] | None,
     deaths: launched.Deaths,
+    workers: launched.Workers | None,
 ) -> Iterator[Result]:
     """All results of one launch of one setup; never raises for what a worker did."""
 
@@ -132,7 +134,7 @@ def _task(
     job = Job(
         setup=task.setup, suite=task.suite, workloads=able, artifact=artifact, threads=task.threads, launch=launch
     )
-    for result in launched.results(job, lambda event: on_event(job, launch, event), deaths):
+    for result in launched.results(job, lambda event: on_event(job, launch, event), deaths, workers):
         yield _with_memory_check(task, msgspec.structs.replace(result, launch=launch), free)
 
 

@@ -1,4 +1,6 @@
-"""The measured process: one job in on stdin, one line out for each event, and one byte that says what it is doing.
+"""The measured process: jobs in on stdin, one line out for each event, and one byte that says what it is doing.
+
+An empty line is the last: it leaves then, and after a failure.
 
 C libraries print on file descriptor 1 past ``sys.stdout``: so the worker keeps a private copy of it for its
 lines, and points 1 at stderr. When the parent dies, stdin closes and the worker leaves.
@@ -46,17 +48,21 @@ Send = Callable[[Event], None]
 
 def main() -> int:
     private, board = private_output(), Board()
-    line = sys.stdin.buffer.readline()
-    job = msgspec.json.decode(line, type=Job)
-    leave_with_parent()
+    lines = leave_with_parent()
     _prefer_as_victim()
-    return work(job, lambda event: _write(private, msgspec.json.encode(event) + b"\n"), board.show)
+    failed, count = 0, 0
+    while not failed and (line := lines.get()):
+        job = msgspec.json.decode(line, type=Job)
+        failed = work(job, lambda event: _write(private, msgspec.json.encode(event) + b"\n"), board.show, count)
+        count += 1
+    return failed
 
 
-def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> int:
+def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None, done: int = 0) -> int:
     """Open the session once and measure every workload; after a failure leave, the parent starts a fresh one.
 
-    ``show`` hears what is being done: one of ``ends.PHASES``.
+    ``show`` hears what is being done: one of ``ends.PHASES``. ``done``: jobs that this process has done, whose peak
+    of memory would be taken for this one's.
     """
     current = job.workloads[0]
     others = Others()
@@ -77,7 +83,7 @@ def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> 
                 seen = watch.finish(functools.partial(once, session, current))
                 used = gpu_use.told(job.setup.device, before, gpu_use.use(job.setup.device))
                 engine = msgspec.structs.replace(session.engine, evidence=session.engine.evidence + used)
-                told = _measured(job, current, engine, timing, seen)
+                told = _measured(job, current, engine, timing, seen, {} if done else readings())
                 more = {f"load_{cache}_s": first_s} if cache else {}
                 told = msgspec.structs.replace(told, load_s=load_s, readings=told.readings | more, busy_share=busy)
                 send(told)
@@ -87,11 +93,13 @@ def work(job: Job, send: Send, show: Callable[[str], None] = lambda _: None) -> 
     return 0
 
 
-def _measured(job: Job, workload: Workload, engine: Engine, timing: Timing, seen: MeterReadings) -> Measured:
+def _measured(
+    job: Job, workload: Workload, engine: Engine, timing: Timing, seen: MeterReadings, counted: dict[str, float]
+) -> Measured:
     return Measured(
         setup=job.setup, workload=workload, artifact=shared(job.artifact), threads=job.threads, engine=engine,
         samples=timing.samples, warmup_s=timing.warmup_s, windows=timing.windows,
-        readings=readings() | seen.readings, memory=seen.memory, notes=seen.notes, at=now(),
+        readings=counted | seen.readings, memory=seen.memory, notes=seen.notes, at=now(),
     )  # fmt: skip
 
 

@@ -60,8 +60,9 @@ def document(found: Calibration) -> dict[str, Any]:
 
 
 def dry(
-    items: Iterable[tuple[Any, Any, Any]], left_out: Sequence[LeftOut], budget_s: float, output: str, width: int | None
-) -> str:
+    items: Iterable[tuple[Any, Any, Any]], left_out: Sequence[LeftOut], total_s: float, budget_s: float, output: str,
+    width: int | None,
+) -> str:  # fmt: skip
     """(piece, task, seconds) of everything that would be measured."""
     rows = [
         {
@@ -71,8 +72,7 @@ def dry(
         }
         for piece, task, seconds in items
     ]  # fmt: skip
-    total = sum(row["seconds"] for row in rows)
-    caption = f"Nothing was started. About {units.duration(total)} of {units.duration(budget_s)}."
+    caption = f"Nothing was started. About {units.duration(total_s)} of {units.duration(budget_s)}."
     said = tables.text(rows, output, width, _DRY_COLUMNS, caption, "phibench_calibrate")
     if output not in ("table", "md"):
         return said

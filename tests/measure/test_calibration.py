@@ -234,6 +234,20 @@ def test_launches_that_are_slower_at_last_cost_second_ones_of_what_says_least() 
     assert deadline.left_out == [(tasks[2], 1)]
 
 
+def test_the_start_of_a_worker_that_stays_is_counted_once() -> None:
+    clock = Clock()
+    tasks = TASKS[:3]
+    deadline = Deadline([(one, Seconds(write_s=0.0, launch_s=1.0, start_s=9.0)) for one in tasks], 1015.8, clock)
+    for one, seconds in zip(tasks, (10.0, 1.0, 1.0), strict=True):
+        assert deadline.allows(one, 0)
+        began = clock.now
+        clock.now += seconds
+        deadline.took(one, 0, began)
+    assert [deadline.allows(one, 1) for one in reversed(tasks)] == [True, True, True]
+    costs = [(piece, Seconds(write_s=1.0, launch_s=2.0, start_s=9.0)) for piece in SLICES[:2] * 2]  # of two engines
+    assert list(calibration.totals_s(costs)) == [14.0, 28.0, 33.0, 38.0]
+
+
 def test_a_file_that_is_written_first_is_not_counted_for_the_next_launch() -> None:
     clock = Clock()
     deadline = Deadline([(TASKS[0], Seconds(write_s=9.0, launch_s=1.0))], clock.now + 12.5, clock)

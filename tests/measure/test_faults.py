@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from conftest import Phibench
@@ -20,11 +21,13 @@ from suite_files import NULL, only_run, suite_file
 from phibench.backends import contract
 from phibench.core import run_files
 from phibench.core.nouns import Artifact, Failed, Job, Measured, SelfTest, Setup, Suite, Workload
+from phibench.core.processes import Child
 from phibench.measure import launch, worker
 from phibench.probe import conditions
 from phibench.verify import selftest
 
 SUITE = "prompt_tokens = [8]\npairs = [[4, 4], [4, 2]]\nnew_tokens = [4]\nrepetitions = 1\n[warmup]\nmax_windows = 0\n"
+SMALL = Suite(name="small", question="?", metrics=())
 PHASES = {"open": "opening", "prefill": "prefill", "decode": "decode"}
 KILLED = f"was killed{' from outside' if conditions.oom_kills() is not None else ''} (SIGKILL)"
 FAULTS = {  # how the fake engine dies: (kind, signal, what the reason must say)
@@ -99,13 +102,51 @@ def test_deaths_are_counted_by_kind_and_phase_through_all_suites_of_a_command(
 def test_another_signal_in_the_same_phase_is_the_second_death() -> None:
     options = (("during", "open"), ("fail", "segv"))
     setup = Setup(variant="phi-2", quantization="none", backend="null", device="cpu", options=options)
-    suite = Suite(name="small", question="?", metrics=())
     tests = tuple(Workload(prompt_tokens=count, new_tokens=0) for count in (1, 2, 3))
     nothing = Artifact(path="", bytes=0, weights="synthetic")
-    job = Job(setup=setup, suite=suite, workloads=tests, artifact=nothing, threads=1)
+    job = Job(setup=setup, suite=SMALL, workloads=tests, artifact=nothing, threads=1)
     before: launch.Deaths = Counter({("signal", "opening"): 1, ("signal", "prefill"): 1})  # of SIGBUS, it may be
     kinds = [result.kind for result in launch.results(job, lambda _: None, before) if isinstance(result, Failed)]
     assert kinds == ["signal", None, None]
+
+
+def test_a_worker_that_stays_takes_the_next_job_and_after_a_death_there_is_a_fresh_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def job(*options: tuple[str, str]) -> Job:
+        setup = Setup(variant="phi-2", quantization="none", backend="null", device="cpu", options=options)
+        nothing, tests = Artifact(path="", bytes=0, weights="synthetic"), (Workload(prompt_tokens=1, new_tokens=2),)
+        return Job(setup=setup, suite=SMALL, workloads=tests, artifact=nothing, threads=1)
+
+    started: list[Child] = []
+    start = launch._started
+
+    def counted() -> Child:
+        started.append(start())
+        return started[-1]
+
+    monkeypatch.setattr(launch, "_started", counted)
+    dying = (("during", "prefill"), ("fail", "segv"))
+    with launch.Workers() as workers:
+        found = [[*launch.results(job(*options), lambda _: None, None, workers)] for options in ((), (), dying, (), ())]
+        kinds = [[type(result) for result in results] for results in found]
+        assert kinds == [[Measured], [Measured], [Failed], [Measured], [Measured]]
+        assert len(started) == 2
+        assert [child.process.poll() is None for child in started] == [False, True]
+        peaks = ["host_peak_bytes" in r.readings for (r,) in found if isinstance(r, Measured)]
+        assert peaks == [True, False, True, False]  # a later peak could be that of the job before
+        started[-1].process.kill()  # while nothing is asked of it
+        started[-1].process.wait()
+        (result,) = launch.results(job(), lambda _: None, None, workers)
+        assert isinstance(result, Measured)
+        assert len(started) == 3
+    assert all(child.process.poll() is not None for child in started)
+
+
+def test_no_worker_stays_on_a_gpu() -> None:
+    cpu = Setup(variant="phi-2", quantization="none", backend="null", device="cpu")
+    assert launch.stays(cpu)
+    assert not launch.stays(msgspec.structs.replace(cpu, device="cuda"))
 
 
 # ------------------------------------------------------------------------- a fault in a real engine, every command
