@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ Item = tuple[Piece, Task, Seconds]
 
 
 class Plan(Noun, frozen=True, kw_only=True):
-    """What is measured, in order, a check at the end; and in words what is not."""
+    """What is measured, in order, the check before what says less than it; and in words what is not."""
 
     machine: Machine
     items: tuple[Item, ...]
@@ -120,7 +121,9 @@ def planned(
         raise PhibenchError(f"nothing can be measured here: {what}", FAILED)
     if wholes and not checks:
         left_out.append(LeftOut(what="a whole file as a check", reason="no time", late=True))
-    items = (*pieces, *checks)
+    # not at the very end: what takes longer than it should must not cost the check
+    of_all = sum(math.isinf(piece.worth) for piece, _, _ in pieces)
+    items = (*pieces[:of_all], *checks, *pieces[of_all:])
     return Plan(machine=machine, items=items, left_out=(*left_out, *refused), broken=broken)
 
 

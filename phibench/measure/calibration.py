@@ -4,7 +4,7 @@ A slice keeps a model's widths, embedding and head but has a few layers, so it s
 tensor types is here. Of every backend and device: a slice of the usual build at two depths (layers, KV cache), one
 with a head six times as large (head and fixed cost), then a slice for every further tensor type, those first that
 teach most in a second: of what the published builds hold most. The usual types are measured in two launches, the second
-in reverse order, so that none hangs on one bad second. At last a whole file, which the slices must have predicted.
+in reverse order, so that none hangs on one bad second. A whole file is the check: the slices must have predicted it.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Pie
     held: dict[str, float] = defaultdict(float)
     for row in rows:
         for kind, share in shares[row.id].items():
-            held[kind] += (len(row.published) or _UNPUBLISHED) * share
+            held[kind] += _published(row, place) * share
     usual, once = _main(shares[backend.QUANTIZATION]), msgspec.structs.replace(suite, repetitions=3, launches=1)
     found = []
     weight = (_USUAL if place[0] == backends.DEFAULT else 1.0) / sum(held.values())
@@ -176,6 +176,11 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Pie
         piece = _piece(_setup(place, model, best.id), suite if worth >= _TWICE else once, machine, _FEWEST)
         found.append(msgspec.structs.replace(piece, teaches=(kind,), worth=worth))
     return found
+
+
+def _published(row: Quantization, place: Place) -> float:
+    made_for_it = not row.published_for or place[1].startswith(row.published_for)
+    return len(row.published) * made_for_it or _UNPUBLISHED
 
 
 def _shares(place: Place, model: str, row: Quantization) -> dict[str, float]:

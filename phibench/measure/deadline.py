@@ -20,8 +20,8 @@ Key = tuple[Setup, int | None, Suite]
 class Deadline:
     """Asked before every launch, and told how long it took, so that what is still to come is known better.
 
-    ``tasks``: in order of what they say, a check at the end. All are begun in this order, as many as leave time for
-    the check and for the second launch of those that have one; second launches come in the reverse order.
+    ``tasks``: in order of what they say, the check where it may stand. All are begun in this order, as many as leave
+    time for the check and for the second launch of those that have one; second launches come in the reverse order.
     ``sure``: the check is measured whatever it takes. ``again``: whose first launch was done before.
     """
 

@@ -4,7 +4,8 @@ Each kernel's seconds are multiplied by a factor. Before anything is measured it
 part that all kernels share (how fast this machine is), one for the tensor type, one for the kernel, and one for the mix
 of tensors as a whole. A machine that others share drifts, by a fifth of its bandwidth within minutes: what launches
 have in common the nearer they lie in time is drift, and no kernel's fault. A few Gauss-Newton steps find the likeliest
-factors; launches that lie far from all others lose weight, so that one outlier does not turn the advice.
+factors; launches that lie far from all others lose weight, so that one outlier does not turn the advice: the slow ones
+first, as much can hold a program up and little makes it faster than it is.
 
 The standard deviations below are of logarithms. Source: docs/accuracy.md, the grid that is measured there.
 """
@@ -41,7 +42,7 @@ HELD_UP = 2.0
 ENGINE_SD = 0.15  # between versions of an engine: kernels change (assumed)
 _DRIFT_S = 120.0  # in which a drift forgets itself
 _FORGOTTEN_S = 3600.0  # e^-30 of it is left: below what a float tells apart
-_STEPS, _OUTLIER = 12, 2.5
+_STEPS, _OUTLIER, _FAST_OUTLIER = 12, 2.5, 7.5  # standard deviations
 _MOST_BUSY = 0.95  # more is no figure
 
 
@@ -187,11 +188,12 @@ class Fit:
 
 
 def _weights(far: Array) -> Array:
-    """Of launches that lie so many standard deviations off, by how far off they usually are."""
+    """Of launches that took so many standard deviations longer (below 0: shorter), by how far off they usually are."""
     import numpy as np
 
     usual = max(1.0, float(np.median(np.abs(far))))
-    weights: Array = 1 / (1 + (far / (_OUTLIER * usual)) ** 4)
+    most = np.where(far > 0, _OUTLIER, _FAST_OUTLIER) * usual
+    weights: Array = 1 / (1 + (far / most) ** 4)
     return weights
 
 

@@ -12,6 +12,7 @@ from phibench.advise.ranking import shown
 from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, Machine, Verdict
 from phibench.core.text import wrap
+from phibench.predict import offload
 from phibench.show import busy, outputs, tables
 
 _COLUMNS = (
@@ -178,11 +179,19 @@ def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict
                 "decode tok/s": cell.get("decode_tps", "not known"),
                 "TTFT": cell.get("ttft_s", "not known"),
                 "answer": cell.get("answer_s", "not known"),
-                "memory": cell.get("device_peak_bytes") or cell.get("host_needed_bytes", "not known"),
+                "memory": _memory(verdict, cell),
                 "why": _why(verdict),
             }
         )
     return rows
+
+
+def _memory(verdict: Verdict, cell: dict[str, str]) -> str:
+    """Of the device; of a split model the host's, too."""
+    device, host = cell.get("device_peak_bytes"), cell.get("host_needed_bytes", "not known")
+    if device and any(option in offload.OPTIONS for option, _ in verdict.setup.options):
+        return f"{device} + {host} host"
+    return device or host
 
 
 def _why(verdict: Verdict) -> str:
