@@ -39,7 +39,7 @@ from phibench.verify import selftest
 VARIANTS = ("phi-4-mini-instruct", "phi-3.5-mini-instruct", "phi-2", "phi-1.5")
 BUILDS = {
     "llama_cpp": ("Q4_K_M", "Q8_0", "Q6_K", "IQ4_XS", "Q3_K_M", "Q5_K_M", "Q4_0", "Q2_K", "Q4_K_S", "IQ3_M"),
-    "onnxruntime": ("int4", "int8", "int4-acc0"),
+    "onnxruntime": ("int4", "int4-acc0"),
     "torch": ("bf16", "int8", "int4"),
 }
 MORE = (

@@ -26,7 +26,8 @@ import peers
 
 from phibench import backends
 from phibench.core import files, stats
-from phibench.core.nouns import Run, Setup
+from phibench.core.metrics import values
+from phibench.core.nouns import Measured, Run, Setup
 from phibench.core.run_files import read_run
 from phibench.predict import calibration, costs
 from phibench.predict.calibration import CalibrationPoint
@@ -64,17 +65,25 @@ def truths(folder: Path) -> list[tuple[Truth, Run]]:
             mine = [p for p in points if p.phase == phase]
             cell, anchor = (next((p for p in mine if (p.layers is None) == whole), None) for whole in (True, False))
             if cell and anchor:
-                found.append((Truth(cell.setup, cell, anchor, *_ratio(cell, anchor)), run))
+                found.append((Truth(cell.setup, cell, anchor, *_ratio(run, cell, anchor)), run))
     return found
 
 
-def _ratio(cell: CalibrationPoint, anchor: CalibrationPoint) -> tuple[float, float]:
+def _ratio(run: Run, cell: CalibrationPoint, anchor: CalibrationPoint) -> tuple[float, float]:
     """(tokens per second of the cell over the anchor's, how far every second launch lies from the others in that)."""
-    ratios = [one.tps / other.tps for one, other in zip(cell.launches, anchor.launches, strict=True)]
+    ratios = [one / other for one, other in zip(_rounds(run, cell), _rounds(run, anchor), strict=True)]
     if len(ratios) < 2:
         return ratios[0], math.nan
     halves = stats.median(ratios[::2]), stats.median(ratios[1::2])
     return stats.median(ratios), max(halves) / min(halves) - 1
+
+
+def _rounds(run: Run, point: CalibrationPoint) -> list[float]:
+    """Tokens per second of each; of the anchor between what it did before and after the cell."""
+    metric = calibration.METRIC[point.phase]
+    mine = [r for r in run.results if isinstance(r, Measured) and r.artifact.layers == point.layers]
+    told = [values(metric, r.workload, r.samples) for r in mine]
+    return [stats.median(one) for one in told if one]
 
 
 def guess(known: Knowledge, truth: Truth) -> Guess | None:

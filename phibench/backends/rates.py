@@ -19,6 +19,7 @@ class Rates(Noun, frozen=True, kw_only=True):
     guide first. ``thread_gb_s``: GB/s of weights
     that one thread can multiply when they lie in its cache, by tensor type; where this is less than the thread's part
     of the bandwidth, decode waits for arithmetic. ``attention_gflop_s``: of one thread over the KV cache in decode.
+    ``step_s``: of a step or a prompt, whatever the model.
 
     Of every other device: ``times`` the seconds that its class takes (phibench/predict/classes.toml, which llama.cpp's
     kernels were measured for), by phase, with ``times_sd`` of their logarithm.
@@ -34,6 +35,7 @@ class Rates(Noun, frozen=True, kw_only=True):
     times_sd: float
     thread_gb_s: dict[str, float]
     attention_gflop_s: float
+    step_s: float = 0.0
     start_s: float | None = None
     open_gb_s: dict[str, float] = {}  # noqa: RUF012  msgspec copies an empty default
 

@@ -11,7 +11,7 @@ from phibench.measure.calibration import Seconds
 from phibench.measure.launch import MOST_DEATHS
 from phibench.measure.tasks import Task
 
-_MARGIN, _AGAIN = 1.1, 1.05  # a launch that takes as long as it should, or as the one before, takes that much at times
+_MARGIN = 1.1  # what launches take longer than they should at times, kept in hand before another is begun
 _SLOWEST, _FASTEST = 5.0, 0.2  # what launches took against what they should: beyond that it was something else
 
 Key = tuple[Setup, int | None, Suite]
@@ -67,8 +67,10 @@ class Deadline:
             return seconds + sum(self._launch_s(other) for other in owed if self._before(other, key))
         seconds = self._write_s(key) + self._start_s(key) + self._launch_s(key) * task.suite.launches
         seconds += sum(self._launch_s(other) for other in owed)
-        checks = self._check - {key} - set(self._took)
-        return seconds + sum(self._write_s(check) + self._launch_s(check) for check in checks)
+        if key in self._check:  # room was kept for it
+            return seconds
+        checks = self._check - set(self._took)
+        return _MARGIN * (seconds + sum(self._write_s(check) + self._launch_s(check) for check in checks))
 
     def _before(self, one: Key, other: Key) -> bool:
         return self._order.index(one) < self._order.index(other)
@@ -108,7 +110,7 @@ class Deadline:
 
     def _launch_s(self, key: Key) -> float:
         known = self._took.get(key)
-        return _MARGIN * self._seconds[key].launch_s * self._off(key[0].backend) if known is None else _AGAIN * known
+        return self._seconds[key].launch_s * self._off(key[0].backend) if known is None else known
 
     def _write_s(self, key: Key) -> float:
         should = sum(self._seconds[one].write_s for one in self._writing)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from phibench.backends.rates import KV
 from phibench.predict.calibration import CalibrationPoint, Launch
-from phibench.predict.costs import Cost, kernel_type
+from phibench.predict.costs import HEAD, Cost, kernel_type
 from phibench.predict.terms import FIXED, Terms
 
 if TYPE_CHECKING:
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 UNKNOWN_SD = 1.5  # of the whole, where the machine says nothing of itself
 KERNEL_SD, FIXED_SD = 0.07, 0.5
 TYPE_SD = {"decode": 0.25, "prefill": 0.5}  # types of llama.cpp read a prompt at 80 to 495 GFLOP/s on one machine
+HEAD_SD = {"decode": 0.07, "prefill": 0.3}  # a prompt's one token through the head is read, not multiplied
 KV_SD = 0.7  # of attention as a whole, and of each length of head: heads of 96 took four times as long as of 128
-MIX_SD = {"decode": 0.03, "prefill": 0.045}
-SLICE_SD = {"decode": 0.03, "prefill": 0.02}  # a slice leans on caches
-NOISE_SD = {"decode": 0.02, "prefill": 0.015}
+MIX_SD = {"decode": 0.03, "prefill": 0.06}
+SLICE_SD = {"decode": 0.05, "prefill": 0.02}  # a slice leans on caches
+NOISE_SD = {"decode": 0.05, "prefill": 0.015}
 DRIFT_SD = {"decode": 0.10, "prefill": 0.02}
 # Other programs only hold up: by nothing at least, at most by this many times the logarithm of 1 / (1 - what they take
 # of the cpus): each of two threads has so much less of a core, and waits for the other. The middle is believed.
 # Source: docs/probing.md, "A busy machine".
 HELD_UP = 2.0
 ENGINE_SD = 0.15  # between versions of an engine: kernels change (assumed)
-_DRIFT_S = 120.0  # in which a drift forgets itself
-_FORGOTTEN_S = 3600.0  # e^-30 of it is left: below what a float tells apart
+_DRIFT_S = 30.0  # in which a drift forgets itself
+_FORGOTTEN_S = 900.0  # e^-30 of it is left: below what a float tells apart
 _STEPS, _OUTLIER, _FAST_OUTLIER = 12, 2.5, 7.5  # standard deviations
 _MOST_BUSY = 0.95  # more is no figure
 
@@ -88,7 +89,7 @@ class Fit:
     def _covariance(self, a: str, b: str) -> float:
         kind = kernel_type(a)
         type_sd = KV_SD if kind == KV else TYPE_SD[self._phase]
-        own_sd = {KV: KV_SD, FIXED: FIXED_SD}.get(kind, KERNEL_SD)
+        own_sd = HEAD_SD[self._phase] if a.endswith(HEAD) else {KV: KV_SD, FIXED: FIXED_SD}.get(kind, KERNEL_SD)
         same_type = type_sd**2 if kind == kernel_type(b) else 0.0
         return self._shared_sd**2 + same_type + (own_sd**2 if a == b else 0.0)
 

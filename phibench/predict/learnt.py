@@ -16,7 +16,7 @@ from phibench.predict.speed import Knowledge
 
 _PHASES: tuple[Phase, ...] = ("decode", "prefill")
 _SHOWN = 0.1  # of the bytes or FLOPs of one measurement: a kernel that is less of every one was not learnt
-_UNIT = {"decode": 1e6, "prefill": 1e9}  # bytes or FLOPs that are asked for; so little that no whole model is as small
+_UNIT = {"decode": 1e13, "prefill": 1e16}  # bytes or FLOPs that are asked for: what is fixed is nothing beside them
 
 
 def rates(known: Knowledge, places: Iterable[Setup]) -> tuple[KernelRate, ...]:
@@ -47,7 +47,8 @@ def _only(backend: str, phase: Phase, kernel: str) -> Cost:
     """A step, or a prompt, of one kernel alone."""
     size = {kernel: _UNIT[phase]}
     return Cost(
-        backend=backend, phase=phase, tokens=1, layers=0, mix="", bytes_by_type=size, flops_by_type=size,
+        backend=backend, phase=phase, tokens=1, layers=0, mix="", bytes_by_type=size if phase == "decode" else {},
+        flops_by_type=size,
     )  # fmt: skip
 
 

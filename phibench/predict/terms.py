@@ -130,12 +130,24 @@ def _prefill(cost: Cost, device: Device) -> Terms:
     kind, (slow, fast) = _product(cost, device.matrix_flops_s)
     rate = device.matrix_flops_s[kind]
     most = max(rate, device.most_matrix_flops_s.get(kind, 0.0)) if device.matrix_doubt else rate
-    spans = {kernel: (flops / (most * fast), flops / (rate * slow)) for kernel, flops in cost.flops_by_type.items()}
+    spans: dict[str, Span] = {}
+    for kernel, flops in cost.flops_by_type.items():
+        read = _read(cost, kernel, device)
+        spans[kernel] = max(flops / (most * fast), read[0]), max(flops / (rate * slow), read[1])
     grounds = Grounds(flops=cost.flops, rate=math.sqrt(rate * most), share=math.sqrt(slow * fast))
     up_to = f" to {most / 1e9:.3g}" if most > rate else ""
     each = f"{cost.flops / cost.tokens / 1e9:.3g} GFLOP per token"
     because = f"{each} at {rate / 1e9:.3g}{up_to} GFLOP/s ({kind} product measured here)"
     return _middle(cost, spans, because, grounds, _doubt(cost.phase, device))
+
+
+def _read(cost: Cost, kernel: str, device: Device) -> Span:
+    """Seconds that its weights take to be read, once: of a head that one token passes, longer than its product."""
+    bandwidth, (slow, fast) = device.read_bytes_s, _rates(cost.backend).read_share
+    if not bandwidth or kernel_type(kernel) == KV:
+        return 0.0, 0.0
+    most, count = max(bandwidth, device.most_read_bytes_s or 0.0), cost.bytes_by_type.get(kernel, 0.0)
+    return count / (most * fast), count / (bandwidth * slow)
 
 
 def _product(cost: Cost, measured: dict[str, float]) -> tuple[str, Span]:
@@ -156,7 +168,8 @@ def _doubt(phase: Phase, device: Device) -> str:
 
 def _middle(cost: Cost, spans: dict[str, Span], because: str, grounds: Grounds, doubt: str) -> Terms:
     """The geometric mean of both ends, kernel by kernel, and how far the sums of the ends are apart."""
-    spans[FIXED] = (_CPU_LAYER_S * cost.layers, _CPU_LAYER_S * cost.layers)
+    fixed_s = _CPU_LAYER_S * cost.layers + _rates(cost.backend).step_s
+    spans[FIXED] = (fixed_s, fixed_s)
     short, long = (math.fsum(span[end] for span in spans.values()) for end in (0, 1))
     return Terms(
         seconds={kernel: math.sqrt(span[0] * span[1]) for kernel, span in spans.items() if span[0]},
