@@ -5,7 +5,8 @@
 GRID is the folder of grid.py. The truth of a cell is its speed over its anchor's, launch by launch, within
 the same minute; the prediction of the cell is divided by that of the anchor. Bases:
 
-calibrate      from run files of ``phibench calibrate``
+calibrate      from a run file of ``phibench calibrate``, of several from each by itself
+all N together from all of these
 leave one out  from all other cells of the grid
 one setup      from Phi-4-mini as the engine usually has it, alone
 probe          from the machine's bandwidth and matrix rate
@@ -40,7 +41,7 @@ NOISY = 0.04  # cells whose two launches differ by more are told apart
 
 
 class Truth(NamedTuple):
-    """One phase of one cell. ``floor``: A against A of its launches, each over the anchor's of that launch."""
+    """One phase of one cell. ``floor``: A against A of its rounds, each over the anchor's of that round."""
 
     setup: Setup
     point: CalibrationPoint
@@ -51,13 +52,16 @@ class Truth(NamedTuple):
 
 class Guess(NamedTuple):
     truth: Truth
-    error: float  # predicted / true - 1
+    error: float  # predicted / true - 1, both over the anchor
+    undivided: float  # the same without the anchor
     inside: bool
     factor: float  # of the interval, geometric: [value / f, value * f]
 
 
 def truths(folder: Path) -> list[tuple[Truth, Run]]:
-    found = []
+    """Of each cell and phase, with its run. A cell that was measured again has the rounds of all its files."""
+    ratios: dict[tuple[Setup, Phase], list[float]] = defaultdict(list)
+    last: dict[tuple[Setup, Phase], tuple[CalibrationPoint, CalibrationPoint, Run]] = {}
     for path in sorted(folder.glob("*.json")):
         run = read_run(path)
         points = calibration.points(run.machine, [run])
@@ -65,13 +69,15 @@ def truths(folder: Path) -> list[tuple[Truth, Run]]:
             mine = [p for p in points if p.phase == phase]
             cell, anchor = (next((p for p in mine if (p.layers is None) == whole), None) for whole in (True, False))
             if cell and anchor:
-                found.append((Truth(cell.setup, cell, anchor, *_ratio(run, cell, anchor)), run))
-    return found
+                key = cell.setup, phase
+                rounds = zip(_rounds(run, cell), _rounds(run, anchor), strict=True)
+                ratios[key] += [one / other for one, other in rounds]
+                last[key] = cell, anchor, run
+    return [(Truth(key[0], cell, anchor, *_ratio(ratios[key])), run) for key, (cell, anchor, run) in last.items()]
 
 
-def _ratio(run: Run, cell: CalibrationPoint, anchor: CalibrationPoint) -> tuple[float, float]:
-    """(tokens per second of the cell over the anchor's, how far every second launch lies from the others in that)."""
-    ratios = [one / other for one, other in zip(_rounds(run, cell), _rounds(run, anchor), strict=True)]
+def _ratio(ratios: Sequence[float]) -> tuple[float, float]:
+    """(the middle, how far every second round lies from the others)"""
     if len(ratios) < 2:
         return ratios[0], math.nan
     halves = stats.median(ratios[::2]), stats.median(ratios[1::2])
@@ -95,21 +101,25 @@ def guess(known: Knowledge, truth: Truth) -> Guess | None:
         if found is None:
             return None
         value, factor = found.value, math.sqrt(found.high / found.low)
+        alone = value
     else:
         seconds, sd = fit.seconds(point.cost, known.started(point.cost, kind))
         then_s, _ = fit.seconds(anchor.cost, known.started(anchor.cost, kind))
-        value = point.cost.tokens / seconds / (anchor.cost.tokens / then_s) / truth.ratio * point.tps
+        alone = point.cost.tokens / seconds
+        value = alone / (anchor.cost.tokens / then_s) / truth.ratio * point.tps
         factor = math.exp(Z80 * sd)
     inside = value / factor <= point.tps <= value * factor
-    return Guess(truth, value / point.tps - 1, inside, factor)
+    return Guess(truth, value / point.tps - 1, alone / point.tps - 1, inside, factor)
 
 
 def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> dict[str, list[Guess]]:
     machine = rows[0][1].machine
     found: dict[str, list[Guess]] = defaultdict(list)
-    calibrated, probe = Knowledge(machine, calibrations), Knowledge(machine)
+    probe, together = Knowledge(machine), Knowledge(machine, calibrations)
+    each = [Knowledge(machine, (one,)) for one in calibrations]
     for truth, _ in rows:
-        known = {"calibrate": calibrated} if calibrations else {}
+        found["calibrate"] += [made for one in each if (made := guess(one, truth))]
+        known = {f"all {len(each)} together": together} if len(each) > 1 else {}
         others = list({id(r): r for t, r in rows if t.setup != truth.setup}.values())
         known["leave one out"] = Knowledge(machine, others)
         usual = Setup(
@@ -124,7 +134,8 @@ def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> 
                 found[basis].append(made)
         if truth.point.phase == "decode":
             for name, tps in _peers(truth).items():
-                found[name].append(Guess(truth, tps / truth.point.tps - 1, False, math.nan))
+                error = tps / truth.point.tps - 1
+                found[name].append(Guess(truth, error, error, False, math.nan))
     return found
 
 
@@ -146,6 +157,8 @@ def summary(found: Iterable[Guess]) -> dict[str, Any]:
         "median": stats.median(errors),
         "p90": stats.percentile(errors, 0.9),
         "bias": stats.median([g.error for g in rows]),
+        "undivided": stats.median([abs(g.undivided) for g in rows]),
+        "undivided_p90": stats.percentile([abs(g.undivided) for g in rows], 0.9),
         "coverage": sum(g.inside for g in rows) / len(rows),
         "factor": stats.median([g.factor for g in rows]),
         "floor": stats.median([g.truth.floor for g in rows]),
@@ -178,13 +191,16 @@ def main() -> None:
                             "noisy": len(mine) - len(quiet),
                         }
                     )
-    print("| basis | phase | engine | cells | median | p90 | bias | inside 80 % | width x/: | floor | noisy |")
-    print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print(
+        "| basis | phase | engine | cells | median | p90 | bias | inside 80 % | width x/: | floor | undivided | noisy |"
+    )
+    print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for t in tables:
         interval = "– | –" if math.isnan(t["factor"]) else f"{t['coverage']:.0%} | {t['factor']:.2f}"
         print(
             f"| {t['basis']} | {t['phase']} | {t['backend']} | {t['cells']} | {t['median']:.1%} | {t['p90']:.1%} | "
-            f"{t['bias']:+.1%} | {interval} | {t['floor']:.1%} | {t['noisy']} |"
+            f"{t['bias']:+.1%} | {interval} | {t['floor']:.1%} | {t['undivided']:.1%}, {t['undivided_p90']:.1%} | "
+            f"{t['noisy']} |"
         )
     if asked.cells:
         for basis, told in found.items():
