@@ -107,6 +107,13 @@ def test_garbage_in_any_file_is_no_more_than_unknown(data: st.DataObject) -> Non
         check((*amd.devices(root), *intel.devices(root)))
 
 
+def test_a_power_limit_below_a_watt_is_none(tmp_path: Path) -> None:
+    for cap, limit in (("53000000", 53.0), ("1000000", 1.0), ("999999", None), ("0", None)):
+        (name,) = [name for name in trees.RX_6400 if name.endswith("power1_cap")]
+        (device,) = amd.devices(plant(tmp_path / cap, {**trees.RX_6400, name: cap}))
+        assert device.power_limit_w == limit
+
+
 # ----------------------------------------------------------------------------------------------------- NVML
 
 

@@ -72,7 +72,7 @@ def _device(root: Path, folder: Path, kind: str) -> Device:
         shares_memory=shared,
         because="amdgpu tells no bus width, so no bandwidth follows from it",
         driver="amdgpu",
-        power_limit_w=limit_uw / 1e6 if limit_uw else None,
+        power_limit_w=pci.limit_w(limit_uw),
         facts={key: value for key, value in facts.items() if value},
         notes=notes,
     )

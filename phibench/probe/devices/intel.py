@@ -61,7 +61,7 @@ def _device(root: Path, folder: Path, driver: str, kind: str, more: tuple[str, .
         shares_memory=integrated,
         because=f"{driver} tells neither memory clock nor bus width",
         driver=driver,
-        power_limit_w=limit_uw / 1e6 if limit_uw else None,
+        power_limit_w=pci.limit_w(limit_uw),
         facts={key: value for key, value in facts.items() if value},
         notes=(*notes, *more),
     )

@@ -195,7 +195,7 @@ def _reasons(api: Any, handle: Any) -> tuple[Throttle, ...]:
 def _limit_w(api: Any, handle: Any) -> float | None:
     """That of the whole board, also where a program gets a slice of it."""
     milliwatts = count(call(api, "nvmlDeviceGetEnforcedPowerLimit", handle), 10**7)
-    return milliwatts / 1e3 if milliwatts else None
+    return milliwatts / 1e3 if milliwatts and milliwatts >= 10**3 else None
 
 
 def _switch(modes: Any) -> str | None:

@@ -72,6 +72,11 @@ def watts(microwatts: int | None) -> str | None:
     return f"{microwatts / 1e6:g} W" if microwatts else None
 
 
+def limit_w(microwatts: int | None) -> float | None:
+    """Of a power limit; below a watt it is none."""
+    return microwatts / 1e6 if microwatts and microwatts >= 10**6 else None
+
+
 def driver(folder: Path) -> str:
     """Its name is that of the folder that the link ``driver`` points to; ``uevent`` tells it too."""
     return _event(folder, "DRIVER")
