@@ -67,7 +67,7 @@ class Deadline:
             return seconds + sum(self._launch_s(other) for other in owed if self._before(other, key))
         seconds = self._write_s(key) + self._start_s(key) + self._launch_s(key) * task.suite.launches
         seconds += sum(self._launch_s(other) for other in owed)
-        if key in self._check:  # room was kept for it
+        if key in self._check and self._took:  # room was kept for it
             return seconds
         checks = self._check - set(self._took)
         return _MARGIN * (seconds + sum(self._write_s(check) + self._launch_s(check) for check in checks))
