@@ -18,9 +18,10 @@ from phibench.core.errors import FAILED, PhibenchError
 from phibench.core.nouns import Calibration, Event, Failed, Job, LeftOut, Machine, Measured, Noun, Run, Setup, Suite
 from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
-from phibench.measure import calibration, launch, record, run, suites
+from phibench.measure import calibration, record, run, suites
 from phibench.measure.calibration import Piece, Place, Seconds
 from phibench.measure.deadline import Deadline
+from phibench.measure.launch import Workers, stays
 from phibench.measure.tasks import Task, prepare
 from phibench.predict import learnt, run_time
 from phibench.predict.speed import Knowledge
@@ -165,7 +166,7 @@ def expected(task: Task, machine: Machine, known: Knowledge) -> Seconds:
     estimate = run_time.estimate_s(task.setup, _once(task), task.workloads(), task.layers, known)
     measuring = estimate.value if estimate else start
     write = _WRITE_START_S + task.write_bytes / _WRITE_BYTES_S if task.write_bytes else 0.0
-    if launch.stays(task.setup):
+    if stays(task.setup):
         return Seconds(write_s=write, launch_s=opening + measuring, start_s=start)
     return Seconds(write_s=write, launch_s=start + opening + measuring)
 
@@ -179,8 +180,7 @@ def around(task: Task, machine: Machine, folder: Path) -> tuple[Run, Path]:
     known = Knowledge(machine, run_files.read_runs(folder)[0])
     usual = expected(task, machine, known)
     ends = time.monotonic() + usual.start_s + usual.all_s(1)
-    place = (task.setup.backend, task.setup.device)
-    slices, _ = _able(calibration.slices((place,), machine), machine, known)
+    slices, _ = _able(calibration.slices((calibration.place_of(task.setup),), machine), machine, known)
     # the goal's own prompt and an answer behind it, so that both are measured as the goal has them
     suite = calibration.whole(pairs=((catalog.goal("chat").prompt_tokens, task.suite.new_tokens[0]),))
     check = prepare((task.setup,), suite, machine)[0]
@@ -216,7 +216,7 @@ def execute(
             display.on_event(job, launch, event)
             deadline.heard(job, event)
 
-        with launch.Workers() as workers:
+        with Workers() as workers:
             done, path = run.run(
                 tasks, suite, plan.machine, folder, software=software, on_event=on_event, write=write,
                 watch=display.watch, begun=begun, deadline=deadline, workers=workers,

@@ -153,16 +153,10 @@ class Child:
         return True
 
     def _read(self) -> None:
-        """By descriptor: the lock of a buffered reader would keep whoever ends us waiting, too."""
         assert self.process.stdout is not None
-        begun = b""
-        with self.process.stdout as pipe, contextlib.suppress(OSError):
-            while data := os.read(pipe.fileno(), 1 << 16):
-                *whole, begun = (begun + data).split(b"\n")
-                for line in whole:
-                    self._lines.put(line)
-        if begun:
-            self._lines.put(begun)
+        with self.process.stdout as pipe:
+            for line in _heard(pipe.fileno()):
+                self._lines.put(line)
         self._lines.put(None)
 
     @property
@@ -207,6 +201,18 @@ class Child:
         self._stderr.seek(max(0, size - _SAID_BYTES))
         said = self._stderr.read().decode("utf-8", "replace")
         return ends.end(self.process.returncode, said, killed_for_memory=killed)
+
+
+def _heard(descriptor: int) -> Iterator[bytes]:
+    """Lines as they come until it closes, at last what has no end of line. By descriptor: the lock of a buffered reader
+    would keep whoever ends us waiting, too."""
+    begun = b""
+    with contextlib.suppress(OSError, ValueError):
+        while data := os.read(descriptor, 1 << 16):
+            *whole, begun = (begun + data).split(b"\n")
+            yield from whole
+    if begun:
+        yield begun
 
 
 @contextlib.contextmanager
@@ -260,12 +266,8 @@ def leave_with_parent() -> queue.SimpleQueue[bytes]:
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def hear() -> None:
-        begun = b""
-        with contextlib.suppress(OSError, ValueError):
-            while data := os.read(0, 1 << 16):
-                *whole, begun = (begun + data).split(b"\n")
-                for line in whole:
-                    lines.put(line)
+        for line in _heard(0):
+            lines.put(line)
         os._exit(1)
 
     threading.Thread(target=hear, daemon=True).start()

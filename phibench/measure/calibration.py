@@ -116,10 +116,14 @@ def totals_s(costs: Sequence[tuple[Piece, Seconds]]) -> Iterator[float]:
     started: set[Place] = set()
     total_s = 0.0
     for piece, seconds in costs:
-        place = piece.setup.backend, piece.setup.device
-        total_s += seconds.all_s(piece.suite.launches) + (0.0 if place in started else seconds.start_s)
-        started.add(place)
+        total_s += seconds.all_s(piece.suite.launches)
+        total_s += 0.0 if place_of(piece.setup) in started else seconds.start_s
+        started.add(place_of(piece.setup))
         yield total_s
+
+
+def place_of(setup: Setup) -> Place:
+    return setup.backend, setup.device
 
 
 def checked(costs: Sequence[tuple[Piece, Seconds]], budget_s: float) -> tuple[Piece, Seconds] | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from phibench.core.nouns import Event, Failed, Job, Measured, Setup, Suite
-from phibench.measure.calibration import Seconds
+from phibench.measure.calibration import Place, Seconds, place_of
 from phibench.measure.launch import MOST_DEATHS
 from phibench.measure.tasks import Task
 
@@ -34,14 +34,14 @@ class Deadline:
         self._order = [_key(task) for task, _ in tasks]
         self._seconds = {_key(task): seconds for task, seconds in tasks}
         self._took: dict[Key, float] = {}  # the last launch of each, without its file and the start of its worker
-        self._started: set[tuple[str, str]] = set()
+        self._started: set[Place] = set()
         self._writing: dict[Key, float] = {}  # seconds of the files that were written
         self._again = [_key(task) for task in again]  # a second launch is owed
         self._check = {_key(task) for task, _ in tasks if task.layers is None}
         self._closed, self._sure = False, sure
         self._wrote: float | None = None
-        self._alive: set[tuple[str, str]] = set()
-        self._deaths: Counter[tuple[str, str]] = Counter()
+        self._alive: set[Place] = set()
+        self._deaths: Counter[Place] = Counter()
 
     def allows(self, task: Task, launch: int) -> bool:
         """Whether this launch is begun; if not it stands in ``left_out``."""
@@ -77,14 +77,14 @@ class Deadline:
 
     def heard(self, job: Job, event: Event) -> None:
         """Of a worker. An engine that has died twice on a device and never measured there is not tried again."""
-        place = _place(job.setup)
+        place = place_of(job.setup)
         if isinstance(event, Measured):
             self._alive.add(place)
         elif isinstance(event, Failed) and event.kind:
             self._deaths[place] += 1
 
     def _is_dead(self, setup: Setup) -> bool:
-        place = _place(setup)
+        place = place_of(setup)
         return place not in self._alive and self._deaths[place] >= MOST_DEATHS
 
     def wrote(self) -> None:
@@ -99,14 +99,14 @@ class Deadline:
             self._writing[key] = self._wrote - began
         took_s = self._clock() - (self._wrote or began)
         self._took[key] = max(took_s - self._start_s(key), _FASTEST * self._seconds[key].launch_s)
-        self._started.add(_place(task.setup))
+        self._started.add(place_of(task.setup))
         self._again = [owed for owed in self._again if owed != key]
         if launch + 1 < task.suite.launches:
             self._again.append(key)
 
     def _start_s(self, key: Key) -> float:
         """Of its worker, where it is the first of its engine."""
-        return 0.0 if _place(key[0]) in self._started else self._seconds[key].start_s
+        return 0.0 if place_of(key[0]) in self._started else self._seconds[key].start_s
 
     def _launch_s(self, key: Key) -> float:
         known = self._took.get(key)
@@ -127,10 +127,6 @@ class Deadline:
 
 def _within(ratio: float) -> float:
     return min(max(ratio, _FASTEST), _SLOWEST)
-
-
-def _place(setup: Setup) -> tuple[str, str]:
-    return setup.backend, setup.device
 
 
 def _key(task: Task) -> Key:
