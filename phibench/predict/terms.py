@@ -167,12 +167,15 @@ def _doubt(phase: Phase, device: Device) -> str:
 
 
 def _middle(cost: Cost, spans: dict[str, Span], because: str, grounds: Grounds, doubt: str) -> Terms:
-    """The geometric mean of both ends, kernel by kernel, and how far the sums of the ends are apart."""
+    """The geometric mean of the sums of both ends, shared out by that of each kernel, and how far the sums are apart:
+    so the ends of the interval are the sums themselves, which no better machine makes worse."""
     fixed_s = _CPU_LAYER_S * cost.layers + _rates(cost.backend).step_s
     spans[FIXED] = (fixed_s, fixed_s)
     short, long = (math.fsum(span[end] for span in spans.values()) for end in (0, 1))
+    middles = {kernel: math.sqrt(span[0] * span[1]) for kernel, span in spans.items() if span[0]}
+    scale = math.sqrt(short * long) / math.fsum(middles.values())
     return Terms(
-        seconds={kernel: math.sqrt(span[0] * span[1]) for kernel, span in spans.items() if span[0]},
+        seconds={kernel: scale * middle for kernel, middle in middles.items()},
         sd=math.log(long / short) / 2 / Z80, basis="probed", because=because, grounds=grounds, doubt=doubt,
     )  # fmt: skip
 

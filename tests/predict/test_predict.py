@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from typing import Any
@@ -63,6 +64,39 @@ def test_load_and_plan_agree_on_what_a_step_reads(variant: str) -> None:
     """Untied embeddings are one row per token; of the experts only those in use are read."""
     plan = plans.plan(catalog.variant(variant), "Q4_K_M", fmt="gguf")
     assert step(like(variant=variant)).bytes == pytest.approx(plan.read_bytes_per_token)
+
+
+def test_no_end_of_an_interval_falls_as_the_bandwidth_grows() -> None:
+    """Between 40 and 80 GB/s two threads become too slow for one type after the other."""
+    place = here()
+    narrow = msgspec.structs.replace(place.limits, threads=2, cpus=2.0)
+    found = [
+        Knowledge(msgspec.structs.replace(here(gb * 1e9), limits=narrow)).tokens_s(SETUP, step(depth=16))
+        for gb in range(20, 140, 5)
+    ]
+    for end in ("low", "value", "high"):
+        values = [getattr(one, end) for one in found]
+        assert all(b >= a * (1 - 1e-9) for a, b in itertools.pairwise(values)), end
+
+
+def test_of_a_slice_the_best_repetition_of_a_launch_counts_and_of_a_whole_the_middle() -> None:
+    for layers, seconds in ((4, 0.5), (None, 1.0)):
+        one = run(measured(workload(0, 16), (0.5, 1.0, 1.5), layers=layers))
+        (point,) = calibration.points(here(), [one])
+        (launch,) = point.launches
+        assert launch.tps == pytest.approx(1 / seconds)
+
+
+def test_a_prompt_reads_a_head_that_one_token_passes() -> None:
+    """PyTorch's head of 200,064 rows is 1.2 GB in bf16: at 40 GB/s that is longer than one token's product."""
+    setup = like(quantization="bf16", backend="torch")
+    place = msgspec.structs.replace(
+        here(), devices=(msgspec.structs.replace(here().devices[0], matrix_flops_s={"bfloat16": 4e11}),)
+    )
+    found = terms.terms(prompt(256, setup), place, place.devices[0])
+    assert found is not None
+    assert found.seconds["bf16 head"] > 1.2e9 / 41e9
+    assert found.seconds["bf16"] > 10 * found.seconds["bf16 head"]
 
 
 def test_prefill_is_two_flops_a_weight_plus_attention_and_counts_the_head_once() -> None:
