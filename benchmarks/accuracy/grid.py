@@ -47,7 +47,10 @@ MORE = (
     Setup(variant="phi-4", quantization="Q3_K_M", backend="llama_cpp"),
     Setup(variant="phi-1.5", quantization="F16", backend="llama_cpp"),
 )
-ANCHORS = {"llama_cpp": ("Q4_K_M", 4), "onnxruntime": ("int4", 4), "torch": ("bf16", 4)}  # of Phi-4-mini, in layers
+ANCHORS = {"llama_cpp": "Q4_K_M", "onnxruntime": "int4", "torch": "bf16"}  # of Phi-4-mini
+# PyTorch's small types wait for arithmetic, and wander as it does; not their own type, whose error would cancel.
+ANCHORS_OF = {("torch", "int8"): "int4", ("torch", "int4"): "int8"}
+ANCHOR_LAYERS = 4
 _METRICS = ("prefill_tps", "decode_tps")
 PROMPT, ANSWER = Workload(prompt_tokens=512, new_tokens=0), Workload(prompt_tokens=0, new_tokens=32)
 SUITE = Suite(
@@ -79,6 +82,7 @@ def main() -> int:
     parser.add_argument("--only", type=re.compile, default=re.compile(""), help="cells whose text has this")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--again", default="", help="a word for a second file of cells that were measured before")
+    parser.add_argument("--answers", action="store_true", help="no prompts, which take most of the time")
     asked = parser.parse_args()
     machine = inventory.this_machine(matrix_too=True)
     machine = selftest.tested(machine, [(backend, "cpu") for backend in BUILDS], _note)
@@ -87,7 +91,7 @@ def main() -> int:
         if asked.only.search(str(setup)) and not path.exists():
             began = time.monotonic()
             process = multiprocessing.get_context("spawn").Process(
-                target=measure, args=(setup, machine, asked.rounds, path)
+                target=measure, args=(setup, machine, asked.rounds, path, asked.answers)
             )
             process.start()
             process.join()
@@ -96,9 +100,9 @@ def main() -> int:
     return 0
 
 
-def measure(setup: Setup, machine: Machine, rounds: int, path: Path) -> None:
-    """One cell, as a run file."""
-    tasks = _task(_anchor(setup), machine, ANCHORS[setup.backend][1]), _task(setup, machine, None)
+def measure(setup: Setup, machine: Machine, rounds: int, path: Path, alone: bool) -> None:
+    """One cell, as a run file; its answers ``alone``."""
+    tasks = _task(_anchor(setup), machine, ANCHOR_LAYERS), _task(setup, machine, None)
     if why := next((t.objection or (t.refused[0][1] if t.refused else None) for t in tasks), None):
         _note(f"{setup}: {why}")
         return
@@ -106,7 +110,7 @@ def measure(setup: Setup, machine: Machine, rounds: int, path: Path) -> None:
     with contextlib.ExitStack() as opened:
         anchor, cell = (Model(task, opened) for task in tasks)
         for number in range(rounds):
-            for workload in (ANSWER, PROMPT) if number % 2 == 0 else (ANSWER,):
+            for workload in (ANSWER,) if alone or number % 2 else (ANSWER, PROMPT):
                 anchor.take(workload, number)
                 cell.take(workload, number)
                 anchor.take(workload, number)
@@ -164,7 +168,9 @@ def _note(line: str) -> None:
 
 
 def _anchor(setup: Setup) -> Setup:
-    return Setup(variant=VARIANTS[0], quantization=ANCHORS[setup.backend][0], backend=setup.backend)
+    usual = ANCHORS[setup.backend]
+    build = ANCHORS_OF.get((setup.backend, setup.quantization), usual)
+    return Setup(variant=VARIANTS[0], quantization=build, backend=setup.backend)
 
 
 def _forget(setup: Setup) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import time
@@ -20,7 +21,7 @@ from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
 from phibench.measure import calibration, record, run, suites
 from phibench.measure.calibration import Piece, Place, Seconds
-from phibench.measure.deadline import Deadline
+from phibench.measure.deadline import Deadline, Spare
 from phibench.measure.launch import Workers, stays
 from phibench.measure.tasks import Task, prepare
 from phibench.predict import learnt, run_time
@@ -76,7 +77,7 @@ def calibrate(
         raise PhibenchError(f"not one slice is done in {units.duration(budget_s)}; give a longer --budget")
     if dry:
         *_, total_s = calibration.totals_s([(piece, seconds) for piece, _, seconds in likely])
-        write_out(show.dry(likely, late, total_s, budget_s, output, width))
+        write_out(show.dry(likely, late, total_s / (1 - calibration.AGAIN_SHARE), budget_s, output, width))
         return 0
     done, path, late = execute(plan, began + budget_s - _AFTER_S, results, resume=resume)
     _note(f"results: {path}")
@@ -130,6 +131,7 @@ def planned(
 
 def _in_time(plan: Plan, left_s: float) -> tuple[tuple[Item, ...], tuple[LeftOut, ...]]:
     """What is done in the seconds that are left by what each should take, and all that is left out."""
+    left_s *= 1 - calibration.AGAIN_SHARE
     slices = [item for item in plan.items if item[0].layers is not None]
     checks = [item for item in plan.items if item[0].layers is None]
     room = left_s - sum(seconds.all_s(piece.suite.launches) for piece, _, seconds in checks)
@@ -203,8 +205,10 @@ def execute(
     firsts = [task for task, _, launch in owed if launch == 0]
     again = [task for task, _, launch in owed if launch and task not in firsts]
     timed = [(task, seconds) for _, task, seconds in plan.items]
-    deadline = Deadline(timed, ends, sure=sure, again=again)
+    kept_s = calibration.AGAIN_SHARE * (ends - time.monotonic())
+    deadline = Deadline(timed, ends - kept_s, sure=sure, again=again)
     likely = [task for _, task, _ in _in_time(plan, ends - time.monotonic())[0]]
+    spare = _spare(plan)
     with ProgressDisplay([work for task, works, _ in owed if task in likely for work in works]) as display:
 
         def write(done: int, total: int) -> None:
@@ -217,13 +221,31 @@ def execute(
             deadline.heard(job, event)
 
         with Workers() as workers:
-            done, path = run.run(
-                tasks, suite, plan.machine, folder, software=software, on_event=on_event, write=write,
-                watch=display.watch, begun=begun, deadline=deadline, workers=workers,
+            measured = functools.partial(
+                run.run, suite=suite, machine=plan.machine, folder=folder, software=software, on_event=on_event,
+                write=write, workers=workers,
             )  # fmt: skip
+            begun = measured(tasks, watch=display.watch, begun=begun, deadline=deadline)
+            rest = [pair for pair in spare if _was_measured(begun[0], pair[0])]
+            done, path = measured([task for task, _ in rest], begun=begun, deadline=Spare(rest, ends))
     pieces = {(task.setup, task.layers, task.suite): piece for piece, task, _ in plan.items}
     late = [_late(pieces[task.setup, task.layers, task.suite], launch) for task, launch in deadline.left_out]
     return done, path, tuple(late)
+
+
+def _spare(plan: Plan) -> list[tuple[Task, float]]:
+    """What is measured again while there is time, and the seconds that it should take."""
+    known = Knowledge(plan.machine)
+    shorter = [
+        msgspec.structs.replace(t, suite=calibration.answers(piece)) for piece, t, _ in plan.items if piece.again
+    ]
+    return [(task, expected(task, plan.machine, known).launch_s) for task in shorter]
+
+
+def _was_measured(done: Run, task: Task) -> bool:
+    return any(
+        isinstance(r, Measured) and r.setup == task.setup and r.artifact.layers == task.layers for r in done.results
+    )
 
 
 def _late(piece: Piece, launch: int = 0) -> LeftOut:

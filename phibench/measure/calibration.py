@@ -26,7 +26,9 @@ LAYERS_OF = "phi-3.5-mini-instruct"  # 32k words: its layers outweigh its head f
 HEAD_OF = "phi-4-mini-instruct"  # 200k words
 WHOLES = (HEAD_OF, "phi-2", "phi-1.5")  # one of them is the check, the largest that the budget allows
 WHOLE_SHARE = 0.3  # of the budget: the most that the check may take
+AGAIN_SHARE = 0.25  # of the time for slices, for answers again: every type by itself says less than what drifts
 UNKNOWN_CACHE_BYTES = 32 << 20
+_AGAIN, _ANSWERS = 12, 2  # launches of a slice's answers at most, and what one of them repeats
 DEPTH = 1024  # a slice's KV cache is then a third of what a step reads
 _FEWEST = 2  # layers of a slice
 _ANCHOR_LAYERS, _ANCHOR_PROMPT, _ANCHOR_NEW = 4, 512, 32
@@ -41,7 +43,8 @@ Place = tuple[str, str]  # backend, device
 class Piece(Noun, frozen=True, kw_only=True):
     """One slice, or a whole (``layers`` None), with its tests. ``teaches``: tensor types whose rate it is taken for.
 
-    ``worth``: against other pieces; infinite for what all estimates of an engine rest on.
+    ``worth``: against other pieces; infinite for what all estimates of an engine rest on. ``again``: launches of its
+    answers alone, a fraction of a prompt's seconds, while there is time; answers hang on what memory does just then.
     """
 
     setup: Setup
@@ -49,6 +52,7 @@ class Piece(Noun, frozen=True, kw_only=True):
     suite: Suite
     teaches: tuple[str, ...]
     worth: float = math.inf
+    again: int = 0
 
     @property
     def name(self) -> str:
@@ -101,9 +105,14 @@ def whole(pairs: tuple[tuple[int, int], ...] = ()) -> Suite:
     """Of a whole file, once: a prompt and an answer, each by itself, or in these pairs."""
     single = () if pairs else (_CHECK_PROMPT,), () if pairs else (_CHECK_NEW,)
     return msgspec.structs.replace(
-        suites.load("calibrate"), prompt_tokens=single[0], new_tokens=single[1], pairs=pairs, repetitions=1, launches=1,
+        suites.load("calibrate"), prompt_tokens=single[0], new_tokens=single[1], pairs=pairs, launches=1,
         warmup=Warmup(windows=1, max_windows=1, max_prompt_tokens=32),
     )  # fmt: skip
+
+
+def answers(piece: Piece) -> Suite:
+    """Its answers alone, as often as there is time."""
+    return msgspec.structs.replace(piece.suite, prompt_tokens=(), repetitions=_ANSWERS, launches=piece.again)
 
 
 def fitting(costs: Sequence[tuple[Piece, Seconds]], left_s: float) -> int:
@@ -143,9 +152,9 @@ def _first(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
 def _second(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
     """A head six times as large: what does not grow with the layers; of the usual engine with longer tests."""
     setup = _setup(place, model, backends.load(place[0]).QUANTIZATION)
-    once = msgspec.structs.replace(suite, repetitions=1, launches=1)
+    once = msgspec.structs.replace(suite, launches=1)
     if setup.backend != backends.DEFAULT:  # longer ones take them as long as five further types
-        return _piece(setup, once, machine, _FEWEST)
+        return msgspec.structs.replace(_piece(setup, once, machine, _FEWEST), again=0)
     longer = msgspec.structs.replace(once, prompt_tokens=(_ANCHOR_PROMPT,), new_tokens=(_ANCHOR_NEW,))
     return _piece(setup, longer, machine, _ANCHOR_LAYERS)
 
@@ -153,10 +162,8 @@ def _second(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
 def _deep(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
     """The first slice deep in a context: the KV cache, and attention. Filling it has warmed everything up."""
     setup = _setup(place, model, backends.load(place[0]).QUANTIZATION)
-    once = msgspec.structs.replace(
-        suite, depths=(DEPTH,), repetitions=1, launches=1, warmup=Warmup(windows=1, max_windows=0)
-    )
-    return msgspec.structs.replace(_piece(setup, once, machine, _FEWEST), teaches=(KV,))
+    once = msgspec.structs.replace(suite, depths=(DEPTH,), launches=1, warmup=Warmup(windows=1, max_windows=0))
+    return msgspec.structs.replace(_piece(setup, once, machine, _FEWEST), teaches=(KV,), again=0)
 
 
 def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Piece]:
@@ -169,7 +176,7 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Pie
     for row in rows:
         for kind, share in shares[row.id].items():
             held[kind] += _published(row, place) * share
-    usual, once = _main(shares[backend.QUANTIZATION]), msgspec.structs.replace(suite, repetitions=3, launches=1)
+    usual, once = _main(shares[backend.QUANTIZATION]), msgspec.structs.replace(suite, launches=1)
     found = []
     weight = (_USUAL if place[0] == backends.DEFAULT else 1.0) / sum(held.values())
     for kind, amount in held.items():
@@ -207,7 +214,7 @@ def _piece(setup: Setup, suite: Suite, machine: Machine, fewest: int) -> Piece:
     count = _layers(setup, caches.last_level_bytes(machine, setup.device, UNKNOWN_CACHE_BYTES), fewest)
     plan = _plan(setup, count)
     kinds = dict.fromkeys(t.type for t in plan.tensors if len(t.shape) > 1 and plan.share(t))
-    return Piece(setup=setup, layers=count, suite=suite, teaches=tuple(kinds))
+    return Piece(setup=setup, layers=count, suite=suite, teaches=tuple(kinds), again=_AGAIN)
 
 
 def _layers(setup: Setup, cached: int, fewest: int) -> int:

@@ -125,6 +125,25 @@ class Deadline:
         return _within(ratio)
 
 
+class Spare:
+    """What is left of a deadline: a launch is begun where as much is left as the last one of its task took.
+
+    ``tasks``: with what a launch should take.
+    """
+
+    def __init__(
+        self, tasks: Sequence[tuple[Task, float]], ends: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds = {_key(task): seconds for task, seconds in tasks}
+        self._ends, self._clock = ends, clock
+
+    def allows(self, task: Task, launch: int) -> bool:  # noqa: ARG002 - each counts for itself
+        return self._clock() + _MARGIN * self._seconds[_key(task)] <= self._ends
+
+    def took(self, task: Task, launch: int, began: float) -> None:  # noqa: ARG002
+        self._seconds[_key(task)] = self._clock() - began
+
+
 def _within(ratio: float) -> float:
     return min(max(ratio, _FASTEST), _SLOWEST)
 

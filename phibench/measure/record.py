@@ -25,10 +25,10 @@ Owed = tuple[Task, tuple[Workload, ...], int]  # with the launch
 def owed(done: Run, tasks: Sequence[Task]) -> tuple[Owed, ...]:
     """What is still to be measured, in order: setups take turns, A B then B A, so that a drift favours nobody.
 
-    A task whose own suite has fewer launches takes part in the first ones.
+    A task whose own suite has fewer launches than others takes part in the first ones.
     """
     found = []
-    for launch in range(done.suite.launches):
+    for launch in range(max((task.suite.launches for task in tasks), default=0)):
         for task in tasks if launch % 2 == 0 else reversed(tasks):
             if launch >= task.suite.launches:
                 continue

@@ -21,7 +21,7 @@ from phibench.core.text import scrub
 from phibench.core.units import now
 from phibench.measure import launch as launched
 from phibench.measure import memory_check
-from phibench.measure.deadline import Deadline
+from phibench.measure.deadline import Deadline, Spare
 from phibench.measure.record import (
     Owed,
     earlier_warnings,
@@ -57,7 +57,7 @@ def run(
     watch: Callable[[float], None] | None = None,
     begun: tuple[Run, Path] | None = None,
     deaths: Deaths | None = None,
-    deadline: Deadline | None = None,
+    deadline: Deadline | Spare | None = None,
     workers: launched.Workers | None = None,
 ) -> tuple[Run, Path]:
     """The run and its file: every task, launch by launch (A B A B), saved after every result.
@@ -91,7 +91,7 @@ def _kept(count: int, path: Path) -> str:
     return f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume goes on" if count else ""
 
 
-def _timely(launches: Sequence[Owed], deadline: Deadline | None) -> Iterator[Owed]:
+def _timely(launches: Sequence[Owed], deadline: Deadline | Spare | None) -> Iterator[Owed]:
     """Those that the deadline allows; it hears how long each took."""
     for task, workloads, launch in launches:
         if deadline is None:

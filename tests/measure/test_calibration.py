@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from suite_files import machine
 
 from phibench import backends, catalog
+from phibench.backends.rates import KV
 from phibench.cli.calibrate import places
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Cache, Device, Job, Machine, Problem, Processor, Suite
 from phibench.measure import calibration, record
 from phibench.measure.calibration import Piece, Seconds
-from phibench.measure.deadline import Deadline
+from phibench.measure.deadline import Deadline, Spare
 from phibench.measure.tasks import NO_FILE, Task, prepare
 
 NAMES = ("llama_cpp", "onnxruntime", "torch")
@@ -297,3 +298,45 @@ def test_a_check_that_is_sure_is_measured_whatever_it_takes() -> None:
 def test_a_task_with_one_launch_takes_part_in_the_first_alone() -> None:
     turns = [(TASKS.index(one), launch) for one, _, launch in record.owed(RUN, TASKS)]
     assert turns == [*((n, 0) for n in range(6)), (2, 1), (1, 1), (0, 1)]
+
+
+# ------------------------------------------------------------------------------------------ what time is left for
+
+
+def test_answers_of_slices_alone_are_measured_again_but_for_those_behind_a_context() -> None:
+    assert not any(piece.again for piece in calibration.wholes(CPU))
+    for piece in SLICES:
+        wanted = tuple(w for w in piece.suite.workloads() if not w.prompt_tokens)
+        assert calibration.answers(piece).workloads() == wanted, piece.name
+        assert not piece.again or piece.suite.depths == (0,), piece.name
+    types = {kind for piece in SLICES if piece.again for kind in piece.teaches}
+    assert types >= {kind for piece in SLICES for kind in piece.teaches if kind != KV}
+
+
+def test_a_shorter_task_owes_what_its_longer_one_has_not_measured() -> None:
+    test = fakes.workload(0, 8)
+    suite = Suite(name="s", question="?", metrics=("decode_tps",), new_tokens=(8,), launches=4)
+    again = msgspec.structs.replace(task(0, 2), suite=suite)
+    had = [msgspec.structs.replace(fakes.measured(test), setup=again.setup, launch=launch) for launch in range(2)]
+    had = [msgspec.structs.replace(one, artifact=msgspec.structs.replace(one.artifact, layers=2)) for one in had]
+    done = msgspec.structs.replace(RUN, results=tuple(had))
+    assert [(works, launch) for _, works, launch in record.owed(done, [again])] == [((test,), 2), ((test,), 3)]
+
+
+@given(st.lists(st.floats(0.1, 20), min_size=2, max_size=6), st.floats(0.3, 3.0), st.floats(0, 100))
+def test_what_time_is_left_for_ends_in_time_once_its_length_is_known(
+    seconds: list[float], off: float, left_s: float
+) -> None:
+    clock = Clock()
+    timed = [(one, s) for one, s in zip(TASKS, seconds, strict=False)]
+    ends = clock.now + left_s
+    spare, begun = Spare(timed, ends, clock), []
+    for launch in range(4):
+        for number, (one, s) in enumerate(timed):
+            if not spare.allows(one, launch):
+                continue
+            before, clock.now = clock.now, clock.now + s * off
+            spare.took(one, launch, before)
+            begun.append((number, launch))
+            assert clock.now <= ends or (launch == 0 and off > 1)  # only what nobody knew to take so long
+    assert bool(begun) == any(1.1 * s <= left_s for s in seconds)
