@@ -2,8 +2,10 @@
 
     python benchmarks/accuracy/score.py GRID [--calibration RUN.json ...] [--json FILE] [--cells]
 
-GRID is the folder of grid.py. The truth of a cell is its speed over its anchor's, launch by launch, within
-the same minute; the prediction of the cell is divided by that of the anchor. Bases:
+GRID is the folder of grid.py. The truth of a cell is its speed over its anchor's, launch by launch, within the same
+minute. The anchor tells how fast memory was then: the prediction of the cell is moved by what the anchor ran at over
+what it was predicted at, as far as the cell waits for memory as the anchor does (``Terms.wandering``). Beside it the
+same divided by the anchor whatever the cell waits for, and undivided. Bases:
 
 calibrate      from a run file of ``phibench calibrate``, of several from each by itself
 all N together from all of these
@@ -52,7 +54,8 @@ class Truth(NamedTuple):
 
 class Guess(NamedTuple):
     truth: Truth
-    error: float  # predicted / true - 1, both over the anchor
+    error: float  # predicted / true - 1, moved with the anchor as far as the cell waits for what the anchor waits for
+    divided: float  # the same, both over the anchor as they are
     undivided: float  # the same without the anchor
     inside: bool
     factor: float  # of the interval, geometric: [value / f, value * f]
@@ -101,15 +104,17 @@ def guess(known: Knowledge, truth: Truth) -> Guess | None:
         if found is None:
             return None
         value, factor = found.value, math.sqrt(found.high / found.low)
-        alone = value
+        alone = divided = value
     else:
-        seconds, sd = fit.seconds(point.cost, known.started(point.cost, kind))
-        then_s, _ = fit.seconds(anchor.cost, known.started(anchor.cost, kind))
+        mine, its = known.started(point.cost, kind), known.started(anchor.cost, kind)
+        (seconds, sd), (then_s, _) = fit.seconds(point.cost, mine), fit.seconds(anchor.cost, its)
         alone = point.cost.tokens / seconds
-        value = alone / (anchor.cost.tokens / then_s) / truth.ratio * point.tps
+        drift = point.tps / truth.ratio / (anchor.cost.tokens / then_s)
+        value, divided = alone * drift ** min(mine.wandering / its.wandering, 1.0), alone * drift
         factor = math.exp(Z80 * sd)
     inside = value / factor <= point.tps <= value * factor
-    return Guess(truth, value / point.tps - 1, alone / point.tps - 1, inside, factor)
+    error, over_anchor, undivided = (tps / point.tps - 1 for tps in (value, divided, alone))
+    return Guess(truth, error, over_anchor, undivided, inside, factor)
 
 
 def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> dict[str, list[Guess]]:
@@ -135,7 +140,7 @@ def by_basis(rows: Sequence[tuple[Truth, Run]], calibrations: Sequence[Run]) -> 
         if truth.point.phase == "decode":
             for name, tps in _peers(truth).items():
                 error = tps / truth.point.tps - 1
-                found[name].append(Guess(truth, error, error, False, math.nan))
+                found[name].append(Guess(truth, error, error, error, False, math.nan))
     return found
 
 
@@ -157,6 +162,8 @@ def summary(found: Iterable[Guess]) -> dict[str, Any]:
         "median": stats.median(errors),
         "p90": stats.percentile(errors, 0.9),
         "bias": stats.median([g.error for g in rows]),
+        "divided": stats.median([abs(g.divided) for g in rows]),
+        "divided_p90": stats.percentile([abs(g.divided) for g in rows], 0.9),
         "undivided": stats.median([abs(g.undivided) for g in rows]),
         "undivided_p90": stats.percentile([abs(g.undivided) for g in rows], 0.9),
         "coverage": sum(g.inside for g in rows) / len(rows),
@@ -192,14 +199,16 @@ def main() -> None:
                         }
                     )
     print(
-        "| basis | phase | engine | cells | median | p90 | bias | inside 80 % | width x/: | floor | undivided | noisy |"
+        "| basis | phase | engine | cells | median | p90 | bias | inside 80 % | width x/: | floor | divided | "
+        "undivided | noisy |"
     )
-    print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for t in tables:
         interval = "– | –" if math.isnan(t["factor"]) else f"{t['coverage']:.0%} | {t['factor']:.2f}"
         print(
             f"| {t['basis']} | {t['phase']} | {t['backend']} | {t['cells']} | {t['median']:.1%} | {t['p90']:.1%} | "
-            f"{t['bias']:+.1%} | {interval} | {t['floor']:.1%} | {t['undivided']:.1%}, {t['undivided_p90']:.1%} | "
+            f"{t['bias']:+.1%} | {interval} | {t['floor']:.1%} | {t['divided']:.1%}, {t['divided_p90']:.1%} | "
+            f"{t['undivided']:.1%}, {t['undivided_p90']:.1%} | "
             f"{t['noisy']} |"
         )
     if asked.cells:

@@ -325,11 +325,8 @@ def main() -> int:
     wrong = [one for one in _told(done) if one]
     healed = "; ".join((f"advice heals {_told(done).count('')} of {len(_told(done))} times", *wrong))
     print(f"{', '.join(told(*one) for one in found.items())}; {healed} (each {ASKED} of {TRIALS}, and it heals)")
-    return (
-        0
-        if all(c.held >= ASKED and c.trials == TRIALS for c in found.values()) and _told(done) == [""] * HEALINGS
-        else 1
-    )
+    held = all(c.held >= ASKED and c.trials == TRIALS for c in found.values())
+    return 0 if held and _told(done) == [""] * HEALINGS else 1
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ class Rates(Noun, frozen=True, kw_only=True):
     guide first. ``thread_gb_s``: GB/s of weights
     that one thread can multiply when they lie in its cache, by tensor type; where this is less than the thread's part
     of the bandwidth, decode waits for arithmetic. ``attention_gflop_s``: of one thread over the KV cache in decode.
-    ``step_s``: of a step or a prompt, whatever the model.
+    ``step_s``: of a step or a prompt, whatever the model. ``layer_s``: of a layer's kernels, whatever they read: each a
+    wait for all threads, and what starts them.
 
     Of every other device: ``times`` the seconds that its class takes (phibench/predict/classes.toml, which llama.cpp's
     kernels were measured for), by phase, with ``times_sd`` of their logarithm.
@@ -36,6 +37,7 @@ class Rates(Noun, frozen=True, kw_only=True):
     thread_gb_s: dict[str, float]
     attention_gflop_s: float
     step_s: float = 0.0
+    layer_s: float = 30e-6  # assumed
     start_s: float | None = None
     open_gb_s: dict[str, float] = {}  # noqa: RUF012  msgspec copies an empty default
 

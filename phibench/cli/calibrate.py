@@ -114,7 +114,6 @@ def planned(
         else:
             usable.append((backend, device))
     pieces, refused = _able(calibration.slices(usable, machine, models), machine, known)
-    pieces.sort(key=lambda item: -item[0].worth / item[2].all_s(item[0].suite.launches))
     wholes, _ = _able(calibration.wholes(usable, models), machine, known)
     check = calibration.checked([(piece, seconds) for piece, _, seconds in wholes], left_s)
     checks = [item for item in wholes if check and item[0] == check[0]]
@@ -141,7 +140,8 @@ def _in_time(plan: Plan, left_s: float) -> tuple[tuple[Item, ...], tuple[LeftOut
 
 
 def _able(pieces: Sequence[Piece], machine: Machine, known: Knowledge) -> tuple[list[Item], list[LeftOut]]:
-    """Those that memory and disk have room for, with what they should take; and why not of the others."""
+    """Those that memory and disk have room for, with what they should take, what teaches most in a second first; and
+    why not of the others."""
     able: list[Item] = []
     refused: list[LeftOut] = []
     for piece in pieces:
@@ -156,6 +156,7 @@ def _able(pieces: Sequence[Piece], machine: Machine, known: Knowledge) -> tuple[
             refused.append(LeftOut(what=piece.name, reason=reason, setup=setup))
         else:
             able.append((piece, task, expected(task, machine, known)))
+    able.sort(key=lambda item: -item[0].worth / item[2].all_s(item[0].suite.launches))
     return able, refused
 
 

@@ -88,7 +88,7 @@ def _accelerator(device: Device, row: Hardware | None) -> Place:
         bandwidth = device.read_bytes_s / (PROBED_SHARE if device.basis == "probed" else 1)
     bandwidth = bandwidth or (row.read_bytes_s if row else None)
     return Place(
-        device_class=_class_of_gpu(vendor, row, device, bandwidth), vendor=vendor, api=api, read_bytes_s=bandwidth,
+        device_class=_class_of_gpu(vendor, row, device), vendor=vendor, api=api, read_bytes_s=bandwidth,
         ops_s=_matrix(device) or device.flops_s or (row.fp16_flops_s if row and row.gpu_computes else None),
     )  # fmt: skip
 
@@ -102,12 +102,12 @@ def _vendor(name: str) -> str:
     return next((vendor for vendor, words in _VENDORS.items() if re.search(words, name, re.IGNORECASE)), "")
 
 
-def _class_of_gpu(vendor: str, row: Hardware | None, device: Device, bandwidth: float | None) -> str:
+def _class_of_gpu(vendor: str, row: Hardware | None, device: Device) -> str:
     """Classes whose shares differ: by vendor, generation, and where the memory is."""
     generation = row.architecture if row else ""
     shared = row.shares_memory if row else device.shares_memory
     if vendor == "nvidia":
-        return _nvidia(row, generation, shared, bandwidth)
+        return _nvidia(row, generation, shared)
     if vendor == "amd":
         old = generation.startswith(_AMD_BEFORE_RDNA)
         return "AMD integrated" if shared else "AMD before RDNA" if old else "AMD Radeon RX"
@@ -119,13 +119,13 @@ def _class_of_gpu(vendor: str, row: Hardware | None, device: Device, bandwidth: 
     return "phone and board GPU" if vendor in ("qualcomm", "arm", "mediatek", "google", "samsung") else ""
 
 
-def _nvidia(row: Hardware | None, generation: str, shared: bool, bandwidth: float | None) -> str:
+def _nvidia(row: Hardware | None, generation: str, shared: bool) -> str:
     if shared:
         return "NVIDIA integrated"
     if generation in _NVIDIA_BEFORE_TENSOR_CORES:
         return "NVIDIA before Volta"
     kind = row.kind if row else ""
-    if kind == "gpu-datacenter" and (bandwidth or 0) > _STACKED_BYTES_S:
+    if row and kind == "gpu-datacenter" and (row.read_bytes_s or 0) > _STACKED_BYTES_S:
         return "NVIDIA with HBM"
     return "NVIDIA professional" if kind in ("gpu-workstation", "gpu-datacenter") else "NVIDIA GeForce"
 

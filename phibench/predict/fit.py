@@ -3,7 +3,8 @@
 Each kernel's seconds are multiplied by a factor. Before anything is measured its logarithm is normal around 0: with a
 part that all kernels share (how fast this machine is), one for the tensor type, one for the kernel, and one for the mix
 of tensors as a whole. A machine that others share drifts, by a fifth of its bandwidth within minutes: what launches
-have in common the nearer they lie in time is drift, and no kernel's fault. A few Gauss-Newton steps find the likeliest
+have in common the nearer they lie in time is drift, and no kernel's fault; each drifts as far as it waits for memory
+(``Terms.wandering``). A few Gauss-Newton steps find the likeliest
 factors; launches that lie far from all others lose weight, so that one outlier does not turn the advice: the slow ones
 first, as much can hold a program up and little makes it faster than it is.
 
@@ -120,7 +121,8 @@ class Fit:
 
         at_s = np.array([one.at_s for one in self._seen])
         apart_s = np.abs(at_s[:, None] - at_s[None, :])
-        drift: Array = DRIFT_SD[self._phase] ** 2 * np.exp(-apart_s / _DRIFT_S)
+        far = DRIFT_SD[self._phase] * np.array([one.terms.wandering for one in self._seen])
+        drift: Array = np.outer(far, far) * np.exp(-apart_s / _DRIFT_S)
         return drift + np.diag([_own_sd(one) ** 2 for one in self._seen])
 
     def _inverse(self, noise: Array, held_up_sd: Array) -> Array:

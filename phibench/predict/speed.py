@@ -100,8 +100,9 @@ class Knowledge:
         fit = self.fit(setup, cost.phase)
         if fit is None:
             return None
-        seconds, sd = fit.seconds(cost, self.started(cost, device.kind))
-        sd = math.hypot(sd, DRIFT_SD[cost.phase])
+        started = self.started(cost, device.kind)
+        seconds, sd = fit.seconds(cost, started)
+        sd = math.hypot(sd, started.wandering * DRIFT_SD[cost.phase])
         grounds = _grounds(cost, seconds, anchors=len(fit.points))
         told, doubt = self._told[_place(setup, cost.phase)]
         found = _estimate(cost, seconds, sd, Z80, "calibrated", told, grounds)

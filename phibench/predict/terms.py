@@ -20,14 +20,15 @@ from phibench.predict.device_class import Place
 
 __all__ = ["FIXED", "Z80", "Terms", "terms"]
 
-_CPU_LAYER_S = 30e-6  # of one layer's kernels on a cpu, each a wait for all threads (assumed)
 Z80 = 1.2816  # standard deviations on either side that hold 80 % of a normal distribution
 
 
 class Terms(Noun, frozen=True, kw_only=True):
     """Seconds by kernel, ``fixed`` among them; ``sd`` of the logarithm of their sum.
 
-    ``doubt``: why the rate that they rest on is not believed; what it can be at most is in the ``sd``.
+    ``wandering``: how much of a change of the device's speed reaches them: what waits for arithmetic in part feels less
+    of what happens to the memory. ``doubt``: why the rate that they rest on is not believed; what it can be at most is
+    in the ``sd``.
     """
 
     seconds: dict[str, float]
@@ -36,6 +37,7 @@ class Terms(Noun, frozen=True, kw_only=True):
     because: str
     grounds: Grounds
     doubt: str = ""
+    wandering: float = 1.0
 
     @property
     def total_s(self) -> float:
@@ -109,6 +111,7 @@ def _decode(cost: Cost, device: Device, bandwidth: float, threads: int) -> Terms
     rates, most = _rates(cost.backend), max(bandwidth, device.most_read_bytes_s or 0.0)
     slow, fast = rates.read_share
     spans: dict[str, Span] = {}
+    waits: dict[str, float] = {}  # the part of each kernel that memory holds up, where reading and multiplying overlap
     for kernel, count in cost.bytes_by_type.items():
         thread_bytes_s = threads * rates.thread_bytes_s(kernel_type(kernel))
         attention = cost.flops_by_type[kernel] if kernel_type(kernel) == KV else 0.0
@@ -120,10 +123,15 @@ def _decode(cost: Cost, device: Device, bandwidth: float, threads: int) -> Terms
             for memory, more in ((most * fast, THREAD_SHARE[1]), (bandwidth * slow, THREAD_SHARE[0]))
         )
         spans[kernel] = (short, long)
+        read_s = count / (bandwidth * math.sqrt(slow * fast))
+        multiplied_s = max(count / thread_bytes_s, attention / (threads * rates.attention_gflop_s * 1e9))
+        waits[kernel] = read_s**2 / (read_s**2 + multiplied_s**2) if read_s else 0.0
     grounds = Grounds(bytes=cost.bytes, rate=math.sqrt(bandwidth * most), share=math.sqrt(slow * fast))
     up_to = f" to {units.gb(most)}" if most > bandwidth else ""
     because = f"{units.gb(cost.bytes)} per token at {units.gb(bandwidth)}{up_to}/s (probed)"
-    return _middle(cost, spans, because, grounds, _doubt(cost.phase, device))
+    found = _middle(cost, spans, because, grounds, _doubt(cost.phase, device))
+    wandering = math.fsum(waits.get(kernel, 0.0) * s for kernel, s in found.seconds.items()) / found.total_s
+    return msgspec.structs.replace(found, wandering=wandering)
 
 
 def _prefill(cost: Cost, device: Device) -> Terms:
@@ -169,7 +177,8 @@ def _doubt(phase: Phase, device: Device) -> str:
 def _middle(cost: Cost, spans: dict[str, Span], because: str, grounds: Grounds, doubt: str) -> Terms:
     """The geometric mean of the sums of both ends, shared out by that of each kernel, and how far the sums are apart:
     so the ends of the interval are the sums themselves, which no better machine makes worse."""
-    fixed_s = _CPU_LAYER_S * cost.layers + _rates(cost.backend).step_s
+    rates = _rates(cost.backend)
+    fixed_s = rates.layer_s * cost.layers + rates.step_s
     spans[FIXED] = (fixed_s, fixed_s)
     short, long = (math.fsum(span[end] for span in spans.values()) for end in (0, 1))
     middles = {kernel: math.sqrt(span[0] * span[1]) for kernel, span in spans.items() if span[0]}

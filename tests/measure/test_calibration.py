@@ -109,6 +109,19 @@ def test_a_gpu_that_the_build_reaches_gets_the_same_slices(monkeypatch: pytest.M
     assert {piece.setup.device for piece in pieces[:3]} == {"cpu", "cuda:0"}
 
 
+def test_a_build_that_is_published_for_gpus_alone_is_worth_more_there() -> None:
+    gpu = Device(kind="cuda:0", name="Some GPU", memory_bytes=24 << 30)
+    place = msgspec.structs.replace(HERE, devices=(*HERE.devices, gpu))
+    worth = {
+        device: {
+            piece.setup.quantization: piece.worth for piece in calibration.slices((("onnxruntime", device),), place)
+        }
+        for device in ("cpu", "cuda:0")
+    }
+    assert worth["cuda:0"]["fp16"] > worth["cpu"]["fp16"]
+    assert worth["cuda:0"]["int4-acc0"] < worth["cpu"]["int4-acc0"]
+
+
 def test_variants_that_are_named_take_the_place_of_the_usual_ones() -> None:
     pieces = calibration.slices(CPU[:1], HERE, ("phi-2", "phi-1.5"))
     assert {piece.setup.variant for piece in pieces} == {"phi-2", "phi-1.5"}

@@ -16,8 +16,20 @@ from hypothesis import strategies as st
 from phibench import backends, catalog
 from phibench.analysis.max_context import STEP
 from phibench.catalog import plans
-from phibench.core.nouns import Cache, Device, Estimate, Goal, Limits, Machine, Processor, Run, Setup, Workload
-from phibench.predict import calibration, costs, memory, predictions, terms, timings
+from phibench.core.nouns import (
+    Cache,
+    Device,
+    Estimate,
+    Goal,
+    Limits,
+    Machine,
+    Measured,
+    Processor,
+    Run,
+    Setup,
+    Workload,
+)
+from phibench.predict import calibration, costs, learnt, memory, predictions, terms, timings
 from phibench.predict.costs import Cost
 from phibench.predict.speed import Knowledge
 
@@ -315,6 +327,65 @@ def test_one_outlier_does_not_turn_what_all_others_say() -> None:
     assert without is not None
     assert with_it.value == pytest.approx(without.value, rel=0.15)
     assert with_it.value > 2 / (4 * step_s(builds[0], None))
+
+
+def test_what_holds_a_slice_up_turns_less_than_what_was_as_fast_once() -> None:
+    def step_s(setup: Setup, layers: int | None) -> float:
+        return step(setup, 16, layers).bytes / 25e9
+
+    builds = [like(quantization=q) for q in ("Q4_K_M", "Q6_K", "Q8_0", "Q5_K_M")]
+    good = [measured(workload(0, 32), (step_s(s, 8),), setup=s, layers=8) for s in builds]
+    turned = []
+    for factor in (1.6, 1 / 1.6):
+        odd = measured(workload(0, 32), (factor * step_s(builds[0], 16),), setup=builds[0], layers=16)
+        with_it, without = decode((run(*good, odd),)), decode((run(*good),))
+        assert with_it is not None
+        assert without is not None
+        turned.append(abs(math.log(with_it.value / without.value)))
+    assert turned[0] < 0.5 * turned[1]
+
+
+def test_the_rate_of_a_type_is_told_without_what_a_step_costs_besides() -> None:
+    """ONNX Runtime takes 2.5 ms for a step whatever it reads: a quarter of what a slice of four layers takes."""
+    setup = like(quantization="int4", backend="onnxruntime")
+    slices = [
+        measured(workload(0, 32), (step(setup, 16, layers).bytes / 30e9 + 2.5e-3,), setup=setup, layers=layers)
+        for layers in (4, 8)
+    ]
+    (rate,) = [r for r in learnt.rates(Knowledge(here(), (run(*slices),)), [setup]) if r.tensor_type == "int4"]
+    assert rate.value == pytest.approx(30e9, rel=0.07)
+
+
+def test_what_waits_for_arithmetic_wanders_less_with_the_memory() -> None:
+    place = here(40e9)
+    wandering = {}
+    for build in ("IQ3_S", "IQ4_XS", "Q8_0", "F16"):
+        found = terms.terms(step(like(quantization=build)), place, place.devices[0])
+        assert found is not None
+        wandering[build] = found.wandering
+    assert list(wandering) == sorted(wandering, key=wandering.__getitem__)
+    assert wandering["IQ3_S"] < 0.2
+    assert 0.4 < wandering["Q8_0"] <= 1
+
+
+def test_a_slow_second_of_the_memory_says_nothing_of_what_waits_for_arithmetic() -> None:
+    """F16 runs at 40 GB/s before and after, and at 28 in the second in which another type is measured."""
+
+    def taken(build: str, second: int, rate: float) -> Measured:
+        setup, at = like(quantization=build), f"2026-01-01T00:{second // 60:02}:{second % 60:02}Z"
+        one = measured(workload(0, 32), (step(setup, 16, 4).bytes / rate,), setup=setup, layers=4)
+        return msgspec.structs.replace(one, at=at, launch=second)
+
+    calm, more = [taken("F16", 0, 40e9), taken("F16", 1200, 40e9)], {}
+    for build, rate in (("Q8_0", 28e9), ("IQ3_S", 5e9)):
+        slow = [taken("F16", 600, 28e9), taken(build, 601, rate)]
+        both, alone = (
+            {r.tensor_type: r.value for r in learnt.rates(Knowledge(here(50e9), (run(*seen),)), [SETUP])}
+            for seen in ([*calm, *slow], slow[1:])
+        )
+        more[build] = both[build] / alone[build]
+    assert more["Q8_0"] > 1.02
+    assert more["IQ3_S"] < 1.005
 
 
 def test_what_was_measured_beside_busy_programs_counts_less() -> None:
