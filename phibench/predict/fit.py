@@ -115,15 +115,18 @@ class Fit:
         self.weights = tuple(weights.tolist())  # of each launch, in the order of ``points``
 
     def _noise(self) -> Array:
-        """Covariance of what was seen but for what other programs cost: each launch's own, and the drift that those
-        near in time share."""
+        """Covariance of what was seen but for what other programs cost all: each launch's own, the drift that those
+        near in time share, and that a kernel is held up otherwise than others, in all launches alike."""
         import numpy as np
 
         at_s = np.array([one.at_s for one in self._seen])
         apart_s = np.abs(at_s[:, None] - at_s[None, :])
         far = DRIFT_SD[self._phase] * np.array([one.terms.wandering for one in self._seen])
         drift: Array = np.outer(far, far) * np.exp(-apart_s / _DRIFT_S)
-        return drift + np.diag([_own_sd(one) ** 2 for one in self._seen])
+        points = np.repeat(np.arange(len(self.points)), [len(point.launches) for point in self.points])
+        otherwise = np.array([one.held_up_sd / 2 for one in self._seen])
+        held_up = np.where(points[:, None] == points, np.outer(otherwise, otherwise), 0.0)
+        return drift + held_up + np.diag([_own_sd(one) ** 2 for one in self._seen])
 
     def _inverse(self, noise: Array, held_up_sd: Array) -> Array:
         """Of all noise: what other programs cost is one unknown for all launches, of whatever hour, so that many
@@ -208,8 +211,8 @@ def _seen(point: CalibrationPoint, terms: Terms, launch: Launch, newest: str) ->
 
 
 def _own_sd(one: _Seen) -> float:
-    """Of one launch: its noise, what a slice is off by, and what this kernel is held up otherwise than others."""
+    """Of one launch: its noise, and what a slice or another version of the engine is off by."""
     phase = one.point.phase
     slice_sd = SLICE_SD[phase] if one.point.layers else 0.0
     engine_sd = ENGINE_SD if one.other_engine else 0.0
-    return math.hypot(NOISE_SD[phase], slice_sd, engine_sd, one.held_up_sd / 2)
+    return math.hypot(NOISE_SD[phase], slice_sd, engine_sd)

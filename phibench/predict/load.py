@@ -117,7 +117,7 @@ def _sum(spans: list[tuple[float, float, float]], basis: Basis, because: str) ->
 
 
 def _first_token(known: Knowledge, setup: Setup, layers: int | None) -> _Seconds | None:
-    """Of a prompt that is so short that it may wait for memory, as a step does."""
+    """Of a prompt that is so short that it may wait for memory, as a step does: of both the longer, end by end."""
     sheet = costs.cost_sheet(setup, layers)
     found = []
     for cost in (costs.prompt(sheet, _PROMPT), costs.step(sheet, _PROMPT)):
@@ -126,4 +126,6 @@ def _first_token(known: Knowledge, setup: Setup, layers: int | None) -> _Seconds
             return None
         n = cost.tokens
         found.append(_Seconds(n / speed.high, n / speed.value, n / speed.low, speed.basis, speed.because))
-    return max(found, key=lambda one: one.value)
+    longer = max(found, key=lambda one: one.value)
+    low, high = max(one.low for one in found), max(one.high for one in found)
+    return msgspec.structs.replace(longer, low=low, high=high)
