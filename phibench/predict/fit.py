@@ -45,6 +45,7 @@ ENGINE_SD = 0.15  # between versions of an engine: kernels change (assumed)
 _DRIFT_S = 30.0  # in which a drift forgets itself
 _FORGOTTEN_S = 900.0  # e^-30 of it is left: below what a float tells apart
 _STEPS, _OUTLIER, _FAST_OUTLIER = 12, 2.5, 7.5  # standard deviations
+_WILD_SD = 0.7  # from what was believed: kernels of another processor may take three times as long
 _MOST_BUSY = 0.95  # more is no figure
 
 
@@ -103,7 +104,7 @@ class Fit:
         known, own_sd = self._inverse(noise, held_up_sd), np.sqrt(np.diag(noise) + held_up_sd**2)
         factors = np.zeros(len(certain))
         off = logs - self._model(factors)[0]
-        weights = _weights((off - np.median(off)) / TYPE_SD[self._phase])  # wild before any has pulled
+        weights = _weights((off - np.median(off)) / _WILD_SD)  # wild before any has pulled
         for _ in range(_STEPS):
             model, slopes = self._model(factors)
             told = slopes * np.sqrt(weights)[:, None]

@@ -311,7 +311,7 @@ def test_a_rate_of_its_own_for_each_tensor_type_is_learnt_from_slices() -> None:
         found = decode((run(*slices),), setup)
         assert found is not None
         assert found.basis == "calibrated"
-        assert found.value == pytest.approx(1 / step_s(setup, None), rel=0.05), setup
+        assert found.value == pytest.approx(1 / step_s(setup, None), rel=0.06), setup
         assert found.low < 1 / step_s(setup, None) < found.high
 
 
@@ -369,23 +369,43 @@ def test_what_waits_for_arithmetic_wanders_less_with_the_memory() -> None:
 
 
 def test_a_slow_second_of_the_memory_says_nothing_of_what_waits_for_arithmetic() -> None:
-    """F16 runs at 40 GB/s before and after, and at 28 in the second in which another type is measured."""
+    """Memory gives 40 GB/s before and after, and 28 in the second in which another type is measured."""
 
-    def taken(build: str, second: int, rate: float) -> Measured:
+    def taken(build: str, second: int, memory: float) -> Measured:
         setup, at = like(quantization=build), f"2026-01-01T00:{second // 60:02}:{second % 60:02}Z"
-        one = measured(workload(0, 32), (step(setup, 16, 4).bytes / rate,), setup=setup, layers=4)
-        return msgspec.structs.replace(one, at=at, launch=second)
+        parts = step(setup, 16, 4).bytes_by_type.items()
+        step_s = sum(count / (7.8e9 if kernel == "IQ3_S" else memory) for kernel, count in parts)
+        return msgspec.structs.replace(
+            measured(workload(0, 32), (step_s,), setup=setup, layers=4), at=at, launch=second
+        )
 
     calm, more = [taken("F16", 0, 40e9), taken("F16", 1200, 40e9)], {}
-    for build, rate in (("Q8_0", 28e9), ("IQ3_S", 5e9)):
-        slow = [taken("F16", 600, 28e9), taken(build, 601, rate)]
+    for build in ("Q8_0", "IQ3_S"):
+        slow = [taken("F16", 600, 28e9), taken(build, 601, 28e9)]
         both, alone = (
             {r.tensor_type: r.value for r in learnt.rates(Knowledge(here(50e9), (run(*seen),)), [SETUP])}
             for seen in ([*calm, *slow], slow[1:])
         )
         more[build] = both[build] / alone[build]
-    assert more["Q8_0"] > 1.02
-    assert more["IQ3_S"] < 1.005
+    assert more["Q8_0"] > 1.03
+    assert abs(more["IQ3_S"] - 1) < 0.03  # its head is of Q6_K
+
+
+def test_a_type_that_takes_three_times_as_long_as_believed_is_no_outlier() -> None:
+    """On another processor a kernel may; where nothing contradicts its slice, the slice is right."""
+    setup = like(quantization="IQ3_S")
+    parts = step(setup, 16, 8).bytes_by_type.items()
+    odd = measured(
+        workload(0, 32), (sum(n / (2.2e9 if k == "IQ3_S" else 40e9) for k, n in parts),), setup=setup, layers=8
+    )
+    usual = [
+        measured(
+            workload(0, 32), (step(like(quantization=q), 16, 8).bytes / 40e9,), setup=like(quantization=q), layers=8
+        )
+        for q in ("F16", "Q8_0")
+    ]
+    (rate,) = [r for r in learnt.rates(Knowledge(here(50e9), (run(*usual, odd),)), [SETUP]) if r.tensor_type == "IQ3_S"]
+    assert rate.value == pytest.approx(2.2e9, rel=0.25)  # believed were 7.8
 
 
 def test_what_was_measured_beside_busy_programs_counts_less() -> None:
