@@ -3,8 +3,8 @@
 A slice keeps a model's widths, embedding and head but has a few layers, so it says in a second how fast each of its
 tensor types is here. Of every backend and device: a slice of the usual build at two depths (layers, KV cache), one
 with a head six times as large (head and fixed cost), then a slice for every further tensor type, those first that
-teach most in a second: of what the published builds hold most. The usual types are measured in two launches, the second
-in reverse order, so that none hangs on one bad second. A whole file is the check: the slices must have predicted it.
+teach most in a second: of what the published builds hold most. The usual types are measured in two launches, far apart,
+so that none hangs on one bad second. A whole file is the check: the slices must have predicted it.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Pie
     for row in rows:
         for kind, share in shares[row.id].items():
             held[kind] += _published(row, place) * share
-    usual, once = _main(shares[backend.QUANTIZATION]), msgspec.structs.replace(suite, launches=1)
+    usual, once = _main(shares[backend.QUANTIZATION]), msgspec.structs.replace(suite, repetitions=2, launches=1)
     found = []
     weight = (_USUAL if place[0] == backends.DEFAULT else 1.0) / sum(held.values())
     for kind, amount in held.items():

@@ -21,7 +21,7 @@ class Deadline:
     """Asked before every launch, and told how long it took, so that what is still to come is known better.
 
     ``tasks``: in order of what they say, the check where it may stand. All are begun in this order, as many as leave
-    time for the check and for the second launch of those that have one; second launches come in the reverse order.
+    time for the check and for the second launch of those that have one; these come in the same order.
     ``sure``: the check is measured whatever it takes. ``again``: whose first launch was done before.
     """
 
@@ -31,7 +31,6 @@ class Deadline:
     ) -> None:  # fmt: skip
         self.left_out: list[tuple[Task, int]] = []
         self._ends, self._clock = ends, clock
-        self._order = [_key(task) for task, _ in tasks]
         self._seconds = {_key(task): seconds for task, seconds in tasks}
         self._took: dict[Key, float] = {}  # the last launch of each, without its file and the start of its worker
         self._started: set[Place] = set()
@@ -63,17 +62,13 @@ class Deadline:
         """Seconds of this launch, and of what must not be left out for it."""
         owed = [other for other in self._again if other != key]
         if launch:
-            seconds = self._start_s(key) + self._launch_s(key)
-            return seconds + sum(self._launch_s(other) for other in owed if self._before(other, key))
+            return self._start_s(key) + self._launch_s(key)
         seconds = self._write_s(key) + self._start_s(key) + self._launch_s(key) * task.suite.launches
         seconds += sum(self._launch_s(other) for other in owed)
         if key in self._check and self._took:  # room was kept for it
             return seconds
         checks = self._check - set(self._took)
         return _MARGIN * (seconds + sum(self._write_s(check) + self._launch_s(check) for check in checks))
-
-    def _before(self, one: Key, other: Key) -> bool:
-        return self._order.index(one) < self._order.index(other)
 
     def heard(self, job: Job, event: Event) -> None:
         """Of a worker. An engine that has died twice on a device and never measured there is not tried again."""

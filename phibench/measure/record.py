@@ -38,6 +38,11 @@ def owed(done: Run, tasks: Sequence[Task]) -> tuple[Owed, ...]:
     return tuple(found)
 
 
+def by_worth(launches: Sequence[Owed], tasks: Sequence[Task]) -> tuple[Owed, ...]:
+    """Turns in the tasks' own order, for a deadline: what says most comes first in each, and launches lie far apart."""
+    return tuple(sorted(launches, key=lambda one: (one[2], tasks.index(one[0]))))
+
+
 def resumable(suite: Suite, machine: Machine, folder: Path, software: dict[str, str]) -> tuple[Run, Path] | None:
     """The newest run of the same suite, with the same software, on this machine; None where there is none."""
     for path in sorted((folder / machine.slug).glob("*.json"), reverse=True):

@@ -24,6 +24,7 @@ from phibench.measure import memory_check
 from phibench.measure.deadline import Deadline, Spare
 from phibench.measure.record import (
     Owed,
+    by_worth,
     earlier_warnings,
     judged,
     of_places,
@@ -76,7 +77,8 @@ def run(
     done, path = begun or start(suite, machine, folder, software)
     earlier, deaths = earlier_warnings(done), defaultdict(Counter) if deaths is None else deaths
     try:
-        for task, workloads, launch in _timely(owed(done, tasks), deadline):
+        launches = owed(done, tasks)
+        for task, workloads, launch in _timely(by_worth(launches, tasks) if deadline else launches, deadline):
             for result in _task(task, workloads, launch, on_event, write, deaths[task.setup], workers):
                 done = judged(with_result(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)

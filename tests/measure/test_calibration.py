@@ -199,7 +199,7 @@ def ran(seconds: list[float], off: float, budget: float, check_s: float, *, sure
     known = [(one, Seconds(write_s=0.0, launch_s=s)) for one, s in zip(tasks, expected, strict=True)]
     deadline = Deadline(known, clock.now + budget, clock, sure=sure)
     begun = []
-    for one, _, launch in record.owed(RUN, tasks):
+    for one, _, launch in record.by_worth(record.owed(RUN, tasks), tasks):
         if deadline.allows(one, launch):
             began = clock.now
             clock.now += expected[tasks.index(one)] * off
@@ -220,7 +220,7 @@ def test_a_deadline_is_kept_and_what_says_most_comes_first(
     first = [number for number, launch in begun if launch == 0 and number < len(TASKS)]
     assert first == list(range(len(first)))
     second = [number for number, launch in begun if launch == 1]
-    assert second == sorted(second, reverse=True)
+    assert second == sorted(second)
     assert set(second) == {n for n in first if TASKS[n].suite.launches == 2}  # room was kept for them
     assert not first or (len(TASKS), 0) in begun  # and for the check
     done_or_told = {number for number, _ in begun} | {(*TASKS, CHECK).index(one) for one, _ in deadline.left_out}
@@ -244,7 +244,11 @@ def test_launches_that_are_slower_at_last_cost_second_ones_of_what_says_least() 
         clock.now += 1.0
         deadline.took(one, 0, began)
     clock.now += 14.5  # something else
-    assert [deadline.allows(one, 1) for one in reversed(tasks)] == [False, True, True]
+    allowed = []
+    for one in tasks:
+        allowed.append(deadline.allows(one, 1))
+        clock.now += 1.0 if allowed[-1] else 0.0
+    assert allowed == [True, True, False]
     assert deadline.left_out == [(tasks[2], 1)]
 
 
