@@ -1,7 +1,7 @@
 """GB/s of weights that one thread multiplies with a vector when they lie in its cache: ONNX Runtime and torch.
 
 python benchmarks/thread_rates.py
-The figures of phibench/backends/*/rates.py: best of 400 calls on a matrix of 512 x 1024.
+Figures of phibench/backends/*/rates.py (but PyTorch's int8 and int4): best of 400 calls on a matrix of 512 x 1024.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Rates(Noun, frozen=True, kw_only=True):
     """Of a processor that was measured: ``read_share``: of its bandwidth, what decode reaches where it only waits for
     memory; ``matrix_share``: of a product that was measured, what prefill reaches, by the product's type, the better
     guide first. ``thread_gb_s``: GB/s of weights
-    that one thread can multiply when they lie in its cache, by tensor type; where this is less than the thread's part
+    that one thread can multiply, by tensor type; where this is less than the thread's part
     of the bandwidth, decode waits for arithmetic. ``attention_gflop_s``: of one thread over the KV cache in decode.
     ``step_s``: of a step or a prompt, whatever the model. ``layer_s``: of a layer's kernels, whatever they read: each a
     wait for all threads, and what starts them.

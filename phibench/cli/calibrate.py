@@ -16,7 +16,20 @@ from phibench.analysis import trust
 from phibench.cli import choice
 from phibench.core import folders, run_files, units
 from phibench.core.errors import FAILED, PhibenchError
-from phibench.core.nouns import Calibration, Event, Failed, Job, LeftOut, Machine, Measured, Noun, Run, Setup, Suite
+from phibench.core.nouns import (
+    Calibration,
+    Event,
+    Failed,
+    Job,
+    LeftOut,
+    Machine,
+    Measured,
+    Noun,
+    Run,
+    Setup,
+    Suite,
+    Workload,
+)
 from phibench.machine import inventory
 from phibench.machine.software import software as installed_software
 from phibench.measure import calibration, record, run, suites
@@ -77,7 +90,8 @@ def calibrate(
         raise PhibenchError(f"not one slice is done in {units.duration(budget_s)}; give a longer --budget")
     if dry:
         *_, total_s = calibration.totals_s([(piece, seconds) for piece, _, seconds in likely])
-        write_out(show.dry(likely, late, total_s / (1 - calibration.AGAIN_SHARE), budget_s, output, width))
+        total_s += sum(seconds * task.suite.launches for task, seconds in _again(plan))
+        write_out(show.dry(likely, late, min(total_s, budget_s), budget_s, output, width))
         return 0
     done, path, late = execute(plan, began + budget_s - _AFTER_S, results, resume=resume)
     _note(f"results: {path}")
@@ -208,9 +222,12 @@ def execute(
     timed = [(task, seconds) for _, task, seconds in plan.items]
     kept_s = calibration.AGAIN_SHARE * (ends - time.monotonic())
     deadline = Deadline(timed, ends - kept_s, sure=sure, again=again)
-    likely = [task for _, task, _ in _in_time(plan, ends - time.monotonic())[0]]
-    spare = _spare(plan)
-    with ProgressDisplay([work for task, works, _ in owed if task in likely for work in works]) as display:
+    likely = _in_time(plan, ends - time.monotonic())[0]
+    *_, likely_s = calibration.totals_s([(piece, seconds) for piece, _, seconds in likely])
+    again_s = _again(plan)
+    spare: Spare | None = None
+    works = [work for task, works, _ in owed if task in [task for _, task, _ in likely] for work in works]
+    with ProgressDisplay([*works, *_fitting(again_s, ends - time.monotonic() - likely_s)]) as display:
 
         def write(done: int, total: int) -> None:
             display.write(done, total)
@@ -219,34 +236,48 @@ def execute(
 
         def on_event(job: Job, launch: int, event: Event) -> None:
             display.on_event(job, launch, event)
-            deadline.heard(job, event)
+            (spare or deadline).heard(job, event)
 
         with Workers() as workers:
             measured = functools.partial(
                 run.run, suite=suite, machine=plan.machine, folder=folder, software=software, on_event=on_event,
                 write=write, workers=workers,
             )  # fmt: skip
-            begun = measured(tasks, watch=display.watch, begun=begun, deadline=deadline)
-            rest = [pair for pair in spare if _was_measured(begun[0], pair[0])]
-            done, path = measured([task for task, _ in rest], begun=begun, deadline=Spare(rest, ends))
+            done, path = measured(tasks, watch=display.watch, begun=begun, deadline=deadline)
+            rest = [pair for pair in again_s if _was_measured(done, pair[0])]
+            if rest:
+                spare = Spare(rest, ends)
+                done, path = measured([task for task, _ in rest], begun=(done, path), deadline=spare)
     pieces = {(task.setup, task.layers, task.suite): piece for piece, task, _ in plan.items}
     late = [_late(pieces[task.setup, task.layers, task.suite], launch) for task, launch in deadline.left_out]
     return done, path, tuple(late)
 
 
-def _spare(plan: Plan) -> list[tuple[Task, float]]:
-    """What is measured again while there is time, and the seconds that it should take."""
-    known = Knowledge(plan.machine)
-    shorter = [
-        msgspec.structs.replace(t, suite=calibration.answers(piece)) for piece, t, _ in plan.items if piece.again
-    ]
-    return [(task, expected(task, plan.machine, known).launch_s) for task in shorter]
+def _again(plan: Plan) -> list[tuple[Task, float]]:
+    """What is measured again while there is time, and the seconds that a launch should take."""
+    known, found = Knowledge(plan.machine), []
+    for piece, task, _ in plan.items:
+        if piece.again:
+            shorter = msgspec.structs.replace(task, suite=calibration.answers(piece))
+            found.append((shorter, expected(shorter, plan.machine, known).launch_s))
+    return found
+
+
+def _fitting(again_s: Sequence[tuple[Task, float]], left_s: float) -> list[Workload]:
+    """What there should be time for, all in turns."""
+    found: list[Workload] = []
+    for task, seconds in [pair for _ in range(calibration.AGAIN) for pair in again_s]:
+        left_s -= seconds
+        if left_s < 0:
+            break
+        found += task.suite.workloads()
+    return found
 
 
 def _was_measured(done: Run, task: Task) -> bool:
-    return any(
-        isinstance(r, Measured) and r.setup == task.setup and r.artifact.layers == task.layers for r in done.results
-    )
+    """Its answers, of this slice."""
+    mine = [r for r in done.results if isinstance(r, Measured) and r.setup == task.setup]
+    return any(r.artifact.layers == task.layers and r.workload in task.suite.workloads() for r in mine)
 
 
 def _late(piece: Piece, launch: int = 0) -> LeftOut:

@@ -28,7 +28,7 @@ WHOLES = (HEAD_OF, "phi-2", "phi-1.5")  # one of them is the check, the largest 
 WHOLE_SHARE = 0.3  # of the budget: the most that the check may take
 AGAIN_SHARE = 0.12  # of the time at least for answers again: so are drift and types told apart (chosen)
 UNKNOWN_CACHE_BYTES = 32 << 20
-_AGAIN, _ANSWERS = 12, 2  # launches of a slice's answers at most, and what one of them repeats
+AGAIN, _ANSWERS = 12, 2  # launches of a slice's answers at most, and what one of them repeats
 DEPTH = 1024  # a slice's KV cache is then a third of what a step reads
 _FEWEST = 2  # layers of a slice
 _ANCHOR_LAYERS, _ANCHOR_PROMPT, _ANCHOR_NEW = 4, 512, 32
@@ -145,7 +145,7 @@ def checked(costs: Sequence[tuple[Piece, Seconds]], budget_s: float) -> tuple[Pi
 
 
 def _first(place: Place, model: str, suite: Suite, machine: Machine) -> Piece:
-    """The usual build, once at the beginning and once at the end: what is between drifts with it."""
+    """The usual build, which opens every turn: what is between drifts with it."""
     return _piece(_setup(place, model, backends.load(place[0]).QUANTIZATION), suite, machine, _FEWEST)
 
 
@@ -214,7 +214,7 @@ def _piece(setup: Setup, suite: Suite, machine: Machine, fewest: int) -> Piece:
     count = _layers(setup, caches.last_level_bytes(machine, setup.device, UNKNOWN_CACHE_BYTES), fewest)
     plan = _plan(setup, count)
     kinds = dict.fromkeys(t.type for t in plan.tensors if len(t.shape) > 1 and plan.share(t))
-    return Piece(setup=setup, layers=count, suite=suite, teaches=tuple(kinds), again=_AGAIN)
+    return Piece(setup=setup, layers=count, suite=suite, teaches=tuple(kinds), again=AGAIN)
 
 
 def _layers(setup: Setup, cached: int, fewest: int) -> int:

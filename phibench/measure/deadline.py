@@ -121,7 +121,8 @@ class Deadline:
 
 
 class Spare:
-    """What is left of a deadline: a launch is begun where as much is left as the last one of its task took.
+    """What is left of a deadline: a launch is begun where a little more is left than the last one of its task took; of
+    one that failed no other is.
 
     ``tasks``: with what a launch should take.
     """
@@ -131,9 +132,15 @@ class Spare:
     ) -> None:
         self._seconds = {_key(task): seconds for task, seconds in tasks}
         self._ends, self._clock = ends, clock
+        self._failed: set[Key] = set()
 
     def allows(self, task: Task, launch: int) -> bool:  # noqa: ARG002 - each counts for itself
-        return self._clock() + _MARGIN * self._seconds[_key(task)] <= self._ends
+        key = _key(task)
+        return key not in self._failed and self._clock() + _MARGIN * self._seconds[key] <= self._ends
+
+    def heard(self, job: Job, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._failed.add((job.setup, job.artifact.layers, job.suite))
 
     def took(self, task: Task, launch: int, began: float) -> None:  # noqa: ARG002
         self._seconds[_key(task)] = self._clock() - began

@@ -38,7 +38,7 @@ def owed(done: Run, tasks: Sequence[Task]) -> tuple[Owed, ...]:
     return tuple(found)
 
 
-def by_worth(launches: Sequence[Owed], tasks: Sequence[Task]) -> tuple[Owed, ...]:
+def in_turns(launches: Sequence[Owed], tasks: Sequence[Task]) -> tuple[Owed, ...]:
     """Turns in the tasks' own order, for a deadline: what says most comes first in each, and launches lie far apart."""
     return tuple(sorted(launches, key=lambda one: (one[2], tasks.index(one[0]))))
 

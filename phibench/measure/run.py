@@ -24,8 +24,8 @@ from phibench.measure import memory_check
 from phibench.measure.deadline import Deadline, Spare
 from phibench.measure.record import (
     Owed,
-    by_worth,
     earlier_warnings,
+    in_turns,
     judged,
     of_places,
     owed,
@@ -78,7 +78,7 @@ def run(
     earlier, deaths = earlier_warnings(done), defaultdict(Counter) if deaths is None else deaths
     try:
         launches = owed(done, tasks)
-        for task, workloads, launch in _timely(by_worth(launches, tasks) if deadline else launches, deadline):
+        for task, workloads, launch in _timely(in_turns(launches, tasks) if deadline else launches, deadline):
             for result in _task(task, workloads, launch, on_event, write, deaths[task.setup], workers):
                 done = judged(with_result(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -20,6 +21,7 @@ METRIC: dict[Phase, str] = {"decode": "decode_tps", "prefill": "prefill_tps"}
 _UNKNOWN_CACHE_BYTES = 128 << 20
 # What no machine falls below or goes beyond: an hour for a token; 10^15 FLOP/s of a model of 5 M weights.
 _LEAST_TPS, _MOST_TPS = 1 / 3600, 1e8
+_NEAR_S = 30.0  # in which other programs are taken for the same (chosen)
 
 
 class Launch(NamedTuple):
@@ -144,12 +146,20 @@ def _launches(run: Run, cost: Cost, results: Sequence[Measured]) -> list[tuple[l
 
 
 def _busy_share(run: Run, result: Measured) -> float:
-    """A test that is too short to look is taken for as disturbed as what the same launch did before and after it."""
+    """A test that is too short to look is taken for as disturbed as what the same launch did before and after it, else
+    as what was measured nearest in time."""
     if result.busy_share is not None:
         return min(max(result.busy_share, 0.0), 1.0)
-    beside = [r for r in run.results if isinstance(r, Measured) and r.setup == result.setup]
-    told = [r.busy_share for r in beside if r.artifact == result.artifact and r.launch == result.launch]
-    return min(max((share for share in told if share is not None), default=0.0), 1.0)
+    told = [r for r in run.results if isinstance(r, Measured) and r.busy_share is not None]
+    beside = [
+        r for r in told if r.setup == result.setup and r.artifact == result.artifact and r.launch == result.launch
+    ]
+    if not beside and result.at:
+        at_s = units.since_1970(result.at)
+        apart_s = {abs(units.since_1970(r.at) - at_s): r for r in told if r.at}
+        nearest = min(apart_s, default=math.inf)
+        beside = [apart_s[nearest]] if nearest <= _NEAR_S else []
+    return min(max((r.busy_share or 0.0 for r in beside), default=0.0), 1.0)
 
 
 def _costs_of(result: Measured) -> list[Cost]:

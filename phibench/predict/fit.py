@@ -133,7 +133,8 @@ class Fit:
         """Of all noise: what other programs cost is one unknown for all launches, of whatever hour, so that many
         disturbed ones know no better than one (Sherman and Morrison's formula).
 
-        Block by block: launches of different hours share no drift, and thousands at once are slow to invert.
+        Block by block: launches of different hours share no drift, and thousands at once are slow to invert. That a
+        kernel is held up otherwise than others they share in truth; each hour is taken for itself.
         """
         import numpy as np
 

@@ -27,8 +27,8 @@ class Terms(Noun, frozen=True, kw_only=True):
     """Seconds by kernel, ``fixed`` among them; ``sd`` of the logarithm of their sum.
 
     ``wandering``: how much of a change of the device's speed reaches them: what waits for arithmetic in part feels less
-    of what happens to the memory. ``doubt``: why the rate that they rest on is not believed; what it can be at most is
-    in the ``sd``.
+    of what happens to the memory; all of it in prompts, and where nobody tells reading and multiplying apart.
+    ``doubt``: why the rate that they rest on is not believed; what it can be at most is in the ``sd``.
     """
 
     seconds: dict[str, float]
@@ -123,7 +123,7 @@ def _decode(cost: Cost, device: Device, bandwidth: float, threads: int) -> Terms
             for memory, more in ((most * fast, THREAD_SHARE[1]), (bandwidth * slow, THREAD_SHARE[0]))
         )
         spans[kernel] = (short, long)
-        read_s = count / (bandwidth * math.sqrt(slow * fast))
+        read_s = count / math.sqrt(bandwidth * most * slow * fast)
         multiplied_s = max(count / thread_bytes_s, attention / (threads * rates.attention_gflop_s * 1e9))
         waits[kernel] = read_s**2 / (read_s**2 + multiplied_s**2) if read_s else 0.0
     grounds = Grounds(bytes=cost.bytes, rate=math.sqrt(bandwidth * most), share=math.sqrt(slow * fast))

@@ -199,7 +199,7 @@ def ran(seconds: list[float], off: float, budget: float, check_s: float, *, sure
     known = [(one, Seconds(write_s=0.0, launch_s=s)) for one, s in zip(tasks, expected, strict=True)]
     deadline = Deadline(known, clock.now + budget, clock, sure=sure)
     begun = []
-    for one, _, launch in record.by_worth(record.owed(RUN, tasks), tasks):
+    for one, _, launch in record.in_turns(record.owed(RUN, tasks), tasks):
         if deadline.allows(one, launch):
             began = clock.now
             clock.now += expected[tasks.index(one)] * off
@@ -356,4 +356,16 @@ def test_what_time_is_left_for_ends_in_time_once_its_length_is_known(
             spare.took(one, launch, before)
             begun.append((number, launch))
             assert clock.now <= ends or (launch == 0 and off > 1)  # only what nobody knew to take so long
-    assert bool(begun) == any(1.1 * s <= left_s for s in seconds)
+    assert bool(begun) == any(1000.0 + 1.1 * s <= ends for s in seconds)
+
+
+def test_of_a_slice_that_failed_no_answer_is_tried_again() -> None:
+    spare = Spare([(TASKS[0], 1.0), (TASKS[1], 1.0)], 1e9, Clock())
+    job = Job(
+        setup=TASKS[0].setup, suite=TASKS[0].suite, workloads=TASKS[0].workloads(), threads=1,
+        artifact=msgspec.structs.replace(NO_FILE, layers=TASKS[0].layers),
+    )  # fmt: skip
+    spare.heard(job, fakes.measured(fakes.workload(8, 0)))
+    assert spare.allows(TASKS[0], 1)
+    spare.heard(job, fakes.failed(fakes.workload(8, 0), "died"))
+    assert [spare.allows(one, 2) for one in TASKS[:2]] == [False, True]

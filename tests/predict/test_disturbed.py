@@ -87,7 +87,8 @@ def test_a_test_too_short_to_look_is_as_disturbed_as_its_launch() -> None:
     prompt = msgspec.structs.replace(measured(workload(256, 0), (1.0,), layers=8), busy_share=0.4)
     assert shares(slice_of(QUIET_S, None), prompt) == [0.4]
     assert shares(slice_of(QUIET_S, 0.1), prompt) == [0.1]
-    assert shares(slice_of(QUIET_S, None, 1), prompt) == [0.0]  # another launch: nobody looked
+    later = msgspec.structs.replace(slice_of(QUIET_S, None, 1), at="2026-07-01T12:00:00Z")
+    assert shares(later, prompt) == [0.0]  # another launch, hours later: nobody looked
     assert shares(slice_of(QUIET_S, None)) == [0.0]
 
 
@@ -95,3 +96,15 @@ def test_runs_of_other_days_keep_their_own_shares() -> None:
     quiet, busy = run(slice_of(QUIET_S, None)), run(slice_of(QUIET_S, 0.5))
     points = calibration.points(here(), (quiet, busy))
     assert sorted(point.busy_share for point in points) == [0.0, 0.5]
+
+
+def test_a_launch_that_is_too_short_to_look_was_as_disturbed_as_what_was_measured_nearest() -> None:
+    def at(second: int, busy: float | None, launch: int) -> Measured:
+        return msgspec.structs.replace(slice_of(QUIET_S, busy, launch), at=f"2026-01-01T00:00:{second:02}Z")
+
+    def shares(*results: Measured) -> list[float]:
+        found = calibration.points(here(), (run(*results),))
+        return [launch.busy_share for point in found for launch in point.launches]
+
+    assert shares(at(0, 0.1, 0), at(20, 0.5, 1), at(22, None, 2)) == [0.1, 0.5, 0.5]
+    assert shares(at(0, 0.5, 0), at(50, None, 1)) == [0.5, 0.0]  # half a minute is another time
