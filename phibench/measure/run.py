@@ -77,8 +77,7 @@ def run(
     done, path = begun or start(suite, machine, folder, software)
     earlier, deaths = earlier_warnings(done), defaultdict(Counter) if deaths is None else deaths
     try:
-        launches = owed(done, tasks)
-        for task, workloads, launch in _timely(in_turns(launches, tasks) if deadline else launches, deadline):
+        for task, workloads, launch in _timely(owed(done, tasks), tasks, deadline):
             for result in _task(task, workloads, launch, on_event, write, deaths[task.setup], workers):
                 done = judged(with_result(done, task, result), before, earlier, trusted)
                 files.write_json(path, done)
@@ -93,9 +92,9 @@ def _kept(count: int, path: Path) -> str:
     return f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume goes on" if count else ""
 
 
-def _timely(launches: Sequence[Owed], deadline: Deadline | Spare | None) -> Iterator[Owed]:
+def _timely(launches: Sequence[Owed], tasks: Sequence[Task], deadline: Deadline | Spare | None) -> Iterator[Owed]:
     """Those that the deadline allows; it hears how long each took."""
-    for task, workloads, launch in launches:
+    for task, workloads, launch in in_turns(launches, tasks) if deadline else launches:
         if deadline is None:
             yield task, workloads, launch
         elif deadline.allows(task, launch):

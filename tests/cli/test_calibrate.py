@@ -16,7 +16,7 @@ import pytest
 from conftest import Phibench
 
 from phibench import backends
-from phibench.cli import calibrate, choice, measure
+from phibench.cli import calibrate, calibration_plan, choice, measure
 from phibench.core import files, run_files
 from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError
 from phibench.core.nouns import Failed, LeftOut, Machine, Measured, Run, SelfTest
@@ -124,13 +124,13 @@ def test_a_dead_engine_is_left_out_and_told(engines: Callable[..., None]) -> Non
     dead = SelfTest(backend="torch", device="cpu", build="1", processor="x", usable=False, reason=why)
     sick = msgspec.structs.replace(PROBED, selftests=(dead,))
     engines(tests=(dead,))
-    places = calibrate.places(sick, ("llama_cpp", "torch"))
-    plan = calibrate.planned(sick, places, Knowledge(sick), 120.0)
+    places = calibration_plan.places(sick, ("llama_cpp", "torch"))
+    plan = calibration_plan.planned(sick, places, Knowledge(sick), 120.0)
     assert plan.broken
     assert {piece.setup.backend for piece, _, _ in plan.items} == {"llama_cpp"}
     assert why in str(plan.left_out[0])
     with pytest.raises(PhibenchError, match=r"nothing can be measured here: .*SIGILL") as raised:
-        calibrate.planned(sick, (("torch", "cpu"),), Knowledge(sick), 120.0)
+        calibration_plan.planned(sick, (("torch", "cpu"),), Knowledge(sick), 120.0)
     assert raised.value.exit_code == FAILED
 
 
@@ -138,7 +138,7 @@ def test_what_memory_has_no_room_for_is_left_out(engines: Callable[..., None]) -
     engines()
     limits = msgspec.structs.replace(PROBED.limits, free_bytes=1 << 30)
     small = msgspec.structs.replace(PROBED, limits=limits)
-    plan = calibrate.planned(small, (("llama_cpp", "cpu"), ("torch", "cpu")), Knowledge(small), 120.0)
+    plan = calibration_plan.planned(small, (("llama_cpp", "cpu"), ("torch", "cpu")), Knowledge(small), 120.0)
     assert plan.items
     assert all(task.need.total_bytes <= 1 << 30 for _, task, _ in plan.items)
     assert any(
@@ -301,7 +301,7 @@ def test_quickstart_measures_the_whole_of_its_setup_and_slices_of_its_engine(
     asked = []
 
     def execute(
-        plan: calibrate.Plan, ends: float, folder: Path, **named: bool
+        plan: calibration_plan.Plan, ends: float, folder: Path, **named: bool
     ) -> tuple[Run, Path, tuple[LeftOut, ...]]:
         asked.append((plan, ends - time.monotonic(), named))
         return fakes.run(), folder, ()
@@ -314,7 +314,7 @@ def test_quickstart_measures_the_whole_of_its_setup_and_slices_of_its_engine(
     assert (check.setup, check.layers, named) == (task.setup, None, {"sure": True})
     assert {str(work) for work in whole.suite.workloads()} == {"pp256+tg32"}
     assert {piece.setup.backend for piece, _, _ in slices} == {task.setup.backend}
-    usual = calibrate.expected(task, PROBED, Knowledge(PROBED))
+    usual = calibration_plan.expected(task, PROBED, Knowledge(PROBED))
     assert seconds == pytest.approx(usual.start_s + usual.all_s(1), abs=1.0)
 
 

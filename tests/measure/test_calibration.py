@@ -13,7 +13,7 @@ from suite_files import machine
 
 from phibench import backends, catalog
 from phibench.backends.rates import KV
-from phibench.cli.calibrate import places
+from phibench.cli.calibration_plan import places
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Cache, Device, Job, Machine, Problem, Processor, Suite
 from phibench.measure import calibration, record
