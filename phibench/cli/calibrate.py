@@ -143,8 +143,8 @@ def _likely(
 
 def _was_measured(done: Run, task: Task) -> bool:
     """Its answers, of this slice."""
-    mine = [r for r in done.results if isinstance(r, Measured) and r.setup == task.setup]
-    return any(r.artifact.layers == task.layers and r.workload in task.suite.workloads() for r in mine)
+    mine = [r for r in done.results if isinstance(r, Measured) and record.is_of(r, task)]
+    return any(r.workload in task.suite.workloads() for r in mine)
 
 
 def _owed(tasks: Sequence[Task], begun: tuple[Run, Path] | None) -> Sequence[record.Owed]:

@@ -124,8 +124,12 @@ def start(suite: Suite, machine: Machine, folder: Path, software: dict[str, str]
 
 
 def _is_of(result: Result, task: Task, launch: int) -> bool:
-    """The same setup and launch, and the same file: a slice or a real file is not the synthetic whole."""
-    if (result.setup, result.launch) != (task.setup, launch):
+    return result.launch == launch and is_of(result, task)
+
+
+def is_of(result: Result, task: Task) -> bool:
+    """The same setup, and the same file: a slice or a real file is not the synthetic whole."""
+    if result.setup != task.setup:
         return False
     had, wanted = result.artifact, task.artifact
     if had is None or task.plan is None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from phibench.core.nouns import Device, Problem, Throttle
-from phibench.probe.devices import Provider
+from phibench.probe.devices import Provider, pci
 from phibench.probe.devices.nvml import (
     MOST_BYTES,
     Gpu,
@@ -195,7 +195,7 @@ def _reasons(api: Any, handle: Any) -> tuple[Throttle, ...]:
 def _limit_w(api: Any, handle: Any) -> float | None:
     """That of the whole board, also where a program gets a slice of it."""
     milliwatts = count(call(api, "nvmlDeviceGetEnforcedPowerLimit", handle), 10**7)
-    return milliwatts / 1e3 if milliwatts and milliwatts >= 10**3 else None
+    return pci.limit_w(milliwatts and milliwatts * 1000)
 
 
 def _switch(modes: Any) -> str | None:
