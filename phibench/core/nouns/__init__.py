@@ -28,6 +28,7 @@ from phibench.core.nouns.machines import (
 )
 from phibench.core.nouns.models import (
     ARCHITECTURES,
+    Build,
     ChatTemplate,
     Goal,
     Need,
@@ -35,6 +36,7 @@ from phibench.core.nouns.models import (
     Runtime,
     Score,
     Shape,
+    Training,
     Variant,
 )
 from phibench.core.nouns.results import (
@@ -60,6 +62,7 @@ __all__ = [
     "Artifact",
     "AtLeastOne",
     "Basis",
+    "Build",
     "Cache",
     "Calibration",
     "Cause",
@@ -119,6 +122,7 @@ __all__ = [
     "Suite",
     "Throttle",
     "Tokens",
+    "Training",
     "Variant",
     "Verdict",
     "Warmup",

@@ -142,10 +142,44 @@ class Need(Noun, frozen=True, kw_only=True):
         return self.total_bytes + self.reclaimable_bytes
 
 
+class Build(Noun, frozen=True, kw_only=True):
+    """A file or folder that somebody offers of a variant: what a person downloads.
+
+    ``path``: the file, the first of a split one, or the folder of an ONNX package; None: the whole repository, or not
+    seen. ``devices``: kinds that the package is made for ("cuda", "npu"); empty: any that its format runs on.
+    ``format`` may be one that phibench runs with no backend ("openvino"): such a build is listed, never measured.
+    """
+
+    variant: str
+    quantization: str  # as the format names it: "Q4_K_M", "int4", "bf16"
+    format: str
+    publisher: str
+    repository: str
+    path: str | None = None
+    bytes: int | None = None  # of all its files
+    exact: bool = False  # bytes as listed by the publisher; else rounded
+    devices: tuple[str, ...] = ()
+    official: bool = False  # by the makers of the variant
+    note: str = ""
+    source: str
+
+
+class Training(Noun, frozen=True, kw_only=True):
+    """Fine-tuning with adapters of low rank on all matrices of the layers; ``sequence_tokens`` of each example."""
+
+    rank: int
+    sequence_tokens: int
+    batch: int
+
+
 class Goal(Noun, frozen=True, kw_only=True):
-    """What the user wants to do: a workload, limits, and the order of metrics. Data, not code.
+    """What the user wants to do: a workload, what is usable and what comfortable, and which variants are best. Data.
 
     ``images`` ("1344x1344") and ``audio_s`` seconds of speech come with the prompt, whose tokens do not count theirs.
+    ``limits`` make it usable, ``comfort`` comfortable. ``felt_tps``: decode beyond which more is not felt, None: all of
+    it is. ``equal_loss``: nat up to which losses of quantization count as the same. ``tiers`` of variants, best first;
+    every other one stands in ``not_for`` with the reason. ``despite``: "A < B" where a score that both have says the
+    contrary of the tiers, and why they stand so all the same.
     """
 
     id: str
@@ -154,10 +188,18 @@ class Goal(Noun, frozen=True, kw_only=True):
     new_tokens: int
     context: int
     benchmarks: tuple[str, ...]  # published scores that speak of this goal, best first
-    order: tuple[str, ...]  # metrics, compared lexicographically
+    order: tuple[str, ...] = ()  # metrics, compared lexicographically
     limits: dict[str, float] = {}
-    requires: tuple[str, ...] = ()  # "reasoning", "function_calling", "multilingual", "image", "audio"
+    comfort: dict[str, float] = {}
+    felt_tps: float | None = None
+    equal_loss: float = 0.06
+    thinking: Literal["avoid", "wanted"] = "avoid"
+    tiers: tuple[tuple[str, ...], ...] = ()
+    not_for: dict[str, str] = {}
+    despite: dict[str, str] = {}
+    requires: tuple[str, ...] = ()  # "reasoning", "function_calling", "multilingual", "image", "audio", "open_licence"
     thinking_tokens: int | None = None  # assumed, never published
     images: tuple[str, ...] = ()
     audio_s: float | None = None
+    training: Training | None = None
     source: str = ""
