@@ -44,10 +44,14 @@ class Shape(Noun, frozen=True, kw_only=True):
 
 
 class Runtime(Noun, frozen=True, kw_only=True):
-    """Whether a runtime can run the variant (yes, no, not known) and the note that says how we know."""
+    """Whether a runtime can run the variant (yes, no, not known) and the note that says how we know.
+
+    ``modalities``: what it takes of those of the variant.
+    """
 
     name: str
     runs: bool | None = None
+    modalities: tuple[str, ...] = ("text",)
     note: str
 
 
@@ -202,4 +206,5 @@ class Goal(Noun, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     audio_s: float | None = None
     training: Training | None = None
+    language: str = ""  # that is asked for, in English
     source: str = ""
