@@ -117,8 +117,6 @@ class Quantization(Noun, frozen=True, kw_only=True):
     kld: float | None = None  # published mean KL divergence against F16
     kld_source: str | None = None  # names the model it was measured on
     like: str | None = None  # the quantization of GGUF that loses as much, where no loss is published
-    published: tuple[str, ...] = ()  # repositories that offer a Phi in it, as far as they were seen
-    published_for: str = ""  # the kind of device that these packages are made for; "" for any
 
 
 class Need(Noun, frozen=True, kw_only=True):
