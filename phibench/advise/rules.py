@@ -37,6 +37,7 @@ class Doubted(Unknown, frozen=True):
 
 Answer = No | Unknown | None
 Rule = Callable[["Case"], Answer]
+_OPEN = ("MIT", "Apache-2.0")
 
 
 class Case(Noun, frozen=True, kw_only=True):
@@ -115,6 +116,7 @@ def _ability(case: Case, name: str) -> Answer:
         "multilingual": (len(v.languages) > 1 if v.languages else None, "several languages"),
         "image": ("image" in v.modalities_in, "images"),
         "audio": ("audio" in v.modalities_in, "audio"),
+        "open_licence": (v.license in _OPEN if v.license else None, "use under an open licence"),
     }
     if name not in abilities:
         raise unknown("ability", name, abilities, f"a goal may require: {', '.join(abilities)}")
