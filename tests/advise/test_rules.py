@@ -106,6 +106,7 @@ def test_a_backend_says_which_devices_it_can_use() -> None:
         ("reasoning", "thinking", "phi-4-reasoning", "phi-4"),
         ("function_calling", "function calling", "phi-4-mini-instruct", "phi-4"),
         ("multilingual", "languages", "phi-4-mini-instruct", "phi-2"),
+        ("open_licence", "open licence", "phi-4", "phi-silica"),
     ],
 )
 def test_an_ability_that_the_goal_requires(ability: str, words: str, able: str, unable: str) -> None:

@@ -21,7 +21,7 @@ from phibench.core.nouns import Goal, Variant
 VARIANTS = catalog.variants()
 SHAPED = [v for v in VARIANTS if v.shape]
 BY_ID = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.id)
-REQUIREMENTS = {"reasoning", "function_calling", "multilingual", "image", "audio"}
+REQUIREMENTS = {"reasoning", "function_calling", "multilingual", "image", "audio", "open_licence"}
 
 
 def best(variant: Variant, benchmark: str) -> float:
