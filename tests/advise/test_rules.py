@@ -76,11 +76,11 @@ def test_a_backend_that_cannot_run_the_variant_is_named_with_the_catalogs_note()
 def test_whether_it_runs_may_be_unknown() -> None:
     found = only(case("phi-3.5-vision-instruct"))
     assert isinstance(found, Unknown)
-    assert "no converted file confirmed" in str(found)
+    assert "not confirmed to load upstream" in str(found)
 
 
 def test_a_variant_without_a_known_file_is_refused_with_the_reason() -> None:
-    found = answers(case("phi-4-reasoning-vision-15b", need=None, no_file="no GGUF shape"))
+    found = answers(case("phi-tiny-moe-instruct", need=None, no_file="no GGUF shape"))
     assert No("no GGUF shape") in found
 
 
