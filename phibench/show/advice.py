@@ -37,21 +37,23 @@ def text(
     *,
     hints: bool = True,
     uncalibrated: Sequence[str] = (),
+    assumed: Sequence[str] = (),
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
-    ``uncalibrated``: engines of this machine of which nothing was measured yet.
+    ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: what nobody told of it.
     """
     if output == "json":
-        document = to_json(machine, goal, context, verdicts, top, uncalibrated)
+        document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top)
         return tables.text(found, output, name="phibench_recommend")
     rows, everywhere = _shortened(table_rows(verdicts, top), ranking.shown(verdicts, top))
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*_reasons(rows), *busy.doubts(machine), LEGEND, *(recommend.hints(verdicts) if hints else ())]
+    notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
+    notes += [*_reasons(rows), *busy.doubts(machine), LEGEND, *(recommend.hints(verdicts) if hints else ())]
     notes += _to_calibrate(verdicts, uncalibrated)
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
@@ -129,12 +131,13 @@ LEGEND = (
 
 def to_json(
     machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None,
-    uncalibrated: Sequence[str] = (),
+    uncalibrated: Sequence[str] = (), assumed: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The document of ``recommend -o json``; ``calibrate`` is null where it would narrow nothing."""
     return {
         "schema": SCHEMA,
         "machine": msgspec.to_builtins(machine),
+        "assumed": list(assumed),
         "goal": goal.id,
         "context": goal.context if context is None else context,
         "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
