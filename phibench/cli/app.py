@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from phibench.cli import ask, look, measure, options
+from phibench.cli import ask, look, measure, options, recommend
 from phibench.cli.options import cli
 from phibench.core.errors import FAILED, INTERRUPTED, PhibenchError
 
 _COMMANDS = (  # the order in which a misspelled command is told what there is
     measure.quickstart, ask.probe, ask.doctor, ask.models, ask.hardware, measure.run, measure.calibrate, look.results,
-    look.report, look.compare, measure.verify, look.import_, ask.recommend, look.dashboard, look.cache,
+    look.report, look.compare, measure.verify, look.import_, recommend.recommend, look.dashboard, look.cache,
 )  # fmt: skip
 for _each in _COMMANDS:
     cli.add_command(_each)

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from phibench.catalog import hardware
+from phibench.catalog.hardware.usual import usual
 from phibench.core import units
 from phibench.core.nouns import Cache, Device, Hardware, Limits, Machine, Processor
 from phibench.machine.data_sheet import with_row
@@ -44,16 +45,22 @@ class Described(NamedTuple):
     assumed: tuple[str, ...]
 
 
-def row_named(name: str) -> tuple[Hardware, tuple[str, ...]]:
-    """The row that a person means. Of a chip that is sold with several GPUs the slowest is assumed, and said.
+def row_named(name: str, memory_bytes: int | None = None) -> tuple[Hardware, tuple[str, ...]]:
+    """The row that a person means, and in a sentence what was chosen for them.
 
-    Raises PhibenchError (exit 2) for a name that none has, and for a card that is sold with two sizes of memory.
+    Of a chip that is sold with several GPUs the slowest that has ``memory_bytes``; of a card that is sold with several
+    sizes of memory the commoner. Raises PhibenchError (exit 2) for a name that none has, and for other versions.
     """
-    found = hardware.versions(name)
+    found = hardware.versions(name, memory_bytes) or hardware.versions(name)
+    if not all(_on_chip(row) for row in found):  # a card has its own
+        found = hardware.versions(name)
     if len(found) > 1 and len({(row.kind, row.vendor, row.architecture) for row in found}) == 1 and _on_chip(found[0]):
         least = min(found, key=lambda row: (row.read_bytes_s or 0, row.fp16_flops_s or 0))
         return least, (f"{least.name}: the slowest of {len(found)} versions",)
-    return hardware.named(name), ()
+    if chosen := usual(found):
+        row, why = chosen
+        return row, (f"{row.name}, not {' or '.join(r.name for r in found if r != row)}: {why}",)
+    return found[0] if len(found) == 1 else hardware.named(name), ()
 
 
 def machine_of(
@@ -78,7 +85,7 @@ def machine_of(
     slow, logical = host.efficiency_cores or 0, max(host.threads or cores, cores)
     threads = kinds.threads([1.0] * (cores - slow) + [kinds.EFFICIENCY if cores > slow else 1.0] * slow)
     machine = Machine(
-        name=" with ".join(dict.fromkeys(row.name for row in (host, gpu) if row)),
+        name=_name(host, gpu, gpus),
         os=system,
         arch="arm64" if _is_arm(host) else "x86_64",
         physical_cores=cores,
@@ -96,6 +103,11 @@ def machine_of(
         ),
     )
     return Described(machine, tuple(assumed))
+
+
+def _name(host: Hardware, gpu: Hardware | None, gpus: int) -> str:
+    many = f"{gpus}x " if gpus > 1 else ""
+    return host.name if gpu is None or gpu.name == host.name else f"{host.name} with {many}{gpu.name}"
 
 
 def _on_chip(row: Hardware) -> bool:
@@ -177,7 +189,9 @@ def _kind(gpu: Hardware, system: Os) -> str | None:
     if not gpu.gpu_computes or system == "android":
         return None
     if gpu.vendor == "Apple":
-        return "metal"
+        return "metal" if system in ("macos", "ios") else None
+    if system == "macos":  # of a Mac with a processor of Intel
+        return None
     if gpu.vendor == "NVIDIA":
         return "cuda"
     if gpu.vendor == "AMD":

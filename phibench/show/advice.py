@@ -56,8 +56,8 @@ def text(
     chosen = ranking.shown(verdicts, top, places=places)
     rows, everywhere = _shortened(_rows(chosen), chosen)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*advice_notes.below(machine, goal, verdicts, chosen, rows), *busy.doubts(machine), LEGEND]
-    notes += [f"assumed: {'; '.join(assumed)}"] if assumed else []
+    notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
+    notes += [*advice_notes.below(machine, goal, verdicts, chosen, rows), *busy.doubts(machine), LEGEND]
     notes += recommend.hints(verdicts) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
     if output == "md":
@@ -141,9 +141,9 @@ def to_json(
     return {
         "schema": SCHEMA,
         "machine": msgspec.to_builtins(machine),
+        "assumed": list(assumed),
         "goal": goal.id,
         "context": goal.context if context is None else context,
-        "assumed": list(assumed),
         "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
         "candidates": [_candidate(v) for v in ranking.shown(verdicts, top, places=places)],
     }

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from phibench.core.nouns import Machine
+from phibench.machine.asked import described
+
 
 class Pick(NamedTuple):
     machine: str
@@ -17,7 +20,6 @@ class Pick(NamedTuple):
     levels: tuple[str, ...]
 
 
-GIB = 1 << 30
 # As ``phibench recommend`` takes them: names of the hardware table, GiB of memory, system; ``cpus``: a container's.
 MACHINES: dict[str, dict[str, Any]] = {
     "Pi 5, 4 GB": {"cpu": "Raspberry Pi 5", "ram": 4, "os": "linux"},
@@ -60,6 +62,14 @@ MACHINES: dict[str, dict[str, Any]] = {
     "Jetson AGX Orin": {"cpu": "Jetson AGX Orin 64GB", "ram": 64, "os": "linux"},
     "DGX Spark": {"cpu": "DGX Spark (GB10)", "ram": 128, "os": "linux"},
 }
+
+
+def machine(name: str) -> Machine:
+    """One of MACHINES."""
+    told = MACHINES[name]
+    gpu = f"{told['gpus']}x {told['gpu']}" if "gpus" in told else told.get("gpu")
+    return described(gpu, told["cpu"], f"{told['ram']}GiB", told["os"], cpus=told.get("cpus")).machine
+
 
 MINI, PHI4, MOE = "phi-4-mini-instruct", "phi-4", "phi-3.5-moe-instruct"
 MINI_THINKS, THINKS, THINKS_MORE = "phi-4-mini-reasoning", "phi-4-reasoning", "phi-4-reasoning-plus"

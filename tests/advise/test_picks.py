@@ -6,20 +6,11 @@ import functools
 
 import picks
 import pytest
-from phibench.machine.asked import described
-from picks import MACHINES, PICKS, Pick
+from picks import MACHINES, PICKS, Pick, machine
 
 from phibench import catalog
 from phibench.advise import recommend
-from phibench.core.nouns import Machine, Verdict
-
-
-@functools.cache
-def machine(name: str) -> Machine:
-    told = MACHINES[name]
-    gpu = told.get("gpu")
-    several = f"{told['gpus']}x {gpu}" if "gpus" in told else gpu
-    return described(several, told["cpu"], f"{told['ram']}GiB", told["os"], cpus=told.get("cpus")).machine
+from phibench.core.nouns import Verdict
 
 
 @functools.cache

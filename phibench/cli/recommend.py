@@ -1,0 +1,183 @@
+"""``recommend``: which Phi for this machine, for one that a file or a few words describe, for each of a list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from phibench.cli import options
+from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
+
+if TYPE_CHECKING:
+    from phibench.core.nouns import Goal, Machine, Run, Verdict
+
+_OSES = ("linux", "windows", "macos", "android", "ios")  # as machine.asked has them: --help imports nothing
+_POWERS = ("battery", "mains")
+_GROUPS = {
+    "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens"),
+    "Which machine (this one, if nothing is said)": ("machine", "machines", "gpu", "cpu", "ram", "os", "power"),
+    "Output": ("top", "results", "output", "out"),
+}
+
+
+class _Told(NamedTuple):
+    """What flags say of a machine that is not here."""
+
+    gpu: str | None
+    cpu: str | None
+    ram: str | None
+    os: str | None
+    power: str | None
+
+    def flags(self) -> list[str]:
+        return [f"--{name}" for name, value in self._asdict().items() if value is not None]
+
+
+@click.command(cls=options.Grouped, groups=_GROUPS)
+@click.option("--goal", default="chat", show_default=True, help="chat, code, math, reasoning, multilingual, tools, ...")
+@options.context
+@click.option("--min-tps", type=float, help="At least this many generated tokens per second.")
+@click.option("--max-ttft", type=float, help="At most this many seconds until the first token.")
+@click.option("--thinking-tokens", type=int, help="Assumed thinking tokens of reasoning variants.")
+@click.option("--machine", metavar="FILE", help="Use a machine description (.toml or .json) instead of this machine.")
+@click.option("--machines", metavar="FILE", help="One answer for each row of a list (.csv: name, cpu, gpu, ram, os).")
+@click.option("--gpu", metavar="NAME", help="A machine with this GPU; '2x RTX 3090', none.")
+@click.option("--cpu", metavar="NAME", help="A machine with this processor; names as in phibench hardware.")
+@click.option("--ram", metavar="SIZE", help="Its memory, for example 16GiB.")
+@click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its system.")
+@click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
+@click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
+@options.results
+@options.output
+def recommend(
+    goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
+    machine: str | None, machines: str | None, gpu: str | None, cpu: str | None, ram: str | None, os: str | None,
+    power: str | None, top: str, results: str | None, output: str, out: str | None,
+) -> None:  # fmt: skip
+    """Recommend a Phi for a machine, and say why the others do not fit.
+
+    Without a machine it is this one. --gpu or --cpu alone is enough to describe another: what is not told is assumed,
+    and listed.
+    """
+    from phibench import catalog
+    from phibench.core import units
+
+    count, told = _top(top), _Told(gpu, cpu, ram, os, power)
+    _check_where(machine, machines, told)
+    wanted = catalog.goal(goal)
+    tokens = units.tokens(context) if context else None
+    asked = {"context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "thinking_tokens": thinking_tokens}
+    shape = _Shape(tokens or wanted.context, count, output, out)
+    if machines:
+        code = _each(Path(machines), wanted, options.stored_runs(results), asked, shape)
+    else:
+        place, assumed = _place(machine, told)
+        here = machine is None and not told.flags()
+        code = _one(place, assumed, here, wanted, options.stored_runs(results), asked, shape)
+    if code:
+        sys.exit(code)
+
+
+class _Shape(NamedTuple):
+    """Of what is printed."""
+
+    context: int
+    top: int | None
+    output: str
+    out: str | None
+
+
+def _check_where(machine: str | None, machines: str | None, told: _Told) -> None:
+    flags = told.flags()
+    if machine and machines:
+        raise PhibenchError("--machine is one machine and --machines a list: leave out one of them")
+    if flags and (machine or machines):
+        flag = "--machine" if machine else "--machines"
+        raise PhibenchError(f"{flag} describes the machine already: leave out {flag} or {', '.join(flags)}")
+    if flags and not told.gpu and not told.cpu:
+        add = "--gpu NAME or --cpu NAME"
+        raise PhibenchError(
+            f"{', '.join(flags)} alone describes no machine: add {add} ('phibench hardware' lists names)"
+        )
+    source = click.get_current_context().get_parameter_source("top")
+    if machines and source != click.core.ParameterSource.DEFAULT:
+        raise PhibenchError("--machines gives one answer for each machine: leave out --top")
+
+
+def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
+    if not told.flags():
+        return options.machine_of(machine), ()
+    from phibench.machine.asked import described
+
+    return described(*told)
+
+
+def _one(
+    place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
+    shape: _Shape,
+) -> int:  # fmt: skip
+    from phibench.advise.recommend import advise, outcome, uncalibrated
+    from phibench.show import advice
+
+    verdicts = advise(place, goal, runs, **asked)
+    engines = uncalibrated(verdicts) if here else ()
+    said = advice.text(
+        place, goal, shape.context, verdicts, shape.top, shape.output, options.width(shape.out), uncalibrated=engines,
+        assumed=assumed,
+    )  # fmt: skip
+    options.emit(said, shape.out)
+    code = outcome(verdicts, here=here)
+    _say_why(code, place, verdicts)
+    return code
+
+
+def _say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
+    from phibench.core.text import wrap
+    from phibench.probe import busy
+    from phibench.show import busy as show_busy
+
+    if code == NOTHING_FITS:
+        options.note("nothing fits; where the reasons name them: a shorter --context, looser limits, or more memory")
+    elif code == TOO_BUSY:
+        for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
+            options.note(line)
+
+
+def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: _Shape) -> int:
+    from phibench.advise import many
+    from phibench.machine import list_file, listed
+    from phibench.show import fleet
+
+    rows = [listed.understood(row) for row in list_file.read(path)]
+    known = [row.described.machine for row in rows if row.described]
+    picks = iter(many.picks(known, goal, runs, _progress(), **asked))
+    answers = [fleet.Answer(row, next(picks) if row.described else None) for row in rows]
+    options.emit(fleet.text(answers, goal, shape.context, shape.output, options.width(shape.out)), shape.out)
+    if any(answer.has_pick for answer in answers):
+        return 0
+    options.note("no machine of the list has an answer; the reasons stand in it")
+    return NOTHING_FITS
+
+
+def _progress() -> Any:
+    """On a terminal, how many of the different machines have been asked."""
+    if not sys.stderr.isatty():
+        return None
+
+    def say(done: int, of: int) -> None:
+        end = "\r\x1b[K" if done == of else ""
+        print(f"\r{done} of {of} different machines{end}", end="", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _top(text: str) -> int | None:
+    if text.lower() == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise PhibenchError(f"--top takes a number from 1, or all; not '{text}'")
+    return int(text)
