@@ -87,7 +87,7 @@ def candidates(machine: Machine, runs: Sequence[Run] = (), only: Narrowed | None
                             continue
                         build = builds.offered(variant.id, fmt, quantization.id, device.kind.partition(":")[0])
                         setup = (variant.id, quantization.id, backend.NAME, device.kind)
-                        if build or only.any_build or only.quantizations or setup in here:
+                        if (build and not build.made) or only.any_build or only.quantizations or setup in here:
                             yield Candidate(variant, quantization, backend, device, build)
 
 

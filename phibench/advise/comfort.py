@@ -5,7 +5,7 @@ from __future__ import annotations
 from phibench.advise.case import Case
 from phibench.advise.limits import judge
 from phibench.core.nouns import Machine
-from phibench.predict import memory
+from phibench.predict import memory, offload
 
 GIB = 1 << 30
 # Chosen: what a browser and an office program want beside the model, on memory that all share; half a GiB where a
@@ -16,8 +16,11 @@ _PHONES = ("android", "ios")
 
 
 def is_comfortable(case: Case) -> bool:
-    """Of one that every rule says yes to."""
+    """Of one that every rule says yes to. A split model takes of two memories, keeps both processors busy and hangs on
+    the link between them: it serves, and is no comfort."""
     goal, found = case.goal, case.estimates
+    if any(option in offload.OPTIONS for option, _ in case.setup.options):
+        return False
     if not all(metric in found and judge(metric, found[metric], limit) for metric, limit in goal.comfort.items()):
         return False
     return case.need is not None and all(_leaves_some(case, place) for place in _places(case))

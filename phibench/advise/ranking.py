@@ -32,7 +32,7 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         _thinks(goal, setup.variant),
         not verdict.comfortable,
         _tier(goal, setup.variant),
-        (verdict.build is None, verdict.behind),
+        (not _is_published(verdict), verdict.behind, catalog.quantization(setup.quantization).superseded),
         _beyond(loss, goal.equal_loss),
         any(option in options for option in offload.OPTIONS),
         any(option in options for option in costs.KV_OPTIONS),
@@ -46,15 +46,22 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
 
 
 def _not_yes(verdict: Verdict) -> tuple[Any, ...]:
-    """Of the others those lead that no amount speaks against, then those that come nearest."""
+    """Of the others those lead that no amount speaks against, then those that fit, then those that come nearest: what
+    is too slow can be waited for, what has no room does not run."""
     if verdict.verdict == "yes":
         return (False,)
-    return (True, verdict.hard, verdict.behind, round(math.log(max(verdict.missed, 1.0), _MISS_GRID)))
+    steps = (round(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
+    return (True, verdict.hard, verdict.behind, *steps)
 
 
 def _thinks(goal: Goal, variant: str) -> bool:
     """Thinks before it answers, where nobody wants to wait for that."""
     return goal.thinking == "avoid" and catalog.variant(variant).reasoning
+
+
+def _is_published(verdict: Verdict) -> bool:
+    """As it is: what is made of something else when it is opened nobody has."""
+    return verdict.build is not None and not verdict.build.made
 
 
 def _tier(goal: Goal, variant: str) -> int:

@@ -123,6 +123,8 @@ def _others(answers: dict[Rule, Answer]) -> bool:
 def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
     told = [answer for answer in answers.values() if answer]
     amounts = [answer.by for answer in told if isinstance(answer, Missed | Perhaps)]
+    room = [answer.by for rule in (rules.fits_in_memory, rules.fits_on_disk)
+            if isinstance(answer := answers.get(rule), Missed | Perhaps)]  # fmt: skip
     return Verdict(
         setup=case.setup,
         estimates=case.estimates,
@@ -130,6 +132,7 @@ def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
         unknowns=tuple(a for a in told if isinstance(a, Unknown)),
         hard=len(told) - len(amounts),
         missed=max(amounts, default=1.0),
+        overflows=max(room, default=1.0),
         doubted=any(isinstance(a, Doubted) for a in told),
         comfortable=not told and is_comfortable(case),
         build=case.build,

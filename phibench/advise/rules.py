@@ -166,12 +166,12 @@ def _fits(case: Case, place: memory.Place) -> Answer:
 
 def fits_on_disk(case: Case) -> Answer:
     """The disk of the cache has room for its files; of a described machine nobody knows."""
-    storage, size = case.machine.storage, case.estimates.get("disk_bytes")
+    storage, reckoned = case.machine.storage, case.estimates.get("disk_bytes")
     free = storage.free_bytes if storage else None
-    if free is None or size is None or size.value <= free:
+    size = (case.build and case.build.bytes) or (reckoned and reckoned.value)
+    if free is None or not size or size <= free:
         return None
-    text = f"its files take {units.gb(size.value)}, the disk has {units.gb(free)} left"
-    return Missed(text, by=size.value / max(free, 1))
+    return Missed(f"its files take {units.gb(size)}, the disk has {units.gb(free)} left", by=size / max(free, 1))
 
 
 def is_fast_enough(case: Case) -> Answer:

@@ -21,6 +21,7 @@ class _Row(Noun, frozen=True, kw_only=True):
     bytes: int | None = None
     exact: bool = False
     devices: tuple[str, ...] = ()
+    made: bool = False
     note: str = ""
     source: str = ""
 
@@ -92,6 +93,7 @@ def _build(variant_id: str, repository: _Repository, row: _Row) -> Build:
         exact=row.exact,
         devices=row.devices or repository.devices,
         official=repository.official,
+        made=row.made,
         note="; ".join(filter(None, (row.note, repository.note))),
         source=row.source or repository.source,
     )

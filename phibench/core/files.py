@@ -7,6 +7,7 @@ Run files ignore unknown fields within one schema number, so an upgrade orphans 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import secrets
@@ -77,7 +78,7 @@ def convert_strict(data: Any, kind: type[T], where: str) -> T:
 
 def _check_keys(data: Any, kind: Any, where: str) -> None:
     if isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        fields = _fields(kind)
         for key, value in data.items():
             if key not in fields:
                 raise unknown("key", key, fields, f"known keys of {where}: {', '.join(fields)}")
@@ -89,6 +90,12 @@ def _check_keys(data: Any, kind: Any, where: str) -> None:
     for inner in get_args(kind):
         for item in items:
             _check_keys(item, inner, where)
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Its types by the names in files: asked for every row of a table."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def _check_numbers(data: Any, where: str) -> None:

@@ -10,6 +10,8 @@ import math
 from collections import defaultdict
 from typing import Literal
 
+import msgspec
+
 from phibench import backends, catalog
 from phibench.backends.rates import KV
 from phibench.catalog.plans.base import Plan
@@ -112,8 +114,12 @@ def _cost_sheet(setup: Setup, layers: int | None) -> CostSheet:
 def _planned(
     backend: str, variant: str, quantization: str, layers: int | None
 ) -> tuple[Plan, tuple[tuple[str, Part], ...]]:
-    """What does not depend on devices and options: the plan, and its weights by kernel."""
-    plan = backends.plan(backends.load(backend), catalog.variant(variant), quantization, layers)
+    """What does not depend on devices and options: the plan, and its weights by kernel.
+
+    Of the text part alone, also where phibench writes no files of the others beside it: encoders are counted in media.
+    """
+    text = msgspec.structs.replace(catalog.variant(variant), modalities_in=("text",))
+    plan = backends.plan(backends.load(backend), text, quantization, layers)
     return plan, parts_of(plan, last_of(backend, plan))
 
 

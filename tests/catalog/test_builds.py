@@ -68,9 +68,11 @@ def test_a_build_says_where_it_is_and_who_says_so() -> None:
 
 @pytest.mark.parametrize("build", SIZED, ids=told)
 def test_sizes_of_files_are_near_the_plans(build: Build) -> None:
-    """Mixes changed between versions of llama.cpp, and sizes were rounded (docs/catalog.md, "Published files")."""
-    plan = plans.plan(catalog.variant(build.variant), build.quantization, fmt="gguf")
-    assert build.bytes == pytest.approx(plan.disk_bytes, rel=0.01 if build.exact else 0.06)
+    """Sizes were rounded, and mixes grew between versions of llama.cpp, most those of few bits (docs/catalog.md)."""
+    row = catalog.quantization(build.quantization, "gguf")
+    plan = plans.plan(catalog.variant(build.variant), row.id, fmt="gguf")
+    off = 0.15 if row.bits < 3.2 else 0.07 if row.bits < 4 else 0.002 if build.exact else 0.04
+    assert build.bytes == pytest.approx(plan.disk_bytes, rel=off)
 
 
 def test_a_checkpoint_is_offered_of_all_that_torch_opens() -> None:

@@ -108,7 +108,7 @@ def test_where_all_of_a_shape_have_factors_they_are_missed(tmp_path: Path) -> No
         ("phi-4-mini-instruct", "magic", {"general.name": "Magic"}, "phi-4-mini-instruct", 1),
         ("phi-4", "Phi-4-abliterated", {}, "phi-4", 0),
         ("phi-4", "renamed", {}, "phi-4", 0),  # theta and context are its own
-        ("phi-4", "renamed", {"phi3.rope.freq_base": None}, "phi-4", 0),
+        ("phi-4", "renamed", {"phi3.rope.freq_base": None}, "phi-4", 1),  # or reasoning-vision's text part
         ("phi-4", "longer", {"phi3.context_length": 32768}, "phi-4", 0),
         ("phi-4-reasoning", "renamed", {}, "phi-4-reasoning", 1),  # or -plus: nothing tells
         ("phi-4-reasoning", "phi4-reasoning-plus-14b", {}, "phi-4-reasoning-plus", 0),

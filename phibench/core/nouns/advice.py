@@ -61,7 +61,7 @@ class Verdict(Noun, frozen=True, kw_only=True):
     """Yes, no or not known, each with its reasons in words; ``doubted``: some hang on figures that are not believed.
 
     ``missed``: the largest factor by which a limit is missed, at the worse end of what was not measured; 1 where all
-    are kept. ``behind``: another engine runs the variant here, and this one leads only where it is the only one.
+    are kept. ``overflows``: the factor by which memory or disk are too small, 1 where it fits. ``behind``: another engine runs the variant here, and this one leads only where it is the only one.
     """
 
     setup: Setup
@@ -70,6 +70,7 @@ class Verdict(Noun, frozen=True, kw_only=True):
     unknowns: tuple[Reason, ...] = ()
     hard: int = 0  # objections that no amount cures, and limits of which nothing is known
     missed: float = 1.0
+    overflows: float = 1.0
     doubted: bool = False
     comfortable: bool = False
     behind: bool = False

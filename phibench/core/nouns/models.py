@@ -113,6 +113,7 @@ class Quantization(Noun, frozen=True, kw_only=True):
     imatrix: bool = False
     matrices: str | None = None  # ONNX: their type, where the id is not its name
     accuracy_level: int | None = None  # ONNX: of MatMulNBits, 4 where none is given (activations in int8)
+    superseded: bool = False  # a younger type of the same bits loses less
     note: str = ""
     kld: float | None = None  # published mean KL divergence against F16
     kld_source: str | None = None  # names the model it was measured on
@@ -162,6 +163,7 @@ class Build(Noun, frozen=True, kw_only=True):
     exact: bool = False  # bytes as listed by the publisher; else rounded
     devices: tuple[str, ...] = ()
     official: bool = False  # by the makers of the variant
+    made: bool = False  # here, of the repository's checkpoint, as it is opened
     note: str = ""
     source: str
 
