@@ -277,6 +277,6 @@ def test_most_text_variants_have_a_published_score(goal: str, least: int) -> Non
 
 
 def test_an_unknown_goal_names_the_nearest() -> None:
-    with pytest.raises(PhibenchError, match=r"unknown goal 'chatt'; did you mean 'chat'\? known: chat, code") as caught:
+    with pytest.raises(PhibenchError, match=r"unknown goal 'chatt'; did you mean 'chat'\? known: batch, ") as caught:
         catalog.goal("chatt")
     assert caught.value.exit_code == 2

@@ -1,4 +1,4 @@
-"""Tiers of a goal rest on scores or say why not; every variant has its place; the seed guide, which Phi for which use."""
+"""Tiers rest on scores or say why not; every variant has its place; the seed guide, which Phi for which use."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_code_the_phi_4_family() -> None:
 
 
 def test_cost_bound_mini_in_four_bits() -> None:
-    """Where a token's bytes count, all losses up to four bits' are alike and no speed is too much: the smallest leads."""
+    """All losses up to four bits' are alike and no speed is too much: of a tier the fewest bytes lead."""
     goal = catalog.goal("battery")
     assert leaders("battery") <= MINIS
     four = catalog.quantization("Q4_K_M").kld
