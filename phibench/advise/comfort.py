@@ -19,7 +19,8 @@ def is_comfortable(case: Case) -> bool:
     """Of one that every rule says yes to. A split model takes of two memories, keeps both processors busy and hangs on
     the link between them: it serves, and is no comfort."""
     goal, found = case.goal, case.estimates
-    if any(option in offload.OPTIONS for option, _ in case.setup.options):
+    loss = found.get("quant_kld")
+    if any(option in offload.OPTIONS for option, _ in case.setup.options) or not loss or loss.value > goal.equal_loss:
         return False
     if not all(metric in found and judge(metric, found[metric], limit) for metric, limit in goal.comfort.items()):
         return False

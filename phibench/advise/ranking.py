@@ -50,7 +50,7 @@ def _not_yes(verdict: Verdict) -> tuple[Any, ...]:
     is too slow can be waited for, what has no room does not run."""
     if verdict.verdict == "yes":
         return (False,)
-    steps = (round(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
+    steps = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
     return (True, verdict.hard, verdict.behind, *steps)
 
 

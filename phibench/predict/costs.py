@@ -99,7 +99,8 @@ def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
 @functools.lru_cache(maxsize=4096)
 def _cost_sheet(setup: Setup, layers: int | None) -> CostSheet:
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
-    plan, parts = _planned(setup.backend, setup.variant, setup.quantization, layers)
+    half = setup.device != "cpu"
+    plan, parts = _planned(setup.backend, setup.variant, setup.quantization, layers, half)
     assert variant.shape is not None  # plan() refuses variants without
     # by the backend's own account, over a context long enough that its padding does not show
     kv_bytes = backend.need(plan, variant.shape, 4096, dict(setup.options)).kv_bytes
@@ -112,14 +113,14 @@ def _cost_sheet(setup: Setup, layers: int | None) -> CostSheet:
 
 @functools.lru_cache(maxsize=4096)
 def _planned(
-    backend: str, variant: str, quantization: str, layers: int | None
+    backend: str, variant: str, quantization: str, layers: int | None, half: bool
 ) -> tuple[Plan, tuple[tuple[str, Part], ...]]:
     """What does not depend on devices and options: the plan, and its weights by kernel.
 
     Of the text part alone, also where phibench writes no files of the others beside it: encoders are counted in media.
     """
     text = msgspec.structs.replace(catalog.variant(variant), modalities_in=("text",))
-    plan = backends.plan(backends.load(backend), text, quantization, layers)
+    plan = backends.plan(backends.load(backend), text, quantization, layers, half=half)
     return plan, parts_of(plan, last_of(backend, plan))
 
 

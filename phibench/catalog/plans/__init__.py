@@ -13,12 +13,14 @@ from phibench.catalog.plans.base import NoFiles, Plan
 from phibench.core.nouns import Variant
 
 
-def plan(variant: Variant, quantization: str, layers: int | None = None, *, fmt: str) -> Plan:
-    """The plan of the whole model, or of a slice of ``layers``.
+def plan(variant: Variant, quantization: str, layers: int | None = None, *, fmt: str, half: bool = False) -> Plan:
+    """The plan of the whole model, or of a slice of ``layers``; ``half``: of what is published for GPUs, where that
+    has other tensors.
 
     Raises NoFilesError (exit 2) when the variant has no such form, PhibenchError for another format's quantization.
     """
-    found: Plan = _module(fmt).plan(variant, quantization, layers)
+    more = {"half": True} if half and fmt == "onnx" else {}
+    found: Plan = _module(fmt).plan(variant, quantization, layers, **more)
     return found
 
 

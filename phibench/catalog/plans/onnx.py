@@ -44,8 +44,9 @@ _SEARCH = {  # of genai_config.json: one answer, greedily
 }
 
 
-def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan:
-    """The plan of the whole model, or of a slice of its first ``layers``.
+def plan(variant: Variant, quantization: str, layers: int | None = None, *, half: bool = False) -> Plan:
+    """The plan of the whole model, or of a slice of its first ``layers``. ``half``: as packages for GPUs are, with
+    activations, KV cache and embedding in fp16; phibench writes none.
 
     Raises PhibenchError (exit 2) when the variant has no such form or the quantization is not an ONNX one.
     """
@@ -56,7 +57,8 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
     shape = variant.shape
     assert shape is not None
     count = check_layers(variant, layers)
-    tensors = _tensors(_widths(shape), quantization, count)
+    real = "fp16" if half else real_type(quantization)
+    tensors = _tensors(_widths(shape), quantization, count, real)
     known = msgspec.structs.asdict(shape)
     wanted = Plan(
         variant=variant.id,
@@ -71,8 +73,8 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         tokenizer_bytes=variant.tokenizer_bytes or 0,
         metadata={key: value for key, value in known.items() if value is not None},
         facts={
-            "kv_type": real_type(quantization),
-            "kv_buffer": "shared" if packs_heads(quantization) else "grown",  # past and present: one buffer or two
+            "kv_type": real,
+            "kv_buffer": "shared" if half or packs_heads(quantization) else "grown",  # past and present: one buffer or two
             "logits": "all",
             "exporter": "phibench",
         },
@@ -207,8 +209,8 @@ def _widths(shape: Shape) -> Shape:
 
 
 @functools.lru_cache(maxsize=1024)
-def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]:
-    kind, real = quantizations()[quantization][0], real_type(quantization)
+def _tensors(shape: Shape, quantization: str, layers: int, real: str) -> tuple[Tensor, ...]:
+    kind = quantizations()[quantization][0]
     found = []
     # one matrix serves both, but the builder's int8 embedding cannot be looked up
     if not shape.tied or kind == "int8":
