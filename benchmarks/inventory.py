@@ -70,14 +70,22 @@ def _machine(chance: random.Random, number: int) -> Sequence[str]:
     _, processors, graphics, sizes, systems = kind
     name = f"{chance.choice(('NB', 'PC', 'WS', 'DESKTOP', 'srv'))}-{chance.choice(('BER', 'MUC', 'HH'))}-{number:04}"
     system = chance.choice(SYSTEMS[chance.choice(systems)])
-    cells = (_processor(chance, chance.choice(processors)), chance.choice(graphics), _memory(chance, chance.choice(sizes)))
+    cells = (
+        _processor(chance, chance.choice(processors)),
+        chance.choice(graphics),
+        _memory(chance, chance.choice(sizes)),
+    )
     return (name, *cells, "" if chance.random() < 0.05 else system)
 
 
 def _processor(chance: random.Random, model: str) -> str:
     """As a system prints it."""
     if model.startswith(("i3", "i5", "i7", "i9", "Ultra")):
-        new = model.startswith("Ultra") or len(model.rstrip("UPGKHFX").partition("-")[2]) >= 4 and model[3:5] in ("12", "13")
+        new = (
+            model.startswith("Ultra")
+            or len(model.rstrip("UPGKHFX").partition("-")[2]) >= 4
+            and model[3:5] in ("12", "13")
+        )
         clock = "" if new else f" CPU @ {chance.choice(_GHZ)}GHz"
         before = f"{model[3:5]}th Gen " if new and model[3:5] in ("12", "13") else ""
         return chance.choice((f"{before}Intel(R) Core(TM) {model}{clock}", f"Intel Core {model}"))

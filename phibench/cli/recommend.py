@@ -100,7 +100,9 @@ def _check_where(machine: str | None, machines: str | None, told: _Told) -> None
         raise PhibenchError(f"{flag} describes the machine already: leave out {flag} or {', '.join(flags)}")
     if flags and not told.gpu and not told.cpu:
         add = "--gpu NAME or --cpu NAME"
-        raise PhibenchError(f"{', '.join(flags)} alone describes no machine: add {add} ('phibench hardware' lists names)")
+        raise PhibenchError(
+            f"{', '.join(flags)} alone describes no machine: add {add} ('phibench hardware' lists names)"
+        )
     source = click.get_current_context().get_parameter_source("top")
     if machines and source != click.core.ParameterSource.DEFAULT:
         raise PhibenchError("--machines gives one answer for each machine: leave out --top")

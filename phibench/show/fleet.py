@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width: int | None = None) -> str:
-    """``table`` and ``md``: the machines, why some have no answer, and the summary last; else as :func:`record` says."""
+    """``table`` and ``md``: the machines, why some have no answer, the summary last; else as :func:`record` says."""
     if output == "json":
         document = to_json(answers, goal, context)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
@@ -98,7 +98,9 @@ def summary(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, ...], list[Answer]] = defaultdict(list)
     for one in answers:
         setup = one.verdict.setup if one.verdict and one.has_pick else None
-        place = (setup.variant, setup.quantization, setup.backend, setup.device.partition(":")[0]) if setup else ("",) * 4
+        place = (
+            (setup.variant, setup.quantization, setup.backend, setup.device.partition(":")[0]) if setup else ("",) * 4
+        )
         groups[(*place, one.level)].append(one)
     order = sorted(groups.items(), key=lambda group: (not group[0][0], -len(group[1]), group[0]))
     return [_counted(key, found) for key, found in order]
@@ -195,7 +197,7 @@ def _cut(name: str) -> str:
 
 _SHORT = 24
 _MARKS = {"spec": "??", "probed": "?"}
-_COLUMNS = (
+_COLUMNS: tuple[tables.Column[Answer], ...] = (
     tables.Column(title="name", cell=lambda answer: answer.listed.row.name, short=_named),
     tables.Column(title="machine", cell=_here, short=_short, rank=1),
     tables.Column(title="pick", cell=_pick),
@@ -204,7 +206,7 @@ _COLUMNS = (
     tables.Column(title="tok/s", cell=_speed, right=True),
     tables.Column(title="memory", cell=_memory, right=True, rank=2),
 )
-_SUMMARY = (
+_SUMMARY: tuple[tables.Column[tables.Record], ...] = (
     tables.column("machines", right=True),
     tables.column("shown", "pick"),
     tables.Column(title="on", cell=lambda row: f"{row['backend']}/{row['device']}" if row["backend"] else None, rank=1),
@@ -233,9 +235,9 @@ def _reasons(answers: Sequence[Answer]) -> list[str]:
     names: dict[str, list[str]] = defaultdict(list)
     for answer in answers:
         if not answer.has_pick:
-            names[f"{answer.level}: {_why(answer)}" if answer.verdict is None else f"nothing fits: {_why(answer)}"].append(
-                answer.listed.row.name
-            )
+            names[
+                f"{answer.level}: {_why(answer)}" if answer.verdict is None else f"nothing fits: {_why(answer)}"
+            ].append(answer.listed.row.name)
     told = sorted(names.items(), key=lambda reason: -len(reason[1]))
     lines = [f"{_some(found)}: {why}" for why, found in told[:_MOST_REASONS]]
     rest = sum(len(found) for _, found in told[_MOST_REASONS:])

@@ -64,7 +64,6 @@ MACHINES: dict[str, dict[str, Any]] = {
 }
 
 
-
 def machine(name: str) -> Machine:
     """One of MACHINES."""
     told = MACHINES[name]

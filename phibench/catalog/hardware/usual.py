@@ -27,6 +27,8 @@ def usual(found: Sequence[Hardware]) -> tuple[Hardware, str] | None:
 def differ_in_memory_alone(found: Sequence[Hardware]) -> bool:
     """Several cards of one name, each with a size of its own. What shares its memory has whatever the machine has."""
     names = [reading(row.name.lower()) for row in found]
-    same = {(row.kind, row.vendor, row.architecture, name.key, name.told) for row, name in zip(found, names, strict=True)}
+    same = {
+        (row.kind, row.vendor, row.architecture, name.key, name.told) for row, name in zip(found, names, strict=True)
+    }
     sizes = {row.memory_bytes for row in found}
     return len(found) > 1 and len(same) == 1 and len(sizes) == len(found) and not any(r.shares_memory for r in found)
