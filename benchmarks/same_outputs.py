@@ -35,7 +35,8 @@ from masked import json_file, since, varying_text
 from sample_inputs import write, write_inputs
 
 FORMS = ("table", "md", "csv", "json", "jsonl", "sql")
-GOALS = ("chat", "code", "long-context", "math", "multilingual", "reasoning", "speech", "tools", "vision")
+GOALS = ("batch", "battery", "chat", "code", "edge", "enterprise", "fine-tuning", "long-context", "math", "multilingual",
+         "phone", "reasoning", "speech", "tools", "vision")  # fmt: skip
 WORDS = ("cache", "compare", "dashboard", "doctor", "import", "models", "probe", "quickstart", "recommend", "report",
          "results", "run", "verify")  # fmt: skip
 LAPTOP = "recommend --machine inputs/laptop.toml --results inputs/none"

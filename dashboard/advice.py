@@ -17,6 +17,7 @@ from phibench.advise import ranking, rules
 from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Goal, Machine, Verdict
+from phibench.show import advice_notes
 
 _CONTEXTS = tuple(1024 * k for k in (2, 4, 8, 16, 32, 64, 128))
 _LIMITS = {"decode_tps": "Decode at least, tok/s", "ttft_s": "First token within, s"}
@@ -80,6 +81,7 @@ def _best(verdict: Verdict) -> None:
     lead = {"yes": "Take", "unknown": "Perhaps", "no": "Nothing fits; nearest is"}[verdict.verdict]
     with st.container(border=True):
         st.markdown(f"### {lead} {_name(verdict)}")
+        st.caption(widgets.escape(" · ".join(filter(None, (advice_table.FITS[verdict.level], _offered(verdict))))))
         _headlines(verdict)
         _reasons(verdict)
 
@@ -87,6 +89,11 @@ def _best(verdict: Verdict) -> None:
 def _name(verdict: Verdict) -> str:
     setup = verdict.setup
     return widgets.escape(f"{catalog.variant(setup.variant).title} {setup.quantization}")
+
+
+def _offered(verdict: Verdict) -> str:
+    place = advice_notes.where(verdict)
+    return f"offered as {place}" if place else "published by nobody"
 
 
 def _headlines(verdict: Verdict) -> None:
@@ -112,12 +119,12 @@ def _all(found: tuple[Verdict, ...]) -> None:
         "Candidates", (_VARIANTS, _ALL), default=_VARIANTS, required=True, label_visibility="collapsed"
     )
     candidates = found if scope == _ALL else ranking.shown(found, len(found))
-    counts = Counter(advice_table.FITS[v.verdict] for v in candidates)
+    counts = Counter(advice_table.FITS[v.level] for v in candidates)
     wanted = row.segmented_control(
         "Fits", [name for name in advice_table.FITS.values() if counts[name]], selection_mode="multi",
         format_func=lambda name: f"{name} {counts[name]}", key=f"fits {scope}", label_visibility="collapsed",
     )  # fmt: skip
-    shown = [v for v in candidates if not wanted or advice_table.FITS[v.verdict] in wanted]
+    shown = [v for v in candidates if not wanted or advice_table.FITS[v.level] in wanted]
     lines = advice_table.frame(shown)
     picked = _table(lines)
     st.caption(
@@ -131,11 +138,11 @@ def _all(found: tuple[Verdict, ...]) -> None:
 def _table(lines: pd.DataFrame) -> int | None:
     """The candidates; the number of the selected line, or None."""
     fits = st.column_config.MultiselectColumn(
-        "Fits", options=list(advice_table.FITS.values()), color=["blue", "orange", "gray"], width=90
+        "Fits", options=list(advice_table.FITS.values()), color=["green", "blue", "orange", "gray"], width=110
     )
     columns: dict[str, Any] = {
         "fits": fits, "variant": "Variant", "quantization": "Quant", "where": "Backend",
-        "decode_text": "Decode, tok/s", "ttft_text": "First token", "memory_text": "Memory",
+        "answers_text": "Answers", "decode_text": "Decode, tok/s", "ttft_text": "First token", "memory_text": "Memory",
         "quality_text": "Quality, published", "why": st.column_config.TextColumn("Why not", width="large"),
     }  # fmt: skip
     order = [name for name in columns if name != "where" or lines["where"].nunique() > 1]

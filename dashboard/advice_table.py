@@ -9,7 +9,9 @@ import pandas as pd
 
 from phibench.core import amounts
 from phibench.core.metrics import METRICS
-from phibench.core.nouns import Basis, Estimate, Verdict
+from phibench.core.nouns import Basis, Estimate, Level, Verdict
+from phibench.core.nouns.advice import loss_class
+from phibench.show.advice import ANSWERS
 
 # How sure a number is, in a word that stands beside it. The first group was seen, the others were reckoned.
 BASIS: dict[Basis, str] = {
@@ -21,7 +23,7 @@ BASIS: dict[Basis, str] = {
     "spec": "guess",
     "assumed": "assumed",
 }
-FITS = {"yes": "Yes", "unknown": "Not known", "no": "No"}
+FITS: dict[Level, str] = {"comfortable": "Comfortable", "usable": "Usable", "perhaps": "Perhaps", "no": "No"}
 _SURE = ("measured", "exact", "published")
 
 
@@ -33,15 +35,17 @@ def frame(found: Sequence[Verdict]) -> pd.DataFrame:
 def _line(verdict: Verdict) -> dict[str, Any]:
     setup, known = verdict.setup, verdict.estimates
     decode, quality = known.get("decode_tps"), known.get("quality")
+    loss = known.get("quant_kld")
     memory = known.get("device_peak_bytes") or known.get("host_needed_bytes")
     return {
-        "fits": FITS[verdict.verdict],
+        "fits": FITS[verdict.level],
         "variant": setup.variant,
         "quantization": setup.quantization,
         "where": f"{setup.backend}/{setup.device}",
         "decode_text": said("decode_tps", decode),
         "ttft_text": said("ttft_s", known.get("ttft_s")),
         "memory_text": said("host_needed_bytes", memory),
+        "answers_text": ANSWERS[loss_class(loss.value)] if loss else None,
         "quality_text": f"{quality.value:g} {quality.benchmark}" if quality else None,
         "why": "; ".join((*verdict.objections, *map(str, verdict.unknowns))) or None,
         "setup": str(setup),

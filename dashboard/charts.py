@@ -19,7 +19,8 @@ from phibench.core.text import number
 
 MOST = 15  # setups in one chart; more are not read
 BLUE, AMBER, GREY = "#3b82c4", "#d08700", "#8a8f98"  # told apart by colour-blind eyes too
-LINES = (BLUE, AMBER, "#2a9d8f", "#c2589e", "#8a8f98", "#7a5cd0")  # as many lines as one chart can tell apart
+TEAL = "#2a9d8f"
+LINES = (BLUE, AMBER, TEAL, "#c2589e", "#8a8f98", "#7a5cd0")  # as many lines as one chart can tell apart
 INK = {"light": "#31333f", "dark": "#e6e8ec"}
 _ROW, _AXIS = 40, 78  # pixels: a line of text above a bar; the axis below all bars
 _LEGEND_HEIGHT = 40
@@ -172,7 +173,7 @@ def trade(table: pd.DataFrame, against: str, theme: str) -> alt.LayerChart:
         "memory_text": "Memory",
         "quality_text": "Quality",
     }
-    scale = alt.Scale(domain=list(FITS.values()), range=[BLUE, AMBER, GREY])
+    scale = alt.Scale(domain=list(FITS.values()), range=[TEAL, BLUE, AMBER, GREY])
     base = alt.Chart(data[["decode", "low", "high", "basis", "name", against, *texts]]).encode(
         x=_x("decode", "Decode, tok/s"),
         y=alt.Y(f"{against}:Q", title=title, scale=alt.Scale(zero=against == "memory", padding=20)),

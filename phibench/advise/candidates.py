@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from phibench import backends, catalog
 from phibench.backends.contract import Backend
+from phibench.catalog import builds, languages
 from phibench.core import units
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Device, Goal, Machine, Quantization, Variant
+from phibench.core.nouns import Build, Device, Goal, Machine, Noun, Quantization, Run, Setup, Variant
+from phibench.predict import costs
 
 _MOST = 1_000_000  # tokens, tokens per second or seconds that may be asked for
+_LONG = 16_384  # tokens of context from which on a smaller KV cache is worth its loss (chosen)
+_SMALL_KV = tuple((option, "q8_0") for option in costs.KV_OPTIONS)
+
+
+class Narrowed(Noun, frozen=True, kw_only=True):
+    """What a person will have and no other; empty: any. ``any_build``: also what nobody publishes."""
+
+    variants: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    any_build: bool = False
+
+
+class Candidate(NamedTuple):
+    """``build``: where to get it; None: nobody publishes it."""
+
+    variant: Variant
+    quantization: Quantization
+    backend: Backend
+    device: Device
+    build: Build | None
 
 
 def as_asked(
-    goal: Goal, context: int | None, min_tps: float | None, max_ttft: float | None, thinking: int | None
-) -> Goal:
+    goal: Goal, context: int | None, min_tps: float | None, max_ttft: float | None, thinking: int | None,
+    language: str | None = None,
+) -> Goal:  # fmt: skip
     """The goal with what the user asked for on top."""
     if context is not None:
         catalog.check_context(context, catalog.variants())
@@ -33,6 +58,7 @@ def as_asked(
         limits=limits,
         context=goal.context if context is None else context,
         thinking_tokens=goal.thinking_tokens if thinking is None else thinking,
+        language=languages.named(language) if language else "",
     )
     least = asked.prompt_tokens + asked.new_tokens
     if asked.context < least:
@@ -43,13 +69,38 @@ def as_asked(
     return asked
 
 
-def candidates(machine: Machine) -> Iterator[tuple[Backend, Device, Variant, Quantization]]:
-    """Whether a backend is installed here does not matter: the machine may be elsewhere."""
-    for backend in map(backends.load, backends.names()):
+def candidates(machine: Machine, runs: Sequence[Run] = (), only: Narrowed | None = None) -> Iterator[Candidate]:
+    """Builds that somebody publishes, and what was measured here. Whether a backend is installed here does not
+    matter: the machine may be elsewhere."""
+    only = only or Narrowed()
+    here = _measured(machine, runs)
+    for backend in map(backends.load, only.backends or backends.names()):
         if not backend.RECOMMENDABLE:
             continue
         for fmt in backend.FORMATS:
-            for quantization in catalog.quantizations(fmt):
-                for variant in catalog.variants():
-                    for device in machine.devices:
-                        yield backend, device, variant, quantization
+            for variant in catalog.variants():
+                if only.variants and variant.id not in only.variants:
+                    continue
+                for device in machine.devices:
+                    for quantization in catalog.quantizations(fmt):
+                        if only.quantizations and quantization.id not in only.quantizations:
+                            continue
+                        build = builds.offered(variant.id, fmt, quantization.id, device.kind.partition(":")[0])
+                        setup = (variant.id, quantization.id, backend.NAME, device.kind)
+                        if build or only.any_build or only.quantizations or setup in here:
+                            yield Candidate(variant, quantization, backend, device, build)
+
+
+def _measured(machine: Machine, runs: Sequence[Run]) -> set[tuple[str, str, str, str]]:
+    here = (run for run in runs if run.machine.identity == machine.identity)
+    return {(s.variant, s.quantization, s.backend, s.device) for run in here for s in (r.setup for r in run.results)}
+
+
+def kv_types(goal: Goal, backend: Backend) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Options of the KV cache to try, the usual one first."""
+    smaller = goal.context >= _LONG and all(option in backend.LEGAL for option in costs.KV_OPTIONS)
+    return ((), _SMALL_KV) if smaller else ((),)
+
+
+def with_options(setup: Setup, more: Sequence[tuple[str, str]]) -> Setup:
+    return msgspec.structs.replace(setup, options=tuple(sorted({**dict(setup.options), **dict(more)}.items())))

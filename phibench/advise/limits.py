@@ -1,50 +1,36 @@
-"""Limits of a goal: kept, missed, or not to be judged."""
+"""Limits of a goal: kept, missed, or not to be judged; and by how much."""
 
 from __future__ import annotations
 
 from phibench.core.metrics import METRICS
-from phibench.core.nouns import Estimate, Goal
+from phibench.core.nouns import Estimate
+
+_KNOWN = ("exact", "published", "measured")  # judged by the value: its spread is noise of the machine, not ignorance
 
 
 def judge(metric: str, estimate: Estimate, limit: float) -> bool | None:
-    """Is the limit kept? None when it lies inside the interval of something that was not measured, or is doubted.
-
-    A measured value is judged by its median: its spread is noise of the machine, not ignorance. A doubted one says yes
-    where even its worse end keeps the limit, and never no.
-    """
-    kept = _judge(metric, estimate, limit)
-    return None if kept is False and estimate.doubt else kept
-
-
-def _judge(metric: str, estimate: Estimate, limit: float) -> bool | None:
-    sign = 1 if METRICS[metric].better == "higher" else -1
-    if estimate.basis in ("exact", "published", "measured"):
-        return estimate.value * sign >= limit * sign
-    worst, best = sorted((estimate.low * sign, estimate.high * sign))
-    if best < limit * sign:
-        return False
-    return True if worst >= limit * sign else None
+    """Is the limit kept? Yes where the worse end of the interval keeps it, no where the value in the middle misses it,
+    else None. A doubted estimate is never a no."""
+    if miss(metric, estimate, limit) <= 1.0:
+        return True
+    if estimate.doubt or _ratio(metric, estimate.value, limit) <= 1.0:
+        return None
+    return False
 
 
-def misses(goal: Goal, estimates: dict[str, Estimate]) -> dict[str, float]:
-    """How many times too slow, too large or too late, for every limit of the goal that is not kept.
-
-    A doubted estimate that does not keep its limit for sure counts by its worse end: more is not known of it.
-    """
-    found = {}
-    for metric, limit in goal.limits.items():
-        estimate = estimates.get(metric)
-        if estimate is None:
-            continue
-        kept = judge(metric, estimate, limit)
-        if kept is False or (kept is None and estimate.doubt):
-            value = proven(metric, estimate)
-            found[metric] = value / limit if METRICS[metric].better == "lower" else limit / max(value, 1e-12)
-    return found
+def miss(metric: str, estimate: Estimate, limit: float) -> float:
+    """How many times too slow, too large or too late at its worse end; at most 1 where the limit is kept."""
+    return _ratio(metric, worse_end(metric, estimate), limit)
 
 
-def proven(metric: str, estimate: Estimate) -> float:
-    """The value, or of a doubted estimate its worse end: an order may not hang on what nobody believes."""
-    if not estimate.doubt:
+def worse_end(metric: str, estimate: Estimate) -> float:
+    """What is sure of it: the value of what is known, else the end of the interval that nobody hopes for."""
+    if estimate.basis in _KNOWN and not estimate.doubt:
         return estimate.value
     return estimate.low if METRICS[metric].better == "higher" else estimate.high
+
+
+def _ratio(metric: str, value: float, limit: float) -> float:
+    if METRICS[metric].better == "lower":
+        return value / limit if limit > 0 else (1.0 if value <= limit else float("inf"))
+    return limit / max(value, 1e-12)

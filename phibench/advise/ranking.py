@@ -1,4 +1,9 @@
-"""The order of candidates, and which of them are shown."""
+"""The order of candidates, and which of them are shown.
+
+A tuple without weights, smaller first, an earlier one decides: what an expert would look at, in his order. Speed counts
+up to what is felt, quality of a build up to what is noticed; so a fast machine gets a finer build of the best variant
+that fits, a slow one a smaller one, and nobody a coarser one for speed that nobody feels.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +11,88 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from phibench.advise.limits import misses, proven
-from phibench.core.metrics import METRICS
+from phibench import catalog
+from phibench.advise.limits import worse_end
 from phibench.core.nouns import Estimate, Goal, Verdict
-from phibench.predict import basis
+from phibench.predict import basis, costs, offload
 
-_VERDICTS = ("yes", "unknown", "no")
+_GRID = 1.2  # two speeds in one step of 20 % feel alike (chosen)
+_MISS_GRID = 1.1  # and so near a limit are two misses alike
+_SAME_LOSS = 0.002  # nat: Q8_0 and F16 (0.0014, 0.0006) answer alike
+_UNKNOWN = float("inf")
 
 
 def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
-    """Smaller is better. A metric that is not known ranks after every value.
-
-    Among the "no", hard objections count before missed limits: where nothing fits, the first row comes nearest. What is
-    not known only because a figure is doubted stands among them with what is proven of it, so that no guess leads what
-    was measured because of a doubt.
-    """
-    speed, size = verdict.estimates.get("decode_tps"), verdict.estimates.get("weights_bytes")
+    """Smaller is better. Its first eleven parts are what "a worse pick" means; the rest only makes the order total."""
+    setup, loss, speed = verdict.setup, _loss(verdict), verdict.estimates.get("decode_tps")
+    size = verdict.estimates.get("weights_bytes")
+    options = dict(setup.options)
     return (
-        _VERDICTS.index("no" if verdict.doubted else verdict.verdict),
-        verdict.hard,
-        _distance(goal, verdict),
-        *(_rank(goal, metric, verdict.estimates.get(metric)) for metric in goal.order),
+        _not_yes(verdict),
+        _thinks(goal, setup.variant),
+        not verdict.comfortable,
+        _tier(goal, setup.variant),
+        (verdict.build is None, verdict.behind),
+        _beyond(loss, goal.equal_loss),
+        any(option in options for option in offload.OPTIONS),
+        any(option in options for option in costs.KV_OPTIONS),
+        _felt(goal, speed),
+        _beyond(loss, _SAME_LOSS),
+        -_sure_tps(speed),
         basis.BASES.index(speed.basis) if speed else len(basis.BASES),
-        size.value if size else float("inf"),
-        str(verdict.setup),
+        size.value if size else _UNKNOWN,
+        str(setup),
     )
 
 
-def _distance(goal: Goal, verdict: Verdict) -> float:
-    """By how much a no, or what is doubted, misses the worst limit, on a 10 % grid."""
-    if verdict.verdict != "no" and not verdict.doubted:
+def _not_yes(verdict: Verdict) -> tuple[Any, ...]:
+    """Of the others those lead that no amount speaks against, then those that come nearest."""
+    if verdict.verdict == "yes":
+        return (False,)
+    return (True, verdict.hard, verdict.behind, round(math.log(max(verdict.missed, 1.0), _MISS_GRID)))
+
+
+def _thinks(goal: Goal, variant: str) -> bool:
+    """Thinks before it answers, where nobody wants to wait for that."""
+    return goal.thinking == "avoid" and catalog.variant(variant).reasoning
+
+
+def _tier(goal: Goal, variant: str) -> int:
+    return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
+
+
+def _loss(verdict: Verdict) -> float:
+    loss = verdict.estimates.get("quant_kld")
+    return loss.value if loss else _UNKNOWN
+
+
+def _beyond(loss: float, equal: float) -> float:
+    return 0.0 if loss <= equal else loss
+
+
+def _felt(goal: Goal, speed: Estimate | None) -> float:
+    """Steps of decode up to what is felt, negative."""
+    if speed is None:
         return 0.0
-    return round(math.log(max(misses(goal, verdict.estimates).values(), default=1.0), 1.1))
+    return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _UNKNOWN), _GRID))
 
 
-def _rank(goal: Goal, metric: str, estimate: Estimate | None) -> tuple[float, ...]:
-    """Scores of different benchmarks do not compare: the goal's order of benchmarks comes first."""
-    if estimate is None:
-        return (1.0,)
-    rank = METRICS[metric].rank(proven(metric, estimate))
-    if metric == "quality":
-        return 0.0, float(goal.benchmarks.index(estimate.benchmark)), rank
-    return 0.0, rank
+def _sure_tps(speed: Estimate | None) -> float:
+    """The value, or of a doubted one its worse end: an order may not hang on what nobody believes."""
+    if speed is None:
+        return 0.0
+    return max(worse_end("decode_tps", speed) if speed.doubt else speed.value, 1e-9)
 
 
-def shown(verdicts: Sequence[Verdict], top: int | None = None) -> tuple[Verdict, ...]:
-    """The best setup of each of the first ``top`` variants; every candidate when ``top`` is None (``--top all``)."""
+def shown(verdicts: Sequence[Verdict], top: int | None = None, *, places: bool = False) -> tuple[Verdict, ...]:
+    """The best setup of each of the first ``top`` variants, or with ``places`` the best of each backend and device of
+    theirs; every candidate when ``top`` is None (``--top all``)."""
     if top is None:
         return tuple(verdicts)
-    best: dict[str, Verdict] = {}
+    variants = set(list(dict.fromkeys(v.setup.variant for v in verdicts))[:top])
+    best: dict[tuple[str, ...], Verdict] = {}
     for verdict in verdicts:
-        best.setdefault(verdict.setup.variant, verdict)
-    return tuple(best.values())[:top]
+        if verdict.setup.variant in variants:
+            place = (verdict.setup.backend, verdict.setup.device) if places else ()
+            best.setdefault((verdict.setup.variant, *place), verdict)
+    return tuple(best.values())

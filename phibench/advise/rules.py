@@ -6,56 +6,17 @@ what would settle it): a sentence with the numbers in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from phibench.advise.limits import judge
+from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
+from phibench.advise.limits import judge, miss
 from phibench.analysis import trust
-from phibench.backends.contract import Backend
 from phibench.core import units
 from phibench.core.amounts import amount, shown
 from phibench.core.errors import unknown
 from phibench.core.metrics import METRICS
-from phibench.core.nouns import Device, Estimate, Goal, Machine, Need, Noun, Quantization, Reason, Setup, Variant
+from phibench.core.nouns import Setup
 from phibench.predict import memory, offload
-
-
-class No(Reason, frozen=True):
-    """An objection."""
-
-
-class Missed(No, frozen=True):
-    """A no that another limit, or a faster machine, would turn: it runs, only not as asked."""
-
-
-class Unknown(Reason, frozen=True):
-    """A limit that cannot be judged."""
-
-
-class Doubted(Unknown, frozen=True):
-    """A limit that cannot be judged because what is known of the machine's speed is not believed."""
-
-
-Answer = No | Unknown | None
-Rule = Callable[["Case"], Answer]
-
-
-class Case(Noun, frozen=True, kw_only=True):
-    """One candidate with all that a rule may look at; what the user asked for on top is already in the goal.
-
-    ``no_file`` says why there is no plan, ``need`` is None then.
-    """
-
-    machine: Machine
-    device: Device
-    goal: Goal
-    variant: Variant
-    quantization: Quantization
-    backend: Backend
-    setup: Setup
-    estimates: dict[str, Estimate]
-    need: Need | None = None
-    no_file: str | None = None
-
 
 # ---------------------------------------------------------------------------------------------- words
 
@@ -73,6 +34,7 @@ def command(setup: Setup) -> str:
 
 
 def runs_the_variant(case: Case) -> Answer:
+    """The engine knows the architecture, by its own documents or a file that was seen to run."""
     runtime = case.backend.runs(case.variant)
     if runtime is None or runtime.runs is None:
         note = f": {runtime.note}" if runtime else ""
@@ -83,26 +45,38 @@ def runs_the_variant(case: Case) -> Answer:
 
 
 def passes_its_selftest(case: Case) -> Answer:
+    """The engine as it is installed here gave right answers on this device."""
     why = trust.objection(case.setup, case.machine)
     return No(f"{why}; phibench doctor tests it again") if why else None
 
 
 def knows_the_device(case: Case) -> Answer:
+    """The engine has kernels for this kind of device, and its driver lets it be used."""
     kinds = case.backend.KINDS
+    broken = next((problem for problem in case.device.problems if problem.kind == "unusable"), None)
+    if broken:
+        return No(f"{case.device.kind} cannot be used here: {broken.evidence}", broken.remedy)
     if case.device.kind.split(":")[0] in kinds:
         return None
     return No(f"{case.setup.backend} cannot use {case.device.kind}; it can use {', '.join(kinds)}")
 
 
 def has_a_file(case: Case) -> Answer:
+    """There is, or can be made, a file of this variant in this quantization for the engine."""
     runtime = case.backend.runs(case.variant)
     if case.no_file is None or (runtime is not None and runtime.runs is False):
         return None
     return No(case.no_file)
 
 
+def is_for_the_goal(case: Case) -> Answer:
+    """The goal's file does not exclude the variant."""
+    why = case.goal.not_for.get(case.variant.id)
+    return No(f"{case.variant.title} is not for this goal: {why}") if why else None
+
+
 def is_able(case: Case) -> Answer:
-    """Abilities are the variant's; what this backend leaves out of them counts as absent."""
+    """It can do what the goal requires: abilities are the variant's; what this engine leaves out counts as absent."""
     answers = [_ability(case, name) for name in case.goal.requires]
     return _first(answers)
 
@@ -115,6 +89,7 @@ def _ability(case: Case, name: str) -> Answer:
         "multilingual": (len(v.languages) > 1 if v.languages else None, "several languages"),
         "image": ("image" in v.modalities_in, "images"),
         "audio": ("audio" in v.modalities_in, "audio"),
+        "open_licence": (v.license in _OPEN if v.license else None, "use by whoever has it: its licence"),
     }
     if name not in abilities:
         raise unknown("ability", name, abilities, f"a goal may require: {', '.join(abilities)}")
@@ -123,12 +98,27 @@ def _ability(case: Case, name: str) -> Answer:
         return Unknown(f"not documented whether {v.title} is made for {words}")
     if not has:
         return No(f"{v.title} is not made for {words}")
-    if name in ("image", "audio") and name not in case.backend.MODALITIES:
+    runtime = case.backend.runs(v)
+    if name in ("image", "audio") and not (runtime and name in runtime.modalities):
         return No(f"{v.title} takes {words}, but with {case.setup.backend} only its text part runs")
     return None
 
 
+_OPEN = ("MIT", "Apache-2.0", "BSD-3-Clause")  # for business too, on one's own machines, without asking anybody
+
+
+def speaks_the_language(case: Case) -> Answer:
+    """The language that is asked for is one of those that its makers name."""
+    v, language = case.variant, case.goal.language
+    if not language or language in v.languages:
+        return None
+    if not v.languages:
+        return Unknown(f"not documented whether {v.title} speaks {language}")
+    return No(f"{v.title} is not made for {language}")
+
+
 def holds_the_context(case: Case) -> Answer:
+    """The variant reads as much as is asked for, and prompt, thinking and answer have room in it."""
     most = case.variant.context_tokens
     if most is None:
         return Unknown(f"the longest context of {case.variant.title} is not known")
@@ -144,7 +134,11 @@ def holds_the_context(case: Case) -> Answer:
 
 
 def fits_in_memory(case: Case) -> Answer:
-    """Every memory that it takes from must have it: judged by the most that it may need."""
+    """Every memory that it takes from has it, with the context asked for: judged by the most that it may need.
+
+    What it may take is what the system says is free, or of a described machine what is left of its memory by the
+    reserve (docs/recommend.md).
+    """
     if case.need is None:
         return None
     return _first([_fits(case, place) for place in memory.places(case.setup, case.need, case.device)])
@@ -166,49 +160,68 @@ def _fits(case: Case, place: memory.Place) -> Answer:
     elif place.kind == case.device.kind and "max_context_tokens" in case.estimates:
         most = case.estimates["max_context_tokens"].value
         text += f"; a context of {most:.0f} would fit" if most else ", too little for any context"
-    return No(text)
+    by = place.high / max(free, 1)
+    return Missed(text, by=by) if place.value > free else Perhaps(text, by=by)
+
+
+def fits_on_disk(case: Case) -> Answer:
+    """The disk of the cache has room for its files; of a described machine nobody knows."""
+    storage, size = case.machine.storage, case.estimates.get("disk_bytes")
+    free = storage.free_bytes if storage else None
+    if free is None or size is None or size.value <= free:
+        return None
+    text = f"its files take {units.gb(size.value)}, the disk has {units.gb(free)} left"
+    return Missed(text, by=size.value / max(free, 1))
 
 
 def is_fast_enough(case: Case) -> Answer:
+    """Tokens per second are as many as the goal asks for."""
     return _limits(case, ("decode_tps", "prefill_tps", "total_tps", "tpot_s"))
 
 
 def answers_in_time(case: Case) -> Answer:
+    """The first token and the whole answer come as soon as the goal asks for, thinking included."""
     return _limits(case, ("ttft_s", "answer_s"))
 
 
 def is_good_enough(case: Case) -> Answer:
+    """The quantization loses no more than the goal allows."""
     return _limits(case, ("quality", "quant_kld"))
 
 
 def keeps_other_limits(case: Case) -> Answer:
+    """Any other limit of the goal's file, of energy, memory or disk."""
     named = {"decode_tps", "prefill_tps", "total_tps", "tpot_s", "ttft_s", "answer_s", "quality", "quant_kld"}
     return _limits(case, tuple(sorted(case.goal.limits.keys() - named)))
 
 
 def has_a_known_speed(case: Case) -> Answer:
-    """A goal that orders by a speed cannot say yes to one that nobody knows."""
-    if case.need is None:
+    """No yes to a speed that nobody knows, but for training, of which no time is told."""
+    if case.need is None or case.goal.training or "decode_tps" in {*case.estimates, *case.goal.limits}:
         return None
-    missing = [m for m in ("decode_tps", "ttft_s") if m in case.goal.order and m not in case.estimates]
-    missing = [m for m in missing if m not in case.goal.limits]
-    return Unknown(f"{_titles(missing)} not known", command(case.setup)) if missing else None
+    return Unknown(f"{_titles(['decode_tps'])} not known", command(case.setup))
 
 
-RULES: tuple[Rule, ...] = (
+OF_THE_KIND: tuple[Rule, ...] = (  # hang on no figure: where one of them says no, nothing is predicted
     runs_the_variant,
     passes_its_selftest,
     knows_the_device,
     has_a_file,
+    is_for_the_goal,
     is_able,
+    speaks_the_language,
+)
+OF_THE_USE: tuple[Rule, ...] = (
     holds_the_context,
     fits_in_memory,
+    fits_on_disk,
     is_fast_enough,
     answers_in_time,
     is_good_enough,
     keeps_other_limits,
     has_a_known_speed,
 )
+RULES = (*OF_THE_KIND, *OF_THE_USE)
 
 
 def _limits(case: Case, metrics: tuple[str, ...]) -> Answer:
@@ -230,9 +243,11 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
     doubtful = " (doubtful)" if estimate.doubt else ""
     asked = f"asked for at {bound} {amount(metric, limit, 3)}{unit}"
     text = f"{row.title} {shown(metric, estimate)}{unit}{doubtful}, {asked}"
+    by = miss(metric, estimate, limit)
     if doubtful:
-        return Doubted(text, command(case.setup) if estimate.basis in ("measured", "calibrated") else AGAIN)
-    return Missed(text) if kept is False else _unknown(case, metric, text)
+        settled = command(case.setup) if estimate.basis in ("measured", "calibrated") else AGAIN
+        return Doubted(text, settled, by=by)
+    return Missed(text, by=by) if kept is False else Perhaps(text, command(case.setup), by=by)
 
 
 def _unknown(case: Case, metric: str, text: str) -> Unknown:

@@ -97,7 +97,6 @@ class Backend(Protocol):
     ALIASES: tuple[str, ...]  # other spellings, in small letters
     FORMATS: tuple[str, ...]  # of artifacts: "gguf", "onnx", "torch"; empty: opens no file
     KINDS: tuple[str, ...]  # of devices that it can use at all, wherever it is installed: "cpu", "cuda", ...
-    MODALITIES: tuple[str, ...]  # that go in: "text", "image", "audio"
     LONGROPE: LongRope
     LAST_FFN: LastFfn
     VERIFIED: tuple[str, ...]  # quantizations whose answers ``verify`` compares
@@ -107,6 +106,7 @@ class Backend(Protocol):
     LIBRARIES: tuple[str, ...]  # folders of its native code, as "module/folder"
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
+    LEADS: bool  # else only where no other engine runs the variant, or it was measured to be faster
     RATES: Rates | None  # None: nobody recommends it, so nothing is predicted
     QUANTIZATION: str  # the usual one: what is measured when none is asked for
     DEFAULTS: dict[str, str]  # every option and its default

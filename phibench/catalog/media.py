@@ -3,6 +3,7 @@
 The rules are those of the models' own processors (figures of theirs: tests/catalog/test_media.py):
 
 - Phi-3-vision and Phi-3.5-vision: CLIP ViT-L/14-336; GenAI's phi3v processor, num_crops 16.
+- Phi-Ground: the same of one size that every picture is brought to, 1008x672 or 1680x1008, as their cards say.
 - Phi-4-multimodal: SigLIP-400M; transformers' Phi4MultimodalImageProcessor, dynamic_hd 36. Its speech: a conformer,
   Phi4MultimodalFeatureExtractor.
 - Phi-4-reasoning-vision: SigLIP2 SO400M NaFlex; transformers' get_image_size_for_max_num_patches, 256 to 3600 patches.
@@ -186,6 +187,8 @@ def _encoded(tower: Tower, tokens: int, crops: int, patches: int) -> Encoded:
 _IMAGES: dict[str, Callable[[int, int, int | None], Encoded]] = {
     "phi-3-vision-128k-instruct": _phi3,
     "phi-3.5-vision-instruct": _phi3,
+    "phi-ground-4b-7c": lambda _w, _h, _c: _phi3(1008, 672, 3 * 2),
+    "phi-ground-any-4b": lambda _w, _h, _c: _phi3(1680, 1008, 5 * 3),
     "phi-4-multimodal-instruct": _phi4,
     "phi-4-reasoning-vision-15b": _reasoning,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from phibench import backends, catalog
+from phibench.catalog import builds
 from phibench.cli import calibration_plan, choice
 from phibench.core import folders, run_files, units
 from phibench.core.errors import FAILED, PhibenchError
@@ -181,9 +182,10 @@ def _bare(setup: Setup) -> Setup:
 
 
 def _builds(place: Setup) -> list[Setup]:
-    """Every build that somebody publishes."""
-    rows = catalog.quantizations(backends.load(place.backend).FORMATS[0])
-    return [msgspec.structs.replace(place, quantization=row.id) for row in rows if row.published]
+    """Every quantization that somebody offers a Phi in for this device."""
+    rows, kind = catalog.quantizations(backends.load(place.backend).FORMATS[0]), place.device.partition(":")[0]
+    offered = [row.id for row in rows if builds.repositories(row.format, row.id, kind)]
+    return [msgspec.structs.replace(place, quantization=name) for name in offered]
 
 
 def _engines(wanted: Sequence[str]) -> tuple[str, ...]:

@@ -68,8 +68,9 @@ def made(parts: Parts, power: Power | None = None, cpus: float | None = None) ->
     _check_kinds(parts)
     _check_system(parts)
     found = machine_of(
-        parts.gpu, parts.cpu, parts.memory_bytes, parts.os, gpus=parts.gpus, without_gpu=parts.without_gpu
-    )
+        parts.gpu, parts.cpu, parts.memory_bytes, parts.os, gpus=parts.gpus, without_gpu=parts.without_gpu,
+        server=cpus is not None,
+    )  # fmt: skip
     machine = msgspec.structs.replace(found.machine, power=power)
     if cpus is not None:
         machine = _confined(machine, cpus)

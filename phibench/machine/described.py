@@ -14,6 +14,7 @@ from phibench.catalog import hardware
 from phibench.catalog.hardware.usual import usual
 from phibench.core import units
 from phibench.core.nouns import Cache, Device, Hardware, Limits, Machine, Processor
+from phibench.machine import reserve
 from phibench.machine.data_sheet import with_row
 from phibench.probe.devices import apple
 from phibench.probe.system import kinds
@@ -30,8 +31,6 @@ _MEMORY_GIB = {"gpu-datacenter": 128, "sbc": 8}
 _MEMORY_OTHERS_GIB = 16
 _SOLD_WITH_SEVERAL = {"Apple", "Qualcomm", "Raspberry Pi", "Rockchip"}
 _CORES = 8  # chosen: of a processor whose row does not say
-# Chosen: of a phone's memory other programs keep half, of any other machine's a quarter.
-_FREE, _FREE_PHONE = 0.75, 0.5
 # GPUs that AMD's and Intel's own stacks run on (ROCm, oneAPI: from memory); of the others Vulkan is what is left.
 _ROCM = {"vega20", "cdna1", "cdna2", "cdna3", "cdna4", "rdna2", "rdna3", "rdna3.5", "rdna4"}
 _ROCM_INSIDE = {"rdna3.5", "cdna3"}
@@ -65,12 +64,12 @@ def row_named(name: str, memory_bytes: int | None = None) -> tuple[Hardware, tup
 
 def machine_of(
     gpu: Hardware | None = None, cpu: Hardware | None = None, memory_bytes: int | None = None, os: Os | None = None,
-    *, gpus: int = 1, without_gpu: bool = False,
+    *, gpus: int = 1, without_gpu: bool = False, server: bool = False,
 ) -> Described:  # fmt: skip
     """The machine with this GPU (``gpus`` equal ones) and processor, and what had to be assumed.
 
     A chip with both (Apple's, a phone's, a board's) may be given as either. ``without_gpu``: it has none, or none is to
-    be used. At least one of the rows is needed.
+    be used. ``server``: no desktop takes of its memory. At least one of the rows is needed.
     """
     assumed: list[str] = []
     whole = next((row for row in (cpu, gpu) if row and _on_chip(row) and row.kind != "igpu"), None)
@@ -80,7 +79,8 @@ def machine_of(
     processor = _cpu(host, memory)
     graphics = () if without_gpu else _gpus(gpu or whole or _own(host), gpus, processor, memory, system)
     cores = host.cores or _assumed(assumed, _CORES, f"{host.name} has {_CORES} cores")
-    free = int(memory * (_FREE_PHONE if system in ("android", "ios") else _FREE))
+    alone = server or (gpu is not None and gpu.kind == "gpu-datacenter")
+    free = reserve.free_bytes(memory, system, host, server=alone)
     assumed.append(f"{units.gib(free)} of {units.gib(memory)} memory are free")
     slow, logical = host.efficiency_cores or 0, max(host.threads or cores, cores)
     threads = kinds.threads([1.0] * (cores - slow) + [kinds.EFFICIENCY if cores > slow else 1.0] * slow)
@@ -178,6 +178,7 @@ def _gpus(gpu: Hardware | None, count: int, cpu: Device, memory: int, system: Os
     rate = cpu.read_bytes_s if inside and cpu.read_bytes_s else None
     one = Device(
         kind=f"{kind}:0", name=gpu.name, memory_bytes=memory if inside else gpu.memory_bytes, shares_memory=inside,
+        free_bytes=None if inside else reserve.card_bytes(gpu),
         read_bytes_s=rate, spec_read_bytes_s=rate, basis="spec" if rate else None, because=cpu.because if rate else "",
     )  # fmt: skip
     card = with_row(one, gpu)

@@ -27,8 +27,8 @@ _NOTHING = re.compile(
 _VIRTUAL = re.compile(
     r"vmware svga|microsoft (?:basic|remote|hyper)|basic (?:display|render)|hyper-v|remote ?fx|virtualbox|vbox|\bqxl\b|"
     r"virtio|parallels|citrix|cirrus|bochs|\bvga (?:adapter|standard)\b|standard vga|matrox|\bg200|aspeed|"
-    r"\bast\d{4}|displaylink|idd (?:device|driver)|virtual (?:display|monitor|desktop|adapter|video)|teamviewer|spacedesk|"
-    r"mirage|dameware|mirror|llvmpipe|swiftshader|softpipe|emulex pilot|integrated management",
+    r"\bast\d{4}|displaylink|idd (?:device|driver)|virtual (?:display|monitor|desktop|adapter|video)|teamviewer|"
+    r"spacedesk|mirage|dameware|mirror|llvmpipe|swiftshader|softpipe|emulex pilot|integrated management",
     re.IGNORECASE,
 )
 _INSIDE = re.compile(

@@ -17,6 +17,7 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.backends.rates import KV
+from phibench.catalog import builds
 from phibench.catalog.plans.base import Plan
 from phibench.core import caches
 from phibench.core.nouns import Machine, Noun, Quantization, Setup, Suite, Warmup
@@ -182,7 +183,7 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Pie
     for kind, amount in held.items():
         if kind == usual:
             continue
-        best = max(rows, key=lambda row: (shares[row.id].get(kind, 0.0), len(row.published)))
+        best = max(rows, key=lambda row: (shares[row.id].get(kind, 0.0), _published(row, place)))
         worth = weight * amount
         piece = _piece(_setup(place, model, best.id), suite if worth >= _TWICE else once, machine, _FEWEST)
         found.append(msgspec.structs.replace(piece, teaches=(kind,), worth=worth))
@@ -190,8 +191,7 @@ def _types(place: Place, model: str, suite: Suite, machine: Machine) -> list[Pie
 
 
 def _published(row: Quantization, place: Place) -> float:
-    made_for_it = not row.published_for or place[1].startswith(row.published_for)
-    return len(row.published) * made_for_it or _UNPUBLISHED
+    return len(builds.repositories(row.format, row.id, place[1].partition(":")[0])) or _UNPUBLISHED
 
 
 def _shares(place: Place, model: str, row: Quantization) -> dict[str, float]:

@@ -34,12 +34,14 @@ def estimates(
 
 
 def _published(goal: Goal, variant: Variant, quantization: Quantization) -> dict[str, Estimate]:
-    """Scores order the variants; nothing is taken off for a quantization, whose loss is a metric of its own."""
+    """Nothing is taken off a score for a quantization, whose loss is a metric of its own."""
     found = {}
     if quality := _quality(goal, variant):
         found["quality"] = quality
     if quantization.kld is not None:
         found["quant_kld"] = exact(quantization.kld, "published", f"measured on {quantization.kld_source}")
+    elif quantization.like and (row := catalog.quantization(quantization.like, "gguf")).kld is not None:
+        found["quant_kld"] = exact(row.kld, "assumed", f"as {row.id}, whose bits and blocks it has: {row.kld_source}")
     return found
 
 

@@ -31,7 +31,7 @@ def timings(use: Use, prefill: Estimate | None, decode: Estimate | None) -> dict
     if decode:
         found["tpot_s"] = _inverse(decode, 1, "one token")
     if prefill and decode and use.thinking_tokens is not None:
-        first, later, count = found["ttft_s"], found["tpot_s"], use.generated - 1
+        first, later, count = found["ttft_s"], found["tpot_s"], max(use.generated - 1, 0)
         thinks = f", of them {use.thinking_tokens} thinking (assumed)" if use.thinking_tokens else ""
         found["answer_s"] = Estimate(
             value=first.value + count * later.value,

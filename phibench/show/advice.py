@@ -8,20 +8,21 @@ from typing import Any
 import msgspec
 
 from phibench.advise import ranking, recommend
-from phibench.advise.ranking import shown
 from phibench.core import amounts, units
-from phibench.core.nouns import SCHEMA, Estimate, Goal, Machine, Verdict
+from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
+from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
 from phibench.predict import offload
-from phibench.show import busy, outputs, tables
+from phibench.show import advice_notes, busy, outputs, tables
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
     tables.column("setup", "setup"),
-    tables.column("verdict", "fits"),
-    tables.column("quality", "quality", rank=2),
+    tables.column("level", "fits"),
+    tables.column("answers", "answers", rank=1),
+    tables.column("quality", "score", rank=3),
     tables.column("decode tok/s", "decode tok/s"),
-    tables.column("TTFT", "TTFT", rank=1),
+    tables.column("TTFT", "TTFT", rank=2),
     tables.column("memory", "memory"),
 )
 
@@ -38,22 +39,26 @@ def text(
     hints: bool = True,
     uncalibrated: Sequence[str] = (),
     assumed: Sequence[str] = (),
+    places: bool = False,
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
-    ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: what nobody told of it.
+    ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: of a described machine,
+    what nobody told. ``places``: the best of every backend and device of the variants.
     """
     if output == "json":
-        document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed)
+        document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
-        found = flat_rows(machine, goal, context, verdicts, top)
+        found = flat_rows(machine, goal, context, verdicts, top, places=places)
         return tables.text(found, output, name="phibench_recommend")
-    rows, everywhere = _shortened(table_rows(verdicts, top), ranking.shown(verdicts, top))
+    chosen = ranking.shown(verdicts, top, places=places)
+    rows, everywhere = _shortened(_rows(chosen), chosen)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
-    notes += [*_reasons(rows), *busy.doubts(machine), LEGEND, *(recommend.hints(verdicts) if hints else ())]
+    notes += [*advice_notes.below(machine, goal, verdicts, chosen, rows), *busy.doubts(machine), LEGEND]
+    notes += recommend.hints(verdicts) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
@@ -63,11 +68,12 @@ def text(
 
 
 def flat_rows(
-    machine: Machine, goal: Goal, context: int, verdicts: Sequence[Verdict], top: int | None
+    machine: Machine, goal: Goal, context: int, verdicts: Sequence[Verdict], top: int | None, *, places: bool = False
 ) -> list[dict[str, Any]]:
     """The candidates of the JSON document; of an estimate the value stands under the metric, its bounds beside it."""
     rows = []
-    for rank, candidate in enumerate(to_json(machine, goal, context, verdicts, top)["candidates"], start=1):
+    shown = to_json(machine, goal, context, verdicts, top, places=places)["candidates"]
+    for rank, candidate in enumerate(shown, start=1):
         where = {"goal": goal.id, "context": context, "machine": machine.name, "rank": rank}
         rest = {key: value for key, value in candidate.items() if key != "estimates"}
         estimates: dict[str, Any] = {}
@@ -110,11 +116,6 @@ def _workload(goal: Goal) -> str:
     return ", ".join([f"{goal.prompt_tokens} prompt tokens", *seen, f"{goal.new_tokens} new tokens"])
 
 
-def _reasons(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Why a row is no, or not known: below the table, where a sentence has room."""
-    return [f"{row['rank']} {row['setup']}: {row['why']}" for row in rows if row["why"]]
-
-
 # What every candidate of recommend -o json shows, null where it is not known.
 ESTIMATED = (
     "quality", "quant_kld", "decode_tps", "prefill_tps", "ttft_s", "tpot_s", "answer_s", "host_needed_bytes",
@@ -123,6 +124,9 @@ ESTIMATED = (
 )  # fmt: skip
 
 
+ANSWERS: dict[LossClass, str] = {
+    "original": "as original", "fine": "fine", "noticeable": "noticeably off", "coarse": "coarse",
+}  # fmt: skip
 LEGEND = (
     "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet; "
     "assumed: depends on a number of thinking tokens that is not published"
@@ -131,7 +135,7 @@ LEGEND = (
 
 def to_json(
     machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None,
-    uncalibrated: Sequence[str] = (), assumed: Sequence[str] = (),
+    uncalibrated: Sequence[str] = (), *, assumed: Sequence[str] = (), places: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """The document of ``recommend -o json``; ``calibrate`` is null where it would narrow nothing."""
     return {
@@ -141,7 +145,7 @@ def to_json(
         "goal": goal.id,
         "context": goal.context if context is None else context,
         "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
-        "candidates": [_candidate(v) for v in shown(verdicts, top)],
+        "candidates": [_candidate(v) for v in ranking.shown(verdicts, top, places=places)],
     }
 
 
@@ -156,6 +160,11 @@ def _candidate(verdict: Verdict) -> dict[str, Any]:
         "device": setup.device,
         "options": dict(setup.options),
         "verdict": verdict.verdict,
+        "level": verdict.level,
+        "loss_class": loss_class(loss.value) if (loss := verdict.estimates.get("quant_kld")) else None,
+        "published": verdict.build is not None,
+        "repository": verdict.build.repository if verdict.build else None,
+        "file": verdict.build.path if verdict.build else None,
         "estimates": {m: _estimate(e) if (e := verdict.estimates.get(m)) else None for m in names},
         "objections": list(verdict.objections),
         "unknowns": [str(reason) for reason in verdict.unknowns],
@@ -168,16 +177,21 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 
 
 def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict[str, str]]:
-    """One row of text per candidate of :func:`shown`, for a table; the legend of the marks is ``LEGEND``."""
+    """One row of text per candidate of :func:`ranking.shown`, for a table; the marks' legend is ``LEGEND``."""
+    return _rows(ranking.shown(verdicts, top))
+
+
+def _rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
     rows = []
-    for rank, verdict in enumerate(shown(verdicts, top), start=1):
+    for rank, verdict in enumerate(chosen, start=1):
         cell = {m: amounts.shown(m, e) for m, e in verdict.estimates.items()}
-        quality = verdict.estimates.get("quality")
+        quality, loss = verdict.estimates.get("quality"), verdict.estimates.get("quant_kld")
         rows.append(
             {
                 "rank": str(rank),
                 "setup": str(verdict.setup),
-                "verdict": verdict.verdict,
+                "level": verdict.level,
+                "answers": ANSWERS[loss_class(loss.value)] if loss else "not known",
                 "quality": f"{cell['quality']} {quality.benchmark}" if quality else "no score",
                 "decode tok/s": cell.get("decode_tps", "not known"),
                 "TTFT": cell.get("ttft_s", "not known"),

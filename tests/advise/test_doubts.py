@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phibench import catalog
-from phibench.advise import limits, ranking, recommend, rules
+from phibench.advise import limits, ranking, recommend
+from phibench.advise.case import Doubted, Unknown
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Run, Verdict
 from phibench.predict import costs, terms
@@ -171,8 +172,8 @@ def answer(kind: str) -> Verdict:
     told = {
         "yes": plain,
         "no": msgspec.structs.replace(plain, objections=("too slow",)),
-        "unknown": msgspec.structs.replace(plain, unknowns=(rules.Unknown("not known"),)),
-        "doubted": msgspec.structs.replace(plain, unknowns=(rules.Doubted("slow"),), doubted=True),
+        "unknown": msgspec.structs.replace(plain, unknowns=(Unknown("not known"),)),
+        "doubted": msgspec.structs.replace(plain, unknowns=(Doubted("slow"),), doubted=True),
         "doubted no": msgspec.structs.replace(plain, objections=("too large",), doubted=True),
     }
     return told[kind]

@@ -33,6 +33,13 @@ def test_tokens_are_those_of_the_models_own_processors(size: tuple[int, int]) ->
     assert media.image(REASONING, *size).tokens == reasoning
 
 
+@pytest.mark.parametrize("size", SEEN, ids=str)
+def test_a_grounding_model_brings_every_picture_to_one_size(size: tuple[int, int]) -> None:
+    seven, any_ = (media.image(f"phi-ground-{name}", *size) for name in ("4b-7c", "any-4b"))
+    assert (seven.crops, any_.crops) == (3 * 2 + 1, 5 * 3 + 1)
+    assert (seven.tokens, any_.tokens) == (1045, 2353)
+
+
 def test_an_icon_costs_phi4_as_much_as_a_crop() -> None:
     assert media.image(PHI4, 40, 40).tokens == 545
 

@@ -13,6 +13,7 @@ from suite_files import machine
 
 from phibench import backends, catalog
 from phibench.backends.rates import KV
+from phibench.catalog import builds
 from phibench.cli.calibration_plan import places
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Cache, Device, Job, Machine, Problem, Processor, Suite
@@ -42,7 +43,7 @@ def published_types(backend: str) -> Iterator[str]:
             continue
         for row in catalog.quantizations(module.FORMATS[0]):
             plan = backends.plan(module, variant, row.id)
-            if row.published:
+            if builds.repositories(row.format, row.id, "cpu"):
                 yield from (t.type for t in plan.tensors if len(t.shape) > 1 and plan.share(t) and t.type != "F32")
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from phibench.core.nouns.base import Noun
+from phibench.core.nouns.models import Build
 from phibench.core.nouns.setups import Setup
 
+Level = Literal["comfortable", "usable", "perhaps", "no"]
+LossClass = Literal["original", "fine", "noticeable", "coarse"]
 Basis = Literal["measured", "calibrated", "probed", "spec", "published", "exact", "assumed"]
 
 
@@ -55,20 +58,44 @@ class Reason(Noun, frozen=True):
 
 
 class Verdict(Noun, frozen=True, kw_only=True):
-    """Yes, no or not known, each with its reasons in words; ``doubted``: some hang on figures that are not believed."""
+    """Yes, no or not known, each with its reasons in words; ``doubted``: some hang on figures that are not believed.
+
+    ``missed``: the largest factor by which a limit is missed, at the worse end of what was not measured; 1 where all
+    are kept. ``behind``: another engine runs the variant here, and this one leads only where it is the only one.
+    """
 
     setup: Setup
     estimates: dict[str, Estimate] = {}
     objections: tuple[str, ...] = ()
     unknowns: tuple[Reason, ...] = ()
-    hard: int = 0  # objections that no looser limit and no faster machine would turn
+    hard: int = 0  # objections that no amount cures, and limits of which nothing is known
+    missed: float = 1.0
     doubted: bool = False
+    comfortable: bool = False
+    behind: bool = False
+    build: Build | None = None  # where to get it; None: nobody publishes it
 
     @property
     def verdict(self) -> Literal["yes", "no", "unknown"]:
         if self.objections:
             return "no"
         return "unknown" if self.unknowns else "yes"
+
+    @property
+    def level(self) -> Level:
+        """How well it serves."""
+        if self.verdict == "yes":
+            return "comfortable" if self.comfortable else "usable"
+        return "perhaps" if self.verdict == "unknown" else "no"
+
+
+# Bounds of llama.cpp's own table, where it has gaps: nat of mean KL divergence.
+_LOSS_CLASSES: tuple[tuple[float, LossClass], ...] = ((0.006, "original"), (0.04, "fine"), (0.1, "noticeable"))
+
+
+def loss_class(kld: float) -> LossClass:
+    """What a loss of so many nat is to a reader: as the original, fine, noticeable or coarse."""
+    return next((name for most, name in _LOSS_CLASSES if kld <= most), "coarse")
 
 
 def exact(value: float, basis: Basis, because: str, benchmark: str = "") -> Estimate:

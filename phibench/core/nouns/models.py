@@ -44,10 +44,14 @@ class Shape(Noun, frozen=True, kw_only=True):
 
 
 class Runtime(Noun, frozen=True, kw_only=True):
-    """Whether a runtime can run the variant (yes, no, not known) and the note that says how we know."""
+    """Whether a runtime can run the variant (yes, no, not known) and the note that says how we know.
+
+    ``modalities``: what it takes of those of the variant.
+    """
 
     name: str
     runs: bool | None = None
+    modalities: tuple[str, ...] = ("text",)
     note: str
 
 
@@ -113,8 +117,6 @@ class Quantization(Noun, frozen=True, kw_only=True):
     kld: float | None = None  # published mean KL divergence against F16
     kld_source: str | None = None  # names the model it was measured on
     like: str | None = None  # the quantization of GGUF that loses as much, where no loss is published
-    published: tuple[str, ...] = ()  # repositories that offer a Phi in it, as far as they were seen
-    published_for: str = ""  # the kind of device that these packages are made for; "" for any
 
 
 class Need(Noun, frozen=True, kw_only=True):
@@ -202,4 +204,5 @@ class Goal(Noun, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     audio_s: float | None = None
     training: Training | None = None
+    language: str = ""  # that is asked for, in English
     source: str = ""

@@ -24,12 +24,12 @@ from phibench.core.nouns import Engine, Job, Need, Runtime, Shape, Variant, Work
 if TYPE_CHECKING:
     from phibench.catalog.plans.base import Plan
 
-NAME, ALIASES, FORMATS, KINDS, MODALITIES = "toy", ("toys",), ("npz",), ("cpu",), ("text",)
+NAME, ALIASES, FORMATS, KINDS = "toy", ("toys",), ("npz",), ("cpu",)
 LONGROPE: LongRope = "by_length"
 LAST_FFN: LastFfn = "all"
 PACKAGE, PACKAGES, EXTRA, LIBRARIES = "numpy", ("numpy",), "test", ("numpy/",)
 ENGINE = EnginePackage(title="numpy", module="numpy", package=PACKAGE, question="print('[]')", imports=())
-RECOMMENDABLE, QUANTIZATION, VERIFIED = True, "half", ("half",)
+RECOMMENDABLE, LEADS, QUANTIZATION, VERIFIED = True, True, "half", ("half",)
 RATES = Rates(
     read_share=(0.01, 0.5), matrix_share={"float32": (0.01, 0.5)}, times={"decode": 4.0, "prefill": 4.0}, times_sd=1.0,
     thread_gb_s={"fp16": 1.0, KV: 1.0}, attention_gflop_s=1.0,

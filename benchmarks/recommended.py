@@ -1,0 +1,110 @@
+"""What is recommended on described machines: two checkouts beside each other, or one against what an expert says.
+
+    python benchmarks/recommended.py ask [--all] > FILE.json      # with the phibench that PYTHONPATH names
+    python benchmarks/recommended.py beside BEFORE.json AFTER.json # the table of docs/picks.md
+
+The machines are those of tests/advise/picks.py. Nothing of them was measured: data sheets alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from phibench import catalog
+from phibench.advise import recommend
+from phibench.core.nouns import Machine, Verdict
+from phibench.machine import described
+
+ROOT = Path(__file__).resolve().parent.parent
+GIB = 1 << 30
+EIGHTEEN = (
+    "Pi 5, 8 GB", "Android phone, 8 GB", "Jetson Orin Nano", "laptop, 8 GB", "laptop, 16 GB", "laptop, 32 GB",
+    "laptop with 8 GB GPU", "RTX 3060", "RTX 4060", "RTX 4090", "two RTX 3090", "A100 40 GB", "H100",
+    "M2, 16 GB", "M3 Max, 64 GB", "Snapdragon X Elite, 16 GB", "Strix Halo, 128 GB", "container, 2 CPUs, 4 GB",
+)  # fmt: skip
+SIX = ("chat", "code", "math", "tools", "long-context", "vision")
+
+
+def table() -> Any:
+    """tests/advise/picks.py as a module."""
+    spec = importlib.util.spec_from_file_location("picks_table", ROOT / "tests" / "advise" / "picks.py")
+    assert spec
+    assert spec.loader
+    found = importlib.util.module_from_spec(spec)
+    sys.modules["picks_table"] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+def machine_of(told: dict[str, Any]) -> Machine:
+    gpu = told.get("gpu")
+    found = described.machine_of(
+        described.row_named(gpu)[0] if gpu and gpu != "none" else None, described.row_named(told["cpu"])[0],
+        told["ram"] * GIB, told["os"], gpus=told.get("gpus", 1), without_gpu=gpu == "none",
+    ).machine  # fmt: skip
+    if cpus := told.get("cpus"):
+        limits = msgspec.structs.replace(found.limits, cpus=float(cpus), threads=cpus)
+        found = msgspec.structs.replace(found, limits=limits)
+    return found
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    values = {name: estimate.value for name, estimate in verdict.estimates.items()}
+    memory = values.get("device_peak_bytes", values.get("host_needed_bytes"))
+    return {
+        "setup": str(verdict.setup), "verdict": verdict.verdict, "level": getattr(verdict, "level", None),
+        "decode_tps": values.get("decode_tps"), "memory_bytes": memory,
+        "why": list(verdict.objections[:1]) or [str(reason) for reason in verdict.unknowns[:1]],
+    }  # fmt: skip
+
+
+def ask(everything: bool) -> dict[str, dict[str, Any]]:
+    machines = table().MACHINES
+    goals = [goal.id for goal in catalog.goals()] if everything else SIX
+    found: dict[str, dict[str, Any]] = {}
+    for name in machines if everything else EIGHTEEN:
+        machine = machine_of(machines[name])
+        for goal in goals:
+            started = time.perf_counter()
+            found.setdefault(name, {})[goal] = told(recommend.advise(machine, catalog.goal(goal), ())[0])
+            print(f"{name}, {goal}: {time.perf_counter() - started:.2f} s", file=sys.stderr)
+    return found
+
+
+def cell(answer: dict[str, Any]) -> str:
+    level = answer["level"] or answer["verdict"]
+    speed = f", {answer['decode_tps']:.3g} tok/s" if answer["decode_tps"] else ""
+    return f"{level}: {answer['setup']}{speed}"
+
+
+def beside(before: dict[str, Any], after: dict[str, Any]) -> None:
+    print("| machine | goal | before | after |\n|---|---|---|---|")
+    for name, goals in before.items():
+        for goal, answer in goals.items():
+            print(f"| {name} | {goal} | {cell(answer)} | {cell(after[name][goal])} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ask").add_argument("--all", action="store_true")
+    two = commands.add_parser("beside")
+    two.add_argument("before", type=Path)
+    two.add_argument("after", type=Path)
+    words = parser.parse_args()
+    if words.command == "ask":
+        json.dump(ask(words.all), sys.stdout, indent=1)
+    else:
+        beside(json.loads(words.before.read_text()), json.loads(words.after.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Whether a candidate that is usable is comfortable too: faster than it must be, and with memory left for others."""
+
+from __future__ import annotations
+
+from phibench.advise.case import Case
+from phibench.advise.limits import judge
+from phibench.core.nouns import Machine
+from phibench.predict import memory
+
+GIB = 1 << 30
+# Chosen: what a browser and an office program want beside the model, on memory that all share; half a GiB where a
+# machine of 8 GiB has no more, and in between so that more memory never leaves less for the model.
+_SPARE, _SPARE_SMALL = 3.0 * GIB, 0.5 * GIB
+_SMALL, _LARGE = 8 * GIB, 16 * GIB
+_PHONES = ("android", "ios")
+
+
+def is_comfortable(case: Case) -> bool:
+    """Of one that every rule says yes to."""
+    goal, found = case.goal, case.estimates
+    if not all(metric in found and judge(metric, found[metric], limit) for metric, limit in goal.comfort.items()):
+        return False
+    return case.need is not None and all(_leaves_some(case, place) for place in _places(case))
+
+
+def _places(case: Case) -> tuple[memory.Place, ...]:
+    assert case.need is not None
+    return memory.places(case.setup, case.need, case.device)
+
+
+def _leaves_some(case: Case, place: memory.Place) -> bool:
+    """Memory of a card belongs to whoever computes; what a program shares with others is not to be filled."""
+    if place.kind != "cpu" and not case.device.shares_memory:
+        return True
+    free = memory.free_in(case.machine, place, case.device)
+    return free is not None and place.high + spare_bytes(case.machine) <= free
+
+
+def spare_bytes(machine: Machine) -> int:
+    """What is to be left of the memory that a process may use, beyond the reserve of its system."""
+    if machine.os in _PHONES:
+        return int(_SPARE_SMALL)
+    part = (machine.limits.memory_bytes - _SMALL) / (_LARGE - _SMALL)
+    return int(_SPARE_SMALL + (_SPARE - _SPARE_SMALL) * min(max(part, 0.0), 1.0))

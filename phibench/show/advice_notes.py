@@ -1,0 +1,104 @@
+"""What stands below the advice: why each row is where it is, where to get it, what is already in the system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phibench import catalog
+from phibench.advise import platforms
+from phibench.core import units
+from phibench.core.nouns import Goal, Machine, Verdict
+from phibench.core.nouns.advice import loss_class
+
+_FASTER = 1.3  # times: less is not worth a word
+_READING_TPS = 6.0  # the limit of chat: silent reading (catalog/goals/chat.toml)
+
+
+def below(
+    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], rows: Sequence[dict[str, str]]
+) -> list[str]:
+    """Sentences, in the order in which they are to be read. ``rows``: the texts of those ``chosen`` to be shown."""
+    notes = _nothing_is_sure(goal, verdicts)
+    for row, verdict in zip(rows, chosen, strict=True):
+        if why := row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict)):
+            notes.append(f"{row['rank']} {row['setup']}: {why}")
+    for row, verdict in zip(rows, chosen, strict=True):
+        if place := where(verdict):
+            notes.append(f"{row['rank']} is offered as {place}")
+    return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
+
+
+def trade(goal: Goal, first: Verdict, other: Verdict) -> str:
+    """What somebody gets and gives who takes ``other`` instead of ``first``: "better answers, at half the speed"."""
+    words = [_variants(goal, first, other), _builds(first, other), _speeds(first, other)]
+    words.append("memory left for others" if other.comfortable and not first.comfortable else "")
+    return ", ".join(word for word in words if word)
+
+
+def _variants(goal: Goal, first: Verdict, other: Verdict) -> str:
+    mine, its = (_tier(goal, v.setup.variant) for v in (first, other))
+    if catalog.variant(other.setup.variant).reasoning and goal.thinking == "avoid":
+        return "thinks before it answers"
+    if mine == its:
+        return ""
+    return "better answers" if its < mine else "weaker answers"
+
+
+def _tier(goal: Goal, variant: str) -> int:
+    return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
+
+
+def _builds(first: Verdict, other: Verdict) -> str:
+    losses = [v.estimates.get("quant_kld") for v in (first, other)]
+    if losses[0] is None or losses[1] is None:
+        return ""
+    mine, its = (loss_class(loss.value) for loss in losses if loss)
+    if mine == its:
+        return ""
+    return "a finer build" if losses[1].value < losses[0].value else "a coarser build"
+
+
+def _speeds(first: Verdict, other: Verdict) -> str:
+    mine, its = (v.estimates.get("decode_tps") for v in (first, other))
+    if mine is None or its is None:
+        return ""
+    times = its.value / mine.value
+    if 1 / _FASTER < times < _FASTER:
+        return ""
+    return f"{times:.2g} times as fast" if times > 1 else f"{1 / times:.2g} times slower"
+
+
+def where(verdict: Verdict) -> str:
+    """Publisher's repository and file, with its size."""
+    build = verdict.build
+    if build is None:
+        return ""
+    size = f", {units.gb(build.bytes)}" if build.bytes else ""
+    path = f": {build.path}" if build.path else ""
+    note = f" ({build.note})" if build.note else ""
+    return f"{build.repository}{path}{size}{note}"
+
+
+def _nothing_is_sure(goal: Goal, verdicts: Sequence[Verdict]) -> list[str]:
+    """Where no row is a yes: the fastest that is known, beside what is asked for."""
+    if not verdicts or verdicts[0].verdict == "yes":
+        return []
+    asked = goal.limits.get("decode_tps")
+    able = [(v, e) for v in verdicts if not v.hard and (e := v.estimates.get("decode_tps"))]
+    speeds = [(e.basis == "measured", e.value, v) for v, e in able]
+    if asked is None or not speeds:
+        return []
+    measured = [one for one in speeds if one[0]]
+    known, value, fastest = max(measured or speeds, key=lambda one: one[1])
+    if value >= asked:
+        return []
+    pace = "nothing here keeps up with reading" if asked <= _READING_TPS else "nothing here is as fast as asked for"
+    seen = "the fastest that was measured" if known else "the fastest that is predicted"
+    return [f"{pace}: {asked:g} tok/s are asked for, {seen} is {fastest.setup} with {value:.2g}"]
+
+
+def _remarks(goal: Goal) -> list[str]:
+    if not goal.images and not goal.audio_s:
+        return []
+    what = "pictures" if goal.images else "speech"
+    return [f"phibench measures the text part; what {what} add is predicted, or published"]

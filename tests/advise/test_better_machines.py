@@ -1,0 +1,95 @@
+"""What holds of every advice, whatever the machine: a better one is never told a worse Phi."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import msgspec
+import pytest
+from generated import CASES, WHAT, Case, changed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phibench import catalog
+from phibench.advise import ranking, recommend
+from phibench.catalog import builds
+from phibench.core.nouns import Build, Goal, Machine, Verdict
+from phibench.predict import offload
+from phibench.show import advice
+
+# 2,000 in the proof (benchmarks/proofs/advice.py)
+MANY = settings(
+    max_examples=int(os.environ.get("PHIBENCH_EXAMPLES", "100")), deadline=None, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)  # fmt: skip
+FEW = settings(MANY, max_examples=MANY.max_examples // 4)
+GOALS = st.sampled_from([goal.id for goal in catalog.goals()])
+PARTS = 11  # of the key: those by which a pick is worse or not
+
+
+def asked(machine: Machine, goal: str) -> tuple[Goal, tuple[Verdict, ...]]:
+    found = catalog.goal(goal)
+    return found, recommend.advise(machine, found, ())
+
+
+def place(verdict: Verdict) -> str:
+    """Without the number of layers of its split."""
+    options = tuple((k, "" if k in offload.OPTIONS else v) for k, v in verdict.setup.options)
+    return str(msgspec.structs.replace(verdict.setup, options=options))
+
+
+@MANY
+@given(CASES, GOALS, st.sampled_from(WHAT), st.floats(1, 10))
+def test_a_better_machine_never_gets_a_worse_pick(case: Case, goal: str, what: str, by: float) -> None:
+    asks, before = asked(case.machine, goal)
+    after = asked(changed(case.machine, case.setup.device, what, by), goal)[1]
+    was, now = (ranking.order_key(asks, found[0])[:PARTS] for found in (before, after))
+    assert now <= was, (before[0].setup, after[0].setup)
+    usable = {v.setup.variant for v in before if v.verdict == "yes"}
+    assert usable <= {v.setup.variant for v in after if v.verdict == "yes"}
+
+
+@FEW
+@given(CASES, GOALS, st.sampled_from(["decode_tps", "ttft_s", "answer_s", "quant_kld"]), st.floats(1, 10))
+def test_a_stricter_limit_never_adds_a_candidate(case: Case, goal: str, metric: str, by: float) -> None:
+    asks, loose = asked(case.machine, goal)
+    if metric not in asks.limits:
+        return
+    stricter = asks.limits[metric] * by if metric == "decode_tps" else asks.limits[metric] / by
+    strict = recommend.advise(case.machine, msgspec.structs.replace(asks, limits={**asks.limits, metric: stricter}), ())
+    assert {str(v.setup) for v in strict if v.verdict == "yes"} <= {str(v.setup) for v in loose if v.verdict == "yes"}
+
+
+@FEW
+@given(CASES, GOALS, st.integers(0, 1 << 30))
+def test_a_variant_more_or_a_build_more_never_makes_the_pick_worse(case: Case, goal: str, seed: int) -> None:
+    chance = random.Random(seed)
+    some = tuple(v for v in catalog.variants() if chance.random() < 0.7) or catalog.variants()[:1]
+    offered, left_out = builds.offered, set[tuple[str, str, str]]()
+
+    def fewer(variant: str, fmt: str, quantization: str, kind: str) -> Build | None:
+        key = (variant, fmt, quantization)
+        if random.Random(f"{seed}{key}").random() < 0.3:
+            left_out.add(key)
+            return None
+        return offered(variant, fmt, quantization, kind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "variants", lambda: some)
+        patch.setattr(builds, "offered", fewer)
+        asks, before = asked(case.machine, goal)
+    after = asked(case.machine, goal)[1]
+    if before:
+        assert ranking.order_key(asks, after[0])[:PARTS] <= ranking.order_key(asks, before[0])[:PARTS]
+
+
+@FEW
+@given(CASES, GOALS)
+def test_same_inputs_give_the_same_bytes(case: Case, goal: str) -> None:
+    asks, one = asked(case.machine, goal)
+    other = asked(case.machine, goal)[1]
+    assert one == other
+    assert advice.text(case.machine, asks, asks.context, one, 5, "json") == advice.text(
+        case.machine, asks, asks.context, other, 5, "json"
+    )
