@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
     @property
     def level(self) -> str:
-        return self.verdict.verdict if self.verdict else _NOT_KNOWN
+        return self.verdict.level if self.verdict else _NOT_KNOWN
 
     @property
     def machine(self) -> Machine | None:
