@@ -142,7 +142,7 @@ def _understood(machine: Machine) -> str:
 def _why(answer: Answer) -> str | None:
     """Why there is no answer, or no pick, or what of it is not known."""
     if answer.verdict is None:
-        return answer.listed.why
+        return answer.listed.why or "no build is left to try"
     if answer.verdict.objections:
         return "; ".join(answer.verdict.objections)
     return "; ".join(reason.text for reason in answer.verdict.unknowns) or None
