@@ -25,20 +25,22 @@ KINDS: tuple[tuple[int, tuple[str, ...], tuple[str, ...], tuple[int, ...], tuple
     (14, ("i5-9500", "i5-10400", "i5-12400", "i5-13400", "i7-10700", "i7-12700", "i7-8700"),
      ("Intel(R) UHD Graphics 630", "Intel(R) UHD Graphics 730", "Intel(R) UHD Graphics 770", ""), (8, 16, 16, 32),
      ("win10", "win11")),
-    (12, ("Apple M1", "Apple M2", "Apple M3", "Apple M4", "Apple M1 Pro", "Apple M3 Pro", "Apple M4 Pro", "Apple M3 Max"),
+    (12, ("Apple M1", "Apple M2", "Apple M3", "Apple M4", "Apple M1 Pro", "Apple M3 Pro", "Apple M4 Pro",
+          "Apple M3 Max"),
      ("",), (8, 16, 16, 24, 36), ("macos",)),
     (8, ("i7-12700H", "i7-13700H", "i9-13980HX", "Ryzen 7 7840HS"),
      ("NVIDIA GeForce RTX 4060 Laptop GPU", "NVIDIA GeForce RTX 3050 Laptop GPU", "NVIDIA RTX A1000 Laptop GPU",
       "NVIDIA RTX 2000 Ada Generation Laptop GPU", "Intel(R) Iris(R) Xe Graphics; NVIDIA GeForce RTX 4070 Laptop GPU"),
      (16, 32, 64), ("win11",)),
-    (7, ("i7-13700", "i9-13900K", "i9-12900K", "Ryzen 9 5950X", "Threadripper PRO 5975WX"),
+    (7, ("i7-13700", "i9-13900K", "i9-12900K", "Ryzen 9 5950X", "Ryzen Threadripper PRO 5975WX"),
      ("NVIDIA RTX A2000 12GB", "NVIDIA RTX A4000", "Intel(R) UHD Graphics 770, NVIDIA T1000", "NVIDIA RTX A6000",
       "NVIDIA GeForce RTX 3060", "NVIDIA GeForce RTX 4090", "NVIDIA RTX A6000; NVIDIA RTX A6000"),
      (32, 64, 128), ("win11", "linux")),
     (3, ("Xeon Gold 6248", "EPYC 7763", "Xeon Platinum 8480+", "EPYC 9654"),
      ("Matrox G200eW3", "NVIDIA A100-SXM4-80GB", "2x NVIDIA L40S", "ASPEED Technology, Inc. ASPEED Graphics Family"),
      (256, 512), ("linux",)),
-    (3, ("Xeon Gold 6338", "EPYC 7543"), ("VMware SVGA 3D", "Microsoft Hyper-V Video"), (8, 16, 32), ("linux", "server")),
+    (3, ("Xeon Gold 6338", "EPYC 7543"), ("VMware SVGA 3D", "Microsoft Hyper-V Video"), (8, 16, 32),
+     ("linux", "server")),
     (6, ("i3-2100", "Core 2 Duo E8400", "i5-4460", "i5-6500", "AMD FX-8350", "Celeron N4000"),
      ("Intel(R) HD Graphics 4600", "NVIDIA GeForce GT 710", "N/A"), (4, 8), ("win10", "win7")),
     (1, ("Snapdragon X Elite X1E-80-100",), ("Qualcomm(R) Adreno(TM) X1-85 GPU",), (16, 32), ("win11",)),
@@ -81,11 +83,9 @@ def _machine(chance: random.Random, number: int) -> Sequence[str]:
 def _processor(chance: random.Random, model: str) -> str:
     """As a system prints it."""
     if model.startswith(("i3", "i5", "i7", "i9", "Ultra")):
-        new = model.startswith("Ultra") or (
-            len(model.rstrip("UPGKHFX").partition("-")[2]) >= 4 and model[3:5] in ("12", "13")
-        )
+        new = model.startswith("Ultra") or model[3:5] in ("12", "13")
         clock = "" if new else f" CPU @ {chance.choice(_GHZ)}GHz"
-        before = f"{model[3:5]}th Gen " if new and model[3:5] in ("12", "13") else ""
+        before = f"{model[3:5]}th Gen " if model[3:5] in ("12", "13") else ""
         return chance.choice((f"{before}Intel(R) Core(TM) {model}{clock}", f"Intel Core {model}"))
     if model.startswith("Ryzen"):
         return chance.choice((f"AMD {model} with Radeon Graphics", f"AMD {model}"))

@@ -68,6 +68,14 @@ def _tier(goal: Goal, variant: str) -> int:
     return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
 
 
+def in_turn(goal: Goal) -> tuple[tuple[str, ...], ...]:
+    """Variants in groups: what one of a group does comfortably puts it before all of the groups behind."""
+    groups: dict[tuple[bool, int], list[str]] = {}
+    for variant in catalog.variants():
+        groups.setdefault((_thinks(goal, variant.id), _tier(goal, variant.id)), []).append(variant.id)
+    return tuple(tuple(group) for _, group in sorted(groups.items()))
+
+
 def _loss(verdict: Verdict) -> float:
     loss = verdict.estimates.get("quant_kld")
     return loss.value if loss else _UNKNOWN

@@ -187,14 +187,11 @@ def _gpus(gpu: Hardware | None, count: int, cpu: Device, memory: int, system: Os
 
 def _kind(gpu: Hardware, system: Os) -> str | None:
     """What runs on it; None of a GPU that no engine here is built for."""
-    if not gpu.gpu_computes or system == "android":
-        return None
-    if gpu.vendor == "Apple":
-        return "metal" if system in ("macos", "ios") else None
-    if system == "macos":  # of a Mac with a processor of Intel
-        return None
-    if gpu.vendor == "NVIDIA":
-        return "cuda"
+    apple = gpu.vendor == "Apple"
+    if not gpu.gpu_computes or system == "android" or apple != (system in ("macos", "ios")):
+        return None  # a Mac of Intel's has a processor alone, and so has Apple's under Linux
+    if apple or gpu.vendor == "NVIDIA":
+        return "metal" if apple else "cuda"
     if gpu.vendor == "AMD":
         own = _ROCM_INSIDE if _on_chip(gpu) else _ROCM
         return "rocm" if gpu.architecture in own and system == "linux" else "vulkan"

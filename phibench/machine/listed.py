@@ -6,6 +6,7 @@ on the chip of the processor are taken from its row where their own name does no
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,9 +26,9 @@ _NOTHING = re.compile(
 # What draws a picture and computes nothing: virtual machines, remote control, adapters, management of servers.
 _VIRTUAL = re.compile(
     r"vmware svga|microsoft (?:basic|remote|hyper)|basic (?:display|render)|hyper-v|remote ?fx|virtualbox|vbox|\bqxl\b|"
-    r"virtio|parallels|citrix|cirrus|bochs|\bvga (?:compatible|adapter|standard)\b|standard vga|matrox|\bg200|aspeed|"
-    r"\bast\d{4}|displaylink|idd (?:device|driver)|virtual (?:display|monitor|desktop|adapter|video)|teamviewer|spacedesk|"
-    r"mirage|dameware|mirror|llvmpipe|swiftshader|softpipe|emulex pilot|integrated management",
+    r"virtio|parallels|citrix|cirrus|bochs|\bvga (?:adapter|standard)\b|standard vga|matrox|\bg200|aspeed|"
+    r"\bast\d{4}|displaylink|idd (?:device|driver)|virtual (?:display|monitor|desktop|adapter|video)|teamviewer|"
+    r"spacedesk|mirage|dameware|mirror|llvmpipe|swiftshader|softpipe|emulex pilot|integrated management",
     re.IGNORECASE,
 )
 _INSIDE = re.compile(
@@ -41,6 +42,7 @@ _PARTS = re.compile(r"\s*(?:[;|\n]|,(?! *inc\b)| \+ | & | / | and )\s*", re.IGNO
 _MIB = re.compile(r"\(?(\d{4,6}) ?(?:mib|mb)\)?", re.IGNORECASE)
 _CLOCK = re.compile(r"[\s,(]+[@~]?\s*\d{1,5}(?:[.,]\d{1,3})? ?[mg]hz\b.*", re.IGNORECASE)
 _CORES = re.compile(r"[\s,(]+\d{1,3} ?(?:c|cores?|core\(s\)|threads?|logical)\b[^a-z].*|, *\d.*", re.IGNORECASE)
+_WORD = re.compile(r"\b(?:cpu|processor)\b(?! max)", re.IGNORECASE)
 _SOCKETS = re.compile(r"^(?:\d ?[x×] |dual |\d (?=intel|amd|xeon|epyc))", re.IGNORECASE)
 _SYSTEMS: tuple[tuple[Os, re.Pattern[str]], ...] = (
     ("android", re.compile(r"android|graphene", re.IGNORECASE)),
@@ -66,6 +68,11 @@ class Listed(NamedTuple):
 
 def understood(row: Row) -> Listed:
     """The machine that a row means. What is wrong with a row stands in it, and stops no other."""
+    return _understood(row._replace(line=0, name=""))._replace(row=row)
+
+
+@functools.lru_cache(maxsize=10_000)  # most machines of an office are one of a few
+def _understood(row: Row) -> Listed:
     if row.wrong:
         return Listed(row, why=row.wrong)
     try:
@@ -127,8 +134,8 @@ def _processor(text: str, memory: int | None) -> tuple[Hardware | None, list[str
 
 def _spellings(name: str) -> list[str]:
     """The name, and without what inventories put behind it: clock, cores, sockets before it."""
-    bare = _SOCKETS.sub("", _CORES.sub("", _CLOCK.sub("", _MARKS.sub(" ", name)))).strip(" ,(")
-    return list(dict.fromkeys((name, bare)))
+    bare = _SOCKETS.sub("", _CORES.sub("", _CLOCK.sub("", _MARKS.sub(" ", name))))
+    return list(dict.fromkeys((name, " ".join(_WORD.sub(" ", bare).strip(" ,(").split()))))
 
 
 def _first_known(names: Sequence[str], memory: int | None = None) -> tuple[Hardware, list[str]]:

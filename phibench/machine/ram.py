@@ -14,18 +14,19 @@ LEAST_BYTES, MOST_BYTES = GIB // 4, 64 << 40
 _POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _NUMBER = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d{1,15}(?:[.,]\d{1,9}){0,5}"
 _AMOUNT = re.compile(
-    rf"(?:(?<![\w.,])(?P<times>\d{{1,2}}) ?[x×*] ?)?(?<![\w.,])(?P<number>{_NUMBER}) ?(?P<unit>[kmgt])(?:i?[bo])?\b"
+    rf"(?<![\w.,-])(?:(?P<times>\d{{1,2}}) ?[x×*] ?)?"
+    rf"(?P<number>{_NUMBER}) ?(?P<unit>[kmgt])(?:i?[bo])?\b"
     rf"|(?<![\w.,])(?P<bytes>{_NUMBER}) ?(?:b|bytes|octets)\b",
     re.IGNORECASE,
 )
 _BARE = re.compile(_NUMBER)
-# Sold sizes in GiB. Systems show less than is fitted (graphics and firmware keep some: 15.9, 15.4 of 16), or round down.
+# Sold sizes in GiB. Systems show less than is fitted (graphics and firmware keep some: 15.9, 15.4 of 16) or round.
 _SOLD = (1, 2, 3, 4, 6, 8, 12, 16, 18, 20, 24, 32, 36, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _SHOWN = 0.93  # of what is fitted; also what 16 x 10^9 bytes are of 16 GiB
 
 
 def ram_bytes(text: str, unit: str = "") -> int:
-    """``16GiB``, ``16 GB``, ``16,0 GB``, ``16384 MB``, ``2x8GB``, ``16`` and so on; ``unit`` (k, m, g, t, b) of a number alone.
+    """``16GiB``, ``16,0 GB``, ``16384 MB``, ``2x8GB``, ``16`` and so on; ``unit`` (k, m, g, t, b): of a number alone.
 
     Without one it is GiB up to 1023, then MiB, from 4 million on KiB, from 2^30 on bytes: no machine has more of one or
     less of the next. Raises PhibenchError (exit 2).

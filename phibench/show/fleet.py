@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
     @property
     def level(self) -> str:
-        return self.verdict.verdict if self.verdict else _NOT_KNOWN
+        return self.verdict.level if self.verdict else _NOT_KNOWN
 
     @property
     def machine(self) -> Machine | None:
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width: int | None = None) -> str:
-    """``table`` and ``md``: the machines, why some have no answer, and the summary last; else as :func:`record` says."""
+    """``table`` and ``md``: the machines, why some have no answer, the summary last; else as :func:`record` says."""
     if output == "json":
         document = to_json(answers, goal, context)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
@@ -142,7 +142,7 @@ def _understood(machine: Machine) -> str:
 def _why(answer: Answer) -> str | None:
     """Why there is no answer, or no pick, or what of it is not known."""
     if answer.verdict is None:
-        return answer.listed.why
+        return answer.listed.why or "no build is left to try"
     if answer.verdict.objections:
         return "; ".join(answer.verdict.objections)
     return "; ".join(reason.text for reason in answer.verdict.unknowns) or None
@@ -197,7 +197,7 @@ def _cut(name: str) -> str:
 
 _SHORT = 24
 _MARKS = {"spec": "??", "probed": "?"}
-_COLUMNS = (
+_COLUMNS: tuple[tables.Column[Answer], ...] = (
     tables.Column(title="name", cell=lambda answer: answer.listed.row.name, short=_named),
     tables.Column(title="machine", cell=_here, short=_short, rank=1),
     tables.Column(title="pick", cell=_pick),
@@ -206,7 +206,7 @@ _COLUMNS = (
     tables.Column(title="tok/s", cell=_speed, right=True),
     tables.Column(title="memory", cell=_memory, right=True, rank=2),
 )
-_SUMMARY = (
+_SUMMARY: tuple[tables.Column[tables.Record], ...] = (
     tables.column("machines", right=True),
     tables.column("shown", "pick"),
     tables.Column(title="on", cell=lambda row: f"{row['backend']}/{row['device']}" if row["backend"] else None, rank=1),

@@ -14,7 +14,7 @@ from phibench.machine import list_file, listed
 
 @pytest.fixture
 def inventory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     made: Callable[..., str] = importlib.import_module("inventory").inventory
     return made
 
