@@ -119,8 +119,8 @@ PICKS = (
     # 4,000 tokens of thought, 5 minutes
     Pick("laptop, 16 GB", "math", (MINI_THINKS,), NOT_COARSE, (*YES, PERHAPS)),
     Pick("laptop, 16 GB", "tools", (MINI,), NOT_COARSE, (*YES, PERHAPS)),
-    # Changed with the code (it said two minutes to read): a CPU of 15 to 28 W reads 50 tokens a second of a short prompt,
-    # and half as many where attention looks back on 16k, so eleven minutes where ten are allowed.
+    # Changed with the code (it said two minutes to read): a CPU of 15 to 28 W reads 50 tokens a second of a short
+    # prompt, and half as many where attention looks back on 16k, so eleven minutes where ten are allowed.
     Pick("laptop, 16 GB", "long-context", (MINI,), NOT_COARSE, (*YES, *NOT_YES)),
     # Phi-4 at 6 tok/s is no yes at its worse end
     Pick("laptop, 32 GB", "chat", (MINI,), NOT_COARSE, YES),
@@ -147,8 +147,8 @@ PICKS = (
     # Phi-4 is half on the host: slower than it is better
     Pick("RTX 4060", "chat", (MINI,), FINEST, (COMFORTABLE,)),
     Pick("RTX 4060", "code", (MINI,), FINEST, (COMFORTABLE,)),
-    # Changed with the code (it said perhaps): onnxruntime-genai keeps logits of all 2,700 tokens of the picture, 200,064
-    # each, so 8 GB are too small for it, and half of the 15B on the host is a hair below reading speed.
+    # Changed with the code (it said perhaps): onnxruntime-genai keeps logits of all 2,700 tokens of the picture,
+    # 200,064 each, so 8 GB are too small for it, and half of the 15B on the host is a hair below reading speed.
     Pick("RTX 4060", "vision", (HEARS, SEES, SEES_15B), GENAI, (*YES, *NOT_YES)),
     # 9.05 GB of weights in 10 GB: no room for the context
     Pick("RTX 3080", "chat", (PHI4, MINI), NOT_COARSE, YES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import fakes
 import msgspec
@@ -100,7 +101,8 @@ def test_a_doubted_estimate_is_never_the_reason_for_a_no(low: float, wide: float
     for metric in ("decode_tps", "ttft_s"):
         doubted = limits.judge(metric, estimate(low, low * wide, WHY, basis), limit)
         believed = limits.judge(metric, estimate(low, low * wide, "", basis), limit)
-        assert doubted is (None if believed is False else believed)
+        assert doubted is not False
+        assert believed is True or doubted is None
 
 
 def test_a_busy_machine_says_not_known_where_a_quiet_one_says_no() -> None:
@@ -144,13 +146,17 @@ def verdict(decode: Estimate, name: str, **told: bool) -> Verdict:
 
 def test_what_is_doubted_counts_by_its_worse_end() -> None:
     goal = Goal(
-        id="x", title="x", prompt_tokens=1, new_tokens=1, context=2, order=("decode_tps",), limits={"decode_tps": 10.0},
-        benchmarks=(), source="x",
+        id="x", title="x", prompt_tokens=1, new_tokens=1, context=2, limits={"decode_tps": 10.0}, benchmarks=(),
+        source="x",
     )  # fmt: skip
-    guess = verdict(estimate(3, 30, WHY), "int4", doubted=True)
-    sure = verdict(estimate(8, 8, basis="measured"), "Q4_K_M")
-    sure = msgspec.structs.replace(sure, objections=("too slow",))
-    far = msgspec.structs.replace(verdict(estimate(1, 1, basis="measured"), "F16"), objections=("too slow",))
+    doubtful, slow, slower = estimate(3, 30, WHY), estimate(8, 8, basis="measured"), estimate(1, 1, basis="measured")
+
+    def told(decode: Estimate, name: str, **answer: Any) -> Verdict:
+        missed = limits.miss("decode_tps", decode, 10.0)
+        return msgspec.structs.replace(verdict(decode, name), missed=missed, **answer)
+
+    guess = told(doubtful, "int4", doubted=True, unknowns=(Doubted("slow"),))
+    sure, far = (told(e, name, objections=("too slow",)) for e, name in ((slow, "Q4_K_M"), (slower, "F16")))
     ordered = sorted((guess, far, sure), key=lambda v: ranking.order_key(goal, v))
     assert ordered == [sure, guess, far]
 

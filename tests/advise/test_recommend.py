@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend, rules
+from phibench.advise.candidates import Narrowed
 from phibench.advise.limits import judge
+from phibench.catalog import builds
 from phibench.core import extras, metrics
 from phibench.core.errors import BAD_INPUT, NOTHING_FITS, PhibenchError
-from phibench.core.nouns import Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
+from phibench.core.nouns import Basis, Build, Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
 from phibench.show import advice
 
 # the fixture is the same for every example
@@ -79,9 +81,22 @@ def test_what_was_measured_here_is_quoted_and_its_neighbours_are_calibrated() ->
 def test_every_variant_and_quantization_is_a_candidate_once_and_null_is_none() -> None:
     setups = [str(v.setup) for v in chat()]
     assert len(set(setups)) == len(setups)
-    assert {v.setup.variant for v in chat()} == {v.id for v in catalog.variants()}
-    assert {v.setup.quantization for v in chat()} >= {"F16", "Q4_K_M", "IQ2_M"}
     assert not any(v.setup.backend == "null" for v in chat())
+    assert all(v.build for v in chat())  # SETUP, which was measured, is offered too
+
+
+def test_what_nobody_publishes_is_a_candidate_where_it_is_asked_for_or_was_measured_here() -> None:
+    unpublished = Setup(variant="phi-4-reasoning", quantization="IQ2_M", backend="llama_cpp")
+    assert builds.offered("phi-4-reasoning", "gguf", "IQ2_M", "cpu") is None
+    assert not [v for v in chat() if v.setup == unpublished]
+    (mine,) = recommend.advise(place(), catalog.goal("chat"), (), only=Narrowed(
+        variants=("phi-4-reasoning",), quantizations=("IQ2_M",), backends=("llama_cpp",)))  # fmt: skip
+    assert (mine.setup, mine.build) == (unpublished, None)
+    everything = recommend.advise(place(), catalog.goal("chat"), (), only=Narrowed(any_build=True))
+    assert {v.setup.variant for v in everything} == {v.id for v in catalog.variants()}
+    seen = run(measured(workload(512, 0), (1.28, 1.27, 1.29), setup=unpublished))
+    found = recommend.advise(place(), catalog.goal("chat"), (seen,))
+    assert [v.build for v in found if v.setup == unpublished] == [None]
 
 
 @pytest.mark.parametrize("goal", [g.id for g in catalog.goals()])
@@ -193,9 +208,9 @@ def test_where_nothing_fits_the_nearest_comes_first() -> None:
     assert soft == sorted(soft, reverse=True)
 
 
-def test_yes_comes_before_unknown_before_no() -> None:
-    ranks = [("yes", "unknown", "no").index(v.verdict) for v in chat()]
-    assert ranks == sorted(ranks)
+def test_yes_comes_first() -> None:
+    answers = [v.verdict == "yes" for v in chat()]
+    assert answers == sorted(answers, reverse=True)
 
 
 def test_the_order_is_total_and_does_not_depend_on_where_it_starts() -> None:
@@ -206,48 +221,71 @@ def test_the_order_is_total_and_does_not_depend_on_where_it_starts() -> None:
     assert tuple(sorted(shuffled, key=lambda v: ranking.order_key(goal, v))) == chat()
 
 
-def certain(metric_value: float) -> Estimate:
-    return Estimate(
-        value=metric_value, low=metric_value, high=metric_value, basis="exact", because="test", benchmark="X"
-    )
-
-
-def verdict(name: str, **estimates: float) -> Verdict:
-    setup = Setup(variant=name, quantization="Q4_K_M", backend="llama_cpp")
-    return Verdict(setup=setup, estimates={m: certain(v) for m, v in estimates.items()})
-
-
+# One verdict that all is well with; each case changes one thing. "phi-4" leads "phi-4-mini-instruct" by its tier.
 GOAL = Goal(
-    id="t", title="T", prompt_tokens=1, new_tokens=1, context=8, benchmarks=("X", "Y"), order=("quality", "decode_tps")
-)
+    id="t", title="T", prompt_tokens=1, new_tokens=1, context=8, benchmarks=(), felt_tps=15.0,
+    tiers=(("phi-4", "phi-4-reasoning"), ("phi-4-mini-instruct",)),
+)  # fmt: skip
+BUILD = Build(variant="x", quantization="x", format="gguf", publisher="x", repository="x/y", source="test")
+
+
+def told(
+    variant: str = "phi-4", quantization: str = "Q8_0", options: dict[str, str] | None = None, *, decode: float = 20.0,
+    loss: float = 0.001, basis: Basis = "spec", **more: Any,
+) -> Verdict:  # fmt: skip
+    setup = Setup(
+        variant=variant, quantization=quantization, backend="llama_cpp", device="cuda:0",
+        options=tuple((options or {}).items()),
+    )  # fmt: skip
+
+    def known(value: float, basis: Basis) -> Estimate:
+        return Estimate(value=value, low=value, high=value, basis=basis, because="test")
+
+    estimates = {"decode_tps": known(decode, basis), "quant_kld": known(loss, "published")}
+    return Verdict(setup=setup, estimates=estimates, **{"build": BUILD, "comfortable": True, **more})
+
+
+def no(by: float = 2.0, **more: Any) -> Verdict:
+    return told(objections=("too slow",), missed=by, comfortable=False, **more)
+
+
+MINI: dict[str, Any] = {"variant": "phi-4-mini-instruct"}
 
 
 @pytest.mark.parametrize(
     ("better", "worse"),
     [
-        (verdict("a", quality=60, decode_tps=1), verdict("b", quality=50, decode_tps=9)),
-        (verdict("a", quality=60.1, decode_tps=9), verdict("b", quality=60.4, decode_tps=1)),  # within a point: a tie
-        (verdict("a", quality=1), verdict("b")),  # no score ranks last
-        (verdict("a", weights_bytes=1), verdict("b", weights_bytes=2)),
-        (verdict("a"), verdict("b")),
+        pytest.param(told(**MINI, comfortable=False, decode=1, loss=0.09), no(by=1.01), id="yes before not yes"),
+        pytest.param(no(by=1.3, **MINI), no(by=1.5), id="not yes: the nearest first"),
+        pytest.param(no(by=1.21), no(by=1.22, **MINI), id="not yes: near alike, then the tier"),
+        pytest.param(no(by=9), no(by=9.01, overflows=1.2), id="not yes: what fits before what has no room"),
+        pytest.param(no(by=9), no(by=1, hard=1), id="not yes: what an amount cures first"),
+        pytest.param(no(by=9), no(by=1, behind=True), id="not yes: torch is no way out"),
+        pytest.param(told(**MINI, comfortable=False), told("phi-4-reasoning"), id="no thinking where it is not wanted"),
+        pytest.param(told(**MINI), told(comfortable=False), id="comfortable before a better tier"),
+        pytest.param(told(decode=16, loss=0.05), told(**MINI, decode=99), id="a better tier before all of a build"),
+        pytest.param(told(loss=0.09), told(build=None), id="published before what nobody has"),
+        pytest.param(told(loss=0.09), told(behind=True), id="another engine before one that only may"),
+        pytest.param(told(loss=0.05), told(quantization="Q5_0"), id="no type that was superseded"),
+        pytest.param(told(loss=0.05, decode=1), told(loss=0.07), id="loss that is noticed"),
+        pytest.param(told(loss=0.05, decode=5), told(options={"n_gpu_layers": "3"}), id="whole before split"),
+        pytest.param(told(loss=0.05, decode=5), told(options={"type_k": "q8_0", "type_v": "q8_0"}), id="KV in f16"),
+        pytest.param(told(loss=0.05, decode=14), told(decode=9), id="speed that is felt before loss that is not"),
+        pytest.param(told(decode=15), told(loss=0.05, decode=90), id="loss before speed that nobody feels"),
+        pytest.param(told(loss=0.0014, decode=30), told(loss=0.0006, decode=20), id="Q8_0 and F16 tie, so the faster"),
+        pytest.param(told(basis="measured"), told(basis="calibrated"), id="of equals the measured one"),
+        pytest.param(told("phi-4"), told("phi-4-reasoning-plus"), id="at last the name"),
     ],
 )
-def test_metrics_are_compared_one_after_the_other(better: Verdict, worse: Verdict) -> None:
+def test_what_decides_before_what(better: Verdict, worse: Verdict) -> None:
     assert ranking.order_key(GOAL, better) < ranking.order_key(GOAL, worse)
 
 
-def test_scores_of_different_benchmarks_are_not_compared_with_each_other() -> None:
-    second = msgspec.structs.replace(
-        verdict("b"), estimates={"quality": msgspec.structs.replace(certain(99), benchmark="Y")}
-    )
-    assert ranking.order_key(GOAL, verdict("a", quality=1)) < ranking.order_key(GOAL, second)
-
-
-def test_of_equals_the_measured_one_comes_first() -> None:
-    guess = msgspec.structs.replace(certain(10), basis="calibrated")
-    seen = msgspec.structs.replace(certain(10), basis="measured")
-    setups = {e.basis: msgspec.structs.replace(verdict("a"), estimates={"decode_tps": e}) for e in (guess, seen)}
-    assert ranking.order_key(GOAL, setups["measured"]) < ranking.order_key(GOAL, setups["calibrated"])
+def test_where_thinking_is_wanted_it_is_no_fault() -> None:
+    patient = msgspec.structs.replace(GOAL, thinking="wanted", tiers=(("phi-4-reasoning",), ("phi-4",)))
+    thinks, plain = told("phi-4-reasoning"), told()
+    assert ranking.order_key(patient, thinks) < ranking.order_key(patient, plain)
+    assert ranking.order_key(GOAL, plain) < ranking.order_key(GOAL, thinks)
 
 
 # ------------------------------------------------------------------------------------------ properties
@@ -266,7 +304,7 @@ def yes(verdicts: tuple[Verdict, ...]) -> set[str]:
     return {str(v.setup) for v in verdicts if v.verdict == "yes"}
 
 
-def no(verdicts: tuple[Verdict, ...]) -> set[str]:
+def refused(verdicts: tuple[Verdict, ...]) -> set[str]:
     return {str(v.setup) for v in verdicts if v.verdict == "no"}
 
 
@@ -280,7 +318,7 @@ def test_more_memory_or_bandwidth_never_turns_a_yes_into_less(
     small = recommend.advise(place(free_gib, bandwidth, 2e12), goal, ())
     large = recommend.advise(place(free_gib * more_memory, bandwidth * faster, 2e12), goal, ())
     assert yes(small) <= yes(large)
-    assert no(large) <= no(small)
+    assert refused(large) <= refused(small)
 
 
 @SLOW
@@ -294,7 +332,7 @@ def test_a_stricter_limit_never_adds_a_yes(
 
     loose, strict = ask(min_tps, max_ttft, context), ask(min_tps * faster, max_ttft / sooner, context * 2)
     assert yes(strict) <= yes(loose)
-    assert no(loose) <= no(strict)
+    assert refused(loose) <= refused(strict)
 
 
 def test_unknown_never_counts_as_yes() -> None:
@@ -335,9 +373,11 @@ def test_a_row_names_the_benchmark_and_tells_bases_apart() -> None:
 
 def test_a_command_is_told_once_per_row() -> None:
     verdicts = recommend.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
+    unknown = next(v for v in verdicts if v.verdict == "unknown" and len(v.unknowns) > 1)
+    verdicts = (unknown,)
     row = advice.table_rows(verdicts, 1)[0]
-    assert row["verdict"] == "unknown"
-    command = f": {rules.command(verdicts[0].setup)}"
+    assert row["level"] == "perhaps"
+    command = f": {rules.command(unknown.setup)}"
     assert row["why"].count(command) == 1
     assert row["why"].endswith(command)
     told = advice.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
@@ -355,15 +395,17 @@ def test_json_is_what_the_interface_says() -> None:
     assert len(document["candidates"]) == len(chat())
     for candidate in document["candidates"]:
         assert set(candidate) == {
-            "setup", "variant", "quantization", "backend", "device", "options", "verdict", "estimates", "objections",
-            "unknowns",
+            "setup", "variant", "quantization", "backend", "device", "options", "verdict", "level", "loss_class",
+            "published", "repository", "file", "estimates", "objections", "unknowns",
         }  # fmt: skip
+        assert candidate["level"] in ("comfortable", "usable", "perhaps", "no")
+        assert candidate["published"] == (candidate["repository"] is not None)
         for metric, estimate in candidate["estimates"].items():
             assert metric in metrics.METRICS or metric == "device_peak_bytes"
             always = {"value", "low", "high", "basis", "because"}
             assert estimate is None or always <= set(estimate) <= always | {"grounds", "doubt"}
-    silica = next(c for c in document["candidates"] if c["variant"] == "phi-silica")
-    assert silica["estimates"]["decode_tps"] is None
+    excluded = next(c for c in document["candidates"] if c["variant"] == "phi-1")
+    assert excluded["estimates"]["decode_tps"] is None
 
 
 @pytest.mark.parametrize("shorten", [ranking.shown, advice.table_rows])

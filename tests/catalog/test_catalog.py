@@ -261,10 +261,9 @@ def test_resolve_refuses_a_quantization_of_another_format() -> None:
 def test_a_goal_can_be_judged(goal: Goal) -> None:
     published = {score.benchmark for v in VARIANTS for score in v.scores}
     assert set(goal.benchmarks) <= published
-    assert set(goal.order) | set(goal.limits) <= set(METRICS)
+    assert set(goal.limits) | set(goal.comfort) <= set(METRICS)
     assert set(goal.requires) <= REQUIREMENTS
     assert goal.prompt_tokens + goal.new_tokens + (goal.thinking_tokens or 0) <= goal.context
-    assert ("quality" in goal.order) == bool(goal.benchmarks)
     assert goal.source
     assert catalog.goal(goal.id.upper()) is goal
 

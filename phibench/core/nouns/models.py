@@ -192,7 +192,6 @@ class Goal(Noun, frozen=True, kw_only=True):
     new_tokens: int
     context: int
     benchmarks: tuple[str, ...]  # published scores that speak of this goal, best first
-    order: tuple[str, ...] = ()  # metrics, compared lexicographically
     limits: dict[str, float] = {}
     comfort: dict[str, float] = {}
     felt_tps: float | None = None
