@@ -37,7 +37,7 @@ _CHECK_PROMPT, _CHECK_NEW = 256, 16
 _DEEP = 0.05  # what depth counts beside types; the usual engine's comes before them (assumed)
 _UNPUBLISHED = 0.5  # what a build that nobody offers counts: somebody may make it (assumed)
 _USUAL = 2.0  # how much more a type of the usual engine counts than one of others (assumed)
-_TWICE = 0.15  # what is worth less gets one launch: a type that nobody has measured says more (assumed)
+_TWICE = 0.13  # what is worth less gets one launch: a type that nobody has measured says more (assumed)
 Place = tuple[str, str]  # backend, device
 
 

@@ -708,7 +708,7 @@ def test_a_score_from_memory_says_so_and_a_documented_one_goes_first() -> None:
     }
     found = estimates(goal, like(variant="phi-3-mini-4k-instruct"))["quality"]
     assert found.value == scores["primary"]
-    assert "from memory" in estimates(goal, like(variant="phi-1"))["quality"].because
+    assert "from memory" in estimates(goal, like(variant="phi-1.5"))["quality"].because
 
 
 def test_quantization_loss_says_on_which_model_it_was_measured() -> None:
