@@ -11,7 +11,7 @@ from phibench.core import errors
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Hardware, Machine
 from phibench.machine import ram
-from phibench.machine.described import Described, Os, machine_of, row_named
+from phibench.machine.described import GPUS, PROCESSORS, Described, Os, machine_of, row_named
 
 T = TypeVar("T", bound=str)
 Power = Literal["battery", "mains"]
@@ -55,8 +55,8 @@ def described(
     none = name.lower() in NO_GPU
     if none and not cpu:
         raise PhibenchError("a machine without a GPU needs the name of its processor; 'phibench hardware' lists them")
-    card, of_card = row_named(name, memory) if name and not none else (None, ())
-    host, of_host = row_named(cpu, memory) if cpu else (None, ())
+    card, of_card = row_named(name, memory, GPUS) if name and not none else (None, ())
+    host, of_host = row_named(cpu, memory, PROCESSORS) if cpu else (None, ())
     chosen = tuple(dict.fromkeys((*of_host, *of_card)))
     parts = Parts(card, host, memory, _one_of(os, OSES, "system"), count, none, chosen)
     return made(parts, _one_of(power, POWERS, "power"), cpus)

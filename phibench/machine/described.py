@@ -6,6 +6,7 @@ that both share; NPUs are left out, since nothing is predicted for them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -21,6 +22,9 @@ from phibench.probe.system import kinds
 
 Os = Literal["linux", "windows", "macos", "android", "ios"]
 GIB = 1 << 30
+# What may be meant by the name of a processor, and by that of a GPU.
+PROCESSORS = ("cpu", "soc", "phone", "sbc")
+GPUS = ("gpu-desktop", "gpu-laptop", "gpu-workstation", "gpu-datacenter", "igpu", "soc", "phone", "sbc")
 
 # Chosen: what a card is often found beside. Its processor matters only for what does not fit into the card.
 _BESIDE = {"gpu-datacenter": "EPYC 7543", "gpu-laptop": "Core i7-12700H"}
@@ -44,11 +48,14 @@ class Described(NamedTuple):
     assumed: tuple[str, ...]
 
 
-def row_named(name: str, memory_bytes: int | None = None) -> tuple[Hardware, tuple[str, ...]]:
+def row_named(
+    name: str, memory_bytes: int | None = None, kinds: Collection[str] = ()
+) -> tuple[Hardware, tuple[str, ...]]:
     """The row that a person means, and in a sentence what was chosen for them.
 
     Of a chip that is sold with several GPUs the slowest that has ``memory_bytes``; of a card that is sold with several
-    sizes of memory the commoner. Raises PhibenchError (exit 2) for a name that none has, and for other versions.
+    sizes of memory the commoner. Raises PhibenchError (exit 2) for a name that none has, with the nearest of ``kinds``,
+    and for other versions.
     """
     found = hardware.versions(name, memory_bytes) or hardware.versions(name)
     if not all(_on_chip(row) for row in found):  # a card has its own
@@ -59,6 +66,8 @@ def row_named(name: str, memory_bytes: int | None = None) -> tuple[Hardware, tup
     if chosen := usual(found):
         row, why = chosen
         return row, (f"{row.name}, not {' or '.join(r.name for r in found if r != row)}: {why}",)
+    if not found:
+        raise hardware.unknown(name, kinds)
     return found[0] if len(found) == 1 else hardware.named(name), ()
 
 
@@ -93,16 +102,20 @@ def machine_of(
         memory_bytes=memory,
         devices=(processor, *graphics),
         limits=Limits(cpus=float(logical), threads=threads, memory_bytes=memory, free_bytes=free),
-        processor=Processor(
-            vendor=host.vendor,
-            performance_cores=cores - slow or None,
-            efficiency_cores=slow,
-            instruction_sets=host.instruction_sets,
-            caches=(Cache(level=3, bytes=host.l3_bytes),) if host.l3_bytes else (),
-            max_hz=host.boost_hz,
-        ),
+        processor=_made_of(host, cores - slow, slow),
     )
     return Described(machine, tuple(assumed))
+
+
+def _made_of(host: Hardware, fast: int, slow: int) -> Processor:
+    return Processor(
+        vendor=host.vendor,
+        performance_cores=fast or None,
+        efficiency_cores=slow,
+        instruction_sets=host.instruction_sets,
+        caches=(Cache(level=3, bytes=host.l3_bytes),) if host.l3_bytes else (),
+        max_hz=host.boost_hz,
+    )
 
 
 def _name(host: Hardware, gpu: Hardware | None, gpus: int) -> str:

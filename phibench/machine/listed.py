@@ -15,7 +15,7 @@ from phibench.catalog import hardware
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Hardware
 from phibench.machine import asked, ram
-from phibench.machine.described import Described, Os, row_named
+from phibench.machine.described import GPUS, PROCESSORS, Described, Os, row_named
 from phibench.machine.list_file import Row
 
 _NOTHING = re.compile(
@@ -126,7 +126,7 @@ def _processor(text: str, memory: int | None) -> tuple[Hardware | None, list[str
     names = [one for one in re.split(r"\s*[;|\n]\s*", text) if not _is_nothing(one)]
     if not names:
         return None, []
-    row, said = _first_known(_spellings(names[0]), memory)
+    row, said = _first_known(_spellings(names[0]), PROCESSORS, memory)
     if len(names) > 1 or _SOCKETS.match(names[0]):
         said.append("one of its processors is counted")
     return row, said
@@ -138,9 +138,9 @@ def _spellings(name: str) -> list[str]:
     return list(dict.fromkeys((name, " ".join(_WORD.sub(" ", bare).strip(" ,(").split()))))
 
 
-def _first_known(names: Sequence[str], memory: int | None = None) -> tuple[Hardware, list[str]]:
+def _first_known(names: Sequence[str], kinds: Sequence[str], memory: int | None = None) -> tuple[Hardware, list[str]]:
     known = next((name for name in names if hardware.versions(name)), names[-1])
-    row, said = row_named(known, memory)
+    row, said = row_named(known, memory, kinds)
     return row, list(said)
 
 
@@ -165,7 +165,7 @@ def _cards(names: Sequence[str]) -> tuple[list[Hardware], list[str]]:
     said: list[str] = []
     for name in names:
         count, one = asked.counted(_MIB.sub(lambda size: f"{round(int(size[1]) / 1024)} GB", name))
-        row, chosen = _first_known([one])
+        row, chosen = _first_known([one], GPUS)
         found += [row] * count
         said += chosen
     if not found:
@@ -186,5 +186,5 @@ def _inside(name: str, host: Hardware | None, memory: int | None) -> tuple[Hardw
     if host is not None and not whole:
         own = hardware.versions(host.graphics) if host.graphics else ()
         return host, None, [] if own else [f"{name[:60]}: not in the table, left out"]
-    row, said = row_named(name, memory)
+    row, said = row_named(name, memory, GPUS)
     return (row, None, list(said)) if whole and host is None else (host, row, list(said))

@@ -51,12 +51,20 @@ def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width
     notes = [*_reasons(answers), LEGEND]
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
-        parts = (tables.markdown_text(caption), "", tables.markdown(answers, _COLUMNS), *lines, "")
+        parts = (
+            tables.markdown_text(caption),
+            "",
+            tables.markdown(answers, _COLUMNS),
+            *lines,
+            "",
+            _in_all(answers),
+            "",
+        )
         return "\n".join((*parts, tables.markdown(counted, _SUMMARY))) + "\n"
     color = width is not None and tables.wants_color()
     drawn = tables.draw(answers, _COLUMNS, width, caption, color=color)
     below = [part for note in notes for part in wrap(note, width)]
-    return "\n".join((drawn, *below, "", tables.draw(counted, _SUMMARY, width, "In all", color=color))) + "\n"
+    return "\n".join((drawn, *below, "", tables.draw(counted, _SUMMARY, width, _in_all(answers), color=color))) + "\n"
 
 
 def to_json(answers: Sequence[Answer], goal: Goal, context: int) -> dict[str, Any]:
@@ -224,6 +232,10 @@ def _range(least: float | None, most: float | None) -> str | None:
         return None
     first, last = (amounts.amount("decode_tps", value, 2) for value in (least, most))
     return first if first == last else f"{first}–{last}"
+
+
+def _in_all(answers: Sequence[Answer]) -> str:
+    return f"In all: {sum(answer.has_pick for answer in answers)} of {_machines(len(answers))} have an answer"
 
 
 def _machines(count: int) -> str:

@@ -214,3 +214,12 @@ def test_any_text_is_a_size_or_one_error(text: str, unit: str) -> None:
         found = ram.ram_bytes(text, unit)
         assert ram.LEAST_BYTES <= found <= ram.MOST_BYTES
         assert ram.as_sold(found) >= found * 0.9
+
+
+def test_a_gpu_is_nearest_to_gpus_and_a_processor_to_processors() -> None:
+    with pytest.raises(PhibenchError, match="nearest: 'Core ") as caught:
+        described(cpu="Core i5-4460")
+    assert "RTX" not in str(caught.value)
+    with pytest.raises(PhibenchError) as caught:
+        described(cpu="Celeron N4000")
+    assert "RTX" not in str(caught.value)

@@ -49,7 +49,7 @@ def test_the_devices_are_of_the_right_kind(name: str, system: described.Os | Non
 def test_what_was_told_is_not_assumed() -> None:
     card, cpu = hardware.named("RTX 3090"), hardware.named("Ryzen 9 5950X")
     told = machine_of(card, cpu, 64 * GIB, "windows", gpus=2)
-    assert told.assumed == ("48 GiB of 64 GiB memory are free",)
+    assert told.assumed == ("60.2 GiB of 64 GiB memory are free",)
     assert kinds(told.machine) == ["cpu", "cuda:0", "cuda:1"]
     assert (told.machine.os, told.machine.memory_bytes, told.machine.physical_cores) == ("windows", 64 * GIB, 16)
     first = told.machine.devices[1]

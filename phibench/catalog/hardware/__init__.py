@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -51,9 +51,9 @@ def named(name: str, memory_bytes: float | None = None, cores: int | None = None
     return found[0]
 
 
-def unknown(name: str) -> PhibenchError:
-    """The error for a name that no row has: what it is nearest to, and the remedy."""
-    near = ", ".join(f"'{row.name}'" for row in nearest(name))
+def unknown(name: str, kinds: Collection[str] = ()) -> PhibenchError:
+    """The error for a name that no row has: what it is nearest to, and the remedy; ``kinds``: of these alone."""
+    near = ", ".join(f"'{row.name}'" for row in nearest(name, kinds))
     return PhibenchError(f"unknown hardware '{name[:_MOST_CHARS]}'; nearest: {near}; 'phibench hardware' lists all")
 
 
@@ -70,8 +70,8 @@ def versions(name: str, memory_bytes: float | None = None, cores: int | None = N
     return tuple(found.values())
 
 
-def nearest(name: str) -> tuple[Hardware, ...]:
-    """The three rows whose names are most like it, the likest first."""
+def nearest(name: str, kinds: Collection[str] = ()) -> tuple[Hardware, ...]:
+    """The three rows (of ``kinds``, if there are any) whose names are most like it, the likest first."""
     import difflib
 
     wanted = next((read.key for read in readings(name)), "") or squeezed(name[:_MOST_CHARS])
@@ -82,7 +82,7 @@ def nearest(name: str) -> tuple[Hardware, ...]:
         likeness.set_seq1(reading(row.name.lower()).key)
         return -likeness.ratio()
 
-    return tuple(sorted(rows(), key=like)[:_NEAREST])
+    return tuple(sorted((row for row in rows() if not kinds or row.kind in kinds), key=like)[:_NEAREST])
 
 
 def agreed(found: Sequence[Hardware]) -> Hardware | None:
