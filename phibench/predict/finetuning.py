@@ -164,9 +164,10 @@ def _shape(variant: Variant) -> Shape:
 
 
 def _because(found: Footprint, quantization: str, training: Training) -> str:
-    return (
-        f"{QUANTIZATIONS[quantization]} of rank {training.rank}, batch {training.batch}, sequence "
-        f"{training.sequence_tokens}: weights {units.gib(found.weights_bytes)}, adapters {units.gib(found.adapter_bytes)}, their gradients "
-        f"{units.gib(found.gradient_bytes)}, AdamW {units.gib(found.optimiser_bytes)}, activations "
-        f"{units.gib(found.activation_bytes)}; by formula, not run on hardware"
-    )
+    parts = {
+        "weights": found.weights_bytes, "adapters": found.adapter_bytes, "gradients": found.gradient_bytes,
+        "AdamW": found.optimiser_bytes, "activations": found.activation_bytes,
+    }  # fmt: skip
+    asked = f"rank {training.rank}, batch {training.batch}, sequence {training.sequence_tokens}"
+    told = ", ".join(f"{name} {units.gib(count)}" for name, count in parts.items())
+    return f"{QUANTIZATIONS[quantization]} of {asked}: {told}; by formula, not run on hardware"
