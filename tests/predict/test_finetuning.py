@@ -146,7 +146,7 @@ def test_pytorch_counts_as_much_for_a_small_model_of_the_same_kind(name: str, re
     shape = msgspec.structs.replace(of.shape, **small, longrope=False, original_context=None, sliding_window=None)
     training = Training(rank=4, sequence_tokens=96, batch=2)
     oracle = script()
-    told = oracle.foretold(msgspec.structs.replace(of, shape=shape), 3, training)
+    told = oracle.foretold(shape, 3, training)
     seen, adapters, _ = oracle.measured(shape, 3, training, real=real)
     assert told.adapters == adapters
     assert told.training_bytes == pytest.approx(seen, rel=0.10)
