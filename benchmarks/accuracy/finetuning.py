@@ -130,7 +130,8 @@ def model_of(shape: Shape, layers: int, rank: int) -> nn.Module:
                 layer.mlp = Experts(shape)
     model.requires_grad_(False)
     adapted(model.model.layers, rank)
-    model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False, "preserve_rng_state": False})
     return model.train()
 
 
