@@ -56,7 +56,7 @@ class Case(NamedTuple):
         return Training(rank=self.rank, sequence_tokens=self.sequence, batch=self.batch)
 
 
-class Tracker(MemTracker):
+class Tracker(MemTracker):  # type: ignore[misc]  # torch is not followed
     """Puts no hook on weights, which fails for frozen ones; they only tell gradients from what passes by. Keeps the
     peak of the whole, not of each module, which would be looked through at every operation."""
 
@@ -73,7 +73,7 @@ class Tracker(MemTracker):
         return found
 
 
-class Adapted(nn.Module):
+class Adapted(nn.Module):  # type: ignore[misc]  # torch is not followed
     """A frozen matrix with an adapter beside it, multiplied in the type of what comes in, as autocast does it."""
 
     def __init__(self, frozen: nn.Linear, rank: int) -> None:
@@ -87,7 +87,7 @@ class Adapted(nn.Module):
         return self.frozen(states) + functional.linear(few, self.up.to(states.dtype)) * 2.0
 
 
-class Experts(nn.Module):
+class Experts(nn.Module):  # type: ignore[misc]  # torch is not followed
     """In the place of an MLP: every token passes ``experts_used`` of ``experts``."""
 
     def __init__(self, shape: Shape) -> None:
@@ -203,8 +203,8 @@ def plan_of(shape: Shape, layers: int) -> Plan:
 
 def cases(*, real: bool) -> Iterator[Case]:
     if real:
-        yield from (Case("phi-4-mini-instruct", 2, *rest) for rest in ((8, 64, 1), (64, 128, 2)))
-        yield Case("phi-2", 2, 16, 128, 2)
+        yield from (Case("phi-4-mini-instruct", 2, *rest, vocab=16384) for rest in ((8, 64, 1), (64, 128, 2)))
+        yield Case("phi-2", 2, 16, 128, 2, vocab=16384)
         return
     for name in ("phi-4-mini-instruct", "phi-4", "phi-3.5-mini-instruct", "phi-2", "phi-3.5-moe-instruct"):
         yield from (Case(name, 4, *rest) for rest in STEPS)
@@ -220,7 +220,7 @@ MISTRAL = {
     "layers": 32, "hidden": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128, "ffn": 14336, "vocab": 32000,
     "rope_dims": 128, "longrope": False, "tied": False,
 }  # fmt: skip
-PUBLISHED = (
+PUBLISHED: tuple[tuple[str, str, dict[str, int], str, int, int], ...] = (
     ("Mistral-7B", "phi-4", {}, "bf16", 4, 26_108_963_328),
     ("Mistral-7B", "phi-4", {}, "bf16", 8, 37_098_695_168),
     ("Mistral-7B", "phi-4", {}, "int4", 4, 15_860_019_712),
