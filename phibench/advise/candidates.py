@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from phibench.catalog import builds, languages
 from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Build, Device, Goal, Machine, Noun, Quantization, Run, Setup, Variant
-from phibench.predict import costs
+from phibench.predict import costs, finetuning
 
 _MOST = 1_000_000  # tokens, tokens per second or seconds that may be asked for
 _LONG = 16_384  # tokens of context from which on a smaller KV cache is worth its loss (chosen)
@@ -43,7 +44,7 @@ def as_asked(
     goal: Goal, context: int | None, min_tps: float | None, max_ttft: float | None, thinking: int | None,
     language: str | None = None,
 ) -> Goal:  # fmt: skip
-    """The goal with what the user asked for on top."""
+    """The goal with what the user asked for on top; to train, a context is the length of the examples."""
     if context is not None:
         catalog.check_context(context, catalog.variants())
     figures = (("--min-tps", min_tps, 0.001), ("--max-ttft", max_ttft, 0.001), ("--thinking-tokens", thinking, 0))
@@ -60,6 +61,9 @@ def as_asked(
         thinking_tokens=goal.thinking_tokens if thinking is None else thinking,
         language=languages.named(language) if language else "",
     )
+    if asked.training:
+        training = msgspec.structs.replace(asked.training, sequence_tokens=asked.context)
+        return msgspec.structs.replace(asked, prompt_tokens=asked.context, training=training)
     least = asked.prompt_tokens + asked.new_tokens
     if asked.context < least:
         raise PhibenchError(
@@ -69,26 +73,41 @@ def as_asked(
     return asked
 
 
-def candidates(machine: Machine, runs: Sequence[Run] = (), only: Narrowed | None = None) -> Iterator[Candidate]:
+def candidates(
+    machine: Machine, goal: Goal, runs: Sequence[Run] = (), only: Narrowed | None = None
+) -> Iterator[Candidate]:
     """Builds that somebody publishes, and what was measured here. Whether a backend is installed here does not
     matter: the machine may be elsewhere."""
     only = only or Narrowed()
     here = _measured(machine, runs)
     for backend in map(backends.load, only.backends or backends.names()):
-        if not backend.RECOMMENDABLE:
+        if not backend.RECOMMENDABLE or (goal.training and not backend.TRAINS):
             continue
-        for fmt in backend.FORMATS:
-            for variant in catalog.variants():
-                if only.variants and variant.id not in only.variants:
-                    continue
-                for device in machine.devices:
-                    for quantization in catalog.quantizations(fmt):
-                        if only.quantizations and quantization.id not in only.quantizations:
-                            continue
-                        build = builds.offered(variant.id, fmt, quantization.id, device.kind.partition(":")[0])
-                        setup = (variant.id, quantization.id, backend.NAME, device.kind)
-                        if (build and not build.made) or only.any_build or only.quantizations or setup in here:
-                            yield Candidate(variant, quantization, backend, device, build)
+        kinds = _quantizations(backend, goal, only)
+        for variant in catalog.variants():
+            if only.variants and variant.id not in only.variants:
+                continue
+            for quantization, device in itertools.product(kinds, machine.devices):
+                kind = device.kind.partition(":")[0]
+                build = builds.offered(variant.id, quantization.format, quantization.id, kind)
+                if _is_asked_for(build, goal, only) or (variant.id, quantization.id, backend.NAME, device.kind) in here:
+                    yield Candidate(variant, quantization, backend, device, build)
+
+
+def _quantizations(backend: Backend, goal: Goal, only: Narrowed) -> tuple[Quantization, ...]:
+    found = (quantization for fmt in backend.FORMATS for quantization in catalog.quantizations(fmt))
+    return tuple(
+        q
+        for q in found
+        if (not only.quantizations or q.id in only.quantizations)
+        and (not goal.training or q.id in finetuning.QUANTIZATIONS)
+    )
+
+
+def _is_asked_for(build: Build | None, goal: Goal, only: Narrowed) -> bool:
+    """Published as it is; to train, also what is made of a checkpoint as it is opened."""
+    published = build is not None and (not build.made or goal.training is not None)
+    return published or only.any_build or bool(only.quantizations)
 
 
 def _measured(machine: Machine, runs: Sequence[Run]) -> set[tuple[str, str, str, str]]:

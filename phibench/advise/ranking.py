@@ -32,7 +32,7 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         _thinks(goal, setup.variant),
         not verdict.comfortable,
         _tier(goal, setup.variant),
-        (not _is_published(verdict), verdict.behind, catalog.quantization(setup.quantization).superseded),
+        (not _is_published(goal, verdict), verdict.behind, catalog.quantization(setup.quantization).superseded),
         _beyond(loss, goal.equal_loss),
         any(option in options for option in offload.OPTIONS),
         any(option in options for option in costs.KV_OPTIONS),
@@ -59,9 +59,9 @@ def _thinks(goal: Goal, variant: str) -> bool:
     return goal.thinking == "avoid" and catalog.variant(variant).reasoning
 
 
-def _is_published(verdict: Verdict) -> bool:
-    """As it is: what is made of something else when it is opened nobody has."""
-    return verdict.build is not None and not verdict.build.made
+def _is_published(goal: Goal, verdict: Verdict) -> bool:
+    """As it is: what is made of something else when it is opened nobody has; to train, that is how it is done."""
+    return verdict.build is not None and (not verdict.build.made or goal.training is not None)
 
 
 def _tier(goal: Goal, variant: str) -> int:

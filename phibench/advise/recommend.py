@@ -20,7 +20,7 @@ from phibench.analysis import trust
 from phibench.backends.contract import Backend
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Device, Goal, Machine, Need, Run, Setup, Variant, Verdict
-from phibench.predict import costs, media, predictions, splits
+from phibench.predict import costs, finetuning, media, predictions, splits
 from phibench.predict.speed import Knowledge
 
 
@@ -44,7 +44,7 @@ def advise(
     """
     asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language)
     known = Knowledge(machine, runs)
-    found = (verdict for one in candidates(machine, runs, only) for verdict in _verdicts(known, asked, one))
+    found = (verdict for one in candidates(machine, asked, runs, only) for verdict in _verdicts(known, asked, one))
     return tuple(sorted(_behind_others(found), key=lambda v: order_key(asked, v)))
 
 
@@ -102,6 +102,8 @@ def _need(
 ) -> tuple[Need | None, str | None]:
     """Its memory, or why there is no file."""
     try:
+        if goal.training:
+            return finetuning.need(variant, setup.quantization, goal.training), None
         sheet = costs.cost_sheet(setup)
     except PhibenchError as error:
         return None, str(error)

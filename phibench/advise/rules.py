@@ -61,6 +61,14 @@ def knows_the_device(case: Case) -> Answer:
     return No(f"{case.setup.backend} cannot use {case.device.kind}; it can use {', '.join(kinds)}")
 
 
+def can_train(case: Case) -> Answer:
+    """To train, the device is one that adapters are trained on; a processor takes days, and Macs have tools of their
+    own, whose memory nobody has told."""
+    if not case.goal.training or case.device.kind.partition(":")[0] in case.backend.TRAINS:
+        return None
+    return No(f"adapters are not trained on {case.device.kind}, but on {' or '.join(case.backend.TRAINS)}")
+
+
 def has_a_file(case: Case) -> Answer:
     """There is, or can be made, a file of this variant in this quantization for the engine."""
     runtime = case.backend.runs(case.variant)
@@ -206,6 +214,7 @@ OF_THE_KIND: tuple[Rule, ...] = (  # hang on no figure: where one of them says n
     runs_the_variant,
     passes_its_selftest,
     knows_the_device,
+    can_train,
     has_a_file,
     is_for_the_goal,
     is_able,

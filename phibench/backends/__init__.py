@@ -56,7 +56,9 @@ def for_format(fmt: str) -> tuple[Backend, ...]:
 def plan(
     backend: Backend, variant: Variant, quantization: str, layers: int | None = None, *, half: bool = False
 ) -> Plan:
-    """Of what the backend opens, ``half``: on a GPU, as it is published for those. Raises PhibenchError (exit 2) where it opens none, or for a strange quantization."""
+    """Of what the backend opens, ``half``: on a GPU, as it is published for those.
+
+    Raises PhibenchError (exit 2) where it opens none, or for a strange quantization."""
     if why := objection(backend, variant):
         raise PhibenchError(why)
     return plans.plan(variant, quantization, layers, fmt=backend.FORMATS[0], half=half)

@@ -106,6 +106,7 @@ class Backend(Protocol):
     LIBRARIES: tuple[str, ...]  # folders of its native code, as "module/folder"
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
+    TRAINS: tuple[str, ...]  # kinds of devices on which adapters are trained with it
     LEADS: bool  # else only where no other engine runs the variant, or it was measured to be faster
     RATES: Rates | None  # None: nobody recommends it, so nothing is predicted
     QUANTIZATION: str  # the usual one: what is measured when none is asked for

@@ -90,9 +90,7 @@ def free_in(machine: Machine, place: Place, device: Device) -> int | None:
 def sizes(
     machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need
 ) -> dict[str, Estimate]:
-    sheet = costs.cost_sheet(setup)
     found = {
-        "disk_bytes": exact(sheet.disk_bytes, "exact", "every tensor, header and tokenizer"),
         "weights_bytes": exact(need.weights_bytes, "exact", "every tensor"),
         "kv_bytes": exact(need.kv_bytes, "exact", f"context of {goal.context} tokens"),
     }
@@ -100,6 +98,9 @@ def sizes(
         found["host_needed_bytes" if place.kind == "cpu" else "device_peak_bytes"] = _reckoned(place)
     if device.shares_memory:
         found["host_needed_bytes"] = _reckoned(_host(0, 0, 0, need.runtime_bytes))
+    if goal.training:
+        return found
+    found["disk_bytes"] = exact(costs.cost_sheet(setup).disk_bytes, "exact", "every tensor, header and tokenizer")
     free = free_bytes(machine, device)
     if free is not None and variant.context_tokens:
         longest = _Longest(setup, goal, variant, device, free)

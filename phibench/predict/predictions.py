@@ -27,6 +27,8 @@ def estimates(
     if need is None or device is None:
         return found
     found |= sizes(machine, goal, setup, device, variant, need)
+    if goal.training:
+        return found  # no time of it is told
     found |= _speeds(known, goal, setup, variant)
     found |= energy.estimates(setup, device, found, known.powers, whole=offload.of(setup) is None)
     found |= load.estimates(known, setup, device)

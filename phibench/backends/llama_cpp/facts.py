@@ -23,6 +23,7 @@ ENGINE = engine.ENGINE
 LIBRARIES = ("llama_cpp/lib",)
 EXTRA = "llama-cpp"
 RECOMMENDABLE = True
+TRAINS: tuple[str, ...] = ()
 LEADS = True
 RATES = rates.RATES
 QUANTIZATION = "Q4_K_M"

@@ -43,6 +43,7 @@ ENGINE = None
 LIBRARIES: tuple[str, ...] = ()
 EXTRA = ""
 RECOMMENDABLE = False
+TRAINS: tuple[str, ...] = ()
 LEADS = True
 RATES = None  # nobody predicts it
 QUANTIZATION = "Q4_K_M"

@@ -24,6 +24,7 @@ ENGINE = engine.ENGINE
 LIBRARIES = ("onnxruntime/capi", "onnxruntime_genai/")
 EXTRA = "onnxruntime"
 RECOMMENDABLE = True
+TRAINS: tuple[str, ...] = ()
 LEADS = True
 RATES = rates.RATES
 QUANTIZATION = "int4"

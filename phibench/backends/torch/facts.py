@@ -26,6 +26,7 @@ ENGINE = engine.ENGINE
 LIBRARIES = ("torch/lib",)
 EXTRA = "torch"
 RECOMMENDABLE = True
+TRAINS = ("cuda", "rocm", "xpu")  # a processor would take days
 LEADS = False
 RATES = rates.RATES
 QUANTIZATION = "bf16"

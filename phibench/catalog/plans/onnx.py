@@ -74,7 +74,9 @@ def plan(variant: Variant, quantization: str, layers: int | None = None, *, half
         metadata={key: value for key, value in known.items() if value is not None},
         facts={
             "kv_type": real,
-            "kv_buffer": "shared" if half or packs_heads(quantization) else "grown",  # past and present: one buffer or two
+            "kv_buffer": "shared"
+            if half or packs_heads(quantization)
+            else "grown",  # past and present: one buffer or two
             "logits": "all",
             "exporter": "phibench",
         },

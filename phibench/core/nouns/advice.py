@@ -61,7 +61,8 @@ class Verdict(Noun, frozen=True, kw_only=True):
     """Yes, no or not known, each with its reasons in words; ``doubted``: some hang on figures that are not believed.
 
     ``missed``: the largest factor by which a limit is missed, at the worse end of what was not measured; 1 where all
-    are kept. ``overflows``: the factor by which memory or disk are too small, 1 where it fits. ``behind``: another engine runs the variant here, and this one leads only where it is the only one.
+    are kept. ``overflows``: the factor by which memory or disk are too small, 1 where it fits. ``behind``: another
+    engine runs the variant here, and this one leads only where it is the only one.
     """
 
     setup: Setup

@@ -29,7 +29,7 @@ LONGROPE: LongRope = "by_length"
 LAST_FFN: LastFfn = "all"
 PACKAGE, PACKAGES, EXTRA, LIBRARIES = "numpy", ("numpy",), "test", ("numpy/",)
 ENGINE = EnginePackage(title="numpy", module="numpy", package=PACKAGE, question="print('[]')", imports=())
-RECOMMENDABLE, LEADS, QUANTIZATION, VERIFIED = True, True, "half", ("half",)
+RECOMMENDABLE, LEADS, TRAINS, QUANTIZATION, VERIFIED = True, True, (), "half", ("half",)
 RATES = Rates(
     read_share=(0.01, 0.5), matrix_share={"float32": (0.01, 0.5)}, times={"decode": 4.0, "prefill": 4.0}, times_sd=1.0,
     thread_gb_s={"fp16": 1.0, KV: 1.0}, attention_gflop_s=1.0,
