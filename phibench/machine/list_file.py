@@ -18,6 +18,7 @@ from phibench.core.text import decoded
 
 MOST_BYTES, MOST_ROWS, MOST_COLUMNS, MOST_CHARS = 32 << 20, 100_000, 200, 1000
 _SEPARATORS = ",;\t|"
+_ZIP = b"PK\x03\x04"
 # What the columns are called, small letters and digits alone; of several of one kind the first in this order is taken,
 # but all graphics.
 _TITLES = {
@@ -80,11 +81,14 @@ def rows(content: bytes, name: str) -> tuple[Row, ...]:
     text = _text(content, name)
     if not text.strip():
         raise PhibenchError(f"{name} is empty; write name,cpu,gpu,ram,os and a row for each machine")
+    before = re.match(r"(?:\s*#.*\n)*", text)  # PowerShell's "#TYPE ..."
+    preamble = before[0] if before else ""
+    text = text[len(preamble) :]
     if told := re.match(r"\s*sep=([,;\t|])\s*?\n", text, re.IGNORECASE):  # Excel's own first line
-        separator, text, skipped = told[1], text[told.end() :], text[: told.end()].count("\n")
+        separator, preamble, text = told[1], preamble + told[0], text[told.end() :]
     else:
-        separator, skipped = _separator(text), 0
-    found = list(_rows(text, separator, name, skipped))
+        separator = _separator(text)
+    found = list(_rows(text, separator, name, preamble.count("\n")))
     if not found:
         raise PhibenchError(f"{name} has a header and no machine; write a row for each")
     return tuple(found)
@@ -92,6 +96,8 @@ def rows(content: bytes, name: str) -> tuple[Row, ...]:
 
 def _text(content: bytes, name: str) -> str:
     """As :func:`decoded`, and the older encodings of Windows, in which any byte is a letter."""
+    if content.startswith(_ZIP):
+        raise PhibenchError(f"{name} is a workbook or another zip file, not CSV; save it as CSV")
     try:
         content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -210,6 +210,11 @@ def test_excels_own_first_line_says_the_separator() -> None:
     assert found[0].line == 3
 
 
+def test_what_powershell_writes_before_the_titles_is_left_out() -> None:
+    found = list_file.rows(f"#TYPE Selected.CimInstance\r\n{written()}".encode("utf-16"), "list")
+    assert [(row.line, row.name) for row in found] == [(3, "pc-1"), (4, "büro-2")]
+
+
 @pytest.mark.parametrize(
     "titles",
     [
@@ -259,6 +264,7 @@ def test_a_cell_that_is_too_long_is_a_row_not_known() -> None:
         (b"name,cpu\n", "has a header and no machine"),
         (b"name,cpu\n" + b'a,"' + b"x" * 200_000, "is a quote left open?"),
         (b"<!doctype html><html>", "is a web page"),
+        (b"PK\x03\x04\x14\0\6\0\x08\0", "is a workbook or another zip file"),
         (b"name,cpu\n\0\0\0a", "list"),
         (b"name,cpu\n" + b"a,b\n" * (list_file.MOST_ROWS + 1), "more than 100000 rows"),
         (b",".join(b"x" for _ in range(300)) + b"\n1", "300 columns"),

@@ -15,6 +15,7 @@ from mutate import Tree
 
 from phibench.core import files, run_files
 from phibench.core.nouns import Goal, Machine, Measured, Run, Suite
+from phibench.machine import list_file, listed, ram
 from phibench.measure import suites
 from phibench.show import machine as show_machine
 from phibench.show import report, results
@@ -57,6 +58,29 @@ def _same_numbers(tree: Tree, found: Any) -> Iterator[str]:
 _DEFAULTS = frozenset({0.0, 1.0, *(abs(n) for _, n in numbers(msgspec.to_builtins(fakes.run().suite)))}) | frozenset(
     abs(float(n)) for n in (3, 0.03, 5, 10.0, 1800.0))  # fmt: skip
 
+# ------------------------------------------------------------------------------------------------- lists
+
+
+def _lists() -> list[Tree]:
+    office = (ROOT / "docs/machines/office.csv").read_text(encoding="utf-8")
+    semicolons = "\r\n".join(line.replace(",", ";") for line in office.splitlines())
+    return [{"l.csv": office.encode()}, {"l.csv": semicolons.encode("utf-16")}, {"l.csv": semicolons.encode("cp1252")}]
+
+
+def _list(folder: Path) -> list[listed.Listed]:
+    return [listed.understood(row) for row in list_file.read(_first(folder))]
+
+
+def _of_list(_: Tree, found: Any) -> Iterator[str]:
+    for one in found:
+        if (one.described is None) != bool(one.why):
+            yield "a row that is neither known nor says why"
+        if one.described:
+            yield from noun(one.described.machine)
+            if not ram.LEAST_BYTES <= one.described.machine.memory_bytes <= ram.MOST_BYTES:
+                yield "memory that no machine has"
+
+
 # ------------------------------------------------------------------------------------------------- runs
 
 
@@ -95,6 +119,7 @@ def _of_run(tree: Tree, answer: Any) -> Iterator[str]:
 READERS = (
     Reader("machine-file", _machines, _machine, _same_numbers,
            harmless=frozenset({"keys reordered", "written on one line", "crlf"})),
+    Reader("machine-list", _lists, _list, _of_list),
     Reader("suite-file", lambda: [{"s.toml": path.read_bytes()} for path in sorted((ROOT / "suites").glob("*.toml"))],
            lambda folder: suites.check(files.read_strict(_first(folder), Suite), "s.toml"), _same_numbers,
            harmless=frozenset({"crlf"})),
