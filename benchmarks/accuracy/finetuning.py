@@ -22,6 +22,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import msgspec
 import torch
@@ -171,6 +172,10 @@ def measured(shape: Shape, layers: int, training: Training, *, real: bool) -> tu
     with contextlib.ExitStack() as stack:
         if not real:
             stack.enter_context(FakeTensorMode())
+            # whether several texts are packed into one cannot be read of fake tensors, and then a mask is made
+            stack.enter_context(
+                mock.patch("transformers.masking_utils.find_packed_sequence_indices", return_value=None)
+            )
         model = model_of(shape, layers, training.rank)
         trained = [p for p in model.parameters() if p.requires_grad]
         frozen = {p.untyped_storage() for p in model.parameters() if not p.requires_grad}
