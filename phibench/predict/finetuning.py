@@ -148,7 +148,8 @@ def _kept(shape: Shape, rank: int) -> int:
 
 def _passing(shape: Shape) -> int:
     """Bytes of a token that come and go in a layer's backward, at most: at its last matrix, the gradient of its input
-    by the frozen weights and by the adapter, and four as wide as the stream (so many by PyTorch's own account)."""
+    by the frozen weights and by the adapter, and some as wide as the stream: four, chosen so that PyTorch's own account
+    is never above."""
     return (2 * shape.ffn + 4 * shape.hidden) * _BF16
 
 
