@@ -39,6 +39,13 @@ class Candidate(NamedTuple):
     device: Device
     build: Build | None
 
+    @property
+    def setup(self) -> Setup:
+        return Setup(
+            variant=self.variant.id, quantization=self.quantization.id, backend=self.backend.NAME,
+            device=self.device.kind,
+        )  # fmt: skip
+
 
 def as_asked(
     goal: Goal, context: int | None, min_tps: float | None, max_ttft: float | None, thinking: int | None,

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
-from phibench.advise.candidates import Narrowed
-from phibench.advise.ranking import in_turn, order_key
+from phibench.advise.candidates import Candidate, Narrowed, as_asked, candidates
+from phibench.advise.ranking import hope, order_key
 from phibench.advise.recommend import advise
+from phibench.advise.weighing import Scales
 from phibench.core.nouns import Goal, Machine, Run, Verdict
+from phibench.predict.speed import Knowledge
 
 
 def picks(
@@ -24,30 +26,79 @@ def picks(
     keys = [_key(machine) for machine in machines]
     different = dict(zip(keys, machines, strict=True))
     found: dict[bytes, Verdict | None] = {}
+    turns: _Turns = {}
     for key, machine in different.items():
-        found[key] = best(machine, goal, runs, **asked)
+        found[key] = best(machine, goal, runs, turns=turns, **asked)
         if on_answer:
             on_answer(len(found), len(different))
     return tuple(found[key] for key in keys)
 
 
 def best(
-    machine: Machine, goal: Goal, runs: Sequence[Run], *, only: Narrowed | None = None, **asked: Any
-) -> Verdict | None:
-    """The first of :func:`advise`, several times as fast; None where nothing is left to try.
+    machine: Machine, goal: Goal, runs: Sequence[Run], *, only: Narrowed | None = None, turns: _Turns | None = None,
+    **asked: Any,
+) -> Verdict | None:  # fmt: skip
+    """The first of :func:`advise`, many times as fast; None where nothing is left to try.
 
-    Variants behind one that serves comfortably cannot lead, and are not asked.
+    Those go first of which most can be hoped for, and who cannot lead any more is not weighed: of an engine that leads
+    only where it is the only one, all but the first of its variant. ``turns``: remembered from one question to the
+    next, of one goal that is asked in one way.
     """
-    only = only or Narrowed()
-    found: list[Verdict] = []
-    for group in in_turn(goal):
-        variants = tuple(name for name in group if not only.variants or name in only.variants)
-        if variants:
-            narrowed = msgspec.structs.replace(only, variants=variants)
-            found += advise(machine, goal, runs, only=narrowed, **asked)[:1]
-        if found and found[-1].comfortable and found[-1].verdict == "yes":
-            break
-    return min(found, key=lambda verdict: order_key(goal, verdict), default=None)
+    if any(run.machine.identity == machine.identity for run in runs):  # what was measured may lead whatever was hoped
+        return next(iter(advise(machine, goal, runs, only=only, **asked)), None)
+    wanted = as_asked(goal, *(asked.get(name) for name in _ASKED))
+    turns = {} if turns is None else turns
+    kinds = tuple(device.kind for device in machine.devices)
+    if kinds not in turns:
+        turns[kinds] = _in_turn(machine, wanted, only)
+    devices = dict(zip(kinds, machine.devices, strict=True))
+    search = _Search(Knowledge(machine), wanted)
+    for hoped, one in turns[kinds]:
+        search.weigh(hoped, one._replace(device=devices[one.device.kind]))
+    return search.whole()
+
+
+_ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language")
+_Turns = dict[tuple[str, ...], tuple[tuple[tuple[Any, ...], Candidate], ...]]  # by the kinds of a machine's devices
+
+
+def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> tuple[tuple[tuple[Any, ...], Candidate], ...]:
+    """What can be hoped for of each candidate, the most first; engines that lead before those that wait for them."""
+    found = [(hope(goal, one), one) for one in candidates(machine, goal, (), only)]
+    return tuple(sorted(found, key=lambda pair: (not pair[1].backend.LEADS, pair[0])))
+
+
+class _Search:
+    def __init__(self, known: Knowledge, goal: Goal) -> None:
+        self._known, self._goal = known, goal
+        self._scales = Scales(known, goal, self._may_lead, all_of_it=False)
+        self._best: Verdict | None = None
+        self._from: Candidate | None = None
+        self._key: tuple[Any, ...] = ()
+        self._served: set[str] = set()  # variants that an engine runs which leads
+
+    def weigh(self, hoped: tuple[Any, ...], one: Candidate) -> None:
+        behind = not one.backend.LEADS and one.variant.id in self._served
+        if not self._may_lead(hoped):
+            return
+        for verdict in self._scales.verdicts(one):
+            if one.backend.LEADS and not verdict.hard:
+                self._served.add(one.variant.id)
+            told = msgspec.structs.replace(verdict, behind=True) if behind else verdict
+            key = order_key(self._goal, told)
+            if self._best is None or key < self._key:
+                self._best, self._from, self._key = told, one, key
+
+    def _may_lead(self, hoped: tuple[Any, ...]) -> bool:
+        return self._best is None or hoped <= self._key[: len(hoped)]
+
+    def whole(self) -> Verdict | None:
+        """The best, with all that can be said of it."""
+        if self._best is None or self._from is None:
+            return None
+        again = Scales(self._known, self._goal).verdicts(self._from)
+        found = next(v for v in again if v.setup == self._best.setup)
+        return msgspec.structs.replace(found, behind=self._best.behind)
 
 
 def _key(machine: Machine) -> bytes:

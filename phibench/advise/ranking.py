@@ -11,19 +11,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from phibench import catalog
+from phibench.advise.candidates import Candidate
 from phibench.advise.limits import worse_end
-from phibench.core.nouns import Estimate, Goal, Verdict
-from phibench.predict import basis, costs, offload
+from phibench.core.nouns import Estimate, Goal, Reason, Verdict
+from phibench.predict import basis, costs, offload, predictions
 
 _GRID = 1.2  # two speeds in one step of 20 % feel alike (chosen)
 _MISS_GRID = 1.1  # and so near a limit are two misses alike
 _SAME_LOSS = 0.002  # nat: Q8_0 and F16 (0.0014, 0.0006) answer alike
 _UNKNOWN = float("inf")
+_A_SPLIT = ((offload.LAYERS, ""),)
+_MOST_TPS = 1e9  # nothing is as fast
+PARTS = 11  # of a key: those by which a pick is worse; the rest only makes the order total
 
 
 def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
-    """Smaller is better. Its first eleven parts are what "a worse pick" means; the rest only makes the order total."""
+    """Smaller is better; the first :data:`PARTS` say what is worse."""
     setup, loss, speed = verdict.setup, _loss(verdict), verdict.estimates.get("decode_tps")
     size = verdict.estimates.get("weights_bytes")
     options = dict(setup.options)
@@ -68,12 +74,20 @@ def _tier(goal: Goal, variant: str) -> int:
     return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
 
 
-def in_turn(goal: Goal) -> tuple[tuple[str, ...], ...]:
-    """Variants in groups: what one of a group does comfortably puts it before all of the groups behind."""
-    groups: dict[tuple[bool, int], list[str]] = {}
-    for variant in catalog.variants():
-        groups.setdefault((_thinks(goal, variant.id), _tier(goal, variant.id)), []).append(variant.id)
-    return tuple(tuple(group) for _, group in sorted(groups.items()))
+def hope(goal: Goal, one: Candidate, overflows: float = 1.0, *, split: bool = False) -> tuple[Any, ...]:
+    """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, where that is
+    known."""
+    loss = predictions.loss(one.quantization)
+    best = Estimate(value=_UNKNOWN, low=_UNKNOWN, high=_UNKNOWN, basis="exact", because="")
+    found = {"decode_tps": best, **({"quant_kld": loss} if loss else {})}
+    setup = msgspec.structs.replace(one.setup, options=_A_SPLIT) if split else one.setup
+    here = Verdict(setup=setup, estimates=found, build=one.build, comfortable=overflows <= 1.0 and not split)
+    barred = one.variant.id in goal.not_for or one.device.kind.partition(":")[0] not in one.backend.KINDS
+    if barred or overflows > 1.0:
+        here = msgspec.structs.replace(
+            here, unknowns=(Reason(""),), hard=int(barred), overflows=overflows, missed=overflows, comfortable=False
+        )
+    return order_key(goal, here)[:PARTS]
 
 
 def _loss(verdict: Verdict) -> float:
@@ -89,7 +103,7 @@ def _felt(goal: Goal, speed: Estimate | None) -> float:
     """Steps of decode up to what is felt, negative."""
     if speed is None:
         return 0.0
-    return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _UNKNOWN), _GRID))
+    return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _MOST_TPS), _GRID))
 
 
 def _sure_tps(speed: Estimate | None) -> float:

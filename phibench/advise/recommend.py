@@ -11,16 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from phibench import backends
-from phibench.advise import rules
-from phibench.advise.candidates import Candidate, Narrowed, as_asked, candidates, kv_types, with_options
-from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
-from phibench.advise.comfort import is_comfortable
+from phibench.advise.candidates import Narrowed, as_asked, candidates
 from phibench.advise.ranking import order_key
-from phibench.analysis import trust
-from phibench.backends.contract import Backend
-from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
-from phibench.core.nouns import Device, Goal, Machine, Need, Run, Setup, Variant, Verdict
-from phibench.predict import costs, finetuning, media, predictions, splits
+from phibench.advise.weighing import Scales
+from phibench.core.errors import NOTHING_FITS, TOO_BUSY
+from phibench.core.nouns import Goal, Machine, Run, Verdict
 from phibench.predict.speed import Knowledge
 
 
@@ -44,7 +39,8 @@ def advise(
     """
     asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language)
     known = Knowledge(machine, runs)
-    found = (verdict for one in candidates(machine, asked, runs, only) for verdict in _verdicts(known, asked, one))
+    scales = Scales(known, asked)
+    found = (verdict for one in candidates(machine, asked, runs, only) for verdict in scales.verdicts(one))
     return tuple(sorted(_behind_others(found), key=lambda v: order_key(asked, v)))
 
 
@@ -61,84 +57,6 @@ def outcome(verdicts: Sequence[Verdict], *, here: bool) -> int:
 
 
 # ---------------------------------------------------------------------------------------- candidates
-
-
-def _verdicts(known: Knowledge, goal: Goal, one: Candidate) -> Iterator[Verdict]:
-    """Of the setup, with a smaller KV cache where the usual one leaves something to wish for; and where it is only too
-    large for its device, of the split of it that fits best."""
-    setup = Setup(
-        variant=one.variant.id, quantization=one.quantization.id, backend=one.backend.NAME, device=one.device.kind
-    )
-    setup, goal = trust.with_options(setup, known.machine), media.with_tokens(goal, one.variant)
-    for kv in kv_types(goal, one.backend):
-        verdict = None
-        for verdict in _of_setup(known, goal, one, with_options(setup, kv)):
-            yield verdict
-        if verdict is None or verdict.comfortable or verdict.hard:
-            return
-
-
-def _of_setup(known: Knowledge, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
-    need, no_file = _need(setup, goal, one.backend, one.device, one.variant)
-    case = Case(
-        machine=known.machine, device=one.device, goal=goal, variant=one.variant, quantization=one.quantization,
-        backend=one.backend, setup=setup, estimates={}, build=one.build, need=need, no_file=no_file,
-    )  # fmt: skip
-    first = {rule: rule(case) for rule in rules.OF_THE_KIND}
-    if any(isinstance(answer, No) for answer in first.values()):
-        published = predictions.estimates(known, goal, setup, one.quantization, None)
-        yield _verdict(msgspec.structs.replace(case, estimates=published), first)
-        return
-    case, answers = _answered(known, case, first)
-    yield _verdict(case, answers)
-    if need and answers[rules.fits_in_memory] and not _others(answers):
-        split = splits.best(known, setup, need, one.device)
-        if split is not None:
-            yield _verdict(*_answered(known, msgspec.structs.replace(case, setup=split), first))
-
-
-def _need(
-    setup: Setup, goal: Goal, backend: Backend, device: Device, variant: Variant
-) -> tuple[Need | None, str | None]:
-    """Its memory, or why there is no file."""
-    try:
-        if goal.training:
-            return finetuning.need(variant, setup.quantization, goal.training), None
-        sheet = costs.cost_sheet(setup)
-    except PhibenchError as error:
-        return None, str(error)
-    need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
-    return media.with_encoder(need, goal, variant, device), None
-
-
-def _answered(known: Knowledge, case: Case, first: dict[Rule, Answer]) -> tuple[Case, dict[Rule, Answer]]:
-    estimates = predictions.estimates(known, case.goal, case.setup, case.quantization, case.need)
-    case = msgspec.structs.replace(case, estimates=estimates)
-    return case, {**first, **{rule: rule(case) for rule in rules.OF_THE_USE}}
-
-
-def _others(answers: dict[Rule, Answer]) -> bool:
-    """Whether anything but memory speaks against it that a split would not change."""
-    return any(isinstance(answer, No) and not isinstance(answer, Missed) for answer in answers.values())
-
-
-def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
-    told = [answer for answer in answers.values() if answer]
-    amounts = [answer.by for answer in told if isinstance(answer, Missed | Perhaps)]
-    room = [answer.by for rule in (rules.fits_in_memory, rules.fits_on_disk)
-            if isinstance(answer := answers.get(rule), Missed | Perhaps)]  # fmt: skip
-    return Verdict(
-        setup=case.setup,
-        estimates=case.estimates,
-        objections=tuple(str(a) for a in told if isinstance(a, No)),
-        unknowns=tuple(a for a in told if isinstance(a, Unknown)),
-        hard=len(told) - len(amounts),
-        missed=max(amounts, default=1.0),
-        overflows=max(room, default=1.0),
-        doubted=any(isinstance(a, Doubted) for a in told),
-        comfortable=not told and is_comfortable(case),
-        build=case.build,
-    )
 
 
 def _behind_others(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:

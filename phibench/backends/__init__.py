@@ -75,6 +75,7 @@ def objection(backend: Backend, variant: Variant) -> str | None:
     return f"{why.reason}; {why.remedy.format(backend=others[0].NAME)}" if others else why.reason
 
 
+@functools.cache
 def _load(name: str) -> Backend:
     return cast("Backend", importlib.import_module(f"{__name__}.{name}"))
 

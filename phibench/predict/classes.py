@@ -73,6 +73,7 @@ def shipped() -> Table:
     return msgspec.convert(tomllib.loads(text), Table)
 
 
+@functools.cache
 def family(kernel: str) -> str:
     """Types whose kernels are alike: F16, Q8, Q4 (one scale a block), K (two levels of scales), IQ (codebooks)."""
     kind = kernel_type(kernel)

@@ -88,8 +88,9 @@ def free_in(machine: Machine, place: Place, device: Device) -> int | None:
 
 
 def sizes(
-    machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need
+    machine: Machine, goal: Goal, setup: Setup, device: Device, variant: Variant, need: Need, *, longest: bool = True
 ) -> dict[str, Estimate]:
+    """``longest``: with the longest context that would fit."""
     found = {
         "weights_bytes": exact(need.weights_bytes, "exact", "every tensor"),
         "kv_bytes": exact(need.kv_bytes, "exact", f"context of {goal.context} tokens"),
@@ -102,9 +103,9 @@ def sizes(
         return found
     found["disk_bytes"] = exact(costs.cost_sheet(setup).disk_bytes, "exact", "every tensor, header and tokenizer")
     free = free_bytes(machine, device)
-    if free is not None and variant.context_tokens:
-        longest = _Longest(setup, goal, variant, device, free)
-        surely, at_best = longest(lambda place: place.high), longest(lambda place: place.low)
+    if longest and free is not None and variant.context_tokens:
+        fits = _Longest(setup, goal, variant, device, free)
+        surely, at_best = fits(lambda place: place.high), fits(lambda place: place.low)
         told = f"{units.gib(free)} free on {device.kind}; high is what fits if all that is estimated comes out small"
         found["max_context_tokens"] = Estimate(value=surely, low=surely, high=at_best, basis="exact", because=told)
     return found

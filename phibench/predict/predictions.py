@@ -5,6 +5,8 @@ No bare predicted number exists: each estimate carries its interval, its basis a
 
 from __future__ import annotations
 
+import functools
+
 from phibench import catalog
 from phibench.core.nouns import Estimate, Goal, Need, Quantization, Setup, Variant
 from phibench.core.nouns.advice import exact
@@ -12,11 +14,16 @@ from phibench.predict import costs, energy, load, media, offload, timings
 from phibench.predict.memory import sizes
 from phibench.predict.speed import Knowledge
 
+_USUAL = {"decode_tps", "prefill_tps", "ttft_s", "answer_s", "quant_kld", "quality", "host_needed_bytes", "disk_bytes",
+          "weights_bytes", "kv_bytes"}  # fmt: skip
+
 
 def estimates(
-    known: Knowledge, goal: Goal, setup: Setup, quantization: Quantization, need: Need | None
-) -> dict[str, Estimate]:
-    """Everything that can be said about ``setup`` at the goal's workload.
+    known: Knowledge, goal: Goal, setup: Setup, quantization: Quantization, need: Need | None,
+    *, all_of_it: bool = True,
+) -> dict[str, Estimate]:  # fmt: skip
+    """Everything that can be said about ``setup`` at the goal's workload; or not ``all_of_it``: what its limits, its
+    comfort and an order ask for.
 
     ``need`` is the backend's at the goal's context; without (no file is known) only what is published can be said.
     """
@@ -26,12 +33,14 @@ def estimates(
     device = machine.device(setup.device)
     if need is None or device is None:
         return found
-    found |= sizes(machine, goal, setup, device, variant, need)
+    rare = all_of_it or not {*goal.limits, *goal.comfort} <= _USUAL
+    found |= sizes(machine, goal, setup, device, variant, need, longest=rare)
     if goal.training:
         return found  # no time of it is told
     found |= _speeds(known, goal, setup, variant)
-    found |= energy.estimates(setup, device, found, known.powers, whole=offload.of(setup) is None)
-    found |= load.estimates(known, setup, device)
+    if rare:
+        found |= energy.estimates(setup, device, found, known.powers, whole=offload.of(setup) is None)
+        found |= load.estimates(known, setup, device)
     return media.estimates(goal, variant, device, found)
 
 
@@ -40,11 +49,19 @@ def _published(goal: Goal, variant: Variant, quantization: Quantization) -> dict
     found = {}
     if quality := _quality(goal, variant):
         found["quality"] = quality
-    if quantization.kld is not None:
-        found["quant_kld"] = exact(quantization.kld, "published", f"measured on {quantization.kld_source}")
-    elif quantization.like and (row := catalog.quantization(quantization.like, "gguf")).kld is not None:
-        found["quant_kld"] = exact(row.kld, "assumed", f"as {row.id}, whose bits and blocks it has: {row.kld_source}")
+    if told := loss(quantization):
+        found["quant_kld"] = told
     return found
+
+
+@functools.cache
+def loss(quantization: Quantization) -> Estimate | None:
+    """Of a quantization: published, or assumed to be that of one with its bits and blocks."""
+    if quantization.kld is not None:
+        return exact(quantization.kld, "published", f"measured on {quantization.kld_source}")
+    if quantization.like and (row := catalog.quantization(quantization.like, "gguf")).kld is not None:
+        return exact(row.kld, "assumed", f"as {row.id}, whose bits and blocks it has: {row.kld_source}")
+    return None
 
 
 def _quality(goal: Goal, variant: Variant) -> Estimate | None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phibench import catalog
-from phibench.advise import ranking, recommend
+from phibench.advise import many, ranking, recommend
 from phibench.catalog import builds
 from phibench.core.nouns import Build, Goal, Machine, Verdict
 from phibench.predict import offload
@@ -25,7 +25,6 @@ MANY = settings(
 )  # fmt: skip
 FEW = settings(MANY, max_examples=MANY.max_examples // 4)
 GOALS = st.sampled_from([goal.id for goal in catalog.goals()])
-PARTS = 11  # of the key: those by which a pick is worse or not
 
 
 def asked(machine: Machine, goal: str) -> tuple[Goal, tuple[Verdict, ...]]:
@@ -44,7 +43,7 @@ def place(verdict: Verdict) -> str:
 def test_a_better_machine_never_gets_a_worse_pick(case: Case, goal: str, what: str, by: float) -> None:
     asks, before = asked(case.machine, goal)
     after = asked(changed(case.machine, case.setup.device, what, by), goal)[1]
-    was, now = (ranking.order_key(asks, found[0])[:PARTS] for found in (before, after))
+    was, now = (ranking.order_key(asks, found[0])[: ranking.PARTS] for found in (before, after))
     assert now <= was, (before[0].setup, after[0].setup)
     usable = {v.setup.variant for v in before if v.verdict == "yes"}
     assert usable <= {v.setup.variant for v in after if v.verdict == "yes"}
@@ -81,7 +80,7 @@ def test_a_variant_more_or_a_build_more_never_makes_the_pick_worse(case: Case, g
         asks, before = asked(case.machine, goal)
     after = asked(case.machine, goal)[1]
     if before:
-        assert ranking.order_key(asks, after[0])[:PARTS] <= ranking.order_key(asks, before[0])[:PARTS]
+        assert ranking.order_key(asks, after[0])[: ranking.PARTS] <= ranking.order_key(asks, before[0])[: ranking.PARTS]
 
 
 @FEW
@@ -93,3 +92,10 @@ def test_same_inputs_give_the_same_bytes(case: Case, goal: str) -> None:
     assert advice.text(case.machine, asks, asks.context, one, 5, "json") == advice.text(
         case.machine, asks, asks.context, other, 5, "json"
     )
+
+
+@FEW
+@given(CASES, GOALS)
+def test_the_best_that_is_searched_for_is_the_first_of_all(case: Case, goal: str) -> None:
+    _, every = asked(case.machine, goal)
+    assert many.best(case.machine, catalog.goal(goal), ()) == every[0]

@@ -1,0 +1,114 @@
+"""A candidate -> estimates -> answers of the rules -> its verdict; with what else can be tried of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from phibench.advise import rules
+from phibench.advise.candidates import Candidate, kv_types, with_options
+from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
+from phibench.advise.comfort import is_comfortable
+from phibench.advise.ranking import hope
+from phibench.analysis import trust
+from phibench.backends.contract import Backend
+from phibench.core.errors import PhibenchError
+from phibench.core.nouns import Device, Goal, Need, Setup, Variant, Verdict
+from phibench.predict import costs, finetuning, media, predictions, splits
+from phibench.predict.speed import Knowledge
+
+
+class Scales:
+    """What weighs the candidates of one goal on one machine.
+
+    ``may_lead``: whether a candidate with no better key than this is still of interest; ``all_of_it``: with estimates
+    that neither a rule nor the order asks for.
+    """
+
+    def __init__(
+        self, known: Knowledge, goal: Goal, may_lead: Callable[[tuple[Any, ...]], bool] | None = None,
+        *, all_of_it: bool = True,
+    ) -> None:  # fmt: skip
+        self._known, self._goal, self._all = known, goal, all_of_it
+        self._may_lead = may_lead or (lambda _: True)
+
+    def verdicts(self, one: Candidate) -> Iterator[Verdict]:
+        """Of the setup, with a smaller KV cache where the usual one leaves something to wish for; and where it is only
+        too large for its device, of the split of it that fits best."""
+        setup = trust.with_options(one.setup, self._known.machine)
+        goal = media.with_tokens(self._goal, one.variant)
+        for kv in kv_types(goal, one.backend):
+            verdict = None
+            for verdict in self._of_setup(goal, one, with_options(setup, kv)):
+                yield verdict
+            if verdict is None or verdict.comfortable or verdict.hard:
+                return
+
+    def _of_setup(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
+        need, no_file = _need(setup, goal, one.backend, one.device, one.variant)
+        case = Case(
+            machine=self._known.machine, device=one.device, goal=goal, variant=one.variant,
+            quantization=one.quantization, backend=one.backend, setup=setup, estimates={}, build=one.build, need=need,
+            no_file=no_file,
+        )  # fmt: skip
+        first = {rule: rule(case) for rule in rules.OF_THE_KIND}
+        if any(isinstance(answer, No) for answer in first.values()):
+            published = predictions.estimates(self._known, goal, setup, one.quantization, None)
+            yield _verdict(msgspec.structs.replace(case, estimates=published), first)
+            return
+        room = rules.fits_in_memory(case)
+        if self._may_lead(hope(goal, one, room.by if isinstance(room, Missed | Perhaps) else 1.0)):
+            case, answers = self._answered(case, first)
+            yield _verdict(case, answers)
+            room = None if _others(answers) else answers[rules.fits_in_memory]
+        if need and room and self._may_lead(hope(goal, one, split=True)):
+            split = splits.best(self._known, setup, need, one.device)
+            if split is not None:
+                yield _verdict(*self._answered(msgspec.structs.replace(case, setup=split), first))
+
+    def _answered(self, case: Case, first: dict[Rule, Answer]) -> tuple[Case, dict[Rule, Answer]]:
+        estimates = predictions.estimates(
+            self._known, case.goal, case.setup, case.quantization, case.need, all_of_it=self._all
+        )
+        case = msgspec.structs.replace(case, estimates=estimates)
+        return case, {**first, **{rule: rule(case) for rule in rules.OF_THE_USE}}
+
+
+def _need(
+    setup: Setup, goal: Goal, backend: Backend, device: Device, variant: Variant
+) -> tuple[Need | None, str | None]:
+    """Its memory, or why there is no file."""
+    try:
+        if goal.training:
+            return finetuning.need(variant, setup.quantization, goal.training), None
+        sheet = costs.cost_sheet(setup)
+    except PhibenchError as error:
+        return None, str(error)
+    need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
+    return media.with_encoder(need, goal, variant, device), None
+
+
+def _others(answers: dict[Rule, Answer]) -> bool:
+    """Whether anything but memory speaks against it that a split would not change."""
+    return any(isinstance(answer, No) and not isinstance(answer, Missed) for answer in answers.values())
+
+
+def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
+    told = [answer for answer in answers.values() if answer]
+    amounts = [answer.by for answer in told if isinstance(answer, Missed | Perhaps)]
+    room = [answer.by for rule in (rules.fits_in_memory, rules.fits_on_disk)
+            if isinstance(answer := answers.get(rule), Missed | Perhaps)]  # fmt: skip
+    return Verdict(
+        setup=case.setup,
+        estimates=case.estimates,
+        objections=tuple(str(a) for a in told if isinstance(a, No)),
+        unknowns=tuple(a for a in told if isinstance(a, Unknown)),
+        hard=len(told) - len(amounts),
+        missed=max(amounts, default=1.0),
+        overflows=max(room, default=1.0),
+        doubted=any(isinstance(a, Doubted) for a in told),
+        comfortable=not told and is_comfortable(case),
+        build=case.build,
+    )
