@@ -81,7 +81,7 @@ def _best(verdict: Verdict) -> None:
     lead = {"yes": "Take", "unknown": "Perhaps", "no": "Nothing fits; nearest is"}[verdict.verdict]
     with st.container(border=True):
         st.markdown(f"### {lead} {_name(verdict)}")
-        st.caption(widgets.escape(" · ".join(filter(None, (advice_table.FITS[verdict.level], _offered(verdict))))))
+        st.caption(widgets.escape(f"{advice_table.FITS[verdict.level]} · {advice_notes.where(verdict)}"))
         _headlines(verdict)
         _reasons(verdict)
 
@@ -89,11 +89,6 @@ def _best(verdict: Verdict) -> None:
 def _name(verdict: Verdict) -> str:
     setup = verdict.setup
     return widgets.escape(f"{catalog.variant(setup.variant).title} {setup.quantization}")
-
-
-def _offered(verdict: Verdict) -> str:
-    place = advice_notes.where(verdict)
-    return f"offered as {place}" if place else "published by nobody"
 
 
 def _headlines(verdict: Verdict) -> None:

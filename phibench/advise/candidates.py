@@ -13,9 +13,10 @@ from phibench.backends.contract import Backend
 from phibench.catalog import builds, languages
 from phibench.core import units
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Build, Device, Goal, Machine, Noun, Quantization, Run, Setup, Variant
+from phibench.core.nouns import Build, Device, Goal, Machine, Noun, Quantization, Run, Setup, Training, Variant
 from phibench.predict import costs, finetuning
 
+_MOST_TRAINED = 65_536  # rank, examples at once
 _MOST = 1_000_000  # tokens, tokens per second or seconds that may be asked for
 _LONG = 16_384  # tokens of context from which on a smaller KV cache is worth its loss (chosen)
 _SMALL_KV = tuple((option, "q8_0") for option in costs.KV_OPTIONS)
@@ -48,13 +49,17 @@ class Candidate(NamedTuple):
 
 
 def as_asked(
-    goal: Goal, context: int | None, min_tps: float | None, max_ttft: float | None, thinking: int | None,
-    language: str | None = None,
+    goal: Goal, context: int | None = None, min_tps: float | None = None, max_ttft: float | None = None,
+    thinking_tokens: int | None = None, language: str | None = None, rank: int | None = None, batch: int | None = None,
 ) -> Goal:  # fmt: skip
     """The goal with what the user asked for on top; to train, a context is the length of the examples."""
     if context is not None:
         catalog.check_context(context, catalog.variants())
-    figures = (("--min-tps", min_tps, 0.001), ("--max-ttft", max_ttft, 0.001), ("--thinking-tokens", thinking, 0))
+    figures = (
+        ("--min-tps", min_tps, 0.001),
+        ("--max-ttft", max_ttft, 0.001),
+        ("--thinking-tokens", thinking_tokens, 0),
+    )
     for flag, figure, least in figures:
         if figure is not None and not least <= figure <= _MOST:  # nan is neither
             raise PhibenchError(f"{flag} {figure} makes no sense; write {least} to {_MOST}, or leave it out")
@@ -65,12 +70,11 @@ def as_asked(
         goal,
         limits=limits,
         context=goal.context if context is None else context,
-        thinking_tokens=goal.thinking_tokens if thinking is None else thinking,
+        thinking_tokens=goal.thinking_tokens if thinking_tokens is None else thinking_tokens,
         language=languages.named(language) if language else "",
     )
-    if asked.training:
-        training = msgspec.structs.replace(asked.training, sequence_tokens=asked.context)
-        return msgspec.structs.replace(asked, prompt_tokens=asked.context, training=training)
+    if asked.training or rank is not None or batch is not None:
+        return _to_train(asked, rank, batch)
     least = asked.prompt_tokens + asked.new_tokens
     if asked.context < least:
         raise PhibenchError(
@@ -78,6 +82,42 @@ def as_asked(
             f"its prompt and answer take {least}; use --context {units.context(-(-least // 1024) * 1024)}"
         )
     return asked
+
+
+def _to_train(goal: Goal, rank: int | None, batch: int | None) -> Goal:
+    if goal.training is None:
+        raise PhibenchError(f"--rank and --batch are for training; goal {goal.id} trains nothing: --goal fine-tuning")
+    for flag, figure in (("--rank", rank), ("--batch", batch)):
+        if figure is not None and not 1 <= figure <= _MOST_TRAINED:
+            raise PhibenchError(f"{flag} {figure} makes no sense; write 1 to {_MOST_TRAINED}, or leave it out")
+    training = Training(
+        rank=rank or goal.training.rank, batch=batch or goal.training.batch, sequence_tokens=goal.context
+    )
+    return msgspec.structs.replace(goal, prompt_tokens=goal.context, training=training)
+
+
+def narrowed(
+    variants: str | None = None, quantizations: str | None = None, names: str | None = None, any_build: bool = False
+) -> Narrowed:
+    """From lists as a person writes them, ``phi-4,phi-4-mini``. Raises PhibenchError (exit 2) for a name of nothing."""
+
+    def listed(text: str | None, flag: str) -> list[str]:
+        return [] if text is None else units.names(text, flag)
+
+    asked = listed(quantizations, "--quant")
+    for name in asked:
+        catalog.quantization(name)  # says which names there are
+    engines = [backends.load(name) for name in listed(names, "--backend")]
+    for engine in engines:
+        if not engine.RECOMMENDABLE:
+            raise PhibenchError(f"{engine.NAME} answers nothing, so it is never recommended")
+    rows = (row for row in catalog.quantizations() if any(catalog.is_named(n, (row.id, *row.aliases)) for n in asked))
+    return Narrowed(
+        variants=tuple(catalog.variant(name).id for name in listed(variants, "--variant")),
+        quantizations=tuple(dict.fromkeys(row.id for row in rows)),
+        backends=tuple(engine.NAME for engine in engines),
+        any_build=any_build,
+    )
 
 
 def candidates(

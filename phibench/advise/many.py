@@ -58,7 +58,7 @@ def best(
     return search.whole()
 
 
-_ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language")
+_ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch")
 _Turns = dict[tuple[str, ...], tuple[tuple[tuple[Any, ...], Candidate], ...]]  # by the kinds of a machine's devices
 
 

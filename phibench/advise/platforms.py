@@ -55,6 +55,8 @@ def _packages(machine: Machine, row: Hardware, goal: Goal) -> tuple[str, ...]:
         return ()
     for tier in goal.tiers:
         for name in tier:
+            if goal.thinking == "avoid" and catalog.variant(name).reasoning:
+                continue
             found = next((b for b in builds.builds(name) if b.format == fmt and "npu" in b.devices), None)
             if found and not goal.images and not goal.audio_s:
                 return (_package(found, row),)

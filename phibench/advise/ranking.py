@@ -25,6 +25,7 @@ _SAME_LOSS = 0.002  # nat: Q8_0 and F16 (0.0014, 0.0006) answer alike
 _UNKNOWN = float("inf")
 _A_SPLIT = ((offload.LAYERS, ""),)
 _MOST_TPS = 1e9  # nothing is as fast
+_LEAST_SHOWN = 3  # variants
 PARTS = 11  # of a key: those by which a pick is worse; the rest only makes the order total
 
 
@@ -115,10 +116,13 @@ def _sure_tps(speed: Estimate | None) -> float:
 
 def shown(verdicts: Sequence[Verdict], top: int | None = None, *, places: bool = False) -> tuple[Verdict, ...]:
     """The best setup of each of the first ``top`` variants, or with ``places`` the best of each backend and device of
-    theirs; every candidate when ``top`` is None (``--top all``)."""
+    theirs; every candidate when ``top`` is None (``--top all``). Those that nothing could make fit only fill up to
+    three."""
     if top is None:
         return tuple(verdicts)
-    variants = set(list(dict.fromkeys(v.setup.variant for v in verdicts))[:top])
+    able = list(dict.fromkeys(v.setup.variant for v in verdicts if not v.hard))
+    others = [name for name in dict.fromkeys(v.setup.variant for v in verdicts) if name not in able]
+    variants = {*able[:top], *others[: max(min(top, _LEAST_SHOWN) - len(able), 0)]}
     best: dict[tuple[str, ...], Verdict] = {}
     for verdict in verdicts:
         if verdict.setup.variant in variants:

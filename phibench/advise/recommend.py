@@ -29,15 +29,18 @@ def advise(
     max_ttft: float | None = None,
     thinking_tokens: int | None = None,
     language: str | None = None,
+    rank: int | None = None,
+    batch: int | None = None,
     only: Narrowed | None = None,
 ) -> tuple[Verdict, ...]:
     """A verdict for every build of every variant x backend x device of the machine, best first.
 
     ``min_tps`` (decode) and ``max_ttft`` (seconds) replace the goal's own limits, ``context`` and
-    ``thinking_tokens`` its own assumptions; ``language`` is a code or a name. Raises PhibenchError (exit 2) for
+    ``thinking_tokens`` its own assumptions; ``language`` is a code or a name, ``rank`` and
+    ``batch`` are of the adapters that are trained. Raises PhibenchError (exit 2) for
     a figure that makes no sense, a context that no Phi has, or one too short for the goal's prompt and answer.
     """
-    asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language)
+    asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language, rank, batch)
     known = Knowledge(machine, runs)
     scales = Scales(known, asked)
     found = (verdict for one in candidates(machine, asked, runs, only) for verdict in scales.verdicts(one))

@@ -160,16 +160,21 @@ def _fits(case: Case, place: memory.Place) -> Answer:
         return None
     needed = units.gib(place.value if place.value > free else place.high)
     may = "needs" if place.value > free else "may need"
-    text = (
-        f"{may} {needed} with a context of {units.context(case.goal.context)}, {place.kind} can give {units.gib(free)}"
-    )
+    what = "to train with examples of" if case.goal.training else "with a context of"
+    text = f"{may} {needed} {what} {units.context(case.goal.context)}, {place.kind} can give {units.gib(free)}"
     if place.kind == "cpu" and place.high <= case.machine.limits.memory_bytes:
-        text += f" of {units.gib(case.machine.limits.memory_bytes)} now: close other programs"
+        text += f" of {units.gib(case.machine.limits.memory_bytes)}{_whose(case)}"
     elif place.kind == case.device.kind and "max_context_tokens" in case.estimates:
         most = case.estimates["max_context_tokens"].value
         text += f"; a context of {most:.0f} would fit" if most else ", too little for any context"
     by = place.high / max(free, 1)
     return Missed(text, by=by) if place.value > free else Perhaps(text, by=by)
+
+
+def _whose(case: Case) -> str:
+    """Who has the rest of the memory: of a machine that was only described, the reserve."""
+    cpu = case.machine.device("cpu")
+    return ", the rest is its system's" if cpu and cpu.basis == "spec" else " now: close other programs"
 
 
 def fits_on_disk(case: Case) -> Answer:

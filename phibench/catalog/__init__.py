@@ -100,6 +100,11 @@ def goal(name: str) -> Goal:
     raise unknown("goal", name, _names("goals"), f"known: {', '.join(_names('goals'))}")
 
 
+def is_named(name: str, names: Iterable[str]) -> bool:
+    """Whether a person who writes ``name`` means one with these names."""
+    return _key(name) in map(_key, names)
+
+
 def resolve(setup: Setup, formats: Iterable[str] = ()) -> Setup:
     """The setup with the canonical ids of its variant and quantization.
 

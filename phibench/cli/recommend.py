@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 _OSES = ("linux", "windows", "macos", "android", "ios")  # as machine.asked has them: --help imports nothing
 _POWERS = ("battery", "mains")
 _GROUPS = {
-    "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens"),
+    "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch"),
+    "Which of them (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
     "Which machine (this one, if nothing is said)": ("machine", "machines", "gpu", "cpu", "ram", "os", "power"),
-    "Output": ("top", "results", "output", "out"),
+    "Output": ("top", "places", "results", "output", "out"),
 }
 
 
@@ -43,6 +44,13 @@ class _Told(NamedTuple):
 @click.option("--min-tps", type=float, help="At least this many generated tokens per second.")
 @click.option("--max-ttft", type=float, help="At most this many seconds until the first token.")
 @click.option("--thinking-tokens", type=int, help="Assumed thinking tokens of reasoning variants.")
+@click.option("--language", metavar="CODE", help="Made for this language: de, or German.")
+@click.option("--rank", type=int, help="Of adapters, for --goal fine-tuning; --context: tokens of an example.")
+@click.option("--batch", type=int, help="Examples at once, for --goal fine-tuning.")
+@click.option("-m", "--variant", metavar="NAME[,...]", help="Only these Phi models.")
+@click.option("-q", "--quant", metavar="NAME[,...]", help="Only these quantizations, published or not.")
+@click.option("-b", "--backend", metavar="NAME[,...]", help="Only these backends.")
+@click.option("--any-build", is_flag=True, help="Builds that nobody publishes, too: you would make them yourself.")
 @click.option("--machine", metavar="FILE", help="Use a machine description (.toml or .json) instead of this machine.")
 @click.option("--machines", metavar="FILE", help="One answer for each row of a list (.csv: name, cpu, gpu, ram, os).")
 @click.option("--gpu", metavar="NAME", help="A machine with this GPU; '2x RTX 3090', none.")
@@ -51,12 +59,15 @@ class _Told(NamedTuple):
 @click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its system.")
 @click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
+@click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")
 @options.results
 @options.output
 def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
-    machine: str | None, machines: str | None, gpu: str | None, cpu: str | None, ram: str | None, os: str | None,
-    power: str | None, top: str, results: str | None, output: str, out: str | None,
+    language: str | None, rank: int | None, batch: int | None, variant: str | None, quant: str | None,
+    backend: str | None, any_build: bool, machine: str | None, machines: str | None, gpu: str | None, cpu: str | None,
+    ram: str | None, os: str | None, power: str | None, top: str, places: bool, results: str | None, output: str,
+    out: str | None,
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
 
@@ -64,14 +75,18 @@ def recommend(
     and listed.
     """
     from phibench import catalog
+    from phibench.advise.candidates import narrowed
     from phibench.core import units
 
     count, told = _top(top), _Told(gpu, cpu, ram, os, power)
     _check_where(machine, machines, told)
     wanted = catalog.goal(goal)
     tokens = units.tokens(context) if context else None
-    asked = {"context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "thinking_tokens": thinking_tokens}
-    shape = _Shape(tokens or wanted.context, count, output, out)
+    asked = {
+        "context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "thinking_tokens": thinking_tokens,
+        "language": language, "rank": rank, "batch": batch, "only": narrowed(variant, quant, backend, any_build),
+    }  # fmt: skip
+    shape = _Shape(tokens or wanted.context, count, places, output, out)
     if machines:
         code = _each(Path(machines), wanted, options.stored_runs(results), asked, shape)
     else:
@@ -87,6 +102,7 @@ class _Shape(NamedTuple):
 
     context: int
     top: int | None
+    places: bool
     output: str
     out: str | None
 
@@ -120,14 +136,18 @@ def _one(
     place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
     shape: _Shape,
 ) -> int:  # fmt: skip
+    from phibench.advise.candidates import as_asked
     from phibench.advise.recommend import advise, outcome, uncalibrated
     from phibench.show import advice
 
     verdicts = advise(place, goal, runs, **asked)
+    if not verdicts:
+        raise PhibenchError("nobody publishes such a build for a backend; --any-build shows all", NOTHING_FITS)
     engines = uncalibrated(verdicts) if here else ()
+    told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
     said = advice.text(
-        place, goal, shape.context, verdicts, shape.top, shape.output, options.width(shape.out), uncalibrated=engines,
-        assumed=assumed,
+        place, told, shape.context, verdicts, shape.top, shape.output, options.width(shape.out), uncalibrated=engines,
+        assumed=assumed, places=shape.places,
     )  # fmt: skip
     options.emit(said, shape.out)
     code = outcome(verdicts, here=here)

@@ -12,7 +12,7 @@ from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
-from phibench.predict import offload
+from phibench.predict import finetuning, offload
 from phibench.show import advice_notes, busy, outputs, tables
 
 _COLUMNS = (
@@ -25,6 +25,7 @@ _COLUMNS = (
     tables.column("TTFT", "TTFT", rank=2),
     tables.column("memory", "memory"),
 )
+_TRAINED = (*_COLUMNS[:3], tables.column("method", "method"), _COLUMNS[-1])
 
 
 def text(
@@ -60,10 +61,21 @@ def text(
     notes += [*advice_notes.below(machine, goal, verdicts, chosen, rows), *busy.doubts(machine), LEGEND]
     notes += recommend.hints(verdicts) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
+    columns = _TRAINED if goal.training else _COLUMNS
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
-        return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, _COLUMNS), *lines]) + "\n"
-    drawn = tables.draw(rows, _COLUMNS, width, caption, color=width is not None and tables.wants_color())
+        return (
+            "\n".join(
+                [
+                    tables.markdown_text(caption),
+                    "",
+                    tables.markdown(rows, _TRAINED if goal.training else _COLUMNS),
+                    *lines,
+                ]
+            )
+            + "\n"
+        )
+    drawn = tables.draw(rows, columns, width, caption, color=width is not None and tables.wants_color())
     return "\n".join([drawn, *(part for note in notes for part in wrap(note, width))]) + "\n"
 
 
@@ -111,6 +123,8 @@ def _to_calibrate(verdicts: Sequence[Verdict], engines: Sequence[str]) -> list[s
 
 
 def _workload(goal: Goal) -> str:
+    if goal.training:
+        return f"adapters of rank {goal.training.rank}, batches of {goal.training.batch}"
     seen = [f"image {size}" for size in goal.images]
     seen += [f"{goal.audio_s:g} s of speech"] if goal.audio_s else []
     return ", ".join([f"{goal.prompt_tokens} prompt tokens", *seen, f"{goal.new_tokens} new tokens"])
@@ -185,17 +199,19 @@ def _rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
     rows = []
     for rank, verdict in enumerate(chosen, start=1):
         cell = {m: amounts.shown(m, e) for m, e in verdict.estimates.items()}
+        setup = verdict.setup
         quality, loss = verdict.estimates.get("quality"), verdict.estimates.get("quant_kld")
         rows.append(
             {
                 "rank": str(rank),
-                "setup": str(verdict.setup),
+                "setup": str(setup),
                 "level": verdict.level,
                 "answers": ANSWERS[loss_class(loss.value)] if loss else "not known",
                 "quality": f"{cell['quality']} {quality.benchmark}" if quality else "no score",
                 "decode tok/s": cell.get("decode_tps", "not known"),
                 "TTFT": cell.get("ttft_s", "not known"),
                 "answer": cell.get("answer_s", "not known"),
+                "method": finetuning.QUANTIZATIONS.get(setup.quantization, ""),
                 "memory": _memory(verdict, cell),
                 "why": _why(verdict),
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phibench import catalog
+from phibench import backends, catalog
 from phibench.advise import platforms
 from phibench.core import units
 from phibench.core.nouns import Goal, Machine, Verdict
@@ -23,8 +23,8 @@ def below(
         if why := row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict)):
             notes.append(f"{row['rank']} {row['setup']}: {why}")
     for row, verdict in zip(rows, chosen, strict=True):
-        if place := where(verdict):
-            notes.append(f"{row['rank']} is offered as {place}")
+        if verdict is chosen[0] or verdict.build is None:
+            notes.append(f"{row['rank']} is {where(verdict)}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
 
 
@@ -69,14 +69,26 @@ def _speeds(first: Verdict, other: Verdict) -> str:
 
 
 def where(verdict: Verdict) -> str:
-    """Publisher's repository and file, with its size."""
+    """Who offers it as what, with its size; or how it is made where nobody does."""
     build = verdict.build
     if build is None:
-        return ""
+        return f"offered by nobody{_to_make(verdict)}"
     size = f", {units.gb(build.bytes)}" if build.bytes else ""
     path = f": {build.path}" if build.path else ""
     note = f" ({build.note})" if build.note else ""
-    return f"{build.repository}{path}{size}{note}"
+    return f"offered as {build.repository}{path}{size}{note}"
+
+
+def _to_make(verdict: Verdict) -> str:
+    """By its format, of the checkpoint that its makers offer."""
+    source, setup = catalog.variant(verdict.setup.variant).hf_repo, verdict.setup
+    if source is None:
+        return ""
+    if "gguf" in backends.load(setup.backend).FORMATS:
+        return f"; convert_hf_to_gguf.py and llama-quantize make it of {source}, as {setup.quantization}"
+    if "onnx" in backends.load(setup.backend).FORMATS:
+        return f"; python -m onnxruntime_genai.models.builder makes it of {source}"
+    return f"; it is made of {source} as it is opened"
 
 
 def _nothing_is_sure(goal: Goal, verdicts: Sequence[Verdict]) -> list[str]:
