@@ -51,7 +51,7 @@ def check_units(row: Hardware) -> None:
         "boost_hz": (1.5e9, 6.5e9),
         "memory_channels": (1, 12),
         "memory_transfers_s": (1600e6, 12000e6),
-        "l3_bytes": (4 << 20, 1200 << 20),
+        "l3_bytes": (3 << 20, 1200 << 20),
         "npu_ops_s": (5e12, 100e12),
     }
     for field, (least, most) in ranges.items():
