@@ -26,7 +26,7 @@ from phibench.core.nouns import Need, Noun, Shape, Training, Variant
 
 Quantization = Literal["bf16", "int4"]
 # Of all, what CUDA's allocator keeps beside what is in use: 29.7 GB reserved where 26.1 GB were allocated (A100, PEFT,
-# foundation-model-stack/fms-acceleration, scripts/benchmarks; docs/predicting.md).
+# scripts/benchmarks/refs/a100_80gb.csv of foundation-model-stack/fms-acceleration).
 _HELD = 0.14
 QUANTIZATIONS: dict[str, str] = {"bf16": "LoRA", "int4": "QLoRA"}  # of the frozen weights, and how that is called
 
