@@ -20,8 +20,10 @@ import msgspec
 
 from phibench import catalog
 from phibench.advise import recommend
-from phibench.core.nouns import Machine, Verdict
+from phibench.core import units
+from phibench.core.nouns import Goal, Machine, Setup, Verdict
 from phibench.machine import described
+from phibench.predict import offload, predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 1 << 30
@@ -85,11 +87,51 @@ def cell(answer: dict[str, Any]) -> str:
     return f"{level}: {answer['setup']}{speed}"
 
 
+def why(goal: Goal, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Of a change, the first key of the order that explains it."""
+    old, new = (units.setup(answer["setup"]) for answer in (before, after))
+    thinks = [catalog.variant(one.variant).reasoning for one in (old, new)]
+    reasons = (
+        (old == new, "the same"),
+        (goal.images and after["level"] != "no", "encoders are predicted, and what an engine can do counts"),
+        (old.variant in goal.not_for, f"{old.variant} is not for it"),
+        (goal.thinking == "avoid" and thinks == [True, False], "no thinking where nobody wants to wait for it"),
+        (_is_split(old) and not _is_split(new), "a split is no comfort"),
+        (old.variant != new.variant, _variant_changed(goal, old, new, after)),
+        (True, _build_changed(old, new, after)),
+    )
+    return next(reason for applies, reason in reasons if applies)
+
+
+def _is_split(setup: Setup) -> bool:
+    return any(option in offload.OPTIONS for option, _ in setup.options)
+
+
+def _variant_changed(goal: Goal, old: Setup, new: Setup, after: dict[str, Any]) -> str:
+    tiers = {variant: number for number, tier in enumerate(goal.tiers) for variant in tier}
+    was, now = tiers.get(old.variant, len(tiers)), tiers.get(new.variant, len(tiers))
+    if now < was:
+        return "a better tier"
+    if after["level"] == "no":
+        return "nothing serves: what has room and misses least, of the best tier"
+    return "comfortable, which the better tier is not" if now > was else "the same tier: whole, published, or faster"
+
+
+def _build_changed(old: Setup, new: Setup, after: dict[str, Any]) -> str:
+    losses = [predictions.loss(catalog.quantization(one.quantization)) for one in (old, new)]
+    if losses[0] and losses[1] and losses[1].value < losses[0].value:
+        return "a finer build: the speed of the coarser is not felt" if after["level"] != "no" else "a finer build"
+    if old.quantization == new.quantization:
+        return "another place, or another KV cache"
+    return "a build that somebody publishes, or that has room"
+
+
 def beside(before: dict[str, Any], after: dict[str, Any]) -> None:
-    print("| machine | goal | before | after |\n|---|---|---|---|")
+    print("| machine | goal | before | after | why |\n|---|---|---|---|---|")
     for name, goals in before.items():
         for goal, answer in goals.items():
-            print(f"| {name} | {goal} | {cell(answer)} | {cell(after[name][goal])} |")
+            now = after[name][goal]
+            print(f"| {name} | {goal} | {cell(answer)} | {cell(now)} | {why(catalog.goal(goal), answer, now)} |")
 
 
 def main() -> None:
