@@ -7,6 +7,7 @@ machine's memory and speed is published by nobody.
 from __future__ import annotations
 
 from phibench import catalog
+from phibench.advise.ranking import is_thinking
 from phibench.catalog import builds, hardware
 from phibench.core import units
 from phibench.core.nouns import Build, Goal, Hardware, Machine
@@ -55,7 +56,7 @@ def _packages(machine: Machine, row: Hardware, goal: Goal) -> tuple[str, ...]:
         return ()
     for tier in goal.tiers:
         for name in tier:
-            if goal.thinking == "avoid" and catalog.variant(name).reasoning:
+            if is_thinking(goal, name):
                 continue
             found = next((b for b in builds.builds(name) if b.format == fmt and "npu" in b.devices), None)
             if found and not goal.images and not goal.audio_s:

@@ -36,9 +36,9 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     options = dict(setup.options)
     return (
         _not_yes(verdict),
-        _thinks(goal, setup.variant),
+        is_thinking(goal, setup.variant),
         not verdict.comfortable,
-        _tier(goal, setup.variant),
+        tier(goal, setup.variant),
         (not _is_published(goal, verdict), verdict.behind, catalog.quantization(setup.quantization).superseded),
         _beyond(loss, goal.equal_loss),
         any(option in options for option in offload.OPTIONS),
@@ -61,7 +61,7 @@ def _not_yes(verdict: Verdict) -> tuple[Any, ...]:
     return (True, verdict.hard, verdict.behind, *steps)
 
 
-def _thinks(goal: Goal, variant: str) -> bool:
+def is_thinking(goal: Goal, variant: str) -> bool:
     """Thinks before it answers, where nobody wants to wait for that."""
     return goal.thinking == "avoid" and catalog.variant(variant).reasoning
 
@@ -71,7 +71,8 @@ def _is_published(goal: Goal, verdict: Verdict) -> bool:
     return verdict.build is not None and (not verdict.build.made or goal.training is not None)
 
 
-def _tier(goal: Goal, variant: str) -> int:
+def tier(goal: Goal, variant: str) -> int:
+    """Its place in the goal's file, 0 is the best."""
     return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phibench import backends, catalog
-from phibench.advise import platforms
+from phibench.advise import platforms, ranking
 from phibench.core import units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
@@ -36,16 +36,12 @@ def trade(goal: Goal, first: Verdict, other: Verdict) -> str:
 
 
 def _variants(goal: Goal, first: Verdict, other: Verdict) -> str:
-    mine, its = (_tier(goal, v.setup.variant) for v in (first, other))
-    if catalog.variant(other.setup.variant).reasoning and goal.thinking == "avoid":
+    mine, its = (ranking.tier(goal, v.setup.variant) for v in (first, other))
+    if ranking.is_thinking(goal, other.setup.variant):
         return "thinks before it answers"
     if mine == its:
         return ""
     return "better answers" if its < mine else "weaker answers"
-
-
-def _tier(goal: Goal, variant: str) -> int:
-    return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
 
 
 def _builds(first: Verdict, other: Verdict) -> str:
