@@ -35,7 +35,7 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     size = verdict.estimates.get("weights_bytes")
     options = dict(setup.options)
     return (
-        _not_yes(verdict),
+        _not_yes(goal, verdict),
         is_thinking(goal, setup.variant),
         not verdict.comfortable,
         tier(goal, setup.variant),
@@ -52,13 +52,14 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     )
 
 
-def _not_yes(verdict: Verdict) -> tuple[Any, ...]:
-    """Of the others those lead that no amount speaks against, then those that fit, then those that come nearest: what
-    is too slow can be waited for, what has no room does not run."""
+def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
+    """Of the others those lead that no amount speaks against, then those that fit, then those that answer well enough,
+    then those that come nearest: what has no room does not run, what is too slow can be waited for."""
     if verdict.verdict == "yes":
         return (False,)
-    steps = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
-    return (True, verdict.hard, verdict.behind, *steps)
+    room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
+    too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
+    return (True, verdict.hard, verdict.behind, room, too_coarse, missed)
 
 
 def is_thinking(goal: Goal, variant: str) -> bool:
