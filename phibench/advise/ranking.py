@@ -118,13 +118,14 @@ def _sure_tps(speed: Estimate | None) -> float:
 
 def shown(verdicts: Sequence[Verdict], top: int | None = None, *, places: bool = False) -> tuple[Verdict, ...]:
     """The best setup of each of the first ``top`` variants, or with ``places`` the best of each backend and device of
-    theirs; every candidate when ``top`` is None (``--top all``). Those that nothing could make fit only fill up to
-    three."""
+    theirs; every candidate when ``top`` is None (``--top all``). Variants that nothing could make fit only fill up to
+    three, unless there is room for all."""
     if top is None:
         return tuple(verdicts)
     able = list(dict.fromkeys(v.setup.variant for v in verdicts if not v.hard))
     others = [name for name in dict.fromkeys(v.setup.variant for v in verdicts) if name not in able]
-    variants = {*able[:top], *others[: max(min(top, _LEAST_SHOWN) - len(able), 0)]}
+    room = top if top >= len(able) + len(others) else min(top, _LEAST_SHOWN)
+    variants = {*able[:top], *others[: max(room - len(able), 0)]}
     best: dict[tuple[str, ...], Verdict] = {}
     for verdict in verdicts:
         if verdict.setup.variant in variants:

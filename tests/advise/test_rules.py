@@ -255,7 +255,12 @@ def test_no_yes_to_a_speed_that_nobody_knows_but_for_training() -> None:
     assert isinstance(only(case(estimates={})), Unknown)
     training = Training(rank=16, sequence_tokens=1024, batch=1)
     gpu = Device(kind="cuda:0", name="a gpu", memory_bytes=24 * GIB)
-    on: dict[str, Any] = {"device": gpu, "backend": backends.load("torch"), "goal": {"training": training}, "estimates": {}}
+    on: dict[str, Any] = {
+        "device": gpu,
+        "backend": backends.load("torch"),
+        "goal": {"training": training},
+        "estimates": {},
+    }
     assert answers(case(**on)) == []
 
 
