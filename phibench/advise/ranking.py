@@ -15,7 +15,7 @@ import msgspec
 
 from phibench import catalog
 from phibench.advise.candidates import Candidate
-from phibench.advise.limits import worse_end
+from phibench.advise.limits import judge, miss, worse_end
 from phibench.core.nouns import Estimate, Goal, Reason, Verdict
 from phibench.predict import basis, costs, offload, predictions
 
@@ -24,6 +24,7 @@ _MISS_GRID = 1.1  # and so near a limit are two misses alike
 _SAME_LOSS = 0.002  # nat: Q8_0 and F16 (0.0014, 0.0006) answer alike
 _UNKNOWN = float("inf")
 _A_SPLIT = ((offload.LAYERS, ""),)
+_FASTEST = Estimate(value=_UNKNOWN, low=_UNKNOWN, high=_UNKNOWN, basis="exact", because="")
 _MOST_TPS = 1e9  # nothing is as fast
 _LEAST_SHOWN = 3  # variants
 PARTS = 11  # of a key: those by which a pick is worse; the rest only makes the order total
@@ -77,19 +78,22 @@ def tier(goal: Goal, variant: str) -> int:
     return next((i for i, tier in enumerate(goal.tiers) if variant in tier), len(goal.tiers))
 
 
-def hope(goal: Goal, one: Candidate, overflows: float = 1.0, *, split: bool = False) -> tuple[Any, ...]:
-    """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, where that is
-    known."""
+def hope(
+    goal: Goal, one: Candidate, overflows: float = 1.0, *, split: bool = False, speed: Estimate = _FASTEST
+) -> tuple[Any, ...]:
+    """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, ``speed``: of its
+    steps, where that is known."""
     loss = predictions.loss(one.quantization)
-    best = Estimate(value=_UNKNOWN, low=_UNKNOWN, high=_UNKNOWN, basis="exact", because="")
-    found = {"decode_tps": best, **({"quant_kld": loss} if loss else {})}
+    found = {"decode_tps": speed, **({"quant_kld": loss} if loss else {})}
     setup = msgspec.structs.replace(one.setup, options=_A_SPLIT) if split else one.setup
-    here = Verdict(setup=setup, estimates=found, build=one.build, comfortable=overflows <= 1.0 and not split)
     barred = one.variant.id in goal.not_for or one.device.kind.partition(":")[0] not in one.backend.KINDS
-    if barred or overflows > 1.0:
-        here = msgspec.structs.replace(
-            here, unknowns=(Reason(""),), hard=int(barred), overflows=overflows, missed=overflows, comfortable=False
-        )
+    missed = max(overflows, miss("decode_tps", speed, goal.limits.get("decode_tps", 0.0)))
+    could_be = not barred and missed <= 1.0
+    here = Verdict(
+        setup=setup, estimates=found, build=one.build, unknowns=() if could_be else (Reason(""),), hard=int(barred),
+        overflows=overflows, missed=missed,
+        comfortable=could_be and not split and bool(judge("decode_tps", speed, goal.comfort.get("decode_tps", 0.0))),
+    )  # fmt: skip
     return order_key(goal, here)[:PARTS]
 
 

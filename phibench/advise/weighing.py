@@ -39,12 +39,16 @@ class Scales:
         too large for its device, of the split of it that fits best."""
         setup = trust.with_options(one.setup, self._known.machine)
         goal = media.with_tokens(self._goal, one.variant)
+        passed_over = False
         for kv in kv_types(goal, one.backend):
             verdict = None
             for verdict in self._of_setup(goal, one, with_options(setup, kv)):
+                if passed_over and verdict.hard:  # so is the usual one, after which nothing else is tried
+                    return
                 yield verdict
-            if verdict is None or verdict.comfortable or verdict.hard:
+            if verdict and (verdict.comfortable or verdict.hard):
                 return
+            passed_over = verdict is None
 
     def _of_setup(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
         need, no_file = _need(setup, goal, one.backend, one.device, one.variant)
@@ -59,14 +63,24 @@ class Scales:
             yield _verdict(msgspec.structs.replace(case, estimates=published), first)
             return
         room = rules.fits_in_memory(case)
-        if self._may_lead(hope(goal, one, room.by if isinstance(room, Missed | Perhaps) else 1.0)):
+        overflows = room.by if isinstance(room, Missed | Perhaps) else 1.0
+        if self._may_lead(hope(goal, one, overflows)) and self._is_of_interest(case, one, overflows):
             case, answers = self._answered(case, first)
             yield _verdict(case, answers)
             room = None if _others(answers) else answers[rules.fits_in_memory]
         if need and room and self._may_lead(hope(goal, one, split=True)):
             split = splits.best(self._known, setup, need, one.device)
             if split is not None:
-                yield _verdict(*self._answered(msgspec.structs.replace(case, setup=split), first))
+                case = msgspec.structs.replace(case, setup=split)
+                if self._is_of_interest(case, one, split=True):
+                    yield _verdict(*self._answered(case, first))
+
+    def _is_of_interest(self, case: Case, one: Candidate, overflows: float = 1.0, *, split: bool = False) -> bool:
+        """By its speed alone, which is asked first where not all is asked."""
+        if self._all or case.need is None or case.goal.training:
+            return True
+        speed = predictions.decode_tps(self._known, case.goal, case.setup, case.variant)
+        return speed is None or self._may_lead(hope(case.goal, one, overflows, split=split, speed=speed))
 
     def _answered(self, case: Case, first: dict[Rule, Answer]) -> tuple[Case, dict[Rule, Answer]]:
         estimates = predictions.estimates(

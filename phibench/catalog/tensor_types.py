@@ -6,6 +6,7 @@ the layout is docs/gguf.md of ggml: magic, version, counts, key-values, tensor i
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -76,10 +77,17 @@ class Tensor(Noun, frozen=True, kw_only=True):
 
 def tensor(name: str, shape: tuple[int, ...], type_name: str) -> Tensor:
     """A tensor with its bytes; ValueError when a row is not a whole number of blocks."""
-    _, block, block_bytes = TYPES[type_name]
-    if shape[0] % block:
+    size = _bytes(shape, type_name)
+    if size is None:
+        block = TYPES[type_name].block
         raise ValueError(f"{name}: a row of {shape[0]} is not a multiple of {block}, the block of {type_name}")
-    return Tensor(name=name, shape=shape, type=type_name, bytes=math.prod(shape) // block * block_bytes)
+    return Tensor(name=name, shape=shape, type=type_name, bytes=size)
+
+
+@functools.lru_cache(maxsize=4096)  # layers repeat
+def _bytes(shape: tuple[int, ...], type_name: str) -> int | None:
+    _, block, block_bytes = TYPES[type_name]
+    return None if shape[0] % block else math.prod(shape) // block * block_bytes
 
 
 def padded(count: int) -> int:
@@ -104,11 +112,15 @@ def header(metadata: Mapping[str, MetaValue], tensors: Sequence[Tensor]) -> byte
     return encoded.ljust(padded(len(encoded)), b"\0")
 
 
-def header_bytes(metadata: Mapping[str, MetaValue], tensors: Sequence[Tensor]) -> int:
-    """``len(header(...))`` without making it: the CLI lists hundreds of plans."""
+def header_bytes(metadata: Mapping[str, MetaValue], infos: int) -> int:
+    """``len(header(...))`` without making it, with :func:`infos_bytes`: the CLI lists hundreds of plans."""
     keys = sum(len(_string(key)) + len(_value(value)) for key, value in metadata.items())
-    infos = sum(24 + len(item.name) + 8 * len(item.shape) for item in tensors)  # 24: all but name and shape
     return padded(24 + keys + infos)
+
+
+def infos_bytes(tensors: Sequence[Tensor]) -> int:
+    """Of their names, shapes, types and places in the head."""
+    return sum(24 + len(item.name) + 8 * len(item.shape) for item in tensors)  # 24: all but name and shape
 
 
 def _string(text: str) -> bytes:

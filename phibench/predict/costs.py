@@ -14,7 +14,7 @@ import msgspec
 
 from phibench import backends, catalog
 from phibench.backends.rates import KV
-from phibench.catalog.plans.base import Plan
+from phibench.catalog.plans.base import Plan, share
 from phibench.catalog.tensor_types import Tensor
 from phibench.core.nouns import Noun, Setup, Shape, Workload
 
@@ -132,21 +132,30 @@ def last_of(backend: str, plan: Plan) -> str:
 def parts_of(plan: Plan, last: str) -> tuple[tuple[str, Part], ...]:
     """The plan's weights by kernel, by which share of them one token uses, and by what passes them. ``last``: of the
     whole model, see :func:`last_of`."""
-    sums: dict[tuple[str, float, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for tensor in plan.tensors:
-        if share := plan.share(tensor):
-            one = sums[_kernel(tensor, plan), share, tensor.name.startswith((last, plan.head))]
+    looked_up = "" if plan.tied else plan.embedding
+    return _parts_of(plan.tensors, plan.quantization, looked_up, plan.head, plan.experts_share, last)
+
+
+@functools.lru_cache(maxsize=4096)  # variants of one shape have the same tensors
+def _parts_of(
+    tensors: tuple[Tensor, ...], quantization: str, looked_up: str, head: str, experts_share: float, last: str
+) -> tuple[tuple[str, Part], ...]:
+    sums: dict[tuple[str, bool, float, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for tensor in tensors:
+        name, shape = tensor.name, tensor.shape
+        if part := share(name, looked_up, experts_share):
+            one = sums[tensor.type, name == head, part, name.startswith((last, head))]
             one[0] += tensor.bytes
-            one[1] += 2.0 * math.prod(tensor.shape) * share if len(tensor.shape) > 1 else 0.0
+            one[1] += 2.0 * math.prod(shape) * part if len(shape) > 1 else 0.0
     return tuple(
-        (kernel, Part(bytes=b, flops=f, share=share, of_logits=few)) for (kernel, share, few), (b, f) in sums.items()
+        (_kernel(kind, quantization) + HEAD * is_head, Part(bytes=b, flops=f, share=part, of_logits=few))
+        for (kind, is_head, part, few), (b, f) in sums.items()
     )
 
 
-def _kernel(tensor: Tensor, plan: Plan) -> str:
+def _kernel(kind: str, quantization: str) -> str:
     """The type that a rate is known for: int4-acc0 stores what int4 stores and multiplies it in another way."""
-    kind = plan.quantization if plan.quantization.startswith(f"{tensor.type}-") else tensor.type
-    return kind + HEAD if tensor.name == plan.head else kind
+    return quantization if quantization.startswith(f"{kind}-") else kind
 
 
 def step(sheet: CostSheet, depth: float, batch: int = 1) -> Cost:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -92,13 +92,20 @@ def _sizes(setup: Setup) -> tuple[tuple[tuple[int, int], ...], int]:
     """Bytes of each layer (all, of its experts), and of what belongs to none and is not looked up by rows."""
     plan = costs.cost_sheet(setup).plan
     layers, rest = [[0, 0] for _ in range(plan.layers)], 0
-    for tensor in plan.tensors:
-        if found := _LAYER.match(tensor.name):
-            layers[int(found[1])][0] += tensor.bytes
-            layers[int(found[1])][1] += tensor.bytes if "_exps." in tensor.name else 0
+    for tensor, (layer, of_experts) in zip(plan.tensors, _layers(plan.tensors), strict=True):
+        if layer is not None:
+            layers[layer][0] += tensor.bytes
+            layers[layer][1] += tensor.bytes if of_experts else 0
         elif plan.tied or tensor.name != plan.embedding:
             rest += tensor.bytes
     return tuple((whole, of_experts) for whole, of_experts in layers), rest
+
+
+@functools.lru_cache(maxsize=1024)
+def _layers(tensors: tuple[Tensor, ...]) -> tuple[tuple[int | None, bool], ...]:
+    """The layer of each, None outside of them, and whether it is of experts."""
+    found = ((_LAYER.match(tensor.name), "_exps." in tensor.name) for tensor in tensors)
+    return tuple((int(layer[1]) if layer else None, of_experts) for layer, of_experts in found)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -106,28 +113,24 @@ def _split(setup: Setup, layers: int | None, asked: int, experts: int) -> Split:
     sheet = costs.cost_sheet(setup, layers)
     total = sheet.plan.layers
     first = total + 1 - asked  # of the layers on the device
-
     looked_up = "" if sheet.plan.tied else sheet.plan.embedding  # by rows, on the host, from the mapped file
-
-    def is_there(tensor: Tensor) -> bool:
-        found = _LAYER.match(tensor.name)
-        if found is None:
-            return asked > 0 and tensor.name != looked_up
-        layer = int(found[1])
-        return layer >= first and not (layer < experts and "_exps." in tensor.name)
-
-    host_bytes = sum(t.bytes for t in sheet.plan.tensors if not is_there(t) and t.name != looked_up)
-    there = min(max(total - first, 0), total)
+    there: list[Tensor] = []
+    here: list[Tensor] = []
+    for tensor, (layer, of_experts) in zip(sheet.plan.tensors, _layers(sheet.plan.tensors), strict=True):
+        if layer is None:
+            is_there = asked > 0 and tensor.name != looked_up
+        else:
+            is_there = layer >= first and not (layer < experts and of_experts)
+        (there if is_there else here).append(tensor)
+    layers_there = min(max(total - first, 0), total)
     return Split(
-        whole=sheet, device=_part(sheet, is_there, there), host=_part(sheet, lambda t: not is_there(t), total - there),
-        host_bytes=host_bytes, layers=there, of_layers=total,
+        whole=sheet, device=_part(sheet, there, layers_there), host=_part(sheet, here, total - layers_there),
+        host_bytes=sum(t.bytes for t in here if t.name != looked_up), layers=layers_there, of_layers=total,
     )  # fmt: skip
 
 
-def _part(sheet: CostSheet, has: Callable[[Tensor], bool], layers: int) -> CostSheet:
-    plan = msgspec.structs.replace(
-        sheet.plan, tensors=tuple(t for t in sheet.plan.tensors if has(t)), layers=max(layers, 0)
-    )
+def _part(sheet: CostSheet, tensors: Sequence[Tensor], layers: int) -> CostSheet:
+    plan = msgspec.structs.replace(sheet.plan, tensors=tuple(tensors), layers=max(layers, 0))
     cache, last = sheet.kv_bytes_per_token * layers / sheet.plan.layers, costs.last_of(sheet.backend, sheet.plan)
     return msgspec.structs.replace(sheet, plan=plan, parts=costs.parts_of(plan, last), kv_bytes_per_token=cache)
 

@@ -79,13 +79,30 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
 
 def _speeds(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> dict[str, Estimate]:
     """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
-    use = timings.Use(
+    use = _use(goal, variant)
+    decode = decode_tps(known, goal, setup, variant)
+    prefill = offload.tokens_s(known, setup, _prompt(setup, use.prompt_tokens))
+    found = {"decode_tps": decode, "prefill_tps": prefill}
+    return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)
+
+
+def decode_tps(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> Estimate | None:
+    return offload.tokens_s(known, setup, _step(setup, _use(goal, variant).depth))
+
+
+def _use(goal: Goal, variant: Variant) -> timings.Use:
+    return timings.Use(
         prompt_tokens=goal.prompt_tokens,
         new_tokens=goal.new_tokens,
         thinking_tokens=goal.thinking_tokens if variant.reasoning else 0,
     )
-    sheet = costs.cost_sheet(setup)
-    decode = offload.tokens_s(known, setup, costs.step(sheet, use.depth))
-    prefill = offload.tokens_s(known, setup, costs.prompt(sheet, use.prompt_tokens))
-    found = {"decode_tps": decode, "prefill_tps": prefill}
-    return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)
+
+
+@functools.lru_cache(maxsize=8192)  # other machines are asked for the same
+def _step(setup: Setup, depth: float) -> costs.Cost:
+    return costs.step(costs.cost_sheet(setup), depth)
+
+
+@functools.lru_cache(maxsize=8192)
+def _prompt(setup: Setup, tokens: int) -> costs.Cost:
+    return costs.prompt(costs.cost_sheet(setup), tokens)

@@ -34,7 +34,7 @@ def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | 
         if there or fits({EXPERTS: total}):
             found.append(_with(setup, {EXPERTS: total - there}))
     ready = [one for one in found if _fits(known.machine, one, need, device)]
-    return min(ready, key=lambda one: _step_s(known, one), default=None)
+    return min(ready, key=lambda one: _step_s(known, one)) if len(ready) > 1 else next(iter(ready), None)
 
 
 def _most(fits: Callable[[int], bool], most: int) -> int:

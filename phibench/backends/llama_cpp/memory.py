@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from typing import TYPE_CHECKING
 
@@ -66,22 +67,25 @@ def copied_bytes(plan: Plan, machine: str | None = None, repack: str = "on") -> 
     ``machine``: as of platform.machine(); None: this one. Their pages in the mapped file are not needed any more.
     """
     types = _types(machine, repack)
-    return plan.once(("copied", types), lambda: _copied_bytes(plan, types))
+    looked_up = "" if plan.tied else plan.embedding
+    return plan.once(("copied", types), lambda: _copied_bytes(plan.tensors, looked_up, types))
 
 
 def mapped_bytes(plan: Plan, machine: str | None = None, repack: str = "on") -> int:
     """Bytes of the file that stay mapped: from the first tensor that is used in place to the last."""
     types = _types(machine, repack)
-    return plan.once(("mapped", types), lambda: _mapped_bytes(plan, types))
+    return plan.once(("mapped", types), lambda: _mapped_bytes(plan.tensors, plan.embedding, types))
 
 
-def _copied_bytes(plan: Plan, types: frozenset[str]) -> int:
-    return sum(t.bytes for t in plan.tensors if _is_copied(t, types) and (plan.tied or t.name != plan.embedding))
+@functools.lru_cache(maxsize=1024)  # variants of one shape have the same tensors
+def _copied_bytes(tensors: tuple[Tensor, ...], looked_up: str, types: frozenset[str]) -> int:
+    return sum(t.bytes for t in tensors if _is_copied(t, types) and t.name != looked_up)
 
 
-def _mapped_bytes(plan: Plan, types: frozenset[str]) -> int:
-    in_place = [n for n, t in enumerate(plan.tensors) if t.name == plan.embedding or not _is_copied(t, types)]
-    return sum(tensor.bytes for tensor in plan.tensors[in_place[0] : in_place[-1] + 1])
+@functools.lru_cache(maxsize=1024)
+def _mapped_bytes(tensors: tuple[Tensor, ...], embedding: str, types: frozenset[str]) -> int:
+    in_place = [n for n, t in enumerate(tensors) if t.name == embedding or not _is_copied(t, types)]
+    return sum(tensor.bytes for tensor in tensors[in_place[0] : in_place[-1] + 1])
 
 
 def _types(machine: str | None, repack: str) -> frozenset[str]:

@@ -99,9 +99,14 @@ class Plan(Noun, frozen=True, kw_only=True, dict=True):
 
     def share(self, tensor: Tensor) -> float:
         """The part of a tensor that one decode step reads."""
-        if (tensor.name == self.embedding and not self.tied) or tensor.name.startswith(_TABLES):
-            return 0.0
-        return self.experts_share if "_exps." in tensor.name else 1.0
+        return share(tensor.name, "" if self.tied else self.embedding, self.experts_share)
+
+
+def share(name: str, looked_up: str, experts_share: float) -> float:
+    """The part of the tensor of this name that one decode step reads; ``looked_up``: of which it reads a row."""
+    if name == looked_up or name.startswith(_TABLES):
+        return 0.0
+    return experts_share if "_exps." in name else 1.0
 
 
 def check_layers(variant: Variant, layers: int | None) -> int:

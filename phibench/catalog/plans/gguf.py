@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -68,8 +69,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         "phibench.of_layers": shape.layers,
         **gguf_layout.key_values(shape, count),
     }
-    tensors = _tensors(_widths(shape), quantization, count)
-    data_bytes = sum(tensor_types.padded(tensor.bytes) for tensor in tensors)
+    tensors, data_bytes, infos_bytes = _tensors(_widths(shape), quantization, count)
     return Plan(
         variant=variant.id,
         format="gguf",
@@ -77,7 +77,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None) -> Plan
         layers=count,
         of_layers=shape.layers,
         tensors=tensors,
-        file_bytes=tensor_types.header_bytes(keys, tensors) + data_bytes,
+        file_bytes=tensor_types.header_bytes(keys, infos_bytes) + data_bytes,
         metadata=keys,
         embedding="token_embd.weight",
         head="token_embd.weight" if shape.tied else "output.weight",
@@ -151,26 +151,34 @@ def _widths(shape: Shape) -> Shape:
     )
 
 
+class _Sized(NamedTuple):
+    tensors: tuple[Tensor, ...]
+    data_bytes: int  # padded
+    infos_bytes: int  # of the head
+
+
 @functools.lru_cache(maxsize=1024)
-def _tensors(shape: Shape, quantization: str, layers: int) -> tuple[Tensor, ...]:
+def _tensors(shape: Shape, quantization: str, layers: int) -> _Sized:
     mix = types().mixes[mix_key(shape)][quantization]
-    chosen = {role: _by_layer(mix["*"], mix.get(role), shape.layers) for role in _roles(shape)}
+    layout = _layout(shape, layers)
+    chosen = {role: _by_layer(mix["*"], mix.get(role), shape.layers) for role in {role for _, _, role, _ in layout}}
     spread = [(2 * index + 1) * shape.layers // (2 * layers) for index in range(layers)]
+    found = tuple(
+        tensor_types.tensor(name, dims, chosen[role][spread[layer]] if role else "F32")
+        for name, dims, role, layer in layout
+    )
+    padded = sum(tensor_types.padded(tensor.bytes) for tensor in found)
+    return _Sized(found, padded, tensor_types.infos_bytes(found))
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(shape: Shape, layers: int) -> tuple[tuple[str, tuple[int, ...], str, int], ...]:
+    """Of every tensor its name and shape, its role ("" of what is never quantized), its layer (0 outside of them)."""
     found = []
     for name, dims in gguf_layout.weight_shapes(shape, layers):
-        if gguf_layout.is_quantizable(name, dims):
-            role, layer = role_of(name)
-            kind = chosen[role][spread[layer] if layer is not None else 0]
-        else:
-            kind = "F32"
-        found.append(tensor_types.tensor(name, dims, kind))
+        role, layer = role_of(name)
+        found.append((name, dims, role if gguf_layout.is_quantizable(name, dims) else "", layer or 0))
     return tuple(found)
-
-
-def _roles(shape: Shape) -> set[str]:
-    return {
-        role_of(name)[0] for name, dims in gguf_layout.weight_shapes(shape, 1) if gguf_layout.is_quantizable(name, dims)
-    }
 
 
 def _by_layer(base: object, exceptions: str | dict[str, str] | None, layers: int) -> list[str]:
