@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
+from phibench import backends, catalog
 from phibench.advise import rules
 from phibench.advise.candidates import Candidate, kv_types, with_options
 from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
 from phibench.advise.comfort import is_comfortable
 from phibench.advise.ranking import hope
 from phibench.analysis import trust
-from phibench.backends.contract import Backend
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Device, Goal, Need, Setup, Variant, Verdict
+from phibench.core.nouns import Device, Goal, Need, Setup, Training, Variant, Verdict
 from phibench.predict import costs, finetuning, media, predictions, splits
 from phibench.predict.speed import Knowledge
 
@@ -51,7 +52,7 @@ class Scales:
             passed_over = verdict is None
 
     def _of_setup(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
-        need, no_file = _need(setup, goal, one.backend, one.device, one.variant)
+        need, no_file = _need(setup, goal, one.device, one.variant)
         case = Case(
             machine=self._known.machine, device=one.device, goal=goal, variant=one.variant,
             quantization=one.quantization, backend=one.backend, setup=setup, estimates={}, build=one.build, need=need,
@@ -90,18 +91,24 @@ class Scales:
         return case, {**first, **{rule: rule(case) for rule in rules.OF_THE_USE}}
 
 
-def _need(
-    setup: Setup, goal: Goal, backend: Backend, device: Device, variant: Variant
-) -> tuple[Need | None, str | None]:
+def _need(setup: Setup, goal: Goal, device: Device, variant: Variant) -> tuple[Need | None, str | None]:
     """Its memory, or why there is no file."""
+    need, why = _of_text(setup, goal.context, goal.prompt_tokens, goal.training)
+    return need and media.with_encoder(need, goal, variant, device), why
+
+
+@functools.lru_cache(maxsize=8192)  # other machines are asked for the same
+def _of_text(
+    setup: Setup, context: int, prompt: int, training: Training | None
+) -> tuple[Need, None] | tuple[None, str]:
     try:
-        if goal.training:
-            return finetuning.need(variant, setup.quantization, goal.training), None
+        if training:
+            return finetuning.need(catalog.variant(setup.variant), setup.quantization, training), None
         sheet = costs.cost_sheet(setup)
     except PhibenchError as error:
         return None, str(error)
-    need = backend.need(sheet.plan, sheet.shape, goal.context, dict(setup.options), goal.prompt_tokens)
-    return media.with_encoder(need, goal, variant, device), None
+    need = backends.load(setup.backend).need
+    return need(sheet.plan, sheet.shape, context, dict(setup.options), prompt), None
 
 
 def _others(answers: dict[Rule, Answer]) -> bool:
@@ -119,7 +126,8 @@ def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
         estimates=case.estimates,
         objections=tuple(str(a) for a in told if isinstance(a, No)),
         unknowns=tuple(a for a in told if isinstance(a, Unknown)),
-        hard=len(told) - len(amounts),
+        hard=sum(isinstance(a, No) and not isinstance(a, Missed) for a in told),
+        holes=sum(isinstance(a, Unknown) and not isinstance(a, Perhaps) for a in told),
         missed=max(amounts, default=1.0),
         overflows=max(room, default=1.0),
         doubted=any(isinstance(a, Doubted) for a in told),
