@@ -128,7 +128,7 @@ def test_a_variant_is_one_file(copy: Copy) -> None:
     assert formats == {"gguf", "onnx", "torch"}
     assert "phi-5" in copy.phibench("models").out
     assert "example/Phi-5" in copy.phibench("models", "Phi-V").out
-    advised = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "-o", "jsonl").out
+    advised = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "--any-build", "-o", "jsonl").out
     assert "yes" in {row["verdict"] for row in map(json.loads, advised.splitlines()) if row["variant"] == "phi-5"}
     assert "phi-5" in copy.phibench("run", "quick", "-b", "null", "-m", "phi-v", "--dry-run").out
     rows = copy.phibench("run", "quick", "-b", "null", "-m", "phi-5", "-o", "json").json()
@@ -208,7 +208,7 @@ def check_quantization(copy: Copy, name: str, backend: str) -> None:
     assert {(row["quantization"], row["status"]) for row in rows} == {(name, "ok")}
     dry = copy.phibench("run", "quick", "-b", backend, "-q", name, "-m", "phi-1", "--force", "--dry-run", "-o", "json")
     assert [row["setup"] for row in dry.json()] == [f"phi-1:{name}@{backend}/cpu"]
-    advised = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "-o", "jsonl").out
+    advised = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "--any-build", "-o", "jsonl").out
     assert any(row["decode_tps"] for row in map(json.loads, advised.splitlines()) if row["quantization"] == name)
 
 
@@ -237,7 +237,7 @@ def test_a_metric_is_one_row(copy: Copy) -> None:
 
 def test_a_rule_is_one_function_and_its_name(copy: Copy) -> None:
     rule = 'def is_new(case: Case) -> Answer:\n    return No("of 2023") if case.variant.id == "phi-1" else None\n\n\n'
-    copy.insert("phibench/advise/rules.py", rule, before="RULES")
+    copy.insert("phibench/advise/rules.py", rule, before="OF_THE_KIND")
     copy.insert("phibench/advise/rules.py", "    is_new,\n", before="    runs_the_variant,")
     found = copy.phibench("recommend", "--machine", LAPTOP, "--top", "all", "-o", "json").json()["candidates"]
     assert {"phi-1"} == {one["variant"] for one in found if "of 2023" in one["objections"]}

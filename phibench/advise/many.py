@@ -52,7 +52,8 @@ def best(
     if kinds not in turns:
         turns[kinds] = _in_turn(machine, wanted, only)
     devices = dict(zip(kinds, machine.devices, strict=True))
-    search = _Search(Knowledge(machine), wanted)
+    leaders = [one._replace(device=devices[one.device.kind]) for _, one in turns[kinds][0]]
+    search = _Search(Knowledge(machine), wanted, leaders)
     for group in turns[kinds]:
         for hoped, one in group:
             if not search.may_lead(hoped):
@@ -69,27 +70,35 @@ _Turns = dict[tuple[str, ...], tuple[list[_Turn], ...]]  # by the kinds of a mac
 def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> tuple[list[_Turn], ...]:
     """What can be hoped for of each candidate, the most first: of engines that lead, then of those that wait."""
     found = sorted(((hope(goal, one), one) for one in candidates(machine, goal, (), only)), key=lambda turn: turn[0])
-    return tuple([turn for turn in found if turn[1].backend.LEADS == leads] for leads in (True, False))
+    return tuple([turn for turn in found if leads == turn[1].backend.LEADS] for leads in (True, False))
 
 
 class _Search:
-    def __init__(self, known: Knowledge, goal: Goal) -> None:
-        self._known, self._goal = known, goal
+    def __init__(self, known: Knowledge, goal: Goal, leaders: Sequence[Candidate]) -> None:
+        self._known, self._goal, self._leaders = known, goal, leaders
         self._scales = Scales(known, goal, self.may_lead, all_of_it=False)
         self._best: Verdict | None = None
         self._from: Candidate | None = None
         self._key: tuple[Any, ...] = ()
-        self._served: set[str] = set()  # variants that an engine runs which leads
+        self._served: dict[str, bool] = {}  # variants, by whether an engine runs them which leads
 
     def weigh(self, one: Candidate) -> None:
-        behind = not one.backend.LEADS and one.variant.id in self._served
+        behind = not one.backend.LEADS and self._is_served(one.variant.id)
         for verdict in self._scales.verdicts(one):
             if one.backend.LEADS and not verdict.hard:
-                self._served.add(one.variant.id)
+                self._served[one.variant.id] = True
             told = msgspec.structs.replace(verdict, behind=True) if behind else verdict
             key = order_key(self._goal, told)
             if self._best is None or key < self._key:
                 self._best, self._from, self._key = told, one, key
+
+    def _is_served(self, variant: str) -> bool:
+        """Also by what was passed over."""
+        if variant not in self._served:
+            whole = Scales(self._known, self._goal, all_of_it=False)
+            others = (one for one in self._leaders if one.variant.id == variant)
+            self._served[variant] = any(not verdict.hard for one in others for verdict in whole.verdicts(one))
+        return self._served[variant]
 
     def may_lead(self, hoped: tuple[Any, ...]) -> bool:
         return self._best is None or hoped <= self._key[: len(hoped)]

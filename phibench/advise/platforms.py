@@ -15,6 +15,7 @@ from phibench.core.nouns import Build, Goal, Hardware, Machine
 # Microsoft's own bound for a Copilot+ PC: an NPU of 40 TOPS and 16 GB (MicrosoftDocs/windows-ai-docs, npu-devices).
 _COPILOT_OPS_S, _COPILOT_BYTES = 40e12, 15 << 30  # a part of 16 GB is the firmware's
 _FORMATS = {"Intel": "openvino", "Qualcomm": "qnn", "AMD": "vitisai"}  # of packages, by the maker of the NPU
+_ROOM = 4096  # tokens: what packages for NPUs are made for, about; Phi Silica reads 3.5k
 _SILICA = "phi-silica"
 _SILICA_PUBLISHED = "published by the press (Build 2024): prompts at 650 tok/s, answers at 20 to 27"  # see its notes
 
@@ -22,7 +23,8 @@ _SILICA_PUBLISHED = "published by the press (Build 2024): prompts at 650 tok/s, 
 def lines(machine: Machine, goal: Goal) -> tuple[str, ...]:
     """Sentences for whoever sits at this machine; none where nothing is known."""
     row = _processor(machine)
-    if row is None or not row.npu:
+    asked = goal.prompt_tokens + goal.new_tokens
+    if row is None or not row.npu or goal.training or asked > _ROOM or goal.context > 2 * _ROOM:
         return ()
     told = [silica] if (silica := _silica(machine, row, goal)) else []
     return (*told, *_packages(machine, row, goal))
@@ -50,7 +52,7 @@ def _silica(machine: Machine, row: Hardware, goal: Goal) -> str:
 
 
 def _packages(machine: Machine, row: Hardware, goal: Goal) -> tuple[str, ...]:
-    """The best variant's package for this NPU, by the goal's tiers; only those in which prompt and answer have room."""
+    """The best variant's package for this NPU, by the goal's tiers."""
     fmt = _FORMATS.get(row.vendor)
     if fmt is None or machine.os != "windows":
         return ()

@@ -26,8 +26,8 @@ _UNKNOWN = float("inf")
 _A_SPLIT = ((offload.LAYERS, ""),)
 _FASTEST = Estimate(value=_UNKNOWN, low=_UNKNOWN, high=_UNKNOWN, basis="exact", because="")
 _MOST_TPS = 1e9  # nothing is as fast
-_LEAST_SHOWN = 3  # variants
-PARTS = 11  # of a key: those by which a pick is worse; the rest only makes the order total
+_LEAST_SHOWN = 3  # variants that say why
+PARTS = 12  # of a key: those by which a pick is worse; the rest only makes the order total
 
 
 def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
@@ -36,7 +36,7 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     size = verdict.estimates.get("weights_bytes")
     options = dict(setup.options)
     return (
-        _not_yes(verdict),
+        _not_yes(goal, verdict),
         is_thinking(goal, setup.variant),
         not verdict.comfortable,
         tier(goal, setup.variant),
@@ -45,6 +45,7 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         any(option in options for option in offload.OPTIONS),
         any(option in options for option in costs.KV_OPTIONS),
         _felt(goal, speed),
+        setup.device == "cpu",  # alike to whoever reads, so no GPU is left idle
         _beyond(loss, _SAME_LOSS),
         -_sure_tps(speed),
         basis.BASES.index(speed.basis) if speed else len(basis.BASES),
@@ -53,13 +54,15 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     )
 
 
-def _not_yes(verdict: Verdict) -> tuple[Any, ...]:
-    """Of the others those lead that no amount speaks against, then those that fit, then those that come nearest: what
-    is too slow can be waited for, what has no room does not run."""
+def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
+    """Of the others those lead that no amount speaks against, then those of which all is known, so that no guess with
+    holes leads, then those that fit, then those that answer well enough, then those that come nearest: what has no room
+    does not run, what is too slow can be waited for."""
     if verdict.verdict == "yes":
         return (False,)
-    steps = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
-    return (True, verdict.hard, verdict.behind, *steps)
+    room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
+    too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
+    return (True, verdict.hard, verdict.holes, verdict.behind, room, too_coarse, missed)
 
 
 def is_thinking(goal: Goal, variant: str) -> bool:
@@ -121,13 +124,13 @@ def _sure_tps(speed: Estimate | None) -> float:
 
 def shown(verdicts: Sequence[Verdict], top: int | None = None, *, places: bool = False) -> tuple[Verdict, ...]:
     """The best setup of each of the first ``top`` variants, or with ``places`` the best of each backend and device of
-    theirs; every candidate when ``top`` is None (``--top all``). Those that nothing could make fit only fill up to
-    three."""
+    theirs; every candidate when ``top`` is None (``--top all``). Variants that nothing could make fit are shown where
+    there is room for all, and three of them where there are no others, to say why."""
     if top is None:
         return tuple(verdicts)
-    able = list(dict.fromkeys(v.setup.variant for v in verdicts if not v.hard))
-    others = [name for name in dict.fromkeys(v.setup.variant for v in verdicts) if name not in able]
-    variants = {*able[:top], *others[: max(min(top, _LEAST_SHOWN) - len(able), 0)]}
+    every = dict.fromkeys(v.setup.variant for v in verdicts)
+    able = dict.fromkeys(v.setup.variant for v in verdicts if not v.hard)
+    variants = set(every if top >= len(every) else list(able)[:top] or list(every)[: min(top, _LEAST_SHOWN)])
     best: dict[tuple[str, ...], Verdict] = {}
     for verdict in verdicts:
         if verdict.setup.variant in variants:

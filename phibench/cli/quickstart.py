@@ -164,11 +164,11 @@ def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[
     old, new = before[0], after[0]
     same = old.setup == new.setup
     lines = [f"  {'The pick':<16} {'still ' if same else f'{old.setup} -> '}{new.setup}"]
-    answers = {v.setup.variant: v.verdict for v in ranking.shown(before, len(before))}
+    answers = {v.setup.variant: v.level for v in ranking.shown(before, len(before))}
     for verdict in ranking.shown(after, len(after)):
         was = answers[verdict.setup.variant]
-        if was != verdict.verdict:
-            lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.verdict}")
+        if was != verdict.level:
+            lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.level}")
     for setup in setups:
         plain = msgspec.structs.replace(setup, options=())  # the safe ones of an engine were not known before
         one = next(v for v in before if msgspec.structs.replace(v.setup, options=()) == plain).estimates
@@ -206,7 +206,7 @@ def _of_the_measured(setup: Setup, verdicts: Sequence[Verdict]) -> str:
         return ""
     verdict = next(v for v in verdicts if v.setup == setup)
     why = "; ".join(verdict.objections or map(str, verdict.unknowns))
-    return f"\nThe one just measured, {setup}: {verdict.verdict}{', ' if why else ''}{why}"
+    return f"\nThe one just measured, {setup}: {verdict.level}{', ' if why else ''}{why}"
 
 
 def next_commands(setup: Setup, program: str = "phibench") -> str:

@@ -142,6 +142,8 @@ def _one(
 
     verdicts = advise(place, goal, runs, **asked)
     if not verdicts:
+        if shape.output == "json":
+            options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)
         raise PhibenchError("nobody publishes such a build for a backend; --any-build shows all", NOTHING_FITS)
     engines = uncalibrated(verdicts) if here else ()
     told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})

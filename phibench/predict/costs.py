@@ -99,7 +99,7 @@ def cost_sheet(setup: Setup, layers: int | None = None) -> CostSheet:
 @functools.lru_cache(maxsize=4096)
 def _cost_sheet(setup: Setup, layers: int | None) -> CostSheet:
     variant, backend = catalog.variant(setup.variant), backends.load(setup.backend)
-    half = setup.device != "cpu"
+    half = setup.device != "cpu" and "onnx" in backend.FORMATS  # packages for GPUs have tensors of their own
     plan, parts = _planned(setup.backend, setup.variant, setup.quantization, layers, half)
     assert variant.shape is not None  # plan() refuses variants without
     # by the backend's own account, over a context long enough that its padding does not show

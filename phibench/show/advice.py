@@ -61,20 +61,16 @@ def text(
     notes += [*advice_notes.below(machine, goal, verdicts, chosen, rows), *busy.doubts(machine), LEGEND]
     notes += recommend.hints(verdicts) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
-    columns = _TRAINED if goal.training else _COLUMNS
+    return _drawn(caption, rows, _TRAINED if goal.training else _COLUMNS, notes, output, width)
+
+
+def _drawn(
+    caption: str, rows: list[dict[str, str]], columns: Sequence[tables.Column[Any]], notes: Sequence[str], output: str,
+    width: int | None,
+) -> str:  # fmt: skip
     if output == "md":
         lines = [f"- {tables.markdown_text(note)}" for note in notes]
-        return (
-            "\n".join(
-                [
-                    tables.markdown_text(caption),
-                    "",
-                    tables.markdown(rows, _TRAINED if goal.training else _COLUMNS),
-                    *lines,
-                ]
-            )
-            + "\n"
-        )
+        return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, columns), *lines]) + "\n"
     drawn = tables.draw(rows, columns, width, caption, color=width is not None and tables.wants_color())
     return "\n".join([drawn, *(part for note in notes for part in wrap(note, width))]) + "\n"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from phibench import backends, catalog
 from phibench.advise import platforms, ranking
-from phibench.core import units
+from phibench.core import amounts, units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
 
@@ -61,7 +61,7 @@ def _speeds(first: Verdict, other: Verdict) -> str:
     times = its.value / mine.value
     if 1 / _FASTER < times < _FASTER:
         return ""
-    return f"{times:.2g} times as fast" if times > 1 else f"{1 / times:.2g} times slower"
+    return f"{times:.0f} times as fast" if times >= 10 else f"{times:.1f} times as fast"
 
 
 def where(verdict: Verdict) -> str:
@@ -88,21 +88,22 @@ def _to_make(verdict: Verdict) -> str:
 
 
 def _nothing_is_sure(goal: Goal, verdicts: Sequence[Verdict]) -> list[str]:
-    """Where no row is a yes: the fastest that is known, beside what is asked for."""
-    if not verdicts or verdicts[0].verdict == "yes":
+    """Where every candidate is a no: the fastest that is known, beside what is asked for."""
+    if any(verdict.verdict != "no" for verdict in verdicts):
         return []
     asked = goal.limits.get("decode_tps")
-    able = [(v, e) for v in verdicts if not v.hard and (e := v.estimates.get("decode_tps"))]
+    fits = (v for v in verdicts if not v.hard and v.overflows <= 1.0)
+    able = [(v, e) for v in fits if (e := v.estimates.get("decode_tps"))]
     speeds = [(e.basis == "measured", e.value, v) for v, e in able]
     if asked is None or not speeds:
         return []
-    measured = [one for one in speeds if one[0]]
-    known, value, fastest = max(measured or speeds, key=lambda one: one[1])
+    known, value, fastest = max(speeds, key=lambda one: one[:2])  # what was measured before what was not
     if value >= asked:
         return []
     pace = "nothing here keeps up with reading" if asked <= _READING_TPS else "nothing here is as fast as asked for"
+    told = amounts.amount("decode_tps", value, 2)
     seen = "the fastest that was measured" if known else "the fastest that is predicted"
-    return [f"{pace}: {asked:g} tok/s are asked for, {seen} is {fastest.setup} with {value:.2g}"]
+    return [f"{pace}: {asked:g} tok/s are asked for, {seen} is {fastest.setup} with {told}"]
 
 
 def _remarks(goal: Goal) -> list[str]:

@@ -18,7 +18,7 @@ from phibench.core.nouns import Build, Goal, Machine, Verdict
 from phibench.predict import offload
 from phibench.show import advice
 
-# 2,000 in the proof (benchmarks/proofs/advice.py)
+# 2,000 in the proof (benchmarks/proofs/recommendations.py)
 MANY = settings(
     max_examples=int(os.environ.get("PHIBENCH_EXAMPLES", "100")), deadline=None, print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],

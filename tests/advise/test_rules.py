@@ -254,7 +254,24 @@ def test_how_long_a_variant_thinks_is_asked_of_the_user() -> None:
 def test_no_yes_to_a_speed_that_nobody_knows_but_for_training() -> None:
     assert isinstance(only(case(estimates={})), Unknown)
     training = Training(rank=16, sequence_tokens=1024, batch=1)
-    assert answers(case(goal={"training": training}, estimates={})) == []
+    gpu = Device(kind="cuda:0", name="a gpu", memory_bytes=24 * GIB)
+    on: dict[str, Any] = {
+        "device": gpu,
+        "backend": backends.load("torch"),
+        "goal": {"training": training},
+        "estimates": {},
+    }
+    assert answers(case(**on)) == []
+
+
+@pytest.mark.parametrize("kind", ["cpu", "metal"])
+def test_adapters_are_trained_on_a_gpu_of_some_kinds(kind: str) -> None:
+    training = Training(rank=16, sequence_tokens=1024, batch=1)
+    device = Device(kind=kind, name="a device", memory_bytes=24 * GIB)
+    found = rules.can_train(case(device=device, backend=backends.load("torch"), goal={"training": training}))
+    assert isinstance(found, No)
+    assert kind in str(found)
+    assert rules.can_train(case(device=device)) is None
 
 
 def test_a_variant_that_the_goal_excludes_is_refused_with_its_reason() -> None:

@@ -35,9 +35,11 @@ PREDICTED = """
 import json, pathlib, sys
 from phibench import catalog
 from phibench.advise import recommend
+from phibench.advise.candidates import Narrowed
 from phibench.core import files
 from phibench.core.nouns import Machine
-found = recommend.advise(files.read_strict(pathlib.Path(sys.argv[1]), Machine), catalog.goal("chat"), [])
+machine, everything = files.read_strict(pathlib.Path(sys.argv[1]), Machine), Narrowed(any_build=True)
+found = recommend.advise(machine, catalog.goal("chat"), [], only=everything)
 toys = {one.setup.quantization for one in found if one.setup.backend == "toy" and "decode_tps" in one.estimates}
 print(json.dumps(sorted(toys)))
 """

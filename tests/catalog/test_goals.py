@@ -114,7 +114,8 @@ def test_losses_of_builds_that_people_use_tie(goal: Goal) -> None:
     usual = [catalog.quantization(name).kld for name in ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")]
     coarse = catalog.quantization("Q4_0").kld
     assert coarse is not None
-    assert max(kld or 0.0 for kld in usual) <= goal.equal_loss < coarse
+    assert max(kld or 0.0 for kld in usual) <= goal.equal_loss
+    assert goal.equal_loss < coarse or goal.training  # four bits that were trained on lose nothing
 
 
 def test_phi_silica_is_no_download() -> None:

@@ -98,7 +98,7 @@ def test_a_misspelled_key_is_found_behind_free_names() -> None:
 
 
 def test_names_in_a_table_of_numbers_are_free() -> None:
-    data = {"id": "g", "title": "G", "prompt_tokens": 1, "new_tokens": 1, "context": 1, "benchmarks": [], "order": []}
+    data = {"id": "g", "title": "G", "prompt_tokens": 1, "new_tokens": 1, "context": 1, "benchmarks": []}
     assert files.convert_strict({**data, "limits": {"decode_tps": 10}}, Goal, "g").limits == {"decode_tps": 10.0}
 
 

@@ -714,7 +714,9 @@ def test_a_score_from_memory_says_so_and_a_documented_one_goes_first() -> None:
 def test_quantization_loss_says_on_which_model_it_was_measured() -> None:
     found = estimates(catalog.goal("chat"))["quant_kld"]
     assert "measured on Llama-3-8B" in found.because
-    assert "quant_kld" not in estimates(catalog.goal("chat"), like(quantization="BF16"))
+    alike = estimates(catalog.goal("chat"), like(quantization="BF16"))["quant_kld"]
+    assert (alike.basis, alike.because.startswith("as F16, whose bits and blocks it has")) == ("assumed", True)
+    assert "quant_kld" not in estimates(catalog.goal("chat"), like(quantization="fp32", backend="torch"))
 
 
 def test_thinking_counts_for_reasoning_variants_alone() -> None:

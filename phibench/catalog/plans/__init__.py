@@ -19,7 +19,7 @@ def plan(variant: Variant, quantization: str, layers: int | None = None, *, fmt:
 
     Raises NoFilesError (exit 2) when the variant has no such form, PhibenchError for another format's quantization.
     """
-    more = {"half": True} if half and fmt == "onnx" else {}
+    more = {"half": half} if fmt == "onnx" else {}
     found: Plan = _module(fmt).plan(variant, quantization, layers, **more)
     return found
 

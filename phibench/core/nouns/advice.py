@@ -69,7 +69,8 @@ class Verdict(Noun, frozen=True, kw_only=True):
     estimates: dict[str, Estimate] = {}
     objections: tuple[str, ...] = ()
     unknowns: tuple[Reason, ...] = ()
-    hard: int = 0  # objections that no amount cures, and limits of which nothing is known
+    hard: int = 0  # objections that no amount cures
+    holes: int = 0  # what nobody knows of it
     missed: float = 1.0
     overflows: float = 1.0
     doubted: bool = False

@@ -1,10 +1,12 @@
 """Is any better machine told a worse Phi? 2,000 generated machines, each asked again with more of one thing.
 
-    python benchmarks/proofs/advice.py [--count 2000]
+    python benchmarks/proofs/recommendations.py [--count 2000]
 
-Runs tests/advise/test_better_machines.py at that size: of each machine, described or probed, one goal, and one thing that
-grows (bandwidth, FLOP/s, cores, memory). What else holds of every advice is asked of a quarter as many: stricter limits
-and fewer builds never help, the same inputs give the same bytes, and the best that is searched for is the first of all.
+Runs tests/advise/test_better_machines.py at that size: of each machine, described or probed, one goal, and one thing
+that grows (bandwidth, FLOP/s, cores, memory). What else holds of every advice is asked of a quarter as many: stricter
+limits and fewer builds never help, the same inputs give the same bytes, and the best that is searched for is the first
+of all.
+
 A machine that falls is shown with the line that makes it again.
 """
 
