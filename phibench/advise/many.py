@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,45 +26,58 @@ def picks(
     keys = [_key(machine) for machine in machines]
     different = dict(zip(keys, machines, strict=True))
     found: dict[bytes, Verdict | None] = {}
-    turns: _Turns = {}
+    remembered = _Remembered({}, {})
     for key, machine in different.items():
-        found[key] = best(machine, goal, runs, turns=turns, **asked)
+        found[key] = best(machine, goal, runs, remembered=remembered, **asked)
         if on_answer:
             on_answer(len(found), len(different))
     return tuple(found[key] for key in keys)
 
 
 def best(
-    machine: Machine, goal: Goal, runs: Sequence[Run], *, only: Narrowed | None = None, turns: _Turns | None = None,
-    **asked: Any,
+    machine: Machine, goal: Goal, runs: Sequence[Run], *, only: Narrowed | None = None,
+    remembered: _Remembered | None = None, **asked: Any,
 ) -> Verdict | None:  # fmt: skip
     """The first of :func:`advise`, many times as fast; None where nothing is left to try.
 
     Those go first of which most can be hoped for, and who cannot lead any more is not weighed: of an engine that leads
-    only where it is the only one, all but the first of its variant. ``turns``: remembered from one question to the
-    next, of one goal that is asked in one way.
+    only where it is the only one, all but the first of its variant. ``remembered``: from one question to
+    the next, of one goal that is asked in one way.
     """
     if any(run.machine.identity == machine.identity for run in runs):  # what was measured may lead whatever was hoped
         return next(iter(advise(machine, goal, runs, only=only, **asked)), None)
     wanted = as_asked(goal, *(asked.get(name) for name in _ASKED))
-    turns = {} if turns is None else turns
-    kinds = tuple(device.kind for device in machine.devices)
-    if kinds not in turns:
-        turns[kinds] = _in_turn(machine, wanted, only)
-    devices = dict(zip(kinds, machine.devices, strict=True))
-    leaders = [one._replace(device=devices[one.device.kind]) for _, one in turns[kinds][0]]
-    search = _Search(Knowledge(machine), wanted, leaders)
-    for group in turns[kinds]:
-        for hoped, one in group:
-            if not search.may_lead(hoped):
-                break  # nor do those that come after it
-            search.weigh(one._replace(device=devices[one.device.kind]))
-    return search.whole()
+    remembered = _Remembered({}, {}) if remembered is None else remembered
+    return _searched(machine, wanted, only, remembered).whole()
 
 
 _ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch")
 _Turn = tuple[tuple[Any, ...], Candidate]
-_Turns = dict[tuple[str, ...], tuple[list[_Turn], ...]]  # by the kinds of a machine's devices
+
+
+class _Remembered(NamedTuple):
+    """Of one goal that is asked in one way."""
+
+    turns: dict[tuple[str, ...], tuple[list[_Turn], ...]]  # by the kinds of a machine's devices
+    processors: dict[bytes, _Search]  # of machines without their GPUs: many have the same
+
+
+def _searched(machine: Machine, goal: Goal, only: Narrowed | None, remembered: _Remembered) -> _Search:
+    """What leads among all devices: where an engine that leads has the best of the processor, GPUs start from there."""
+    kinds = tuple(device.kind for device in machine.devices)
+    if kinds not in remembered.turns:
+        remembered.turns[kinds] = _in_turn(machine, goal, only)
+    search = _Search(machine, goal, remembered.turns[kinds])
+    cpu = machine.device("cpu")
+    before = None
+    if cpu and len(kinds) > 1:
+        processor = msgspec.structs.replace(machine, devices=(cpu,))
+        key = _key(processor)
+        if key not in remembered.processors:
+            remembered.processors[key] = _searched(processor, goal, only, remembered)
+        before = remembered.processors[key]
+    search.run(before)
+    return search
 
 
 def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> tuple[list[_Turn], ...]:
@@ -74,42 +87,57 @@ def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> tuple[list[
 
 
 class _Search:
-    def __init__(self, known: Knowledge, goal: Goal, leaders: Sequence[Candidate]) -> None:
-        self._known, self._goal, self._leaders = known, goal, leaders
-        self._scales = Scales(known, goal, self.may_lead, all_of_it=False)
-        self._best: Verdict | None = None
-        self._from: Candidate | None = None
-        self._key: tuple[Any, ...] = ()
+    def __init__(self, machine: Machine, goal: Goal, turns: tuple[list[_Turn], ...]) -> None:
+        self._goal, self._turns, self._known = goal, turns, Knowledge(machine)
+        self._devices = {device.kind: device for device in machine.devices}
+        self._scales = Scales(self._known, goal, self.may_lead, all_of_it=False)
+        self.verdict: Verdict | None = None
+        self.found: Candidate | None = None
+        self.key: tuple[Any, ...] = ()
         self._served: dict[str, bool] = {}  # variants, by whether an engine runs them which leads
 
-    def weigh(self, one: Candidate) -> None:
+    def run(self, processor: _Search | None) -> None:
+        """``processor``: what leads without the GPUs; asked again with them where it may have to wait for theirs."""
+        shared = processor is not None and processor.found is not None and processor.found.backend.LEADS
+        if processor and shared:
+            self.verdict, self.found, self.key = processor.verdict, processor.found, processor.key
+        for group in self._turns:
+            for hoped, one in group:
+                if not self.may_lead(hoped):
+                    break  # nor do those that come after it
+                if not (shared and one.device.kind == "cpu"):
+                    self._weigh(self._here(one))
+
+    def _here(self, one: Candidate) -> Candidate:
+        return one._replace(device=self._devices[one.device.kind])
+
+    def _weigh(self, one: Candidate) -> None:
         behind = not one.backend.LEADS and self._is_served(one.variant.id)
         for verdict in self._scales.verdicts(one):
             if one.backend.LEADS and not verdict.hard:
                 self._served[one.variant.id] = True
             told = msgspec.structs.replace(verdict, behind=True) if behind else verdict
             key = order_key(self._goal, told)
-            if self._best is None or key < self._key:
-                self._best, self._from, self._key = told, one, key
+            if self.verdict is None or key < self.key:
+                self.verdict, self.found, self.key = told, one, key
 
     def _is_served(self, variant: str) -> bool:
         """Also by what was passed over."""
         if variant not in self._served:
-            whole = Scales(self._known, self._goal, all_of_it=False)
-            others = (one for one in self._leaders if one.variant.id == variant)
-            self._served[variant] = any(not verdict.hard for one in others for verdict in whole.verdicts(one))
+            others = (self._here(one) for _, one in self._turns[0] if one.variant.id == variant)
+            self._served[variant] = not all(map(self._scales.is_barred, others))
         return self._served[variant]
 
     def may_lead(self, hoped: tuple[Any, ...]) -> bool:
-        return self._best is None or hoped <= self._key[: len(hoped)]
+        return self.verdict is None or hoped <= self.key[: len(hoped)]
 
     def whole(self) -> Verdict | None:
         """The best, with all that can be said of it."""
-        if self._best is None or self._from is None:
+        if self.verdict is None or self.found is None:
             return None
-        again = Scales(self._known, self._goal).verdicts(self._from)
-        found = next(v for v in again if v.setup == self._best.setup)
-        return msgspec.structs.replace(found, behind=self._best.behind)
+        again = Scales(self._known, self._goal).verdicts(self.found)
+        found = next(v for v in again if v.setup == self.verdict.setup)
+        return msgspec.structs.replace(found, behind=self.verdict.behind)
 
 
 def _key(machine: Machine) -> bytes:

@@ -51,13 +51,22 @@ class Scales:
                 return
             passed_over = verdict is None
 
-    def _of_setup(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
+    def is_barred(self, one: Candidate) -> bool:
+        """Whether its verdict would be hard: something speaks against it that no amount cures."""
+        setup = trust.with_options(one.setup, self._known.machine)
+        case = self._case(media.with_tokens(self._goal, one.variant), one, setup)
+        return _others({rule: rule(case) for rule in (*rules.OF_THE_KIND, rules.holds_the_context)})
+
+    def _case(self, goal: Goal, one: Candidate, setup: Setup) -> Case:
         need, no_file = _need(setup, goal, one.device, one.variant)
-        case = Case(
+        return Case(
             machine=self._known.machine, device=one.device, goal=goal, variant=one.variant,
             quantization=one.quantization, backend=one.backend, setup=setup, estimates={}, build=one.build, need=need,
             no_file=no_file,
         )  # fmt: skip
+
+    def _of_setup(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
+        case = self._case(goal, one, setup)
         first = {rule: rule(case) for rule in rules.OF_THE_KIND}
         if any(isinstance(answer, No) for answer in first.values()):
             published = predictions.estimates(self._known, goal, setup, one.quantization, None)
@@ -65,12 +74,13 @@ class Scales:
             return
         room = rules.fits_in_memory(case)
         overflows = room.by if isinstance(room, Missed | Perhaps) else 1.0
-        if self._may_lead(hope(goal, one, overflows)) and self._is_of_interest(case, one, overflows):
+        may_lead = overflows <= 1.0 or self._may_lead(hope(goal, one, overflows))
+        if may_lead and self._is_of_interest(case, one, overflows):
             case, answers = self._answered(case, first)
             yield _verdict(case, answers)
             room = None if _others(answers) else answers[rules.fits_in_memory]
-        if need and room and self._may_lead(hope(goal, one, split=True)):
-            split = splits.best(self._known, setup, need, one.device)
+        if case.need and room and self._may_lead(hope(goal, one, split=True)):
+            split = splits.best(self._known, setup, case.need, one.device)
             if split is not None:
                 case = msgspec.structs.replace(case, setup=split)
                 if self._is_of_interest(case, one, split=True):

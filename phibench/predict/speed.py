@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from phibench.core.nouns import Basis, Device, Estimate, Grounds, Machine, Run, Setup
-from phibench.predict import calibration, observed, terms
+from phibench.predict import calibration, device_class, observed, terms
 from phibench.predict.calibration import CalibrationPoint
 from phibench.predict.costs import KV_OPTIONS, Cost, Phase
 from phibench.predict.fit import DRIFT_SD, UNKNOWN_SD, Fit
@@ -46,6 +46,7 @@ class Knowledge:
         self._of: dict[Setup, list[CalibrationPoint]] = defaultdict(list)
         for point in self.points:
             self._of[point.setup].append(point)
+        self._places: dict[str, device_class.Place] = {}  # of its devices
         self._fits: dict[Place, Fit | None] = {}
         self._told: dict[Place, tuple[str, str]] = {}  # of each fit: what it rests on, and the doubt about it
 
@@ -115,7 +116,9 @@ class Knowledge:
         return msgspec.structs.replace(found, value=value, low=max(found.low, seen), high=high)
 
     def _before(self, cost: Cost, device: Device) -> Estimate | None:
-        found = terms.terms(cost, self.machine, device)
+        if device.kind not in self._places:
+            self._places[device.kind] = device_class.place(self.machine, device)
+        found = terms.terms(cost, self.machine, device, self._places[device.kind])
         if found is None:
             return None
         told = _estimate(cost, found.total_s, found.sd, Z80, found.basis, found.because, found.grounds)

@@ -44,21 +44,21 @@ class Terms(Noun, frozen=True, kw_only=True):
         return math.fsum(self.seconds.values())
 
 
-def terms(cost: Cost, machine: Machine, device: Device) -> Terms | None:
+def terms(cost: Cost, machine: Machine, device: Device, at: Place | None = None) -> Terms | None:
     """None where nothing says: no bandwidth, or no matrix rate. A processor that was measured has a model of its own,
-    every other device that of its class."""
+    every other device that of its class. ``at``: its place, where that has been looked up."""
     if device.kind == "cpu" and cost.phase == "decode" and device.basis == "probed" and device.read_bytes_s:
         return _decode(cost, device, device.read_bytes_s, machine.limits.threads)
     if device.kind == "cpu" and cost.phase == "prefill" and device.matrix_flops_s:
         return _prefill(cost, device)
-    return _of_class(cost, machine, device)
+    return _of_class(cost, device, at or device_class.place(machine, device))
 
 
 # ---------------------------------------------------------------------------------- from classes of devices
 
 
-def _of_class(cost: Cost, machine: Machine, device: Device) -> Terms | None:
-    table, at = classes.shipped(), device_class.place(machine, device)
+def _of_class(cost: Cost, device: Device, at: Place) -> Terms | None:
+    table = classes.shipped()
     ops = classes.ops_s(table, at, cost.phase)
     if not ops or (not at.read_bytes_s if cost.phase == "decode" else at.is_cpu and not at.isa):
         return None
