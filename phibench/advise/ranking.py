@@ -8,7 +8,7 @@ that fits, a slow one a smaller one, and nobody a coarser one for speed that nob
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -81,20 +81,23 @@ def tier(goal: Goal, variant: str) -> int:
 
 
 def hope(
-    goal: Goal, one: Candidate, overflows: float = 1.0, *, split: bool = False, speed: Estimate = _FASTEST
-) -> tuple[Any, ...]:
-    """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, ``speed``: of its
-    steps, where that is known."""
+    goal: Goal, one: Candidate, overflows: float = 1.0, speeds: Mapping[str, Estimate] | None = None,
+    *, split: bool = False,
+) -> tuple[Any, ...]:  # fmt: skip
+    """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, ``speeds``: those
+    that are known."""
     loss = predictions.loss(one.quantization)
-    found = {"decode_tps": speed, **({"quant_kld": loss} if loss else {})}
+    told = {**({"quant_kld": loss} if loss else {}), **(speeds or {})}
     setup = msgspec.structs.replace(one.setup, options=_A_SPLIT) if split else one.setup
     barred = one.variant.id in goal.not_for or one.device.kind.partition(":")[0] not in one.backend.KINDS
-    missed = max(overflows, miss("decode_tps", speed, goal.limits.get("decode_tps", 0.0)))
+    misses = (miss(metric, e, goal.limits[metric]) for metric, e in told.items() if metric in goal.limits)
+    missed = max(overflows, 1.0, *misses)
     could_be = not barred and missed <= 1.0
+    comfortable = could_be and not split and loss is not None and loss.value <= goal.equal_loss
     here = Verdict(
-        setup=setup, estimates=found, build=one.build, unknowns=() if could_be else (Reason(""),), hard=int(barred),
-        overflows=overflows, missed=missed,
-        comfortable=could_be and not split and bool(judge("decode_tps", speed, goal.comfort.get("decode_tps", 0.0))),
+        setup=setup, estimates={"decode_tps": _FASTEST, **told}, build=one.build,
+        unknowns=() if could_be else (Reason(""),), hard=int(barred), overflows=overflows, missed=missed,
+        comfortable=comfortable and all(judge(m, e, goal.comfort[m]) for m, e in told.items() if m in goal.comfort),
     )  # fmt: skip
     return order_key(goal, here)[:PARTS]
 

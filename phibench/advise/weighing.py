@@ -16,7 +16,7 @@ from phibench.advise.comfort import is_comfortable
 from phibench.advise.ranking import hope
 from phibench.analysis import trust
 from phibench.core.errors import PhibenchError
-from phibench.core.nouns import Device, Goal, Need, Setup, Training, Variant, Verdict
+from phibench.core.nouns import Device, Estimate, Goal, Need, Setup, Training, Variant, Verdict
 from phibench.predict import costs, finetuning, media, predictions, splits
 from phibench.predict.speed import Knowledge
 
@@ -33,7 +33,7 @@ class Scales:
         *, all_of_it: bool = True,
     ) -> None:  # fmt: skip
         self._known, self._goal, self._all = known, goal, all_of_it
-        self._may_lead = may_lead or (lambda _: True)
+        self._may_lead = may_lead
 
     def verdicts(self, one: Candidate) -> Iterator[Verdict]:
         """Of the setup, with a smaller KV cache where the usual one leaves something to wish for; and where it is only
@@ -74,28 +74,41 @@ class Scales:
             return
         room = rules.fits_in_memory(case)
         overflows = room.by if isinstance(room, Missed | Perhaps) else 1.0
-        may_lead = overflows <= 1.0 or self._may_lead(hope(goal, one, overflows))
-        if may_lead and self._is_of_interest(case, one, overflows):
-            case, answers = self._answered(case, first)
+        may_lead = overflows <= 1.0 or self._is_of_interest(goal, one, overflows)
+        if may_lead and (speeds := self._speeds(case, one, overflows)) is not None:
+            case, answers = self._answered(case, first, speeds)
             yield _verdict(case, answers)
             room = None if _others(answers) else answers[rules.fits_in_memory]
-        if case.need and room and self._may_lead(hope(goal, one, split=True)):
+        if case.need and room and self._is_of_interest(goal, one, split=True):
             split = splits.best(self._known, setup, case.need, one.device)
             if split is not None:
                 case = msgspec.structs.replace(case, setup=split)
-                if self._is_of_interest(case, one, split=True):
-                    yield _verdict(*self._answered(case, first))
+                if (speeds := self._speeds(case, one, split=True)) is not None:
+                    yield _verdict(*self._answered(case, first, speeds))
 
-    def _is_of_interest(self, case: Case, one: Candidate, overflows: float = 1.0, *, split: bool = False) -> bool:
-        """By its speed alone, which is asked first where not all is asked."""
-        if self._all or case.need is None or case.goal.training:
-            return True
-        speed = predictions.decode_tps(self._known, case.goal, case.setup, case.variant)
-        return speed is None or self._may_lead(hope(case.goal, one, overflows, split=split, speed=speed))
+    def _speeds(
+        self, case: Case, one: Candidate, overflows: float = 1.0, *, split: bool = False
+    ) -> dict[str, Estimate] | None:
+        """What it says of speeds; None where that shows that it is of no interest, which decode shows most often."""
+        if case.need is None or case.goal.training:
+            return {}
+        decode = predictions.decode_tps(self._known, case.goal, case.setup, case.variant)
+        if decode and not self._is_of_interest(case.goal, one, overflows, {"decode_tps": decode}, split=split):
+            return None
+        found = predictions.speeds(self._known, case.goal, case.setup, case.variant, decode)
+        return found if self._is_of_interest(case.goal, one, overflows, found, split=split) else None
 
-    def _answered(self, case: Case, first: dict[Rule, Answer]) -> tuple[Case, dict[Rule, Answer]]:
+    def _is_of_interest(
+        self, goal: Goal, one: Candidate, overflows: float = 1.0, speeds: dict[str, Estimate] | None = None,
+        *, split: bool = False,
+    ) -> bool:  # fmt: skip
+        return self._may_lead is None or self._may_lead(hope(goal, one, overflows, speeds, split=split))
+
+    def _answered(
+        self, case: Case, first: dict[Rule, Answer], speeds: dict[str, Estimate]
+    ) -> tuple[Case, dict[Rule, Answer]]:
         estimates = predictions.estimates(
-            self._known, case.goal, case.setup, case.quantization, case.need, all_of_it=self._all
+            self._known, case.goal, case.setup, case.quantization, case.need, speeds, all_of_it=self._all
         )
         case = msgspec.structs.replace(case, estimates=estimates)
         return case, {**first, **{rule: rule(case) for rule in rules.OF_THE_USE}}

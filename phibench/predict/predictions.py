@@ -6,6 +6,8 @@ No bare predicted number exists: each estimate carries its interval, its basis a
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from phibench import catalog
 from phibench.core.nouns import Estimate, Goal, Need, Quantization, Setup, Variant
@@ -14,18 +16,20 @@ from phibench.predict import costs, energy, load, media, offload, timings
 from phibench.predict.memory import sizes
 from phibench.predict.speed import Knowledge
 
+_NONE: Mapping[str, Estimate] = MappingProxyType({})
 _USUAL = {"decode_tps", "prefill_tps", "ttft_s", "answer_s", "quant_kld", "quality", "host_needed_bytes", "disk_bytes",
           "weights_bytes", "kv_bytes"}  # fmt: skip
 
 
 def estimates(
     known: Knowledge, goal: Goal, setup: Setup, quantization: Quantization, need: Need | None,
-    *, all_of_it: bool = True,
+    speeds: Mapping[str, Estimate] = _NONE, *, all_of_it: bool = True,
 ) -> dict[str, Estimate]:  # fmt: skip
     """Everything that can be said about ``setup`` at the goal's workload; or not ``all_of_it``: what its limits, its
     comfort and an order ask for.
 
-    ``need`` is the backend's at the goal's context; without (no file is known) only what is published can be said.
+    ``need`` is the backend's at the goal's context, without (no file is known) only what is published can be said;
+    ``speeds`` as :func:`speeds` says them.
     """
     variant = catalog.variant(setup.variant)
     found = _published(goal, variant, quantization)
@@ -37,7 +41,7 @@ def estimates(
     found |= sizes(machine, goal, setup, device, variant, need, longest=rare)
     if goal.training:
         return found  # no time of it is told
-    found |= _speeds(known, goal, setup, variant)
+    found |= speeds
     if rare:
         found |= energy.estimates(setup, device, found, known.powers, whole=offload.of(setup) is None)
         found |= load.estimates(known, setup, device)
@@ -77,16 +81,18 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
     return None
 
 
-def _speeds(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> dict[str, Estimate]:
-    """Speeds at the goal's workload: its prompt into an empty cache, decode half-way through what is generated."""
+def speeds(
+    known: Knowledge, goal: Goal, setup: Setup, variant: Variant, decode: Estimate | None
+) -> dict[str, Estimate]:
+    """Speeds at the goal's workload, and the times of its use: its prompt is read into an empty cache."""
     use = _use(goal, variant)
-    decode = decode_tps(known, goal, setup, variant)
     prefill = offload.tokens_s(known, setup, _prompt(setup, use.prompt_tokens))
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)
 
 
 def decode_tps(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> Estimate | None:
+    """Half-way through what is generated."""
     return offload.tokens_s(known, setup, _step(setup, _use(goal, variant).depth))
 
 
