@@ -135,9 +135,7 @@ class _Search:
         """The best, with all that can be said of it."""
         if self.verdict is None or self.found is None:
             return None
-        again = Scales(self._known, self._goal).verdicts(self.found)
-        found = next(v for v in again if v.setup == self.verdict.setup)
-        return msgspec.structs.replace(found, behind=self.verdict.behind)
+        return Scales(self._known, self._goal).of_the_same(self.verdict, self.found)
 
 
 def _key(machine: Machine) -> bytes:

@@ -6,7 +6,7 @@ So each place in the order and each "no" can be read out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -32,19 +32,26 @@ def advise(
     rank: int | None = None,
     batch: int | None = None,
     only: Narrowed | None = None,
+    chosen: Callable[[Sequence[Verdict]], Sequence[Verdict]] | None = None,
 ) -> tuple[Verdict, ...]:
     """A verdict for every build of every variant x backend x device of the machine, best first.
 
     ``min_tps`` (decode) and ``max_ttft`` (seconds) replace the goal's own limits, ``context`` and
     ``thinking_tokens`` its own assumptions; ``language`` is a code or a name, ``rank`` and
-    ``batch`` are of the adapters that are trained. Raises PhibenchError (exit 2) for
+    ``batch`` are of the adapters that are trained. ``chosen``: those of them of which all is to be said; of the others
+    only what rules and the order ask for, in half the time. Raises PhibenchError (exit 2) for
     a figure that makes no sense, a context that no Phi has, or one too short for the goal's prompt and answer.
     """
     asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language, rank, batch)
     known = Knowledge(machine, runs)
-    scales = Scales(known, asked)
-    found = (verdict for one in candidates(machine, asked, runs, only) for verdict in scales.verdicts(one))
-    return tuple(sorted(_behind_others(found), key=lambda v: order_key(asked, v)))
+    scales = Scales(known, asked, all_of_it=chosen is None)
+    found = [(verdict, one) for one in candidates(machine, asked, runs, only) for verdict in scales.verdicts(one)]
+    ordered = tuple(sorted(_behind_others(verdict for verdict, _ in found), key=lambda v: order_key(asked, v)))
+    if chosen is None:
+        return ordered
+    of, whole = {verdict.setup: one for verdict, one in found}, Scales(known, asked)
+    every = {verdict.setup: whole.of_the_same(verdict, of[verdict.setup]) for verdict in chosen(ordered)}
+    return tuple(every.get(verdict.setup, verdict) for verdict in ordered)
 
 
 def outcome(verdicts: Sequence[Verdict], *, here: bool) -> int:

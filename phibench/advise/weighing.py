@@ -51,6 +51,11 @@ class Scales:
                 return
             passed_over = verdict is None
 
+    def of_the_same(self, verdict: Verdict, one: Candidate) -> Verdict:
+        """On the setup of ``verdict``, which other scales have of the candidate."""
+        found = next(again for again in self.verdicts(one) if again.setup == verdict.setup)
+        return msgspec.structs.replace(found, behind=verdict.behind)
+
     def is_barred(self, one: Candidate) -> bool:
         """Whether its verdict would be hard: something speaks against it that no amount cures."""
         setup = trust.with_options(one.setup, self._known.machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,11 +137,13 @@ def _one(
     place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
     shape: _Shape,
 ) -> int:  # fmt: skip
+    from phibench.advise import ranking
     from phibench.advise.candidates import as_asked
     from phibench.advise.recommend import advise, outcome, uncalibrated
     from phibench.show import advice
 
-    verdicts = advise(place, goal, runs, **asked)
+    shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
+    verdicts = advise(place, goal, runs, **asked, chosen=None if shape.top is None else shown)
     if not verdicts:
         if shape.output == "json":
             options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)
