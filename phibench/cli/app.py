@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ _COMMANDS = (  # the order in which a misspelled command is told what there is
     measure.quickstart, ask.probe, ask.doctor, ask.models, ask.hardware, measure.run, measure.calibrate, look.results,
     look.report, look.compare, measure.verify, look.import_, recommend.recommend, look.dashboard, look.cache,
 )  # fmt: skip
+_RECORDS = 50_000  # made between looks for garbage: facts of tensors by the hundred thousand are none
 for _each in _COMMANDS:
     cli.add_command(_each)
 
@@ -28,6 +30,7 @@ def _terminate(_number: int, _frame: Any) -> None:
 
 def main() -> None:
     """The console script: one line for a user's error, a traceback only for a bug."""
+    gc.set_threshold(_RECORDS)
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminate)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  closed by the shell: >&-

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Literal
 
 import msgspec
@@ -140,17 +140,26 @@ def parts_of(plan: Plan, last: str) -> tuple[tuple[str, Part], ...]:
 def _parts_of(
     tensors: tuple[Tensor, ...], quantization: str, looked_up: str, head: str, experts_share: float, last: str
 ) -> tuple[tuple[str, Part], ...]:
+    uses = _uses(tuple(tensor.name for tensor in tensors), looked_up, head, experts_share, last)
+    alike = Counter((t.type, t.shape, t.bytes, use) for t, use in zip(tensors, uses, strict=True))  # layers repeat
     sums: dict[tuple[str, bool, float, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for tensor in tensors:
-        name, shape = tensor.name, tensor.shape
-        if part := share(name, looked_up, experts_share):
-            one = sums[tensor.type, name == head, part, name.startswith((last, head))]
-            one[0] += tensor.bytes
-            one[1] += 2.0 * math.prod(shape) * part if len(shape) > 1 else 0.0
+    for (kind, shape, count, (is_head, part, few)), times in alike.items():
+        if part:
+            one = sums[kind, is_head, part, few]
+            one[0] += times * count
+            one[1] += times * 2.0 * math.prod(shape) * part if len(shape) > 1 else 0.0
     return tuple(
         (_kernel(kind, quantization) + HEAD * is_head, Part(bytes=b, flops=f, share=part, of_logits=few))
         for (kind, is_head, part, few), (b, f) in sums.items()
     )
+
+
+@functools.lru_cache(maxsize=1024)  # quantizations of one shape have the same names
+def _uses(
+    names: tuple[str, ...], looked_up: str, head: str, experts_share: float, last: str
+) -> tuple[tuple[bool, float, bool], ...]:
+    """Of each tensor: is it the head, which share of it does a token use, do only tokens pass it that want logits."""
+    return tuple((name == head, share(name, looked_up, experts_share), name.startswith((last, head))) for name in names)
 
 
 def _kernel(kind: str, quantization: str) -> str:
