@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -132,6 +131,8 @@ def build(backend: Backend) -> str | None:
 
     Names, sizes and times of the files: milliseconds, and another after every installation.
     """
+    import hashlib  # loads OpenSSL
+
     version = backend.installed()
     if version is None:
         return None

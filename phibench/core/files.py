@@ -10,7 +10,6 @@ import contextlib
 import functools
 import math
 import os
-import secrets
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -125,7 +124,7 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[Any]:
             return
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
         stream = temporary.open(mode.replace("w", "x"), encoding=encoding)
         try:
             with stream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter, defaultdict
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -140,10 +141,10 @@ def parts_of(plan: Plan, last: str) -> tuple[tuple[str, Part], ...]:
 def _parts_of(
     tensors: tuple[Tensor, ...], quantization: str, looked_up: str, head: str, experts_share: float, last: str
 ) -> tuple[tuple[str, Part], ...]:
-    uses = _uses(tuple(tensor.name for tensor in tensors), looked_up, head, experts_share, last)
-    alike = Counter((t.type, t.shape, t.bytes, use) for t, use in zip(tensors, uses, strict=True))  # layers repeat
+    uses = _uses(tuple(map(attrgetter("name"), tensors)), looked_up, head, experts_share, last)
+    alike = Counter(zip(map(attrgetter("type", "shape", "bytes"), tensors), uses, strict=True))  # layers repeat
     sums: dict[tuple[str, bool, float, bool], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for (kind, shape, count, (is_head, part, few)), times in alike.items():
+    for ((kind, shape, count), (is_head, part, few)), times in alike.items():
         if part:
             one = sums[kind, is_head, part, few]
             one[0] += times * count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Annotated, Literal
 
@@ -241,6 +240,8 @@ class Machine(Noun, frozen=True, kw_only=True):
     @property
     def slug(self) -> str:
         """Folder name under results/: hardware words and a short hash of the identity."""
+        import hashlib  # loads OpenSSL
+
         digest = hashlib.sha256(self.identity.encode()).hexdigest()[:6]
         first = self.devices[0].name if self.devices else self.arch
         words = re.sub(r"[^a-z0-9]+", "-", first.lower()).strip("-")[:40].strip("-")
