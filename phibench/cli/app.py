@@ -19,7 +19,7 @@ _COMMANDS = (  # the order in which a misspelled command is told what there is
     measure.quickstart, ask.probe, ask.doctor, ask.models, ask.hardware, measure.run, measure.calibrate, look.results,
     look.report, look.compare, measure.verify, look.import_, recommend.recommend, look.dashboard, look.cache,
 )  # fmt: skip
-_RECORDS = 50_000  # made between looks for garbage: facts of tensors by the hundred thousand are none
+_RECORDS = 500_000  # made between looks for garbage: facts of tensors by the hundred thousand are none
 for _each in _COMMANDS:
     cli.add_command(_each)
 

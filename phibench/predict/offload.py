@@ -12,6 +12,7 @@ import functools
 import math
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -30,6 +31,7 @@ OPTIONS = LAYERS, EXPERTS = "n_gpu_layers", "n_cpu_moe"
 # 7.9 GB/s and 4.0 x16 at 0.8 of its 31.5 (assumed: no one of these was measured).
 LINK_BYTES_S: Span = (4e9, 25e9)
 _STREAMED_TOKENS = 32  # ggml_backend_cuda_device_offload_op: smaller batches stay with the host's weights
+_NAME = attrgetter("name")
 _LAYER = re.compile(r"blk\.([0-9]+)\.")
 
 
@@ -92,7 +94,7 @@ def _sizes(setup: Setup) -> tuple[tuple[tuple[int, int], ...], int]:
     """Bytes of each layer (all, of its experts), and of what belongs to none and is not looked up by rows."""
     plan = costs.cost_sheet(setup).plan
     layers, rest = [[0, 0] for _ in range(plan.layers)], 0
-    for tensor, (layer, of_experts) in zip(plan.tensors, _layers(plan.tensors), strict=True):
+    for tensor, (layer, of_experts) in zip(plan.tensors, _layers(tuple(map(_NAME, plan.tensors))), strict=True):
         if layer is not None:
             layers[layer][0] += tensor.bytes
             layers[layer][1] += tensor.bytes if of_experts else 0
@@ -101,10 +103,10 @@ def _sizes(setup: Setup) -> tuple[tuple[tuple[int, int], ...], int]:
     return tuple((whole, of_experts) for whole, of_experts in layers), rest
 
 
-@functools.lru_cache(maxsize=1024)
-def _layers(tensors: tuple[Tensor, ...]) -> tuple[tuple[int | None, bool], ...]:
-    """The layer of each, None outside of them, and whether it is of experts."""
-    found = ((_LAYER.match(tensor.name), "_exps." in tensor.name) for tensor in tensors)
+@functools.lru_cache(maxsize=1024)  # quantizations of one shape have the same names
+def _layers(names: tuple[str, ...]) -> tuple[tuple[int | None, bool], ...]:
+    """The layer of each tensor, None outside of them, and whether it is of experts."""
+    found = ((_LAYER.match(name), "_exps." in name) for name in names)
     return tuple((int(layer[1]) if layer else None, of_experts) for layer, of_experts in found)
 
 
@@ -116,7 +118,9 @@ def _split(setup: Setup, layers: int | None, asked: int, experts: int) -> Split:
     looked_up = "" if sheet.plan.tied else sheet.plan.embedding  # by rows, on the host, from the mapped file
     there: list[Tensor] = []
     here: list[Tensor] = []
-    for tensor, (layer, of_experts) in zip(sheet.plan.tensors, _layers(sheet.plan.tensors), strict=True):
+    for tensor, (layer, of_experts) in zip(
+        sheet.plan.tensors, _layers(tuple(map(_NAME, sheet.plan.tensors))), strict=True
+    ):
         if layer is None:
             is_there = asked > 0 and tensor.name != looked_up
         else:
