@@ -100,7 +100,7 @@ class Scales:
         decode = predictions.decode_tps(self._known, case.goal, case.setup, case.variant)
         if decode and not self._is_of_interest(case.goal, one, overflows, {"decode_tps": decode}, split=split):
             return None
-        found = predictions.speeds(self._known, case.goal, case.setup, case.variant, decode)
+        found = predictions.speeds_of(self._known, case.goal, case.setup, case.variant, decode)
         return found if self._is_of_interest(case.goal, one, overflows, found, split=split) else None
 
     def _is_of_interest(

@@ -6,8 +6,6 @@ No bare predicted number exists: each estimate carries its interval, its basis a
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from phibench import catalog
 from phibench.core.nouns import Estimate, Goal, Need, Quantization, Setup, Variant
@@ -16,20 +14,19 @@ from phibench.predict import costs, energy, load, media, offload, timings
 from phibench.predict.memory import sizes
 from phibench.predict.speed import Knowledge
 
-_NONE: Mapping[str, Estimate] = MappingProxyType({})
 _USUAL = {"decode_tps", "prefill_tps", "ttft_s", "answer_s", "quant_kld", "quality", "host_needed_bytes", "disk_bytes",
           "weights_bytes", "kv_bytes"}  # fmt: skip
 
 
 def estimates(
     known: Knowledge, goal: Goal, setup: Setup, quantization: Quantization, need: Need | None,
-    speeds: Mapping[str, Estimate] = _NONE, *, all_of_it: bool = True,
+    speeds: dict[str, Estimate] | None = None, *, all_of_it: bool = True,
 ) -> dict[str, Estimate]:  # fmt: skip
     """Everything that can be said about ``setup`` at the goal's workload; or not ``all_of_it``: what its limits, its
     comfort and an order ask for.
 
     ``need`` is the backend's at the goal's context, without (no file is known) only what is published can be said;
-    ``speeds`` as :func:`speeds` says them.
+    ``speeds``: as :func:`speeds_of` says them, where somebody has asked.
     """
     variant = catalog.variant(setup.variant)
     found = _published(goal, variant, quantization)
@@ -41,7 +38,7 @@ def estimates(
     found |= sizes(machine, goal, setup, device, variant, need, longest=rare)
     if goal.training:
         return found  # no time of it is told
-    found |= speeds
+    found |= speeds_of(known, goal, setup, variant) if speeds is None else speeds
     if rare:
         found |= energy.estimates(setup, device, found, known.powers, whole=offload.of(setup) is None)
         found |= load.estimates(known, setup, device)
@@ -81,11 +78,13 @@ def _quality(goal: Goal, variant: Variant) -> Estimate | None:
     return None
 
 
-def speeds(
-    known: Knowledge, goal: Goal, setup: Setup, variant: Variant, decode: Estimate | None
+def speeds_of(
+    known: Knowledge, goal: Goal, setup: Setup, variant: Variant, decode: Estimate | None = None
 ) -> dict[str, Estimate]:
-    """Speeds at the goal's workload, and the times of its use: its prompt is read into an empty cache."""
+    """Speeds at the goal's workload, and the times of its use: its prompt is read into an empty cache. ``decode``:
+    where somebody has asked."""
     use = _use(goal, variant)
+    decode = decode or decode_tps(known, goal, setup, variant)
     prefill = offload.tokens_s(known, setup, _prompt(setup, use.prompt_tokens))
     found = {"decode_tps": decode, "prefill_tps": prefill}
     return {k: e for k, e in found.items() if e} | timings.timings(use, prefill, decode)
