@@ -7,8 +7,11 @@ import pytest
 from picks import MACHINES, machine
 
 from phibench import catalog
+from phibench.advise import ranking
 from phibench.advise.many import best, picks
 from phibench.advise.recommend import advise
+from phibench.catalog import hardware
+from phibench.machine import described
 
 GOALS = ("chat", "math", "vision", "code")
 
@@ -33,3 +36,23 @@ def test_equal_machines_are_asked_once() -> None:
     found = picks((place, other, again), catalog.goal("chat"), (), lambda done, of: heard.append((done, of)))
     assert heard == [(1, 2), (2, 2)]
     assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("goal", ["chat", "long-context", "reasoning"])
+def test_cards_beside_one_processor_have_the_answers_that_each_has_alone(goal: str) -> None:
+    asks = catalog.goal(goal)
+    cards = [row for row in hardware.rows() if row.kind == "gpu-desktop"][::9]
+    machines = [described.machine_of(gpu=row).machine for row in cards]
+    assert len({str(machine.device("cpu")) for machine in machines}) == 1
+    assert list(picks(machines, asks, ())) == [advise(machine, asks, ())[0] for machine in machines]
+
+
+@pytest.mark.parametrize("top", [1, 5])
+@pytest.mark.parametrize("name", ["Pi 5, 8 GB", "laptop with 8 GB GPU", "H100"])
+def test_of_those_that_are_shown_all_is_said_and_the_others_stand_where_they_stood(name: str, top: int) -> None:
+    place, goal = machine(name), catalog.goal("chat")
+    whole = advise(place, goal, ())
+    found = advise(place, goal, (), chosen=lambda verdicts: ranking.shown(verdicts, top))
+    assert ranking.shown(found, top) == ranking.shown(whole, top)
+    assert [(v.setup, v.level, v.behind) for v in found] == [(v.setup, v.level, v.behind) for v in whole]
+    assert found != whole
