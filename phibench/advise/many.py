@@ -40,9 +40,8 @@ def best(
 ) -> Verdict | None:  # fmt: skip
     """The first of :func:`advise`, many times as fast; None where nothing is left to try.
 
-    Those go first of which most can be hoped for, and who cannot lead any more is not weighed: of an engine that leads
-    only where it is the only one, all but the first of its variant. ``remembered``: from one question to
-    the next, of one goal that is asked in one way.
+    Those go first of which most can be hoped for, and who cannot lead any more is not weighed. ``remembered``: from
+    one question to the next, of one goal that is asked in one way.
     """
     if any(run.machine.identity == machine.identity for run in runs):  # what was measured may lead whatever was hoped
         return next(iter(advise(machine, goal, runs, only=only, **asked)), None)
@@ -58,12 +57,12 @@ _Turn = tuple[tuple[Any, ...], Candidate]
 class _Remembered(NamedTuple):
     """Of one goal that is asked in one way."""
 
-    turns: dict[tuple[str, ...], tuple[list[_Turn], ...]]  # by the kinds of a machine's devices
+    turns: dict[tuple[str, ...], list[_Turn]]  # by the kinds of a machine's devices
     processors: dict[bytes, _Search]  # of machines without their GPUs: many have the same
 
 
 def _searched(machine: Machine, goal: Goal, only: Narrowed | None, remembered: _Remembered) -> _Search:
-    """What leads among all devices: where an engine that leads has the best of the processor, GPUs start from there."""
+    """What leads among all devices; GPUs start from the best of the processor."""
     kinds = tuple(device.kind for device in machine.devices)
     if kinds not in remembered.turns:
         remembered.turns[kinds] = _in_turn(machine, goal, only)
@@ -80,53 +79,35 @@ def _searched(machine: Machine, goal: Goal, only: Narrowed | None, remembered: _
     return search
 
 
-def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> tuple[list[_Turn], ...]:
-    """What can be hoped for of each candidate, the most first: of engines that lead, then of those that wait."""
-    found = sorted(((hope(goal, one), one) for one in candidates(machine, goal, (), only)), key=lambda turn: turn[0])
-    return tuple([turn for turn in found if leads == turn[1].backend.LEADS] for leads in (True, False))
+def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> list[_Turn]:
+    """What can be hoped for of each candidate, the most first."""
+    return sorted(((hope(goal, one), one) for one in candidates(machine, goal, (), only)), key=lambda turn: turn[0])
 
 
 class _Search:
-    def __init__(self, machine: Machine, goal: Goal, turns: tuple[list[_Turn], ...]) -> None:
+    def __init__(self, machine: Machine, goal: Goal, turns: list[_Turn]) -> None:
         self._goal, self._turns, self._known = goal, turns, Knowledge(machine)
         self._devices = {device.kind: device for device in machine.devices}
         self._scales = Scales(self._known, goal, self.may_lead, all_of_it=False)
         self.verdict: Verdict | None = None
         self.found: Candidate | None = None
         self.key: tuple[Any, ...] = ()
-        self._served: dict[str, bool] = {}  # variants, by whether an engine runs them which leads
 
     def run(self, processor: _Search | None) -> None:
-        """``processor``: what leads without the GPUs; asked again with them where it may have to wait for theirs."""
-        shared = processor is not None and processor.found is not None and processor.found.backend.LEADS
-        if processor and shared:
+        """``processor``: what leads without the GPUs."""
+        if processor:
             self.verdict, self.found, self.key = processor.verdict, processor.found, processor.key
-        for group in self._turns:
-            for hoped, one in group:
-                if not self.may_lead(hoped):
-                    break  # nor do those that come after it
-                if not (shared and one.device.kind == "cpu"):
-                    self._weigh(self._here(one))
-
-    def _here(self, one: Candidate) -> Candidate:
-        return one._replace(device=self._devices[one.device.kind])
+        for hoped, one in self._turns:
+            if not self.may_lead(hoped):
+                break  # nor do those that come after it
+            if not (processor and one.device.kind == "cpu"):
+                self._weigh(one._replace(device=self._devices[one.device.kind]))
 
     def _weigh(self, one: Candidate) -> None:
-        behind = not one.backend.LEADS and self._is_served(one.variant.id)
         for verdict in self._scales.verdicts(one):
-            if one.backend.LEADS and not verdict.hard:
-                self._served[one.variant.id] = True
-            told = msgspec.structs.replace(verdict, behind=True) if behind else verdict
-            key = order_key(self._goal, told)
+            key = order_key(self._goal, verdict)
             if self.verdict is None or key < self.key:
-                self.verdict, self.found, self.key = told, one, key
-
-    def _is_served(self, variant: str) -> bool:
-        """Also by what was passed over."""
-        if variant not in self._served:
-            others = (self._here(one) for _, one in self._turns[0] if one.variant.id == variant)
-            self._served[variant] = not all(map(self._scales.is_barred, others))
-        return self._served[variant]
+                self.verdict, self.found, self.key = verdict, one, key
 
     def may_lead(self, hoped: tuple[Any, ...]) -> bool:
         return self.verdict is None or hoped <= self.key[: len(hoped)]

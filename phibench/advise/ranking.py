@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from phibench import catalog
+from phibench import backends, catalog
 from phibench.advise.candidates import Candidate
 from phibench.advise.limits import judge, miss, worse_end
 from phibench.core.nouns import Estimate, Goal, Reason, Verdict
@@ -27,7 +27,7 @@ _A_SPLIT = ((offload.LAYERS, ""),)
 _FASTEST = Estimate(value=_UNKNOWN, low=_UNKNOWN, high=_UNKNOWN, basis="exact", because="")
 _MOST_TPS = 1e9  # nothing is as fast
 _LEAST_SHOWN = 3  # variants that say why
-PARTS = 12  # of a key: those by which a pick is worse; the rest only makes the order total
+PARTS = 13  # of a key: those by which a pick is worse; the rest only makes the order total
 
 
 def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
@@ -40,8 +40,9 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         is_thinking(goal, setup.variant),
         not verdict.comfortable,
         tier(goal, setup.variant),
-        (not _is_published(goal, verdict), verdict.behind, catalog.quantization(setup.quantization).superseded),
+        (not _is_published(goal, verdict), catalog.quantization(setup.quantization).superseded),
         _beyond(loss, goal.equal_loss),
+        _waits(verdict),
         any(option in options for option in offload.OPTIONS),
         any(option in options for option in costs.KV_OPTIONS),
         _felt(goal, speed),
@@ -62,7 +63,13 @@ def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         return (False,)
     room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
     too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
-    return (True, verdict.hard, verdict.holes, verdict.behind, room, too_coarse, missed)
+    return (True, verdict.hard, verdict.holes, room, _waits(verdict), too_coarse, missed)
+
+
+def _waits(verdict: Verdict) -> bool:
+    """Its engine leads only where no other runs a build as good, or it was measured to be faster."""
+    speed = verdict.estimates.get("decode_tps")
+    return not backends.load(verdict.setup.backend).LEADS and not (speed and speed.basis == "measured")
 
 
 def is_thinking(goal: Goal, variant: str) -> bool:

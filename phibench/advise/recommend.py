@@ -5,10 +5,7 @@ So each place in the order and each "no" can be read out.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-
-import msgspec
+from collections.abc import Callable, Sequence
 
 from phibench import backends
 from phibench.advise.candidates import Narrowed, as_asked, candidates
@@ -46,7 +43,7 @@ def advise(
     known = Knowledge(machine, runs)
     scales = Scales(known, asked, all_of_it=chosen is None)
     found = [(verdict, one) for one in candidates(machine, asked, runs, only) for verdict in scales.verdicts(one)]
-    ordered = tuple(sorted(_behind_others(verdict for verdict, _ in found), key=lambda v: order_key(asked, v)))
+    ordered = tuple(sorted((verdict for verdict, _ in found), key=lambda v: order_key(asked, v)))
     if chosen is None:
         return ordered
     of, whole = {verdict.setup: one for verdict, one in found}, Scales(known, asked)
@@ -64,27 +61,6 @@ def outcome(verdicts: Sequence[Verdict], *, here: bool) -> int:
     if "yes" not in answers and here and any(v.doubted and v.verdict == "unknown" for v in verdicts):
         return TOO_BUSY
     return 0 if answers & {"yes", "unknown"} else NOTHING_FITS
-
-
-# ---------------------------------------------------------------------------------------- candidates
-
-
-def _behind_others(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-    """Those of an engine that leads only where it is the only one, or was measured to be the fastest, are marked."""
-    for _, group in itertools.groupby(sorted(verdicts, key=lambda v: v.setup.variant), lambda v: v.setup.variant):
-        of_variant = tuple(group)
-        others = [v for v in of_variant if backends.load(v.setup.backend).LEADS and not v.hard]
-        fastest = max((_tps(v) for v in others), default=0.0)
-        for verdict in of_variant:
-            leads = backends.load(verdict.setup.backend).LEADS or not others
-            speed = verdict.estimates.get("decode_tps")
-            faster = speed is not None and speed.basis == "measured" and speed.value > fastest
-            yield verdict if leads or faster else msgspec.structs.replace(verdict, behind=True)
-
-
-def _tps(verdict: Verdict) -> float:
-    speed = verdict.estimates.get("decode_tps")
-    return speed.value if speed else 0.0
 
 
 # -------------------------------------------------------------------------------------------- shown

@@ -53,14 +53,7 @@ class Scales:
 
     def of_the_same(self, verdict: Verdict, one: Candidate) -> Verdict:
         """On the setup of ``verdict``, which other scales have of the candidate."""
-        found = next(again for again in self.verdicts(one) if again.setup == verdict.setup)
-        return msgspec.structs.replace(found, behind=verdict.behind)
-
-    def is_barred(self, one: Candidate) -> bool:
-        """Whether its verdict would be hard: something speaks against it that no amount cures."""
-        setup = trust.with_options(one.setup, self._known.machine)
-        case = self._case(media.with_tokens(self._goal, one.variant), one, setup)
-        return _others({rule: rule(case) for rule in (*rules.OF_THE_KIND, rules.holds_the_context)})
+        return next(again for again in self.verdicts(one) if again.setup == verdict.setup)
 
     def _case(self, goal: Goal, one: Candidate, setup: Setup) -> Case:
         need, no_file = _need(setup, goal, one.device, one.variant)

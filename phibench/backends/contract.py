@@ -107,7 +107,7 @@ class Backend(Protocol):
     EXTRA: str  # the extra of phibench that installs it
     RECOMMENDABLE: bool
     TRAINS: tuple[str, ...]  # kinds of devices on which adapters are trained with it
-    LEADS: bool  # else only where no other engine runs the variant, or it was measured to be faster
+    LEADS: bool  # else only where no other engine runs a build as good, or it was measured to be faster
     RATES: Rates | None  # None: nobody recommends it, so nothing is predicted
     QUANTIZATION: str  # the usual one: what is measured when none is asked for
     DEFAULTS: dict[str, str]  # every option and its default

@@ -244,10 +244,10 @@ BUILD = Build(variant="x", quantization="x", format="gguf", publisher="x", repos
 
 def told(
     variant: str = "phi-4", quantization: str = "Q8_0", options: dict[str, str] | None = None, *, decode: float = 20.0,
-    loss: float = 0.001, basis: Basis = "spec", **more: Any,
+    loss: float = 0.001, basis: Basis = "spec", backend: str = "llama_cpp", **more: Any,
 ) -> Verdict:  # fmt: skip
     setup = Setup(
-        variant=variant, quantization=quantization, backend="llama_cpp", device="cuda:0",
+        variant=variant, quantization=quantization, backend=backend, device="cuda:0",
         options=tuple((options or {}).items()),
     )  # fmt: skip
 
@@ -263,6 +263,7 @@ def no(by: float = 2.0, **more: Any) -> Verdict:
 
 
 MINI: dict[str, Any] = {"variant": "phi-4-mini-instruct"}
+TORCH: dict[str, Any] = {"backend": "torch"}
 
 
 @pytest.mark.parametrize(
@@ -278,12 +279,15 @@ MINI: dict[str, Any] = {"variant": "phi-4-mini-instruct"}
             id="not yes: what answers well enough before what is near",
         ),
         pytest.param(no(by=9), no(by=1, hard=1), id="not yes: what an amount cures first"),
-        pytest.param(no(by=9), no(by=1, behind=True), id="not yes: torch is no way out"),
+        pytest.param(no(by=9), no(by=1, **TORCH), id="not yes: torch is no way out"),
+        pytest.param(no(by=9, **TORCH), no(by=9, overflows=1.2), id="not yes: but for what has no room"),
         pytest.param(told(**MINI, comfortable=False), told("phi-4-reasoning"), id="no thinking where it is not wanted"),
         pytest.param(told(**MINI), told(comfortable=False), id="comfortable before a better tier"),
         pytest.param(told(decode=16, loss=0.05), told(**MINI, decode=99), id="a better tier before all of a build"),
         pytest.param(told(loss=0.09), told(build=None), id="published before what nobody has"),
-        pytest.param(told(loss=0.09), told(behind=True), id="another engine before one that only may"),
+        pytest.param(told(decode=1), told(**TORCH), id="another engine before torch"),
+        pytest.param(told(**TORCH), told(loss=0.09), id="torch where no other has a build as good"),
+        pytest.param(told(**TORCH, basis="measured", decode=14), told(decode=9), id="torch that was measured to be faster"),
         pytest.param(told(loss=0.05), told(quantization="Q5_0"), id="no type that was superseded"),
         pytest.param(told(loss=0.05, decode=1), told(loss=0.07), id="loss that is noticed"),
         pytest.param(told(loss=0.05, decode=5), told(options={"n_gpu_layers": "3"}), id="whole before split"),

@@ -61,8 +61,7 @@ class Verdict(Noun, frozen=True, kw_only=True):
     """Yes, no or not known, each with its reasons in words; ``doubted``: some hang on figures that are not believed.
 
     ``missed``: the largest factor by which a limit is missed, at the worse end of what was not measured; 1 where all
-    are kept. ``overflows``: the factor by which memory or disk are too small, 1 where it fits. ``behind``: another
-    engine runs the variant here, and this one leads only where it is the only one.
+    are kept. ``overflows``: the factor by which memory or disk are too small, 1 where it fits.
     """
 
     setup: Setup
@@ -75,7 +74,6 @@ class Verdict(Noun, frozen=True, kw_only=True):
     overflows: float = 1.0
     doubted: bool = False
     comfortable: bool = False
-    behind: bool = False
     build: Build | None = None  # where to get it; None: nobody publishes it
 
     @property
