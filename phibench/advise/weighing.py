@@ -72,14 +72,14 @@ class Scales:
             return
         room = rules.fits_in_memory(case)
         overflows = room.by if isinstance(room, Missed | Perhaps) else 1.0
+        barred = False
         may_lead = overflows <= 1.0 or self._is_of_interest(goal, one, overflows)
         if may_lead and (speeds := self._speeds(case, one, overflows)) is not None:
             case, answers = self._answered(case, first, speeds)
             yield _verdict(case, answers)
-            room = None if _others(answers) else answers[rules.fits_in_memory]
-        if case.need and room and self._is_of_interest(goal, one, split=True):
-            split = splits.best(self._known, setup, case.need, one.device)
-            if split is not None:
+            barred = _others(answers)
+        if case.need and not barred and self._is_of_interest(goal, one, split=True):
+            for split in splits.offered(self._known, setup, case.need, one.device):
                 case = msgspec.structs.replace(case, setup=split)
                 if (speeds := self._speeds(case, one, split=True)) is not None:
                     yield _verdict(*self._answered(case, first, speeds))

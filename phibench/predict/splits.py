@@ -1,4 +1,8 @@
-"""The split of a model that is too large for a GPU: as many layers as fit, or all without the first ones' experts."""
+"""The split of a model that is too large for a GPU: as many layers as fit, or all without the first ones' experts.
+
+Where the processor's memory is about as fast as the GPU's, steps may take least on the processor: then as little as can
+be lies on the GPU, which reads the prompts.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,21 @@ from collections.abc import Callable
 import msgspec
 
 from phibench.core.nouns import Device, Machine, Need, Setup
-from phibench.predict import costs, memory, offload
+from phibench.predict import costs, device_class, memory, offload
 from phibench.predict.offload import EXPERTS, LAYERS
 from phibench.predict.speed import Knowledge
 
 _LEAST = 2  # asked for: the head and one layer
+
+
+def offered(known: Knowledge, setup: Setup, need: Need, device: Device) -> tuple[Setup, ...]:
+    """Of ``setup`` those that are worth a look, none twice."""
+    if not offload.splits(setup) or device.shares_memory:
+        return ()
+    found = [best(known, setup, need, device)]
+    if _host_keeps_up(known.machine, device):
+        found.append(_least(known, setup, need, device))
+    return tuple(dict.fromkeys(one for one in found if one))
 
 
 def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | None:
@@ -33,6 +47,27 @@ def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | 
         there = _most(lambda n: fits({EXPERTS: total - n}), total - 1)  # layers with their experts on the device
         if there or fits({EXPERTS: total}):
             found.append(_with(setup, {EXPERTS: total - there}))
+    return _fastest(known, found, need, device)
+
+
+def _least(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | None:
+    """All but a layer on the host, or of a mixture of experts all of them."""
+    found = [_with(setup, {LAYERS: _LEAST})]
+    sheet = costs.cost_sheet(setup)
+    if sheet.shape.experts:
+        found.append(_with(setup, {EXPERTS: sheet.plan.layers}))
+    return _fastest(known, found, need, device)
+
+
+def _host_keeps_up(machine: Machine, device: Device) -> bool:
+    """Its memory gives half as many bytes a second or more, by what data sheets say."""
+    cpu = machine.device("cpu")
+    here, there = (one and device_class.place(machine, one).read_bytes_s for one in (cpu, device))
+    return bool(here and there and 2 * here >= there)
+
+
+def _fastest(known: Knowledge, found: list[Setup], need: Need, device: Device) -> Setup | None:
+    """By its steps, of those that fit."""
     ready = [one for one in found if _fits(known.machine, one, need, device)]
     return min(ready, key=lambda one: _step_s(known, one)) if len(ready) > 1 else next(iter(ready), None)
 

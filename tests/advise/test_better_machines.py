@@ -15,7 +15,7 @@ from phibench import catalog
 from phibench.advise import many, ranking, recommend
 from phibench.catalog import builds
 from phibench.core.nouns import Build, Goal, Machine, Verdict
-from phibench.predict import offload
+from phibench.predict import costs, offload
 from phibench.show import advice
 
 # 2,000 in the proof (benchmarks/proofs/recommendations.py)
@@ -32,10 +32,14 @@ def asked(machine: Machine, goal: str) -> tuple[Goal, tuple[Verdict, ...]]:
     return found, recommend.advise(machine, found, ())
 
 
-def place(verdict: Verdict) -> str:
-    """Without the number of layers of its split."""
-    options = tuple((k, "" if k in offload.OPTIONS else v) for k, v in verdict.setup.options)
-    return str(msgspec.structs.replace(verdict.setup, options=options))
+def usable(verdicts: tuple[Verdict, ...]) -> set[str]:
+    """Builds on a device; how it is split, and with which KV cache, is advice and not asked for."""
+    left_open = (*offload.OPTIONS, *costs.KV_OPTIONS)
+    found = (verdict.setup for verdict in verdicts if verdict.verdict == "yes")
+    return {
+        str(msgspec.structs.replace(setup, options=tuple(o for o in setup.options if o[0] not in left_open)))
+        for setup in found
+    }
 
 
 @MANY
@@ -45,8 +49,7 @@ def test_a_better_machine_never_gets_a_worse_pick(case: Case, goal: str, what: s
     after = asked(changed(case.machine, case.setup.device, what, by), goal)[1]
     was, now = (ranking.order_key(asks, found[0])[: ranking.PARTS] for found in (before, after))
     assert now <= was, (before[0].setup, after[0].setup)
-    usable = {v.setup.variant for v in before if v.verdict == "yes"}
-    assert usable <= {v.setup.variant for v in after if v.verdict == "yes"}
+    assert usable(before) <= usable(after)
 
 
 @FEW
@@ -57,7 +60,7 @@ def test_a_stricter_limit_never_adds_a_candidate(case: Case, goal: str, metric: 
         return
     stricter = asks.limits[metric] * by if metric == "decode_tps" else asks.limits[metric] / by
     strict = recommend.advise(case.machine, msgspec.structs.replace(asks, limits={**asks.limits, metric: stricter}), ())
-    assert {str(v.setup) for v in strict if v.verdict == "yes"} <= {str(v.setup) for v in loose if v.verdict == "yes"}
+    assert usable(strict) <= usable(loose)
 
 
 @FEW

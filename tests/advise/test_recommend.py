@@ -287,7 +287,7 @@ TORCH: dict[str, Any] = {"backend": "torch"}
         pytest.param(told(loss=0.09), told(build=None), id="published before what nobody has"),
         pytest.param(told(decode=1), told(**TORCH), id="another engine before torch"),
         pytest.param(told(**TORCH), told(loss=0.09), id="torch where no other has a build as good"),
-        pytest.param(told(**TORCH, basis="measured", decode=14), told(decode=9), id="torch that was measured to be faster"),
+        pytest.param(told(**TORCH, basis="measured", decode=14), told(decode=9), id="torch that was measured faster"),
         pytest.param(told(loss=0.05), told(quantization="Q5_0"), id="no type that was superseded"),
         pytest.param(told(loss=0.05, decode=1), told(loss=0.07), id="loss that is noticed"),
         pytest.param(told(loss=0.05, decode=5), told(options={"n_gpu_layers": "3"}), id="whole before split"),
