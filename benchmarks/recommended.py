@@ -3,7 +3,7 @@
     python benchmarks/recommended.py ask [--all] > FILE.json      # with the phibench that PYTHONPATH names
     python benchmarks/recommended.py beside BEFORE.json AFTER.json # the table of docs/picks.md
 
-The machines are those of tests/advise/picks.py. Nothing of them was measured: data sheets alone.
+The machines are those of tests/picks.py. Nothing of them was measured: data sheets alone.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SIX = ("chat", "code", "math", "tools", "long-context", "vision")
 
 
 def table() -> Any:
-    """tests/advise/picks.py as a module."""
-    spec = importlib.util.spec_from_file_location("picks_table", ROOT / "tests" / "advise" / "picks.py")
+    """tests/picks.py as a module."""
+    spec = importlib.util.spec_from_file_location("picks_table", ROOT / "tests" / "picks.py")
     assert spec
     assert spec.loader
     found = importlib.util.module_from_spec(spec)

@@ -71,7 +71,7 @@ def as_asked(
         limits=limits,
         context=goal.context if context is None else context,
         thinking_tokens=goal.thinking_tokens if thinking_tokens is None else thinking_tokens,
-        language=languages.named(language) if language else "",
+        language=languages.named(language) if language is not None else "",
     )
     if asked.training or rank is not None or batch is not None:
         return _to_train(asked, rank, batch)

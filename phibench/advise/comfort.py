@@ -17,8 +17,11 @@ _PHONES = ("android", "ios")
 
 def is_comfortable(case: Case) -> bool:
     """Of one that every rule says yes to. A split model takes of two memories, keeps both processors busy and hangs on
-    the link between them: it serves, and is no comfort."""
+    the link between them: it serves, and is no comfort. Nor is a quick answer without thoughts where these are
+    wanted."""
     goal, found = case.goal, case.estimates
+    if goal.thinking == "wanted" and not case.variant.reasoning:
+        return False
     loss = found.get("quant_kld")
     if any(option in offload.OPTIONS for option, _ in case.setup.options) or not loss or loss.value > goal.equal_loss:
         return False

@@ -57,13 +57,13 @@ def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
 
 def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     """Of the others those lead that no amount speaks against, then those of which all is known, so that no guess with
-    holes leads, then those that fit, then those that answer well enough, then those that come nearest: what has no room
-    does not run, what is too slow can be waited for."""
+    holes leads, then those that answer well enough, then those that fit, then those that come nearest: what has no room
+    does not run, what is too slow can be waited for, and what answers badly is not worth either."""
     if verdict.verdict == "yes":
         return (False,)
     room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
     too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
-    return (True, verdict.hard, verdict.holes, room, _waits(verdict), too_coarse, missed)
+    return (True, verdict.hard, verdict.holes, too_coarse, room, _waits(verdict), missed)
 
 
 def _waits(verdict: Verdict) -> bool:

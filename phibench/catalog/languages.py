@@ -12,11 +12,22 @@ CODES = {
 }  # fmt: skip
 
 
+# As those who speak them write them.
+_OWN_NAMES = {
+    "العربية": "ar", "中文": "zh", "čeština": "cs", "dansk": "da", "nederlands": "nl", "suomi": "fi", "français": "fr",
+    "deutsch": "de", "עברית": "he", "magyar": "hu", "italiano": "it", "日本語": "ja", "한국어": "ko", "norsk": "no",
+    "polski": "pl", "português": "pt", "русский": "ru", "español": "es", "svenska": "sv", "ไทย": "th", "türkçe": "tr",
+    "українська": "uk",
+}  # fmt: skip
+
+
 def named(text: str) -> str:
-    """``de`` and ``german`` are German. Raises PhibenchError (exit 2) for one that no Phi is documented to speak."""
+    """``de``, ``de_AT``, ``german`` and ``deutsch`` are German. Raises PhibenchError (exit 2) for one that no Phi is
+    documented to speak."""
     wanted = text.strip().lower()
     names = {name.lower(): name for name in CODES.values()}
-    found = CODES.get(wanted.partition("-")[0]) or names.get(wanted)
+    code = _OWN_NAMES.get(wanted) or wanted.replace("_", "-").partition("-")[0]
+    found = CODES.get(code) or names.get(wanted)
     if found is None:
         remedy = f"no Phi is documented to speak others than: {', '.join(f'{c} {n}' for c, n in CODES.items())}"
         raise unknown("language", text, (*CODES, *CODES.values()), remedy)

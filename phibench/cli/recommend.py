@@ -120,9 +120,10 @@ def _check_where(machine: str | None, machines: str | None, told: _Told) -> None
         raise PhibenchError(
             f"{', '.join(flags)} alone describes no machine: add {add} ('phibench hardware' lists names)"
         )
-    source = click.get_current_context().get_parameter_source("top")
-    if machines and source != click.core.ParameterSource.DEFAULT:
-        raise PhibenchError("--machines gives one answer for each machine: leave out --top")
+    source = click.get_current_context().get_parameter_source
+    for flag in ("top", "places"):
+        if machines and source(flag) != click.core.ParameterSource.DEFAULT:
+            raise PhibenchError(f"--machines gives one answer for each machine: leave out --{flag}")
 
 
 def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
@@ -147,7 +148,8 @@ def _one(
     if not verdicts:
         if shape.output == "json":
             options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)
-        raise PhibenchError("nobody publishes such a build for a backend; --any-build shows all", NOTHING_FITS)
+        why = "nobody publishes such a build for a backend; --any-build shows all"
+        raise PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
     engines = uncalibrated(verdicts) if here else ()
     told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
     said = advice.text(
@@ -166,7 +168,9 @@ def _say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
     from phibench.show import busy as show_busy
 
     if code == NOTHING_FITS:
-        options.note("nothing fits; where the reasons name them: a shorter --context, looser limits, or more memory")
+        amounts = any(not verdict.hard for verdict in verdicts)
+        ways = "where the reasons name them: a shorter --context, looser limits, or more memory"
+        options.note(f"nothing fits; {ways if amounts else 'no amount of memory or time would change that'}")
     elif code == TOO_BUSY:
         for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
             options.note(line)

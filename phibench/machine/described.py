@@ -49,12 +49,12 @@ class Described(NamedTuple):
 
 
 def row_named(
-    name: str, memory_bytes: int | None = None, kinds: Collection[str] = ()
+    name: str, memory_bytes: int | None = None, meant: Collection[str] = ()
 ) -> tuple[Hardware, tuple[str, ...]]:
     """The row that a person means, and in a sentence what was chosen for them.
 
     Of a chip that is sold with several GPUs the slowest that has ``memory_bytes``; of a card that is sold with several
-    sizes of memory the commoner. Raises PhibenchError (exit 2) for a name that none has, with the nearest of ``kinds``,
+    sizes of memory the commoner. Raises PhibenchError (exit 2) for a name that none has, with the nearest of ``meant``,
     and for other versions.
     """
     found = hardware.versions(name, memory_bytes) or hardware.versions(name)
@@ -67,7 +67,7 @@ def row_named(
         row, why = chosen
         return row, (f"{row.name}, not {' or '.join(r.name for r in found if r != row)}: {why}",)
     if not found:
-        raise hardware.unknown(name, kinds)
+        raise hardware.unknown(name, meant)
     return found[0] if len(found) == 1 else hardware.named(name), ()
 
 

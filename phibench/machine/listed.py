@@ -53,9 +53,7 @@ _SYSTEMS: tuple[tuple[Os, re.Pattern[str]], ...] = (
         r"linux|ubuntu|debian|fedora|red ?hat|rhel|centos|suse|\barch\b|\bmint\b|rocky|alma|pop!?_?os|nixos|gentoo|"
         r"manjaro|raspbian|raspberry pi os|proxmox|unraid|\bwsl|jetpack|\bl4t\b|dgx os", re.IGNORECASE)),
 )  # fmt: skip
-
-
-_NO_GPU = "no GPU that computes"
+_DRAWS_ONLY = "no GPU that computes"
 
 
 class Listed(NamedTuple):
@@ -105,7 +103,7 @@ def _parts(row: Row) -> asked.Parts:
     if host is None and gpu is None:
         raise PhibenchError("neither its processor nor its GPU is told")
     if graphics and not real:
-        of_cards.append("a virtual machine, with all cores of the processor" if _is_virtual(graphics) else _NO_GPU)
+        of_cards.append("a virtual machine, with all cores of the processor" if _is_virtual(graphics) else _DRAWS_ONLY)
     without = (bool(graphics) and not real) or row.gpu.lower() in asked.NO_GPU
     chosen = tuple(dict.fromkeys((*said, *of_cards)))
     return asked.Parts(gpu, host, memory, system(row.os), max(1, len(cards)), without, chosen)

@@ -55,13 +55,14 @@ def text(
         found = flat_rows(machine, goal, context, verdicts, top, places=places)
         return tables.text(found, output, name="phibench_recommend")
     chosen = ranking.shown(verdicts, top, places=places)
-    rows, everywhere = _shortened(_rows(chosen), chosen)
+    told, everywhere = _shortened(rows(chosen), chosen)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
-    notes += [*advice_notes.below(machine, goal, verdicts, chosen, rows), *busy.doubts(machine), LEGEND]
+    notes += [*advice_notes.below(machine, goal, verdicts, chosen, told), *busy.doubts(machine)]
+    notes += () if goal.training else (LEGEND,)
     notes += recommend.hints(verdicts) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
-    return _drawn(caption, rows, _TRAINED if goal.training else _COLUMNS, notes, output, width)
+    return _drawn(caption, told, _TRAINED if goal.training else _COLUMNS, notes, output, width)
 
 
 def _drawn(
@@ -79,7 +80,7 @@ def flat_rows(
     machine: Machine, goal: Goal, context: int, verdicts: Sequence[Verdict], top: int | None, *, places: bool = False
 ) -> list[dict[str, Any]]:
     """The candidates of the JSON document; of an estimate the value stands under the metric, its bounds beside it."""
-    rows = []
+    found = []
     shown = to_json(machine, goal, context, verdicts, top, places=places)["candidates"]
     for rank, candidate in enumerate(shown, start=1):
         where = {"goal": goal.id, "context": context, "machine": machine.name, "rank": rank}
@@ -89,8 +90,8 @@ def flat_rows(
             known = estimate or {}
             estimates[metric] = known.get("value")
             estimates |= {f"{metric}_{part}": known.get(part) for part in ("low", "high", "basis", "because")}
-        rows.append({**where, **rest, **estimates})
-    return rows
+        found.append({**where, **rest, **estimates})
+    return found
 
 
 def _shortened(rows: list[dict[str, str]], verdicts: Sequence[Verdict]) -> tuple[list[dict[str, str]], str]:
@@ -186,18 +187,14 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(estimate).items() if key != "benchmark"}
 
 
-def table_rows(verdicts: Sequence[Verdict], top: int | None = None) -> list[dict[str, str]]:
-    """One row of text per candidate of :func:`ranking.shown`, for a table; the marks' legend is ``LEGEND``."""
-    return _rows(ranking.shown(verdicts, top))
-
-
-def _rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
-    rows = []
+def rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
+    """One of text per verdict, for a table; the marks' legend is ``LEGEND``."""
+    found = []
     for rank, verdict in enumerate(chosen, start=1):
         cell = {m: amounts.shown(m, e) for m, e in verdict.estimates.items()}
         setup = verdict.setup
         quality, loss = verdict.estimates.get("quality"), verdict.estimates.get("quant_kld")
-        rows.append(
+        found.append(
             {
                 "rank": str(rank),
                 "setup": str(setup),
@@ -212,7 +209,7 @@ def _rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
                 "why": _why(verdict),
             }
         )
-    return rows
+    return found
 
 
 def _memory(verdict: Verdict, cell: dict[str, str]) -> str:

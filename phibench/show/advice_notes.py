@@ -22,15 +22,26 @@ def below(
     for row, verdict in zip(rows, chosen, strict=True):
         if why := row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict)):
             notes.append(f"{row['rank']} {row['setup']}: {why}")
+        notes += [f"{row['rank']} {line}" for line in _measured(verdict, verdicts)]
     for row, verdict in zip(rows, chosen, strict=True):
         if verdict is chosen[0] or verdict.build is None:
             notes.append(f"{row['rank']} is {where(verdict)}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
 
 
+def _measured(shown: Verdict, verdicts: Sequence[Verdict]) -> list[str]:
+    """What was measured here of a variant of which another build, or another place, is shown."""
+    of_it = (v for v in verdicts if v.setup.variant == shown.setup.variant and v.setup != shown.setup)
+    seen = [(v, e) for v in of_it if (e := v.estimates.get("decode_tps")) and e.basis == "measured"]
+    if not seen:
+        return []
+    best, speed = seen[0]  # in the order of the advice
+    return [f"was measured here as {best.setup}: {amounts.shown('decode_tps', speed)} tok/s ({best.level})"]
+
+
 def trade(goal: Goal, first: Verdict, other: Verdict) -> str:
     """What somebody gets and gives who takes ``other`` instead of ``first``: "better answers, at half the speed"."""
-    words = [_variants(goal, first, other), _builds(first, other), _speeds(first, other)]
+    words = [_variants(goal, first, other), "" if goal.training else _builds(first, other), _speeds(first, other)]
     words.append("memory left for others" if other.comfortable and not first.comfortable else "")
     return ", ".join(word for word in words if word)
 
@@ -69,10 +80,15 @@ def where(verdict: Verdict) -> str:
     build = verdict.build
     if build is None:
         return f"offered by nobody{_to_make(verdict)}"
-    size = f", {units.gb(build.bytes)}" if build.bytes else ""
+    size = f", {units.gb(build.bytes)}" if build.bytes else _reckoned(verdict)
     path = f": {build.path}" if build.path else ""
     note = f" ({build.note})" if build.note else ""
     return f"offered as {build.repository}{path}{size}{note}"
+
+
+def _reckoned(verdict: Verdict) -> str:
+    size = verdict.estimates.get("disk_bytes")
+    return f", about {units.gb(size.value)}" if size else ""
 
 
 def _to_make(verdict: Verdict) -> str:

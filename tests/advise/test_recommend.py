@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -117,7 +117,7 @@ def test_a_fast_gpu_elsewhere_takes_a_larger_model() -> None:
     assert best.setup.variant.startswith("phi-4")
     assert best.setup.device == "cuda:0"
     assert best.estimates["decode_tps"].basis == "spec"
-    assert advice.table_rows([best])[0]["memory"].endswith("GiB")
+    assert advice.rows([best])[0]["memory"].endswith("GiB")
 
 
 def test_without_bandwidth_or_runs_nothing_is_promised() -> None:
@@ -179,7 +179,7 @@ def test_what_makes_no_sense_is_one_line_with_the_flag_and_the_remedy(asked: dic
 def test_the_most_extreme_figures_get_an_answer(figure: float) -> None:
     goal = catalog.goal("chat")
     found = recommend.advise(place(), goal, quick(), min_tps=figure, max_ttft=figure, thinking_tokens=round(figure))
-    assert len(advice.table_rows(found)) == len(found)
+    assert len(advice.rows(found)) == len(found)
 
 
 def test_hints_say_what_to_install_and_never_speak_against_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,18 +380,18 @@ def test_no_number_without_an_interval_around_it_and_a_reason() -> None:
 
 
 def test_the_table_has_one_row_per_variant_unless_everything_is_asked_for() -> None:
-    rows = advice.table_rows(chat(), 5)
+    rows = advice.rows(ranking.shown(chat(), 5))
     assert [r["rank"] for r in rows] == ["1", "2", "3", "4", "5"]
     assert len({r["setup"].split(":")[0] for r in rows}) == 5
-    assert len(advice.table_rows(chat())) == len(chat())
+    assert len(advice.rows(chat())) == len(chat())
 
 
 def test_a_row_names_the_benchmark_and_tells_bases_apart() -> None:
-    row = next(r for r in advice.table_rows(chat()) if r["setup"] == str(SETUP))
+    row = next(r for r in advice.rows(chat()) if r["setup"] == str(SETUP))
     assert row["quality"] == "52.8 MMLU-Pro"
     assert row["decode tok/s"] == "12"
     assert row["TTFT"].startswith("~6.")
-    row = next(r for r in advice.table_rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
+    row = next(r for r in advice.rows(chat()) if r["setup"].startswith("phi-4:Q4_K_M"))
     assert row["decode tok/s"].startswith("~")
     assert "Decode" in row["why"]
 
@@ -400,7 +400,7 @@ def test_a_command_is_told_once_per_row() -> None:
     verdicts = recommend.advise(place(bandwidth=None, flops=None), catalog.goal("chat"), ())
     unknown = next(v for v in verdicts if v.verdict == "unknown" and len(v.unknowns) > 1)
     verdicts = (unknown,)
-    row = advice.table_rows(verdicts, 1)[0]
+    row = advice.rows(ranking.shown(verdicts, 1))[0]
     assert row["level"] == "perhaps"
     command = f": {rules.command(unknown.setup)}"
     assert row["why"].count(command) == 1
@@ -433,6 +433,5 @@ def test_json_is_what_the_interface_says() -> None:
     assert excluded["estimates"]["decode_tps"] is None
 
 
-@pytest.mark.parametrize("shorten", [ranking.shown, advice.table_rows])
-def test_top_counts_variants(shorten: Callable[..., Any]) -> None:
-    assert len(shorten(chat(), 3)) == 3
+def test_top_counts_variants() -> None:
+    assert len(ranking.shown(chat(), 3)) == 3
