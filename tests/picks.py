@@ -99,7 +99,7 @@ PICKS = (
     # half of 8 GB is an app's: four bits, 13 tok/s at most
     # Changed with the code (it said perhaps at least): nobody publishes the FLOP/s of its GPU, and its CPU reads a
     # prompt of 256 tokens in eleven seconds.
-    Pick("iPhone 15 Pro", "chat", (MINI,), FOUR, (*YES, *NOT_YES)),
+    Pick("iPhone 15 Pro", "chat", (MINI,), FOUR, NOT_YES),
     Pick("Android phone, 8 GB", "chat", (MINI,), FOUR, (*YES, PERHAPS)),
     Pick("Android phone, 16 GB", "chat", (MINI,), NOT_COARSE, (*YES, PERHAPS)),
     # text, encoder and picture take more than an app gets
@@ -121,7 +121,7 @@ PICKS = (
     Pick("laptop, 16 GB", "tools", (MINI,), NOT_COARSE, (*YES, PERHAPS)),
     # Changed with the code (it said two minutes to read): a CPU of 15 to 28 W reads 50 tokens a second of a short
     # prompt, and half as many where attention looks back on 16k, so eleven minutes where ten are allowed.
-    Pick("laptop, 16 GB", "long-context", (MINI,), NOT_COARSE, (*YES, *NOT_YES)),
+    Pick("laptop, 16 GB", "long-context", (MINI,), NOT_COARSE, NOT_YES),
     # Phi-4 at 6 tok/s is no yes at its worse end
     Pick("laptop, 32 GB", "chat", (MINI,), NOT_COARSE, YES),
     Pick("laptop, 32 GB", "math", (MINI_THINKS,), NOT_COARSE, (*YES, PERHAPS)),
@@ -149,7 +149,7 @@ PICKS = (
     Pick("RTX 4060", "code", (MINI,), FINEST, (COMFORTABLE,)),
     # Changed with the code (it said perhaps): onnxruntime-genai keeps logits of all 2,700 tokens of the picture,
     # 200,064 each, so 8 GB are too small for it, and half of the 15B on the host is a hair below reading speed.
-    Pick("RTX 4060", "vision", (HEARS, SEES, SEES_15B), GENAI, (*YES, *NOT_YES)),
+    Pick("RTX 4060", "vision", (HEARS, SEES, SEES_15B), GENAI, NOT_YES),
     # 9.05 GB of weights in 10 GB: no room for the context
     Pick("RTX 3080", "chat", (PHI4, MINI), NOT_COARSE, YES),
     # --------------------------------------------------------------------------------------------------------- 12 GB
@@ -212,4 +212,19 @@ PICKS = (
     Pick("Strix Halo, 128 GB", "chat", (PHI4, MOE), NOT_COARSE, YES),
     Pick("DGX Spark", "chat", (PHI4, MOE), NOT_COARSE, YES),
     Pick("DGX Spark", "code", (PHI4,), NOT_COARSE, YES),
+    # ------------------------------------------------------ goals that came later: rows that were added with the code
+    # joules and tokens a second of what is good enough: a mini, on a card also the 14B in four bits
+    Pick("laptop, 16 GB", "battery", (MINI,), NOT_COARSE, YES),
+    Pick("H100", "batch", (PHI4, MINI, MOE), NOT_COARSE, (COMFORTABLE,)),
+    Pick("laptop, 16 GB", "batch", (MINI,), NOT_COARSE, YES),
+    Pick("Android phone, 16 GB", "phone", (MINI,), NOT_COARSE, (*YES, PERHAPS)),
+    Pick("Jetson Orin Nano", "edge", (MINI,), NOT_COARSE, YES),
+    # servers: Phi-4 or the mixture of experts
+    Pick("H100", "enterprise", (PHI4, MOE), FINEST, (COMFORTABLE,)),
+    Pick("EPYC 9654", "enterprise", (PHI4, MOE, MINI), NOT_COARSE, (*YES, PERHAPS)),
+    Pick("M3 Max, 64 GB", "multilingual", (MOE, MINI), NOT_COARSE, YES),
+    # 14B in bf16 is 29 GB and its adapters little; 12 GB take the mini in four bits
+    Pick("H100", "fine-tuning", (PHI4,), ("bf16", "int4"), YES),
+    Pick("RTX 3060", "fine-tuning", (MINI,), ("bf16", "int4"), YES),
+    Pick("laptop, 16 GB", "fine-tuning", (), (), (NO,)),
 )  # fmt: skip

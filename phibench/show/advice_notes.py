@@ -125,5 +125,5 @@ def _nothing_is_sure(goal: Goal, verdicts: Sequence[Verdict]) -> list[str]:
 def _remarks(goal: Goal) -> list[str]:
     if not goal.images and not goal.audio_s:
         return []
-    what = "pictures" if goal.images else "speech"
-    return [f"phibench measures the text part; what {what} add is predicted, or published"]
+    what = "pictures add" if goal.images else "speech adds"
+    return [f"phibench measures the text part; what {what} is predicted, or published"]

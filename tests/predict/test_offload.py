@@ -171,3 +171,34 @@ def test_no_split_where_all_fits_or_memory_is_one() -> None:
     assert best(DENSE, place(6, shares_memory=True)) is None
     assert best(msgspec.structs.replace(DENSE, backend="torch", quantization="bf16"), place()) is None
     assert best(DENSE, place(6, ram_gib=2)) is None  # the rest would not fit the host
+
+
+def offered(setup: Setup, machine: Machine) -> tuple[Setup, ...]:
+    device = machine.device("cuda:0")
+    assert device is not None
+    return splits.offered(Knowledge(machine), setup, need_of(setup), device)
+
+
+def test_where_the_host_keeps_up_the_least_on_the_gpu_is_offered_too() -> None:
+    """A small old card beside a server's memory: steps are the host's, prompts the card's."""
+    least, most = with_options(DENSE, n_gpu_layers=2), best(DENSE, place())
+    assert most is not None
+    assert offered(DENSE, place()) == (most,)
+    server = place(gpu=30e9, cpu=460e9)
+    assert offered(DENSE, server) == (most, least)
+    assert step_s(least, server) < step_s(most, server)
+    assert prompt_s(least, server) > prompt_s(most, server)
+    assert offered(DENSE, place(24, gpu=30e9, cpu=460e9)) == (least,)  # all would fit
+    assert offered(DENSE, place(24)) == ()
+    assert offered(DENSE, place(24, gpu=30e9, cpu=460e9, shares_memory=True)) == ()
+    assert dict(offered(MOE, server)[-1].options) == {"n_cpu_moe": "32"}  # no expert is read by the card
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(1, 20), st.floats(0, 20), st.floats(20, 400), st.sampled_from([DENSE, MOE]))
+def test_more_memory_never_makes_the_fastest_split_slower(gib: float, more: float, gpu: float, setup: Setup) -> None:
+    small, large = (place(size, gpu=gpu * 1e9, cpu=200e9) for size in (gib, gib + more))
+    whole = () if best(setup, large) else (setup,)
+    if found := offered(setup, small):
+        fastest = min(step_s(one, small) for one in found)
+        assert min(step_s(one, large) for one in (*offered(setup, large), *whole)) <= fastest * (1 + 1e-9)

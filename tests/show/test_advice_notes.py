@@ -120,9 +120,9 @@ def test_that_nothing_keeps_up_is_said_with_the_fastest_and_only_where_it_is_tru
     assert below(no(30), goal=patient)[0].startswith("nothing here is as fast as asked for: 40 tok/s")
 
 
-@pytest.mark.parametrize(("goal", "what"), [("vision", "pictures"), ("speech", "speech")])
+@pytest.mark.parametrize(("goal", "what"), [("vision", "pictures add"), ("speech", "speech adds")])
 def test_what_is_not_measured_of_pictures_and_speech_is_said(goal: str, what: str) -> None:
-    remark = f"phibench measures the text part; what {what} add is predicted, or published"
+    remark = f"phibench measures the text part; what {what} is predicted, or published"
     assert remark in below(told(), goal=catalog.goal(goal))
     assert remark not in below(told())
 
