@@ -23,10 +23,11 @@ def offered(known: Knowledge, setup: Setup, need: Need, device: Device) -> tuple
     """Of ``setup`` those that are worth a look, none twice."""
     if not offload.splits(setup) or device.shares_memory:
         return ()
-    found = [best(known, setup, need, device)]
+    found = [most] if (most := best(known, setup, need, device)) else []
     if _host_keeps_up(known.machine, device):
-        found.append(_least(known, setup, need, device))
-    return tuple(dict.fromkeys(one for one in found if one))
+        least = _with(setup, {LAYERS: _LEAST})
+        found += [least] if _fits(known.machine, least, need, device) else []
+    return tuple(dict.fromkeys(found))
 
 
 def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | None:
@@ -47,16 +48,8 @@ def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | 
         there = _most(lambda n: fits({EXPERTS: total - n}), total - 1)  # layers with their experts on the device
         if there or fits({EXPERTS: total}):
             found.append(_with(setup, {EXPERTS: total - there}))
-    return _fastest(known, found, need, device)
-
-
-def _least(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | None:
-    """All but a layer on the host, or of a mixture of experts all of them."""
-    found = [_with(setup, {LAYERS: _LEAST})]
-    sheet = costs.cost_sheet(setup)
-    if sheet.shape.experts:
-        found.append(_with(setup, {EXPERTS: sheet.plan.layers}))
-    return _fastest(known, found, need, device)
+    ready = [one for one in found if _fits(known.machine, one, need, device)]
+    return min(ready, key=lambda one: _step_s(known, one)) if len(ready) > 1 else next(iter(ready), None)
 
 
 def _host_keeps_up(machine: Machine, device: Device) -> bool:
@@ -64,12 +57,6 @@ def _host_keeps_up(machine: Machine, device: Device) -> bool:
     cpu = machine.device("cpu")
     here, there = (one and device_class.place(machine, one).read_bytes_s for one in (cpu, device))
     return bool(here and there and 2 * here >= there)
-
-
-def _fastest(known: Knowledge, found: list[Setup], need: Need, device: Device) -> Setup | None:
-    """By its steps, of those that fit."""
-    ready = [one for one in found if _fits(known.machine, one, need, device)]
-    return min(ready, key=lambda one: _step_s(known, one)) if len(ready) > 1 else next(iter(ready), None)
 
 
 def _most(fits: Callable[[int], bool], most: int) -> int:

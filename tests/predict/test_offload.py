@@ -191,7 +191,6 @@ def test_where_the_host_keeps_up_the_least_on_the_gpu_is_offered_too() -> None:
     assert offered(DENSE, place(24, gpu=30e9, cpu=460e9)) == (least,)  # all would fit
     assert offered(DENSE, place(24)) == ()
     assert offered(DENSE, place(24, gpu=30e9, cpu=460e9, shares_memory=True)) == ()
-    assert dict(offered(MOE, server)[-1].options) == {"n_cpu_moe": "32"}  # no expert is read by the card
 
 
 @settings(deadline=None, max_examples=40)
