@@ -1,4 +1,4 @@
-"""One answer for each of many machines; equal machines are asked once."""
+"""What leads, without weighing all: of one machine, or of many, of which equal ones are asked once."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ def best(
     return _searched(machine, wanted, only, remembered).whole()
 
 
+def of_each_variant(
+    machine: Machine, goal: Goal, runs: Sequence[Run], *, only: Narrowed | None = None, top: int, **asked: Any
+) -> tuple[Verdict, ...] | None:  # fmt: skip
+    """Of :func:`advise` the first of each variant, in a third of the time; of the first ``top`` all is said.
+
+    None where the rest is wanted, too: where something was measured, or nothing is sure.
+    """
+    if any(run.machine.identity == machine.identity for run in runs):
+        return None
+    wanted, known = as_asked(goal, *(asked.get(name) for name in _ASKED)), Knowledge(machine)
+    turns: dict[str, list[_Turn]] = {}
+    for turn in _in_turn(machine, wanted, only):
+        turns.setdefault(turn[1].variant.id, []).append(turn)
+    searches = [_Search(known, wanted, of_variant) for of_variant in turns.values()]
+    for search in searches:
+        search.run()
+    searches.sort(key=lambda search: search.key)
+    if not searches or searches[0].verdict is None or searches[0].verdict.verdict != "yes":
+        return None
+    found = [search.whole() if rank < top else search.verdict for rank, search in enumerate(searches)]
+    return tuple(verdict for verdict in found if verdict)
+
+
 _ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch")
 _Turn = tuple[tuple[Any, ...], Candidate]
 
@@ -66,7 +89,7 @@ def _searched(machine: Machine, goal: Goal, only: Narrowed | None, remembered: _
     kinds = tuple(device.kind for device in machine.devices)
     if kinds not in remembered.turns:
         remembered.turns[kinds] = _in_turn(machine, goal, only)
-    search = _Search(machine, goal, remembered.turns[kinds])
+    search = _Search(Knowledge(machine), goal, remembered.turns[kinds])
     cpu = machine.device("cpu")
     before = None
     if cpu and len(kinds) > 1:
@@ -85,15 +108,17 @@ def _in_turn(machine: Machine, goal: Goal, only: Narrowed | None) -> list[_Turn]
 
 
 class _Search:
-    def __init__(self, machine: Machine, goal: Goal, turns: list[_Turn]) -> None:
-        self._goal, self._turns, self._known = goal, turns, Knowledge(machine)
-        self._devices = {device.kind: device for device in machine.devices}
-        self._scales = Scales(self._known, goal, self.may_lead, all_of_it=False)
+    """For what leads of the candidates in ``turns``."""
+
+    def __init__(self, known: Knowledge, goal: Goal, turns: list[_Turn]) -> None:
+        self._goal, self._turns, self._known = goal, turns, known
+        self._devices = {device.kind: device for device in known.machine.devices}
+        self._scales = Scales(known, goal, self.may_lead, all_of_it=False)
         self.verdict: Verdict | None = None
         self.found: Candidate | None = None
         self.key: tuple[Any, ...] = ()
 
-    def run(self, processor: _Search | None) -> None:
+    def run(self, processor: _Search | None = None) -> None:
         """``processor``: what leads without the GPUs."""
         if processor:
             self.verdict, self.found, self.key = processor.verdict, processor.found, processor.key

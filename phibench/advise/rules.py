@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
 from phibench.advise.limits import judge, miss
 from phibench.analysis import trust
@@ -192,9 +194,14 @@ def is_fast_enough(case: Case) -> Answer:
     return _limits(case, ("decode_tps", "prefill_tps", "total_tps", "tpot_s"))
 
 
+def starts_in_time(case: Case) -> Answer:
+    """The first token comes as soon as the goal asks for."""
+    return _limits(case, ("ttft_s",))
+
+
 def answers_in_time(case: Case) -> Answer:
-    """The first token and the whole answer come as soon as the goal asks for, thinking included."""
-    return _limits(case, ("ttft_s", "answer_s"))
+    """The whole answer comes as soon as the goal asks for, thinking included."""
+    return _limits(case, ("answer_s",))
 
 
 def is_good_enough(case: Case) -> Answer:
@@ -230,6 +237,7 @@ OF_THE_USE: tuple[Rule, ...] = (
     fits_in_memory,
     fits_on_disk,
     is_fast_enough,
+    starts_in_time,
     answers_in_time,
     is_good_enough,
     keeps_other_limits,
@@ -279,9 +287,10 @@ def _titles(metrics: Sequence[str]) -> str:
 
 
 def _first(answers: list[Answer]) -> Answer:
-    """The first objection, else the first unknown."""
+    """The first objection, else the first unknown; with the largest factor of all."""
+    most = max((answer.by for answer in answers if isinstance(answer, Missed | Perhaps)), default=1.0)
     for kind in (No, Unknown):
         for answer in answers:
             if isinstance(answer, kind):
-                return answer
+                return msgspec.structs.replace(answer, by=most) if isinstance(answer, Missed | Perhaps) else answer
     return None

@@ -138,13 +138,17 @@ def _one(
     place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
     shape: _Shape,
 ) -> int:  # fmt: skip
-    from phibench.advise import ranking
+    from phibench.advise import many, ranking
     from phibench.advise.candidates import as_asked
     from phibench.advise.recommend import advise, outcome, uncalibrated
     from phibench.show import advice
 
     shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
-    verdicts = advise(place, goal, runs, **asked, chosen=None if shape.top is None else shown)
+    verdicts = None
+    if shape.top and not shape.places and not here:  # what is installed here counts by all candidates
+        verdicts = many.of_each_variant(place, goal, runs, **asked, top=shape.top)
+    if verdicts is None:
+        verdicts = advise(place, goal, runs, **asked, chosen=None if shape.top is None else shown)
     if not verdicts:
         if shape.output == "json":
             options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)

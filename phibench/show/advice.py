@@ -60,7 +60,7 @@ def text(
     notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
     notes += [*advice_notes.below(machine, goal, verdicts, chosen, told), *busy.doubts(machine)]
     notes += () if goal.training else (LEGEND,)
-    notes += recommend.hints(verdicts) if hints else ()
+    notes += recommend.hints(chosen) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
     return _drawn(caption, told, _TRAINED if goal.training else _COLUMNS, notes, output, width)
 

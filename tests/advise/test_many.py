@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import fakes
 import msgspec
 import pytest
 from picks import MACHINES, machine
 
 from phibench import catalog
 from phibench.advise import ranking
-from phibench.advise.many import best, picks
+from phibench.advise.many import best, of_each_variant, picks
 from phibench.advise.recommend import advise
 from phibench.catalog import hardware
+from phibench.core.nouns import Goal
 from phibench.machine import described
 
 GOALS = ("chat", "math", "vision", "code")
@@ -56,3 +60,30 @@ def test_of_those_that_are_shown_all_is_said_and_the_others_stand_where_they_sto
     assert ranking.shown(found, top) == ranking.shown(whole, top)
     assert [(v.setup, v.level) for v in found] == [(v.setup, v.level) for v in whole]
     assert found != whole
+
+
+@pytest.mark.parametrize("asked", [{}, {"context": 32768}, {"min_tps": 25.0}], ids=str)
+@pytest.mark.parametrize("name", ["laptop, 16 GB", "laptop with 8 GB GPU", "RTX 4090", "M3 Max, 64 GB"])
+def test_the_first_of_each_variant_without_the_others(name: str, asked: dict[str, Any]) -> None:
+    place = machine(name)
+    for goal in catalog.goals():
+        every = advise(place, goal, (), **asked) if fits(goal, asked) else ()
+        found = of_each_variant(place, goal, (), top=5, **asked) if every else None
+        if every and every[0].verdict == "yes":
+            assert found is not None
+            assert ranking.shown(found, 5) == ranking.shown(every, 5), goal.id
+            assert [v.setup for v in found] == [v.setup for v in ranking.shown(every, 99)]
+        else:
+            assert found is None
+
+
+def fits(goal: Goal, asked: dict[str, Any]) -> bool:
+    """A goal that trains, or reads more than is asked for, takes no such flags."""
+    return not goal.training or "context" not in asked
+
+
+def test_what_was_measured_may_lead_whatever_was_hoped() -> None:
+    place = machine("laptop, 16 GB")
+    seen = msgspec.structs.replace(fakes.run(), machine=place)
+    assert of_each_variant(place, catalog.goal("chat"), (seen,), top=5) is None
+    assert of_each_variant(place, catalog.goal("chat"), (fakes.run(),), top=5) is not None

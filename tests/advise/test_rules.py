@@ -222,7 +222,7 @@ def test_speed_has_three_answers(found: Estimate | None, limit: float, answer: t
 def test_time_is_judged_the_other_way_round() -> None:
     goal = {"limits": {"ttft_s": 5.0}}
     for span, answer in (((3, 1, 4), type(None)), ((5, 4, 6), Perhaps), ((5.5, 4, 6), Missed), ((7, 6, 9), Missed)):
-        said = rules.answers_in_time(case(goal=goal, estimates={"ttft_s": estimate(*span)}))
+        said = rules.starts_in_time(case(goal=goal, estimates={"ttft_s": estimate(*span)}))
         assert isinstance(said, answer)
         if isinstance(said, Missed | Perhaps):
             assert said.by == span[2] / 5  # at its worse end
