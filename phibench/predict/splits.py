@@ -1,7 +1,7 @@
 """The split of a model that is too large for a GPU: as many layers as fit, or all without the first ones' experts.
 
-Where the processor's memory is about as fast as the GPU's, steps may take least on the processor: then as little as can
-be lies on the GPU, which reads the prompts.
+Where the processor's memory is about as fast as the GPU's, steps may take least on the processor and prompts on the
+GPU: then it is also worth a look to put as little on the GPU as can be, or no more than steps allow.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ from phibench.predict.speed import Knowledge
 _LEAST = 2  # asked for: the head and one layer
 
 
-def offered(known: Knowledge, setup: Setup, need: Need, device: Device) -> tuple[Setup, ...]:
-    """Of ``setup`` those that are worth a look, none twice."""
+def offered(
+    known: Knowledge, setup: Setup, need: Need, device: Device, steps_keep_up: Callable[[Setup], bool]
+) -> tuple[Setup, ...]:  # fmt: skip
+    """Of ``setup`` those that are worth a look, none twice; ``steps_keep_up``: whether one is fast enough."""
     if not offload.splits(setup) or device.shares_memory:
         return ()
-    found = [most] if (most := best(known, setup, need, device)) else []
+    found = [best(known, setup, need, device)]
     if _host_keeps_up(known.machine, device):
-        least = _with(setup, {LAYERS: _LEAST})
-        found += [least] if _fits(known.machine, least, need, device) else []
-    return tuple(dict.fromkeys(found))
+        layers = functools.partial(_with_layers, setup)
+        fits = functools.partial(_fits_with, known.machine, setup, need, device)
+        most = _most(lambda n: fits({LAYERS: n}) and steps_keep_up(layers(n)), costs.cost_sheet(setup).plan.layers)
+        there = (layers(n) for n in (max(most, _LEAST), _LEAST))
+        found += [one for one in there if _fits(known.machine, one, need, device)]
+    return tuple(one for one in dict.fromkeys(found) if one)
 
 
 def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | None:
@@ -66,6 +71,10 @@ def _most(fits: Callable[[int], bool], most: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def _with_layers(setup: Setup, layers: int) -> Setup:
+    return _with(setup, {LAYERS: layers})
 
 
 def _with(setup: Setup, more: dict[str, int]) -> Setup:

@@ -173,10 +173,12 @@ def test_no_split_where_all_fits_or_memory_is_one() -> None:
     assert best(DENSE, place(6, ram_gib=2)) is None  # the rest would not fit the host
 
 
-def offered(setup: Setup, machine: Machine) -> tuple[Setup, ...]:
+def offered(setup: Setup, machine: Machine, tps: float = 1e9) -> tuple[Setup, ...]:
     device = machine.device("cuda:0")
     assert device is not None
-    return splits.offered(Knowledge(machine), setup, need_of(setup), device)
+    return splits.offered(
+        Knowledge(machine), setup, need_of(setup), device, lambda one: step_s(one, machine) <= 1 / tps
+    )
 
 
 def test_where_the_host_keeps_up_the_least_on_the_gpu_is_offered_too() -> None:
@@ -191,6 +193,14 @@ def test_where_the_host_keeps_up_the_least_on_the_gpu_is_offered_too() -> None:
     assert offered(DENSE, place(24, gpu=30e9, cpu=460e9)) == (least,)  # all would fit
     assert offered(DENSE, place(24)) == ()
     assert offered(DENSE, place(24, gpu=30e9, cpu=460e9, shares_memory=True)) == ()
+
+
+def test_and_as_much_as_steps_of_the_asked_speed_allow() -> None:
+    server = place(24, gpu=30e9, cpu=460e9)
+    middle, least = offered(DENSE, server, tps=1 / step_s(with_options(DENSE, n_gpu_layers=12), server))
+    assert dict(middle.options) == {"n_gpu_layers": "12"}
+    assert dict(least.options) == {"n_gpu_layers": "2"}
+    assert len(offered(DENSE, server, tps=0.001)) == 2  # all but the head and a layer, which is as good as all
 
 
 @settings(deadline=None, max_examples=40)
