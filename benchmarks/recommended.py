@@ -1,7 +1,7 @@
-"""What is recommended on described machines: two checkouts beside each other, or one against what an expert says.
+"""What is recommended on described machines, of two checkouts beside each other.
 
-    python benchmarks/recommended.py ask [--all] > FILE.json      # with the phibench that PYTHONPATH names
-    python benchmarks/recommended.py beside BEFORE.json AFTER.json # the table of docs/picks.md
+    python benchmarks/recommended.py ask [--all] > FILE.json        # with the phibench that PYTHONPATH names
+    python benchmarks/recommended.py beside BEFORE.json AFTER.json  # a Markdown table
 
 The machines are those of tests/picks.py. Nothing of them was measured: data sheets alone.
 """
