@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         return tables.text([record(answer) for answer in answers], output, name="phibench_recommend_machines")
-    counted = summary(answers)
+    counted = by_variant(answers)
     caption = f"Goal {goal.id}, context {units.context(context)}, {_machines(len(answers))}"
     notes = [*_reasons(answers), LEGEND]
     if output == "md":
@@ -74,7 +74,7 @@ def to_json(answers: Sequence[Answer], goal: Goal, context: int) -> dict[str, An
         "goal": goal.id,
         "context": context,
         "machines": [record(answer) for answer in answers],
-        "summary": [{key: value for key, value in row.items() if key != "shown"} for row in summary(answers)],
+        "summary": summary(answers),
     }
 
 
@@ -127,7 +127,31 @@ def _counted(key: tuple[str, ...], found: Sequence[Answer]) -> dict[str, Any]:
         "level": level,
         "decode_tps_least": speeds[0] if known else None,
         "decode_tps_most": speeds[-1] if known else None,
-        "shown": f"{variant}:{quantization}" if variant else "nothing fits" if level == _NO else "no answer",
+    }
+
+
+def by_variant(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """As a person reads it: how many machines get which Phi, how many of them in comfort, in which builds."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in summary(answers):
+        groups[row["variant"] or ("nothing fits" if row["level"] == _NO else "no answer")].append(row)
+    found = [_of_variant(name, rows) for name, rows in groups.items()]
+    return sorted(found, key=lambda row: (not row["builds"], -row["machines"]))
+
+
+def _of_variant(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    builds: Counter[str] = Counter()
+    for row in rows:
+        if row["quantization"]:
+            builds[row["quantization"]] += row["machines"]
+    speeds = [row[end] for row in rows for end in ("decode_tps_least", "decode_tps_most") if row[end] is not None]
+    comfortable = sum(row["machines"] for row in rows if row["level"] == "comfortable")
+    return {
+        "machines": sum(row["machines"] for row in rows),
+        "variant": name,
+        "comfortable": str(comfortable) if builds else None,
+        "builds": builds.most_common(),
+        "tok/s": _range(min(speeds), max(speeds)) if speeds else None,
     }
 
 
@@ -216,15 +240,21 @@ _COLUMNS: tuple[tables.Column[Answer], ...] = (
 )
 _SUMMARY: tuple[tables.Column[tables.Record], ...] = (
     tables.column("machines", right=True),
-    tables.column("shown", "pick"),
-    tables.Column(title="on", cell=lambda row: f"{row['backend']}/{row['device']}" if row["backend"] else None, rank=1),
-    tables.column("level", "fits"),
-    tables.Column(title="tok/s", cell=lambda row: _range(row["decode_tps_least"], row["decode_tps_most"]), right=True),
+    tables.column("variant", "Phi"),
+    tables.column("comfortable", right=True),
+    tables.column("tok/s", right=True),
+    tables.Column(title="builds", cell=lambda row: _builds(row, 8), short=lambda row: _builds(row, 1), rank=1),
 )
 LEGEND = (
     "tok/s: 12.3 measured; ~12 scaled from measurements; ~12? from bandwidth alone; ~12?? from data sheets. "
     "What a row does not tell is assumed: -o csv says what, with intervals"
 )
+
+
+def _builds(row: tables.Record, most: int) -> str | None:
+    told = [f"{count} {name}" for name, count in row["builds"]]
+    more = [f"{len(told) - most} more"] if len(told) > most else []
+    return ", ".join((*told[:most], *more)) or None
 
 
 def _range(least: float | None, most: float | None) -> str | None:

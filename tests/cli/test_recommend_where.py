@@ -116,7 +116,10 @@ def test_the_table_has_reasons_and_a_summary(
     assert max(map(len, done.out.splitlines())) <= int(columns)
     assert "phi-4-mini-instruct:" in done.out
     assert "old: not known: unknown hardware" in " ".join(done.out.split())
-    assert "In all" in done.out
+    summary = done.out[done.out.index("In all: 3 of 5 machines have an answer") :].splitlines()
+    assert [(cell[0].strip(), cell[1]) for line in summary[3:] if (cell := line.strip().split("   "))] == [
+        ("3", "phi-4-mini-instruct"), ("1", "nothing fits"), ("1", "no answer"),
+    ]  # fmt: skip
 
 
 def test_a_name_is_no_formula_in_what_is_written(phibench: Phibench, machines: str) -> None:
