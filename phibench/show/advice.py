@@ -183,8 +183,10 @@ def _candidate(verdict: Verdict) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    """A benchmark is named in ``because``."""
-    return {key: value for key, value in msgspec.to_builtins(estimate).items() if key != "benchmark"}
+    """Of a score also its ``benchmark``; ``carried_from`` another variant is none: where it has none of its own, it is
+    null."""
+    found = {key: value for key, value in msgspec.to_builtins(estimate).items() if key != "benchmark"}
+    return found | ({"benchmark": estimate.benchmark, "carried_from": None} if estimate.benchmark else {})
 
 
 def rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
