@@ -1,7 +1,7 @@
 """The split of a model that is too large for a GPU: as many layers as fit, or all without the first ones' experts.
 
-Where the processor's memory is about as fast as the GPU's, steps may take least on the processor and prompts on the
-GPU: then it is also worth a look to put as little on the GPU as can be, or no more than steps allow.
+Where a processor is about as fast as the GPU beside it, steps may take least on the processor and prompts on the GPU:
+then it is also worth a look to put as little on the GPU as can be, or no more than steps allow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from phibench.core.nouns import Device, Machine, Need, Setup
-from phibench.predict import costs, device_class, memory, offload
+from phibench.predict import costs, memory, offload
 from phibench.predict.offload import EXPERTS, LAYERS
 from phibench.predict.speed import Knowledge
 
@@ -26,7 +26,7 @@ def offered(
     if not offload.splits(setup) or device.shares_memory:
         return ()
     found = [best(known, setup, need, device)]
-    if _host_keeps_up(known.machine, device):
+    if _host_keeps_up(known, setup):
         layers = functools.partial(_with_layers, setup)
         fits = functools.partial(_fits_with, known.machine, setup, need, device)
         most = _most(lambda n: fits({LAYERS: n}) and steps_keep_up(layers(n)), costs.cost_sheet(setup).plan.layers)
@@ -57,11 +57,11 @@ def best(known: Knowledge, setup: Setup, need: Need, device: Device) -> Setup | 
     return min(ready, key=lambda one: _step_s(known, one)) if len(ready) > 1 else next(iter(ready), None)
 
 
-def _host_keeps_up(machine: Machine, device: Device) -> bool:
-    """Its memory gives half as many bytes a second or more, by what data sheets say."""
-    cpu = machine.device("cpu")
-    here, there = (one and device_class.place(machine, one).read_bytes_s for one in (cpu, device))
-    return bool(here and there and 2 * here >= there)
+def _host_keeps_up(known: Knowledge, setup: Setup) -> bool:
+    """A step takes at most twice as long on the host alone as on the device alone."""
+    step = costs.step(costs.cost_sheet(setup), 0.0)
+    there, here = known.tokens_s(setup, step), known.tokens_s(msgspec.structs.replace(setup, device="cpu"), step)
+    return there is not None and here is not None and 2 * here.value >= there.value
 
 
 def _most(fits: Callable[[int], bool], most: int) -> int:
