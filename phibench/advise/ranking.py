@@ -63,7 +63,7 @@ def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
         return (False,)
     room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
     too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
-    return (True, verdict.hard, verdict.holes, too_coarse, room, _waits(verdict), missed)
+    return (True, verdict.hard, verdict.holes, too_coarse, room, missed)
 
 
 def _waits(verdict: Verdict) -> bool:

@@ -279,8 +279,6 @@ TORCH: dict[str, Any] = {"backend": "torch"}
             id="not yes: what answers well enough before what is near",
         ),
         pytest.param(no(by=9), no(by=1, hard=1), id="not yes: what an amount cures first"),
-        pytest.param(no(by=9), no(by=1, **TORCH), id="not yes: torch is no way out"),
-        pytest.param(no(by=9, **TORCH), no(by=9, overflows=1.2), id="not yes: but for what has no room"),
         pytest.param(told(**MINI, comfortable=False), told("phi-4-reasoning"), id="no thinking where it is not wanted"),
         pytest.param(told(**MINI), told(comfortable=False), id="comfortable before a better tier"),
         pytest.param(told(decode=16, loss=0.05), told(**MINI, decode=99), id="a better tier before all of a build"),
