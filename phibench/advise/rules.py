@@ -261,10 +261,10 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
         return None
     row = METRICS[metric]
     unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
-    bound = "least" if row.better == "higher" else "most"
     doubtful = " (doubtful)" if estimate.doubt else ""
-    asked = f"asked for at {bound} {amount(metric, limit, 3)}{unit}"
-    text = f"{row.title} {shown(metric, estimate)}{unit}{doubtful}, {asked}"
+    misses = "is" if kept is False and not doubtful else "may be"
+    side = "below" if row.better == "higher" else "over"
+    text = f"{row.title} {shown(metric, estimate)}{unit}{doubtful} {misses} {side} {amount(metric, limit, 3)}{unit}"
     by = miss(metric, estimate, limit)
     if doubtful:
         settled = command(case.setup) if estimate.basis in ("measured", "calibrated") else AGAIN

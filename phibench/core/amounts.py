@@ -10,16 +10,16 @@ from phibench.core.nouns import Estimate
 
 
 def shown(metric: str, estimate: Estimate) -> str:
-    """A value as people read it; bases never look alike.
+    """A value as people read it; an estimate never looks like a measurement.
 
-    ``12.3`` measured, exact or published; ``~9.1 (7.9–10)`` calibrated; ``~9.1 (4.2–14)?`` probed;
-    ``~9.1 (3.1–16)??`` from a data sheet; ``~90 s (60–120 s) assumed``.
+    ``12.3`` measured, exact or published; ``~9.1 (7.9–10)`` estimated, with its interval; ``~90 s (60–120 s) assumed``
+    where it hangs on something that nobody published.
     """
     if estimate.basis in ("exact", "published", "measured"):
         return amount(metric, estimate.value, 3)
     low, high = (_amount(metric, v, 2) for v in (estimate.low, estimate.high))
     first = low.number if low.unit == high.unit else low  # the same unit is told once
-    mark = {"probed": "?", "spec": "??", "assumed": " assumed"}.get(estimate.basis, "")
+    mark = " assumed" if estimate.basis == "assumed" else ""
     return f"~{amount(metric, estimate.value, 2)} ({first}–{high}){mark}"
 
 

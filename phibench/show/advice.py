@@ -12,17 +12,17 @@ from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
-from phibench.predict import finetuning, offload
+from phibench.predict import finetuning
 from phibench.show import advice_notes, busy, outputs, tables
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
-    tables.column("setup", "setup"),
+    tables.column("setup", "Phi"),
     tables.column("level", "fits"),
     tables.column("answers", "answers", rank=1),
     tables.column("quality", "score", rank=3),
-    tables.column("decode tok/s", "decode tok/s"),
-    tables.column("TTFT", "TTFT", rank=2),
+    tables.column("decode tok/s", "tok/s"),
+    tables.column("TTFT", "first token", rank=2),
     tables.column("memory", "memory"),
 )
 _TRAINED = (*_COLUMNS[:3], tables.column("method", "method"), _COLUMNS[-1])
@@ -56,23 +56,25 @@ def text(
         return tables.text(found, output, name="phibench_recommend")
     chosen = ranking.shown(verdicts, top, places=places)
     told, everywhere = _shortened(rows(chosen), chosen)
+    words = advice_notes.of_each(goal, chosen, told, tell_place=not everywhere)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
-    notes += [*advice_notes.below(machine, goal, verdicts, chosen, told), *busy.doubts(machine)]
-    notes += () if goal.training else (LEGEND,)
+    notes += [] if goal.training else advice_notes.known_from(chosen)
+    notes += [*advice_notes.below(machine, goal, verdicts, chosen), *busy.doubts(machine)]
     notes += recommend.hints(chosen) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
-    return _drawn(caption, told, _TRAINED if goal.training else _COLUMNS, notes, output, width)
+    return _drawn(caption, told, words, _TRAINED if goal.training else _COLUMNS, notes, output, width)
 
 
 def _drawn(
-    caption: str, rows: list[dict[str, str]], columns: Sequence[tables.Column[Any]], notes: Sequence[str], output: str,
-    width: int | None,
+    caption: str, rows: list[dict[str, str]], words: Sequence[str], columns: Sequence[tables.Column[Any]],
+    notes: Sequence[str], output: str, width: int | None,
 ) -> str:  # fmt: skip
     if output == "md":
-        lines = [f"- {tables.markdown_text(note)}" for note in notes]
+        said = [f"{row['rank']}: {word}" for row, word in zip(rows, words, strict=True) if word]
+        lines = [f"- {tables.markdown_text(note)}" for note in (*said, *notes)]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, columns), *lines]) + "\n"
-    drawn = tables.draw(rows, columns, width, caption, color=width is not None and tables.wants_color())
+    drawn = tables.draw(rows, columns, width, caption, color=width is not None and tables.wants_color(), below=words)
     return "\n".join([drawn, *(part for note in notes for part in wrap(note, width))]) + "\n"
 
 
@@ -95,12 +97,10 @@ def flat_rows(
 
 
 def _shortened(rows: list[dict[str, str]], verdicts: Sequence[Verdict]) -> tuple[list[dict[str, str]], str]:
-    """What all setups end with, said once: ``variant:quantization`` in the rows, `` with llama_cpp/cpu`` above."""
+    """``variant:quantization`` in the rows; where all run in one place it is said above, `` with llama_cpp/cpu``."""
     places = {verdict.setup.place for verdict in verdicts}
-    if len(places) != 1:
-        return rows, ""
     short = [{**row, "setup": verdict.setup.model} for row, verdict in zip(rows, verdicts, strict=True)]
-    return short, f", with {places.pop()}"
+    return short, f", with {places.pop()}" if len(places) == 1 else ""
 
 
 CALIBRATE_S = 120  # what calibrate takes where no --budget is given
@@ -138,10 +138,6 @@ ESTIMATED = (
 ANSWERS: dict[LossClass, str] = {
     "original": "as original", "fine": "fine", "noticeable": "noticeably off", "coarse": "coarse",
 }  # fmt: skip
-LEGEND = (
-    "12.3 measured here; ~12 (9–15) scaled from measurements here; ? from bandwidth alone; ?? from a data sheet; "
-    "assumed: depends on a number of thinking tokens that is not published"
-)
 
 
 def to_json(
@@ -190,7 +186,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 
 
 def rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
-    """One of text per verdict, for a table; the marks' legend is ``LEGEND``."""
+    """One of text per verdict, for a table."""
     found = []
     for rank, verdict in enumerate(chosen, start=1):
         cell = {m: amounts.shown(m, e) for m, e in verdict.estimates.items()}
@@ -207,19 +203,11 @@ def rows(chosen: Sequence[Verdict]) -> list[dict[str, str]]:
                 "TTFT": cell.get("ttft_s", "not known"),
                 "answer": cell.get("answer_s", "not known"),
                 "method": finetuning.QUANTIZATIONS.get(setup.quantization, ""),
-                "memory": _memory(verdict, cell),
+                "memory": cell.get("device_peak_bytes") or cell.get("host_needed_bytes", "not known"),
                 "why": _why(verdict),
             }
         )
     return found
-
-
-def _memory(verdict: Verdict, cell: dict[str, str]) -> str:
-    """Of the device; of a split model the host's, too."""
-    device, host = cell.get("device_peak_bytes"), cell.get("host_needed_bytes", "not known")
-    if device and any(option in offload.OPTIONS for option, _ in verdict.setup.options):
-        return f"{device} + {host} host"
-    return device or host
 
 
 def _why(verdict: Verdict) -> str:

@@ -9,23 +9,61 @@ from phibench.advise import platforms, ranking
 from phibench.core import amounts, units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
+from phibench.predict import offload
 
 _FASTER = 1.3  # times: less is not worth a word
 _READING_TPS = 6.0  # the limit of chat: silent reading (catalog/goals/chat.toml)
 
 
-def below(
-    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], rows: Sequence[dict[str, str]]
-) -> list[str]:
-    """Sentences, in the order in which they are to be read. ``rows``: the texts of those ``chosen`` to be shown."""
+# How a speed is known, in words; the best first.
+_FROM = {
+    "measured": "measured here", "calibrated": "estimated from what was measured here",
+    "probed": "estimated from this machine's bandwidth and matrix rate", "spec": "estimated from data sheets",
+}  # fmt: skip
+
+
+def of_each(
+    goal: Goal, chosen: Sequence[Verdict], rows: Sequence[dict[str, str]], *, tell_place: bool
+) -> list[str]:  # fmt: skip
+    """What stands under each row: where it runs, and why it is there. ``rows``: the texts of those ``chosen``."""
+    found = []
+    for row, verdict in zip(rows, chosen, strict=True):
+        why = row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict))
+        place = _place(verdict) if tell_place else ""
+        found.append(": ".join(filter(None, (place, why))) or where(verdict))
+    return found
+
+
+def _place(verdict: Verdict) -> str:
+    """Of a model that is split also what the host holds: the table has what the device does."""
+    host = verdict.estimates.get("host_needed_bytes")
+    split = f", {amounts.shown('host_needed_bytes', host)} on the host" if host and offload.of(verdict.setup) else ""
+    return f"{verdict.setup.place}{split}"
+
+
+def known_from(chosen: Sequence[Verdict]) -> list[str]:
+    """How the speeds that are shown are known."""
+    ranks: dict[str, list[str]] = {basis: [] for basis in _FROM}
+    for rank, verdict in enumerate(chosen, start=1):
+        speed = verdict.estimates.get("decode_tps")
+        if speed and speed.basis in ranks:
+            ranks[speed.basis].append(str(rank))
+    told = {basis: of for basis, of in ranks.items() if of}
+    if not told:
+        return []
+    each = [_FROM[basis] if len(told) == 1 else f"{', '.join(of)} {_FROM[basis]}" for basis, of in told.items()]
+    range_ = "" if told.keys() == {"measured"} else "; the range in brackets holds 8 times in 10"
+    return [f"Speeds: {'; '.join(each)}{range_}"]
+
+
+def below(machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict]) -> list[str]:
+    """Sentences, in the order in which they are to be read, below those ``chosen`` to be shown."""
     notes = _nothing_is_sure(goal, verdicts)
-    for row, verdict in zip(rows, chosen, strict=True):
-        if why := row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict)):
-            notes.append(f"{row['rank']} {row['setup']}: {why}")
-        notes += [f"{row['rank']} {line}" for line in _measured(verdict, verdicts)]
-    for row, verdict in zip(rows, chosen, strict=True):
+    for rank, verdict in enumerate(chosen, start=1):
+        notes += [f"{rank} {line}" for line in _measured(verdict, verdicts)]
+    for rank, verdict in enumerate(chosen, start=1):
         if verdict is chosen[0] or verdict.build is None:
-            notes.append(f"{row['rank']} is {where(verdict)}")
+            notes.append(f"{rank} is {where(verdict)}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
 
 

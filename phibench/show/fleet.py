@@ -197,7 +197,7 @@ def _speed(answer: Answer) -> str | None:
     if estimate is None:
         return None
     number = amounts.amount("decode_tps", estimate.value, 2)
-    return number if estimate.basis == "measured" else f"~{number}{_MARKS.get(estimate.basis, '')}"
+    return number if estimate.basis == "measured" else f"~{number}"
 
 
 def _memory(answer: Answer) -> str | None:
@@ -228,7 +228,6 @@ def _cut(name: str) -> str:
 
 
 _SHORT = 24
-_MARKS = {"spec": "??", "probed": "?"}
 _COLUMNS: tuple[tables.Column[Answer], ...] = (
     tables.Column(title="name", cell=lambda answer: answer.listed.row.name, short=_named),
     tables.Column(title="machine", cell=_here, short=_short, rank=1),
@@ -246,8 +245,8 @@ _SUMMARY: tuple[tables.Column[tables.Record], ...] = (
     tables.Column(title="builds", cell=lambda row: _builds(row, 8), short=lambda row: _builds(row, 1), rank=1),
 )
 LEGEND = (
-    "tok/s: 12.3 measured; ~12 scaled from measurements; ~12? from bandwidth alone; ~12?? from data sheets. "
-    "What a row does not tell is assumed: -o csv says what, with intervals"
+    "tok/s with ~ are estimated, from data sheets where nothing was measured. What a row does not tell is assumed: "
+    "-o csv says what, with intervals"
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -86,18 +87,37 @@ def draw(
     caption: str | None = None,
     *,
     color: bool = False,
+    below: Sequence[str] = (),
 ) -> str:
     """A table of at most ``width`` characters (None: as wide as the terminal), its caption above.
 
-    Columns that found no room are named below. Who prints on a terminal passes ``color=wants_color()``.
+    ``below``: what stands under each row, in its words; columns that found no room are then left out without a word,
+    else they are named below the table. Who prints on a terminal passes ``color=wants_color()``.
     """
     width = width or terminal_width()
     shown, dropped = _fit(rows, columns_of(rows) if columns is None else tuple(columns), width)
     lines = [part for line in (caption or "").splitlines() for part in wrap(line, width)]
-    lines.append(_print(_table(rows, shown), width, color) if rows and shown else "nothing to show")
-    if dropped:
+    drawn = _print(_table(rows, shown), width, color) if rows and shown else "nothing to show"
+    lines += _with_words(drawn.splitlines(), below, width) if below else [drawn]
+    if dropped and not below:
         lines += wrap(f"no room for: {', '.join(c.title for c in dropped)}", width)
     return "\n".join(lines)
+
+
+_HEAD = 2  # lines: the titles, and the line below them
+
+
+def _with_words(lines: list[str], words: Sequence[str], width: int) -> list[str]:
+    """Under each row its own. A row begins where its first cell does: what is folded goes on without it."""
+    found, left = lines[:_HEAD], iter(words)
+    indent = len(lines[_HEAD]) - len(lines[_HEAD].split(maxsplit=1)[-1]) if len(lines) > _HEAD else 0
+    said: list[str] = []
+    for line in lines[_HEAD:]:
+        if line[:indent].strip():
+            found += said
+            said = [" " * indent + part for part in textwrap.wrap(next(left), max(width - indent, 20))]
+        found.append(line)
+    return [*found, *said]
 
 
 def wants_color() -> bool:

@@ -116,7 +116,7 @@ def test_a_busy_machine_says_not_known_where_a_quiet_one_says_no() -> None:
         assert doubted.verdict == "no" or doubted.doubted
     slow = next(v for v in busy if v.setup == SETUP)
     assert slow.verdict == "unknown"
-    assert "(doubtful), asked for at least 6 tok/s" in str(slow.unknowns[0])
+    assert "(doubtful) may be below 6 tok/s" in str(slow.unknowns[0])
     assert str(slow.unknowns[0]).endswith(": phibench probe")
 
 

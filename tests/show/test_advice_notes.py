@@ -9,11 +9,11 @@ import pytest
 from picks import machine
 
 from phibench import catalog
-from phibench.advise import platforms
+from phibench.advise import platforms, ranking
 from phibench.advise.recommend import advise
 from phibench.core.nouns import Basis, Build, Estimate, Goal, Machine, Setup, Verdict
 from phibench.machine.asked import described
-from phibench.show import advice_notes
+from phibench.show import advice, advice_notes
 
 CHAT = catalog.goal("chat")
 GIB = 1 << 30
@@ -33,8 +33,7 @@ def told(
 
 def below(*verdicts: Verdict, shown: int | None = None, goal: Goal = CHAT, on: Machine | None = None) -> list[str]:
     chosen = verdicts[:shown]
-    rows = [{"rank": str(i + 1), "setup": v.setup.model, "why": "; ".join(v.objections)} for i, v in enumerate(chosen)]
-    return advice_notes.below(on or machine("laptop, 16 GB"), goal, verdicts, chosen, rows)
+    return advice_notes.below(on or machine("laptop, 16 GB"), goal, verdicts, chosen)
 
 
 @pytest.mark.parametrize(
@@ -159,3 +158,55 @@ def test_an_npu_is_told_of_with_the_package_that_its_maker_runs() -> None:
 def test_lines_of_a_platform_stand_below_the_advice() -> None:
     verdicts = advise(X_ELITE, CHAT, ())
     assert set(platforms.lines(X_ELITE, CHAT)) <= set(below(*verdicts[:3], on=X_ELITE))
+
+
+# ---------------------------------------------------------------------------------------- the words of a row
+
+
+def test_under_each_row_stand_its_place_and_why_it_is_there() -> None:
+    first, other, refused = told(), told("phi-2", decode=39), no(3)
+    rows = [{"why": ""}, {"why": ""}, {"why": "Decode ~3 tok/s is below 6 tok/s"}]
+    chosen = (first, msgspec.structs.replace(other, setup=msgspec.structs.replace(
+        other.setup, device="cuda:0", options=(("n_gpu_layers", "12"),))), refused)  # fmt: skip
+    assert advice_notes.of_each(CHAT, chosen, rows, tell_place=True) == [
+        "llama_cpp/cpu",  # the first has no row before it
+        "llama_cpp/cuda:0?n_gpu_layers=12: weaker answers, 1.9 times as fast",
+        "llama_cpp/cpu: Decode ~3 tok/s is below 6 tok/s",
+    ]
+    assert advice_notes.of_each(CHAT, chosen, rows, tell_place=False)[1:] == [
+        "weaker answers, 1.9 times as fast",
+        "Decode ~3 tok/s is below 6 tok/s",
+    ]
+
+
+def test_on_what_the_speeds_rest_is_said_once() -> None:
+    range_ = "; the range in brackets holds 8 times in 10"
+    assert advice_notes.known_from([told(), told()]) == [f"Speeds: estimated from data sheets{range_}"]
+    assert advice_notes.known_from([told(basis="measured")]) == ["Speeds: measured here"]
+    assert advice_notes.known_from([told(decode=None)]) == []
+    mixed = advice_notes.known_from([told(basis="measured"), told(), told(basis="probed"), told(basis="measured")])
+    assert mixed == [
+        "Speeds: 1, 4 measured here; 3 estimated from this machine's bandwidth and matrix rate; "
+        f"2 estimated from data sheets{range_}"
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", ["Pi 5, 4 GB", "laptop with 8 GB GPU", "RTX 4090", "H100", "two RTX 3090"])
+@pytest.mark.parametrize("goal", ["chat", "vision", "long-context", "fine-tuning"])
+def test_a_screen_says_all_that_decides_and_asks_for_no_legend(name: str, goal: str, width: int) -> None:
+    place, asks = machine(name), catalog.goal(goal)
+    verdicts = advise(place, asks, ())
+    text = advice.text(place, asks, asks.context, verdicts, 5, "table", width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "??" not in text
+    assert "no room for:" not in text
+    lines = text.splitlines()
+    for rank, verdict in enumerate(ranking.shown(verdicts, 5), start=1):
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"{rank} "))
+        entry = " ".join(" ".join(lines[start : start + 8]).split())
+        if width >= 80:
+            assert verdict.setup.model in lines[start]
+            assert verdict.level in lines[start]
+        assert verdict.setup.place.split("/")[0] in "".join(text.split())
+        assert all(reason.split()[0] in entry for reason in verdict.objections[:1])

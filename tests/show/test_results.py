@@ -489,6 +489,17 @@ def test_columns_choose_name_and_shorten() -> None:
     assert "no room for: Unknown, B" in " ".join(tables.draw(rows, columns, 5).split())
 
 
+@pytest.mark.parametrize("width", [30, 80])
+def test_words_stand_below_their_row_and_then_nothing_is_said_of_columns_without_room(width: int) -> None:
+    rows = [{"#": "1", "name": "a long name that is folded where there is little room"}, {"#": "2", "name": "b"}]
+    columns = (column("#", right=True), column("name"), column("more", rank=1))
+    drawn = tables.draw(rows, columns, width, below=("first of all, with more words than a line has", "")).splitlines()
+    flat = " ".join(" ".join(drawn[2:]).split())
+    assert "no room" not in flat
+    assert flat.index("little room") < flat.index("first of all") < flat.index("2 b")
+    assert max(map(len, drawn)) <= width
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(12.345, "12.3"), (0.08123, "0.0812"), (1234.5, "1234"), (0.0, "0"), (9.999, "10.0"), (1e-12, "0.000000001")],
