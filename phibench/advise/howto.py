@@ -73,9 +73,10 @@ def howtos(machine: Machine, goal: Goal, verdict: Verdict) -> tuple[Howto, ...]:
 
 
 def _runs(tool: Tool, variant: Variant, system: System, setup: Setup) -> bool:
+    """Whether it is for this system, this Phi and its weights; what nobody knows does not speak against it."""
     known = variant.runtime(tool.runtime)
     on = system in tools.prerequisite(tool.needs).install and system in (tool.for_systems or (system,))
-    told = bool(variant.chat_template.tokens or variant.chat_template.layout is None) or bool(tool.plain)
+    told = bool(variant.chat_template.tokens or tool.plain)
     named = not tool.quantizations or setup.quantization in tool.quantizations
     return on and told and named and (known is None or known.runs is not False)
 
@@ -122,8 +123,8 @@ def _owner(build: Build) -> str:
 def _howto(name: str, use: _Use) -> Howto:
     tool, first = use.tool, tools.prerequisite(use.tool.needs)
     names = _names(use, first)
-    told = not use.variant.chat_template.tokens and tool.plain
-    commands = (*first.install[use.system], *tool.install, *(tool.plain if told else tool.run))
+    said = tool.run if use.variant.chat_template.tokens else tool.plain
+    commands = (*first.install[use.system], *tool.install, *said)
     lines = [Line(words=tuple(_words(words, use, names))) for words in commands]
     typed = [words for part, words in tool.typed.items() if part in _settings(use)]
     lines += [Line(words=tuple(_filled(word, names) for word in words), typed=True) for words in typed]
@@ -236,8 +237,8 @@ def _notes(use: _Use, first: Prerequisite, names: dict[str, str]) -> Iterator[st
         yield _filled(tool.unset["kv"], names)
     if "experts" in tool.unset and "experts" in settings:
         yield _filled(tool.unset["experts"], names)
-    if not use.variant.chat_template.tokens and use.variant.chat_template.layout:
-        yield f"{use.variant.title} has no chat template; it was made to go on with a text"
+    if not use.variant.chat_template.tokens:
+        yield f"of {use.variant.title} no chat template is known: it goes on with the text that it is given"
     if use.build != use.verdict.build:
         yield f"another file than the advice's: {use.build.repository}, {use.build.quantization}"
     if not tool.measured_by:
@@ -262,7 +263,7 @@ def _not_measured(use: _Use) -> str:
 
 
 def _mlx_bytes(build: Build, variant: Variant) -> int | None:
-    """Of groups of 64 weights with a scale and a bias of 16 bits each: half a bit more per weight. The builds whose size
-    is known have it so, 2.16 GB of 3.84 B weights and 2.15 of 3.82 in 4 bits."""
+    """Of groups of 64 weights with a scale and a bias of 16 bits each: half a bit more per weight. The builds whose
+    size is known have it so, 2.16 GB of 3.84 B weights and 2.15 of 3.82 in 4 bits."""
     bits = _bits(build)
     return round(variant.parameters * (bits + 0.5) / 8) if bits and variant.parameters else None

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from phibench.core.errors import PhibenchError
 
 POWERSHELL = "windows"  # the system that has it; the others have sh, bash or zsh
-# What no shell reads as anything but itself. PowerShell makes lists at a comma and splices at an @; the others know a
-# ~ at the front as the home, which is meant where a word begins so.
-_PLAIN = re.compile(r"(?:~/)?[A-Za-z0-9_./:=+-]+")
-_PLAIN_WINDOWS = re.compile(r"[A-Za-z0-9_./:=+\\-]+")
+# What no shell reads as anything but itself. PowerShell makes lists at a comma, splices at an @ and cuts -a.b and -a:b
+# in two; zsh looks up =a; the others know a ~ at the front as the home, which is meant where a word begins so.
+_PLAIN = re.compile(r"(?:~/)?[A-Za-z0-9_./:+-][A-Za-z0-9_./:=+-]*")
+_PLAIN_WINDOWS = re.compile(r"(?!-[^.:]*[.:])[A-Za-z0-9_./:=+\\-]+")
 # What is read between double quotes, too; the exclamation mark by bash and zsh where somebody types.
 _READ = re.compile(r"[\"$`\\!]")
 _READ_WINDOWS = re.compile(r"[$`“”„]")
