@@ -86,9 +86,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._missing("EntryNotFound")
             return
         content = path.read_bytes()
-        part, code = content, 200
+        part, start, code = content, 0, 200
         if found := _RANGE.fullmatch(self.headers.get("Range") or ""):
-            part, code = content[int(found[1]) : int(found[2]) + 1 if found[2] else None], 206
+            start, code = int(found[1]), 206
+            part = content[start : int(found[2]) + 1 if found[2] else None]
         self.send_response(code)
         self.send_header("ETag", f'"{_sha256(content)}"')
         self.send_header("X-Linked-Etag", f'"{_sha256(content)}"')
@@ -96,7 +97,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         if code == 206:
-            start = len(content) - len(part) if not found[2] else int(found[1])
             self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
         self._body(part, "application/octet-stream")
 

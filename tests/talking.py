@@ -114,9 +114,11 @@ def _tokenizer(vocab: int, folder: Path, kind: str) -> None:
          "normalized": False, "special": True}
         for one in SPECIAL
     ]  # fmt: skip
-    model = {"type": "BPE", "vocab": {word: number for number, word in enumerate(tokens)}, "merges": [],
-             "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-             "fuse_unk": False, "byte_fallback": False}  # fmt: skip
+    model: dict[str, object] = {
+        "type": "BPE", "vocab": {word: number for number, word in enumerate(tokens)}, "merges": [], "dropout": None,
+        "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
+        "byte_fallback": False,
+    }  # fmt: skip
     whole = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": None,
         "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level, "model": model,

@@ -228,15 +228,15 @@ def _share(layers: str, variant: Variant) -> str:
 
 def _notes(use: _Use, first: Prerequisite, names: dict[str, str]) -> Iterator[str]:
     tool, settings = use.tool, _settings(use)
-    if use.system in first.notes:
-        yield first.notes[use.system]
+    if aside := first.asides.get(use.system):
+        yield aside
     for note in tool.notes:
-        yield _filled(note, names)
+        yield note.format_map(names)
     usual = backends.load(use.verdict.setup.backend).DEFAULTS
     if "kv" in tool.unset and settings.get("kv", {}).get("type_k", "f16") != usual.get("type_k", "f16"):
-        yield _filled(tool.unset["kv"], names)
+        yield tool.unset["kv"].format_map(names)
     if "experts" in tool.unset and "experts" in settings:
-        yield _filled(tool.unset["experts"], names)
+        yield tool.unset["experts"].format_map(names)
     if not use.variant.chat_template.tokens:
         yield f"of {use.variant.title} no chat template is known: it goes on with the text that it is given"
     if use.build != use.verdict.build:

@@ -110,12 +110,10 @@ def test_a_gguf_file_is_run_by_whatever_has_llama_cpp_inside() -> None:
 
 
 def test_a_package_of_onnx_runtime_is_foundry_locals_too_where_it_has_one() -> None:
-    onnx = {"quantization": "int4", "backend": "onnxruntime"}
-    assert list(by_tool(picked("phi-4-mini-instruct", **onnx))) == ["onnxruntime-genai", "foundry-local"]
-    assert list(by_tool(picked("phi-4-mini-instruct", **onnx), machine("windows"))) == [
-        "onnxruntime-genai", "foundry-local",
-    ]  # fmt: skip
-    assert "foundry-local" not in by_tool(picked("phi-3-medium-4k-instruct", **onnx))
+    both = ["onnxruntime-genai", "foundry-local-sdk", "foundry-local"]
+    assert list(by_tool(picked("phi-4-mini-instruct", "int4", "onnxruntime"))) == both
+    assert list(by_tool(picked("phi-4-mini-instruct", "int4", "onnxruntime"), machine("windows"))) == both
+    assert list(by_tool(picked("phi-3-medium-4k-instruct", "int4", "onnxruntime"))) == both[:1]
 
 
 def test_mlx_stands_beside_on_a_mac_with_its_share_predicted() -> None:

@@ -28,7 +28,7 @@ class Prerequisite(Noun, frozen=True, kw_only=True):
     address: str
     install: dict[System, tuple[Words, ...]]
     programs: dict[System, dict[str, str]] = {}
-    notes: dict[System, str] = {}
+    asides: dict[System, str] = {}  # what to know of it on a system
 
 
 class Tool(Noun, frozen=True, kw_only=True):
