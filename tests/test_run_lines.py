@@ -1,7 +1,7 @@
 """``recommend --run``: the printed lines are run as they are, on tiny Phis with a tokenizer, until there is a word.
 
 A hub of our own serves them under the names that the catalog has. What cannot be installed here is held to its help
-(tests/catalog/test_tools.py) and no more; llama.cpp's own programs are run by benchmarks/proofs/run_lines.py.
+(tests/catalog/test_tools.py) and no more; llama.cpp's own programs are run by benchmarks/proofs/lines.py.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The lines of ``recommend --run`` for llama.cpp's own programs and for Foundry Local lead to a word on the screen.
 
-    LLAMA_BIN=FOLDER FOUNDRY_PYTHON=FILE python benchmarks/proofs/run_lines.py
+    LLAMA_BIN=FOLDER FOUNDRY_PYTHON=FILE python benchmarks/proofs/lines.py
 
 A hub of the tests' own serves a tiny Phi with a tokenizer under the name that the catalog has; each printed line that
 does not install is run as it is. ``LLAMA_BIN``: where llama-cli and llama-server are, else on the PATH.
-``FOUNDRY_PYTHON``: the Python of an environment with foundry-local-sdk, for which the Phi lies in its cache, in the list
-that it keeps of its maker's catalog. What is not here is left out, and so the figure says. The other tools are run by
-tests/test_run_lines.py.
+``FOUNDRY_PYTHON``: the Python of an environment with foundry-local-sdk, for which the Phi lies in its cache, in the
+list that it keeps of its maker's catalog. What is not here is left out, and so the figure says. The other tools are
+run by tests/test_run_lines.py.
 """
 
 from __future__ import annotations
