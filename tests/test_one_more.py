@@ -60,6 +60,19 @@ def counters(place, root, stack):
                     read=lambda: number(place.at) / 1e3, min_window_s=0.5)]
 """
 
+TOOL = """
+title = "phichat"
+order = 9
+needs = "llama.cpp"
+formats = ["gguf"]
+run = [["phichat", "--from", "{repository}", "{settings}", "{question}"]]
+[settings]
+context = ["--room", "{context}"]
+[help]
+version = "an example, no program"
+address = "https://example.com"
+"""
+
 YAML = """
 def _yaml(rows, *_):
     return "".join("- " + "\\n  ".join(f"{key}: {value}" for key, value in row.items()) + "\\n" for row in rows)
@@ -117,6 +130,15 @@ def test_a_goal_is_one_file(copy: Copy) -> None:
     if find_spec("streamlit"):
         copy.folder.joinpath("page.py").write_text(GOALS)
         assert title in copy.python(str(copy.folder / "page.py")).out
+
+
+def test_a_tool_is_one_file(copy: Copy) -> None:
+    assert "unknown tool 'phichat'" in copy.phibench("recommend", "--machine", LAPTOP, "--run", "phichat", code=2).err
+    copy.add("phibench/catalog/tools/phichat.toml", TOOL)
+    printed = copy.phibench("recommend", "--machine", LAPTOP, "--run", "phichat").out
+    assert (
+        printed.splitlines()[-1] == 'phichat --from unsloth/Phi-4-mini-instruct-GGUF --room 8192 "Why is the sky blue?"'
+    )
 
 
 def test_a_variant_is_one_file(copy: Copy) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from phibench.cli import options
+from phibench.cli import howto, options
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _GROUPS = {
     "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch"),
     "Which of them (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
     "Which machine (this one, if nothing is said)": ("machine", "machines", "gpu", "cpu", "ram", "os", "power"),
-    "Output": ("top", "places", "results", "output", "out"),
+    "Output": ("top", "places", "run", "results", "output", "out"),
 }
 
 
@@ -61,14 +61,17 @@ class _Told(NamedTuple):
 @click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")
+@click.option(
+    "--run", is_flag=False, flag_value=howto.ALL, metavar="[TOOL]", help="Only the lines to copy for the first."
+)
 @options.results
 @options.output
 def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
     language: str | None, rank: int | None, batch: int | None, variant: str | None, quant: str | None,
     backend: str | None, any_build: bool, machine: str | None, machines: str | None, gpu: str | None, cpu: str | None,
-    ram: str | None, os: str | None, power: str | None, top: str, places: bool, results: str | None, output: str,
-    out: str | None,
+    ram: str | None, os: str | None, power: str | None, top: str, places: bool, run: str | None,
+    results: str | None, output: str, out: str | None,
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
 
@@ -81,13 +84,14 @@ def recommend(
 
     count, told = _top(top), _Told(gpu, cpu, ram, os, power)
     _check_where(machine, machines, told)
+    howto.check(run, output, machines)
     wanted = catalog.goal(goal)
     tokens = units.tokens(context) if context else None
     asked = {
         "context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "thinking_tokens": thinking_tokens,
         "language": language, "rank": rank, "batch": batch, "only": narrowed(variant, quant, backend, any_build),
     }  # fmt: skip
-    shape = _Shape(tokens or wanted.context, count, places, output, out)
+    shape = _Shape(tokens or wanted.context, count, places, output, out, run)
     if machines:
         code = _each(Path(machines), wanted, options.stored_runs(results), asked, shape)
     else:
@@ -106,6 +110,7 @@ class _Shape(NamedTuple):
     places: bool
     output: str
     out: str | None
+    run: str | None
 
 
 def _check_where(machine: str | None, machines: str | None, told: _Told) -> None:
@@ -156,12 +161,14 @@ def _one(
         raise PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
     engines = uncalibrated(verdicts) if here else ()
     told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
+    code = outcome(verdicts, here=here)
+    if shape.run:
+        return howto.tell(place, told, verdicts, shape.run, shape.output, shape.out, code)
     said = advice.text(
         place, told, shape.context, verdicts, shape.top, shape.output, options.width(shape.out), uncalibrated=engines,
         assumed=assumed, places=shape.places,
     )  # fmt: skip
     options.emit(said, shape.out)
-    code = outcome(verdicts, here=here)
     _say_why(code, place, verdicts)
     return code
 

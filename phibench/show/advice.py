@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from phibench.advise import ranking, recommend
+from phibench.advise.howto import howtos
 from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
 from phibench.predict import finetuning
-from phibench.show import advice_notes, busy, outputs, tables
+from phibench.show import advice_notes, busy, howto, outputs, tables
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
@@ -63,7 +64,14 @@ def text(
     notes += [*advice_notes.below(machine, goal, verdicts, chosen), *busy.doubts(machine)]
     notes += recommend.hints(chosen) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
-    return _drawn(caption, told, words, _TRAINED if goal.training else _COLUMNS, notes, output, width)
+    drawn = _drawn(caption, told, words, _TRAINED if goal.training else _COLUMNS, notes, output, width)
+    return drawn + _to_run(machine, goal, chosen) if output == "md" else drawn
+
+
+def _to_run(machine: Machine, goal: Goal, chosen: Sequence[Verdict]) -> str:
+    """How to run the first row, where it serves and a tool does."""
+    found = howtos(machine, goal, chosen[0]) if chosen and chosen[0].verdict != "no" else ()
+    return f"\n{howto.markdown(found)}" if found else ""
 
 
 def _drawn(

@@ -55,6 +55,7 @@ from phibench.core.nouns.results import (
 )
 from phibench.core.nouns.rows import Note, NoteKind, Row, Spread
 from phibench.core.nouns.setups import Artifact, Job, PageCache, Setup, Shorter, Suite, Warmup, Workload
+from phibench.core.nouns.tools import Help, Howto, Line, Part, Prerequisite, System, Tool, Way, Words
 
 __all__ = [
     "ARCHITECTURES",
@@ -82,6 +83,8 @@ __all__ = [
     "Hardware",
     "HardwareKind",
     "Held",
+    "Help",
+    "Howto",
     "Installed",
     "Job",
     "KernelRate",
@@ -89,6 +92,7 @@ __all__ = [
     "LeftOut",
     "Level",
     "Limits",
+    "Line",
     "LossClass",
     "Machine",
     "Measured",
@@ -100,6 +104,8 @@ __all__ = [
     "Noun",
     "Opened",
     "PageCache",
+    "Part",
+    "Prerequisite",
     "Problem",
     "Processor",
     "Progress",
@@ -122,12 +128,16 @@ __all__ = [
     "Stage",
     "Storage",
     "Suite",
+    "System",
     "Throttle",
     "Tokens",
+    "Tool",
     "Training",
     "Variant",
     "Verdict",
     "Warmup",
+    "Way",
     "Window",
+    "Words",
     "Workload",
 ]
