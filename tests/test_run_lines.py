@@ -68,12 +68,19 @@ LAPTOP = ("--gpu", "RTX 4060 Laptop", "--os", "windows")
 
 
 def test_only_lines_are_printed(phibench: Phibench) -> None:
-    done = phibench("recommend", *LAPTOP, "--run=llama-cli")
+    done = phibench("recommend", "--cpu", "i7-1260P", "--os", "windows", "--run=llama-cli")
     assert (done.code, done.err) == (0, "")
     install, run = done.out.splitlines()
     assert install == "winget install llama.cpp"
     assert run.startswith("llama-cli -hf ")
     assert run.endswith(' -p "Why is the sky blue?"')
+
+
+def test_lines_that_run_elsewhere_than_advised_say_so_beside_them(phibench: Phibench) -> None:
+    done = phibench("recommend", *LAPTOP, "--run")
+    assert done.code == 0
+    (said,) = done.err.splitlines()
+    assert "llama-cli, llama-server: what these lines install is for cpu and vulkan, not for cuda" in said
 
 
 def test_without_a_name_every_tool_has_its_lines_under_its_name(phibench: Phibench) -> None:

@@ -130,7 +130,7 @@ def _howto(name: str, use: _Use) -> Howto:
     lines += [Line(words=tuple(_filled(word, names) for word in words), typed=True) for words in typed]
     return Howto(
         tool=name, title=tool.title, system=use.system, repository=use.build.repository, file=use.build.path,
-        lines=tuple(lines), notes=tuple(_notes(use, first, names)), help=tool.help,
+        lines=tuple(lines), misses=_misses(use, first), notes=tuple(_notes(use, first, names)), help=tool.help,
     )  # fmt: skip
 
 
@@ -191,6 +191,7 @@ def _names(use: _Use, first: Prerequisite) -> dict[str, str]:
     build, tool = use.build, use.tool
     repository, path = build.repository, build.path or ""
     title = repository.partition("/")[2]
+    is_arm = use.machine.arch.lower() in ("arm64", "aarch64")
     found = {
         "repository": repository,
         "alias": title,
@@ -203,7 +204,8 @@ def _names(use: _Use, first: Prerequisite) -> dict[str, str]:
         "provider": tool.providers.get(use.device, use.device),
         "question": QUESTION,
         "new_tokens": str(_new_tokens(use.goal, use.variant)),
-        "arch": "arm64" if use.machine.arch.lower() in ("arm64", "aarch64") else "x64",
+        "arch": "arm64" if is_arm else "x64",
+        "homebrew": "/opt/homebrew" if is_arm else "/usr/local",  # docs.brew.sh/Installation
         **first.programs.get(use.system, {}),
     }
     for part, known in _settings(use).items():
@@ -224,6 +226,15 @@ def _share(layers: str, variant: Variant) -> str:
         return "max" if layers == _ALL else "off"
     count = (variant.shape.layers if variant.shape else 0) + 1  # the output counts as one
     return f"{min(int(layers) / count, 1.0):.2f}"
+
+
+def _misses(use: _Use, first: Prerequisite) -> str:
+    """Where the lines run, and elsewhere than was advised."""
+    reaches = first.reaches.get(use.system, (use.device,))
+    if use.device in reaches:
+        return ""
+    otherwise = first.otherwise[use.system]
+    return f"what these lines install is for {' and '.join(reaches)}, not for {use.device}: {otherwise}"
 
 
 def _notes(use: _Use, first: Prerequisite, names: dict[str, str]) -> Iterator[str]:

@@ -55,4 +55,6 @@ def tell(
     else:
         said = howto.markdown(found) if output == "md" else howto.text(found)
     options.emit(said, out)
+    for missed in dict.fromkeys(one.misses for one in found if one.misses):
+        options.note(f"{', '.join(one.tool for one in found if one.misses == missed)}: {missed}")
     return code

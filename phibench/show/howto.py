@@ -37,8 +37,9 @@ def markdown(howtos: Sequence[Howto]) -> str:
         shell = "powershell" if howto.system == shells.POWERSHELL else "sh"
         parts.append(f"### {markdown_text(howto.title)}")
         parts.append("\n".join([f"```{shell}", *(_line(line, howto) for line in howto.lines), "```"]))
+        notes = [*filter(None, [howto.misses]), *howto.notes]
         checked = f"flags as in the help of [{howto.help.version}]({howto.help.address})"
-        parts.append("\n".join(f"- {note}" for note in [*map(markdown_text, howto.notes), checked]))
+        parts.append("\n".join(f"- {note}" for note in [*map(markdown_text, notes), checked]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,6 +49,7 @@ def to_json(howtos: Sequence[Howto]) -> list[dict[str, Any]]:
         {
             **msgspec.to_builtins(msgspec.structs.replace(howto, lines=())),
             "file": howto.file,
+            "misses": howto.misses,
             "lines": [
                 {"text": " ".join(line.words) if line.typed else _line(line, howto), "words": list(line.words),
                  "typed": line.typed}

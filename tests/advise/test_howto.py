@@ -81,7 +81,8 @@ def test_every_build_has_whole_lines_on_every_system(
         text = [" ".join(line.words) if line.typed else shells.command(line.words, system) for line in howto.lines]
         for line in text:
             assert not any(
-                f"{{{name}}}" in line for name in ("settings", "model", "packages", "bin", "file", "context")
+                f"{{{name}}}" in line
+                for name in ("settings", "model", "packages", "bin", "file", "context", "homebrew")
             )
             assert "|" not in line
             assert "$" not in line
@@ -240,6 +241,24 @@ def test_packages_are_those_of_the_device() -> None:
     }  # fmt: skip
     assert installs["cpu"][-2:] == ("onnxruntime-genai", "huggingface-hub")
     assert installs["cuda:0"][-2:] == ("onnxruntime-genai-cuda", "huggingface-hub")
+
+
+@pytest.mark.parametrize(
+    ("system", "device", "said"),
+    [("linux", "cuda:0", ""), ("linux", "rocm", "not for rocm: take a build"), ("windows", "cuda:0", "by Vulkan"),
+     ("windows", "vulkan:0", ""), ("macos", "metal", "")],
+)  # fmt: skip
+def test_where_an_installed_build_does_not_reach_the_device_it_is_said(system: System, device: str, said: str) -> None:
+    found = by_tool(picked(device=device), machine(system))
+    assert said in found["llama-cli"].misses
+    assert bool(said) == bool(found["llama-cli"].misses)
+    assert found["ollama"].misses == "" if "ollama" in found else True
+
+
+def test_homebrew_lies_elsewhere_on_a_mac_of_intel() -> None:
+    arm, intel = (msgspec.structs.replace(machine("macos"), arch=arch) for arch in ("arm64", "x86_64"))
+    assert last(by_tool(picked(), arm)["llama-cli"]).startswith("/opt/homebrew/bin/llama-cli ")
+    assert last(by_tool(picked(), intel)["llama-cli"]).startswith("/usr/local/bin/llama-cli ")
 
 
 def test_pictures_and_speech_are_not_in_the_lines() -> None:

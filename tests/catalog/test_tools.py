@@ -124,6 +124,7 @@ def test_a_tool_says_for_whom_it_is(name: str) -> None:
     first = tools.prerequisite(tool.needs)
     assert set(first.install) == set(SYSTEMS)
     assert set(first.programs) in ({*SYSTEMS}, set())
+    assert set(first.reaches) == set(first.otherwise)
     formats = {build.format for variant in catalog.variants() for build in builds.builds(variant.id)}
     assert {*tool.formats, *tool.beside} <= formats
     assert tool.help.address.startswith("https://")

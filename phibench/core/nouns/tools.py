@@ -29,6 +29,8 @@ class Prerequisite(Noun, frozen=True, kw_only=True):
     install: dict[System, tuple[Words, ...]]
     programs: dict[System, dict[str, str]] = {}
     asides: dict[System, str] = {}  # what to know of it on a system
+    reaches: dict[System, tuple[str, ...]] = {}  # kinds of device that what it installs can use; empty: all
+    otherwise: dict[System, str] = {}  # what of the others
 
 
 class Tool(Noun, frozen=True, kw_only=True):
@@ -75,7 +77,10 @@ class Line(Noun, frozen=True, kw_only=True):
 
 
 class Howto(Noun, frozen=True, kw_only=True):
-    """From nothing installed to the first word, with one tool on one system."""
+    """From nothing installed to the first word, with one tool on one system.
+
+    ``misses``: why it would compute elsewhere than on the device that was advised, "" where it does not.
+    """
 
     tool: str
     title: str
@@ -83,5 +88,6 @@ class Howto(Noun, frozen=True, kw_only=True):
     repository: str
     file: str | None = None
     lines: tuple[Line, ...]
+    misses: str = ""
     notes: tuple[str, ...] = ()
     help: Help
