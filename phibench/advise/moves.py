@@ -21,8 +21,13 @@ from phibench.predict.speed import Knowledge
 Moves = Mapping[str, int]  # "build", "kv", "context", "memory" or a metric of LIMITS -> steps
 CONTEXT_STEP = 1024  # tokens
 MEMORY_STEP = (1 << 30) / 10  # bytes
-LIMITS = {"decode_tps": ("--min-tps", -1.0), "ttft_s": ("--max-ttft", 1.0), "answer_s": ("--max-answer", 1.0)}  # a step
+# Of each the flag, and what a step adds
+LIMITS = {"decode_tps": ("--min-tps", -1.0), "ttft_s": ("--max-ttft", 1.0), "answer_s": ("--max-answer", 1.0)}
 _ACCEPTED = {"decode_tps": "{} tok/s", "ttft_s": "{} s to the first token", "answer_s": "{} s for the answer"}
+
+
+_OF_THE_SETUP = ("build", "kv")
+Seen = dict[tuple[Setup, str, tuple[tuple[str, int], ...]], Weighed | None]
 
 
 class Question(NamedTuple):
@@ -60,20 +65,23 @@ def with_more_memory(machine: Machine, runs: Sequence[Run], more: int) -> tuple[
 
 
 class Again:
-    """One setup of a question, asked with moves: each a number of steps away from what it is."""
+    """One setup of a question, asked with moves: each a number of steps away from what it is. ``seen``: what others of
+    the same question have been answered."""
 
-    def __init__(self, question: Question, one: Candidate, setup: Setup) -> None:
+    def __init__(self, question: Question, one: Candidate, setup: Setup, seen: Seen | None = None) -> None:
         self.question, self.one, self.setup = question, one, setup
+        self._seen: Seen = {} if seen is None else seen
         self.limits = {metric: limit for metric, limit in question.goal.limits.items() if metric in LIMITS}
-        self._found: dict[tuple[tuple[str, int], ...], Weighed | None] = {}
-        self._known: dict[int, Knowledge | None] = {}
 
     def tried(self, moves: Moves) -> Weighed | None:
         """None where that cannot be asked for."""
-        key = tuple(sorted((name, steps) for name, steps in moves.items() if steps))
-        if key not in self._found:
-            self._found[key] = self._weigh(dict(key))
-        return self._found[key]
+        try:
+            one, setup = self._asked(moves)
+        except PhibenchError:
+            return None
+        return self._weighed(
+            one, setup, tuple(sorted((n, k) for n, k in moves.items() if k and n not in _OF_THE_SETUP))
+        )
 
     def is_yes(self, moves: Moves) -> bool:
         found = self.tried(moves)
@@ -85,7 +93,7 @@ class Again:
     @functools.cached_property
     def builds(self) -> list[Candidate]:
         """Those of the variant that somebody publishes for this engine and device, and its own, by their size."""
-        one, scales = self.one, Scales(Knowledge(self.question.machine), self.question.goal, all_of_it=False)
+        one = self.one
         line: list[tuple[float, str, Candidate]] = []
         for row in (row for fmt in one.backend.FORMATS for row in catalog.quantizations(fmt)):
             build = builds.offered(one.variant.id, row.format, row.id, one.device.kind.partition(":")[0])
@@ -93,7 +101,8 @@ class Again:
             if made is not one and (build is None or (build.made and self.question.goal.training is None)):
                 continue
             setup = msgspec.structs.replace(self.setup, quantization=row.id)
-            size = scales.exactly(made, setup).verdict.estimates.get("weights_bytes")
+            weighed = self._weighed(made, setup)
+            size = weighed.verdict.estimates.get("weights_bytes") if weighed else None
             if size or made is one:
                 line.append((size.value if size else 0.0, row.id, made))
         return [made for _, _, made in sorted(line, key=lambda told: told[:2])]
@@ -125,21 +134,20 @@ class Again:
 
     # --------------------------------------------------------------------------------------------------- what is asked
 
-    def _weigh(self, moves: dict[str, int]) -> Weighed | None:
+    def _weighed(self, one: Candidate, setup: Setup, rest: tuple[tuple[str, int], ...] = ()) -> Weighed | None:
+        key = setup, one.quantization.format, rest
+        if key not in self._seen:
+            self._seen[key] = self._weigh(one, setup, dict(rest))
+        return self._seen[key]
+
+    def _weigh(self, one: Candidate, setup: Setup, moves: Moves) -> Weighed | None:
         try:
-            known, goal, (one, setup) = self._machine(moves.get("memory", 0)), self._goal(moves), self._asked(moves)
+            (machine, runs, _), goal = self._more(moves.get("memory", 0)), self._goal(moves)
         except PhibenchError:  # too short for prompt and answer, longer than any Phi reads, a memory that is not sold
             return None
-        device = known.machine.device(one.device.kind) if known else None
-        if known is None or device is None:
-            return None
-        return Scales(known, goal, all_of_it=not moves).exactly(one._replace(device=device), setup)
-
-    def _machine(self, steps: int) -> Knowledge | None:
-        if steps not in self._known:
-            machine, runs, _ = self._more(steps)
-            self._known[steps] = Knowledge(machine, runs)
-        return self._known[steps]
+        device = machine.device(one.device.kind)
+        scales = Scales(Knowledge(machine, runs), goal, all_of_it=False)
+        return scales.exactly(one._replace(device=device), setup) if device else None
 
     def _more(self, steps: int) -> tuple[Machine, Sequence[Run], tuple[str, ...]]:
         """With more memory, and the flags that say so: of a described machine its own, but no card has any of that."""
