@@ -32,12 +32,13 @@ Seen = dict[tuple[Setup, str, tuple[tuple[str, int], ...]], Weighed | None]
 
 class Question(NamedTuple):
     """``goal`` as it was asked for. ``described``: the machine with so many steps more memory, where flags describe it,
-    and those flags; None of a size that it cannot have."""
+    and those flags; None of a size that it cannot have. ``given``: GiB of --more-memory that it has already."""
 
     machine: Machine
     goal: Goal
     runs: Sequence[Run] = ()
     described: Callable[[int], tuple[Machine, tuple[str, ...]] | None] | None = None
+    given: float = 0.0
 
 
 class Change(NamedTuple):
@@ -151,13 +152,16 @@ class Again:
 
     def _more(self, steps: int) -> tuple[Machine, Sequence[Run], tuple[str, ...]]:
         """With more memory, and the flags that say so: of a described machine its own, but no card has any of that."""
-        machine, _, runs, described = self.question
+        machine, _, runs, described, given = self.question
         if steps and described and not self._has_own_memory():
             made = described(steps)
             if made is None:
                 raise PhibenchError("it is not made with so much memory")
             return made[0], runs, made[1]
-        return *with_more_memory(machine, runs, round(steps * MEMORY_STEP)), ("--more-memory", f"{steps / 10:g}GiB")
+        return *with_more_memory(machine, runs, round(steps * MEMORY_STEP)), (
+            "--more-memory",
+            f"{given + steps / 10:.8g}GiB",
+        )
 
     def _has_own_memory(self) -> bool:
         return self.one.device.kind != "cpu" and not self.one.device.shares_memory

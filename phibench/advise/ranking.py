@@ -63,7 +63,7 @@ def words() -> dict[str, str]:
 
 def order_key(goal: Goal, verdict: Verdict) -> Key:
     """Smaller is better; the first :data:`PARTS` say what is worse."""
-    setup, loss, speed = verdict.setup, _loss(verdict), verdict.estimates.get("decode_tps")
+    setup, lost, speed = verdict.setup, loss(verdict), verdict.estimates.get("decode_tps")
     size = verdict.estimates.get("weights_bytes")
     options = dict(setup.options)
     return Key(
@@ -72,14 +72,14 @@ def order_key(goal: Goal, verdict: Verdict) -> Key:
         uneasy=not verdict.comfortable,
         tier=tier(goal, setup.variant),
         made=(not _is_published(goal, verdict), catalog.quantization(setup.quantization).superseded),
-        noticed=_beyond(loss, goal.equal_loss),
+        noticed=_beyond(lost, goal.equal_loss),
         waits=_waits(verdict),
         split=any(option in options for option in offload.OPTIONS),
         small_kv=any(option in options for option in costs.KV_OPTIONS),
         felt=_felt(goal, speed),
         processor=setup.device == "cpu",
-        loss=_beyond(loss, _SAME_LOSS),
-        slow=-sure_tps(speed),
+        loss=_beyond(lost, _SAME_LOSS),
+        slow=-_sure_tps(speed),
         basis=basis.BASES.index(speed.basis) if speed else len(basis.BASES),
         size=size.value if size else _UNKNOWN,
         name=str(setup),
@@ -93,7 +93,7 @@ def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     if verdict.verdict == "yes":
         return (False,)
     room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
-    too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
+    too_coarse = loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
     return (True, verdict.hard, verdict.holes, too_coarse, room, _waits(verdict), missed)
 
 
@@ -124,14 +124,14 @@ def hope(
 ) -> tuple[Any, ...]:  # fmt: skip
     """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, ``speeds``: those
     that are known."""
-    loss = predictions.loss(one.quantization)
-    told = {**({"quant_kld": loss} if loss else {}), **(speeds or {})}
+    lost = predictions.loss(one.quantization)
+    told = {**({"quant_kld": lost} if lost else {}), **(speeds or {})}
     setup = msgspec.structs.replace(one.setup, options=_A_SPLIT) if split else one.setup
     barred = one.variant.id in goal.not_for or one.device.kind.partition(":")[0] not in one.backend.KINDS
     misses = (miss(metric, e, goal.limits[metric]) for metric, e in told.items() if metric in goal.limits)
     missed = max(overflows, 1.0, *misses)
     could_be = not barred and missed <= 1.0
-    comfortable = could_be and not split and loss is not None and loss.value <= goal.equal_loss
+    comfortable = could_be and not split and lost is not None and lost.value <= goal.equal_loss
     here = Verdict(
         setup=setup, estimates={"decode_tps": _FASTEST, **told}, build=one.build,
         unknowns=() if could_be else (Reason(""),), hard=int(barred), overflows=overflows, missed=missed,
@@ -140,23 +140,29 @@ def hope(
     return order_key(goal, here)[:PARTS]
 
 
-def _loss(verdict: Verdict) -> float:
-    loss = verdict.estimates.get("quant_kld")
-    return loss.value if loss else _UNKNOWN
+def loss(verdict: Verdict) -> float:
+    """Of its quantization, in nat."""
+    found = verdict.estimates.get("quant_kld")
+    return found.value if found else _UNKNOWN
 
 
-def _beyond(loss: float, equal: float) -> float:
-    return 0.0 if loss <= equal else loss
+def _beyond(lost: float, equal: float) -> float:
+    return 0.0 if lost <= equal else lost
 
 
 def _felt(goal: Goal, speed: Estimate | None) -> float:
     """Steps of decode up to what is felt, negative."""
     if speed is None:
         return 0.0
-    return -math.floor(math.log(min(sure_tps(speed), goal.felt_tps or _MOST_TPS), _GRID))
+    return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _MOST_TPS), _GRID))
 
 
-def sure_tps(speed: Estimate | None) -> float:
+def tps(verdict: Verdict) -> float:
+    """As the order has it; 0 where it is not known."""
+    return _sure_tps(verdict.estimates.get("decode_tps"))
+
+
+def _sure_tps(speed: Estimate | None) -> float:
     """The value, or of a doubted one its worse end: an order may not hang on what nobody believes."""
     if speed is None:
         return 0.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phibench import backends, catalog
-from phibench.advise import platforms, ranking
+from phibench.advise import explain, platforms, ranking
+from phibench.advise.explain import ROWS_ALONE, Reasons
 from phibench.core import amounts, units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
@@ -15,18 +16,30 @@ _READING_TPS = 6.0  # the limit of chat: silent reading (catalog/goals/chat.toml
 
 
 def below(
-    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], rows: Sequence[dict[str, str]]
-) -> list[str]:
+    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict],
+    rows: Sequence[dict[str, str]], reasons: Reasons = ROWS_ALONE,
+) -> list[str]:  # fmt: skip
     """Sentences, in the order in which they are to be read. ``rows``: the texts of those ``chosen`` to be shown."""
-    notes = _nothing_is_sure(goal, verdicts)
+    notes = [*_nearest(reasons), *_nothing_is_sure(goal, verdicts)]
     for row, verdict in zip(rows, chosen, strict=True):
-        if why := row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict)):
+        if verdict is verdicts[0] and verdict.verdict == "yes":
+            notes.append(f"{row['rank']} {explain.why(goal, verdict, None, verdicts, reasons)}")
+        elif why := row["why"] or trade(goal, chosen[0], verdict):
             notes.append(f"{row['rank']} {row['setup']}: {why}")
         notes += [f"{row['rank']} {line}" for line in _measured(verdict, verdicts)]
     for row, verdict in zip(rows, chosen, strict=True):
         if verdict is chosen[0] or verdict.build is None:
             notes.append(f"{row['rank']} is {where(verdict)}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
+
+
+def _nearest(reasons: Reasons) -> list[str]:
+    if reasons.nearest is None:
+        return []
+    setup, change = reasons.nearest
+    flags = f" ({' '.join(change.flags)})" if change.flags else ""
+    now = "" if change.setup == setup else f", then {change.setup}"
+    return [f"nothing fits; nearest is {setup}, it fits with {change.text}{flags}{now}"]
 
 
 def _measured(shown: Verdict, verdicts: Sequence[Verdict]) -> list[str]:
