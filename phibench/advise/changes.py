@@ -62,12 +62,17 @@ class Search:
             kinds for kinds in itertools.combinations(self._kinds(), many) if told and all({*kinds} & c for c in told)
         ]
 
+    @property
+    def is_beyond_amounts(self) -> bool:
+        """Something speaks against it that none of these changes touches, nor all of them."""
+        return any(not cures for cures in self._against())
+
     def _against(self) -> list[set[str]]:
         """What may cure each of the answers that speak against it; none of a yes."""
         now = self._again.tried({})
         told = [rule for rule, answer in now.answers.items() if answer] if now else []
         untouched = (rule for rule in told if rule in rules.OF_THE_KIND and rule not in _CURES)
-        return [set()] if any(untouched) else [{*_CURES.get(rule, _CURES_OF_OTHERS)} for rule in told]
+        return [set[str]()] if any(untouched) else [{*_CURES.get(rule, _CURES_OF_OTHERS)} for rule in told]
 
     def _kinds(self) -> tuple[str, ...]:
         if self._again.question.goal.context >= LONG:

@@ -93,7 +93,8 @@ def recommend(
     max_answer: float | None, thinking_tokens: int | None, language: str | None, rank: int | None, batch: int | None,
     variant: str | None, quant: str | None, backend: str | None, any_build: bool, machine: str | None,
     machines: str | None, gpu: str | None, cpu: str | None, ram: str | None, more_memory: str | None, os: str | None,
-    power: str | None, explain: str | None, why_not: str | None, top: str, places: bool, results: str | None, output: str, out: str | None,
+    power: str | None, explain: str | None, why_not: str | None, top: str, places: bool, results: str | None,
+    output: str, out: str | None,
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
 

@@ -152,6 +152,7 @@ def answered(
     told = explained.Told(
         asks.machine, asks.goal, found, changes, nearest(asks, verdicts) if code == NOTHING_FITS else None,
         rules.command(found.setup) if here and _is_guessed(found.weighed.verdict, asks.goal) else "",
+        lacks=not search.is_beyond_amounts,
     )  # fmt: skip
     say = explained.explained if asked.explain else explained.why_not
     options.emit(say(told, output, options.width(out)), out)

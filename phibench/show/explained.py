@@ -20,6 +20,7 @@ from phibench.core.text import wrap
 from phibench.show import advice
 
 NOTHING = "nothing on this machine changes that"
+NOT_TWO = "no one or two changes are enough"
 
 
 class Told(NamedTuple):
@@ -31,6 +32,7 @@ class Told(NamedTuple):
     changes: Sequence[Change]
     nearest: tuple[Setup, Change] | None = None
     calibrate: str = ""  # what to type to know its speeds, where they are only predicted
+    lacks: bool = False  # nothing but amounts
 
 
 def explained(told: Told, output: str, width: int | None = None) -> str:
@@ -93,7 +95,7 @@ def _why(told: Told) -> str:
 
 def _would_change(told: Told) -> list[str]:
     if not told.changes:
-        lines = [NOTHING]
+        lines = [NOT_TWO if told.lacks else NOTHING]
     else:
         lines = ["What would make it a yes:" if len(told.changes) == 1 else "Each of these would make it a yes:"]
         lines += [f"- {_change(change, told.asked.setup)}" for change in told.changes]
