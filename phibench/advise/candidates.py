@@ -18,8 +18,8 @@ from phibench.predict import costs, finetuning
 
 _MOST_TRAINED = 65_536  # rank, examples at once
 _MOST = 1_000_000  # tokens, tokens per second or seconds that may be asked for
-_LONG = 16_384  # tokens of context from which on a smaller KV cache is worth its loss (chosen)
-_SMALL_KV = tuple((option, "q8_0") for option in costs.KV_OPTIONS)
+LONG = 16_384  # tokens of context from which on a smaller KV cache is worth its loss (chosen)
+SMALL_KV = tuple((option, "q8_0") for option in costs.KV_OPTIONS)
 
 
 class Narrowed(Noun, frozen=True, kw_only=True):
@@ -51,6 +51,7 @@ class Candidate(NamedTuple):
 def as_asked(
     goal: Goal, context: int | None = None, min_tps: float | None = None, max_ttft: float | None = None,
     thinking_tokens: int | None = None, language: str | None = None, rank: int | None = None, batch: int | None = None,
+    max_answer: float | None = None,
 ) -> Goal:  # fmt: skip
     """The goal with what the user asked for on top; to train, a context is the length of the examples."""
     if context is not None:
@@ -58,6 +59,7 @@ def as_asked(
     figures = (
         ("--min-tps", min_tps, 0.001),
         ("--max-ttft", max_ttft, 0.001),
+        ("--max-answer", max_answer, 0.001),
         ("--thinking-tokens", thinking_tokens, 0),
     )
     for flag, figure, least in figures:
@@ -66,6 +68,7 @@ def as_asked(
     limits = dict(goal.limits)
     limits |= {"decode_tps": min_tps} if min_tps is not None else {}
     limits |= {"ttft_s": max_ttft} if max_ttft is not None else {}
+    limits |= {"answer_s": max_answer} if max_answer is not None else {}
     asked = msgspec.structs.replace(
         goal,
         limits=limits,
@@ -164,8 +167,12 @@ def _measured(machine: Machine, runs: Sequence[Run]) -> set[tuple[str, str, str,
 
 def kv_types(goal: Goal, backend: Backend) -> tuple[tuple[tuple[str, str], ...], ...]:
     """Options of the KV cache to try, the usual one first."""
-    smaller = goal.context >= _LONG and all(option in backend.LEGAL for option in costs.KV_OPTIONS)
-    return ((), _SMALL_KV) if smaller else ((),)
+    smaller = goal.context >= LONG and has_small_kv(backend)
+    return ((), SMALL_KV) if smaller else ((),)
+
+
+def has_small_kv(backend: Backend) -> bool:
+    return all(option in backend.LEGAL for option in costs.KV_OPTIONS)
 
 
 def with_options(setup: Setup, more: Sequence[tuple[str, str]]) -> Setup:

@@ -73,7 +73,7 @@ def of_each_variant(
     return tuple(verdict for verdict in found if verdict)
 
 
-_ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch")
+_ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch", "max_answer")
 _Turn = tuple[tuple[Any, ...], Candidate]
 
 

@@ -7,9 +7,10 @@ that fits, a slow one a smaller one, and nobody a coarser one for speed that nob
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -27,31 +28,61 @@ _A_SPLIT = ((offload.LAYERS, ""),)
 _FASTEST = Estimate(value=_UNKNOWN, low=_UNKNOWN, high=_UNKNOWN, basis="exact", because="")
 _MOST_TPS = 1e9  # nothing is as fast
 _LEAST_SHOWN = 3  # variants that say why
-PARTS = 13  # of a key: those by which a pick is worse; the rest only makes the order total
 
 
-def order_key(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
+class Key(NamedTuple):
+    """What puts one before another: smaller is better, an earlier part decides. Beside each what it asks, in words."""
+
+    not_yes: Annotated[tuple[Any, ...], "fits, or comes nearest to it"]
+    thinks: Annotated[bool, "answers without thinking first, where that is wanted"]
+    uneasy: Annotated[bool, "is comfortable"]
+    tier: Annotated[int, "answers better: the variant's tier for this goal"]
+    made: Annotated[tuple[bool, bool], "is published, in a type that no younger one has superseded"]
+    noticed: Annotated[float, "loses less by its quantization, where that is noticed"]
+    waits: Annotated[bool, "runs on an engine that may lead"]
+    split: Annotated[bool, "lies whole on one device"]
+    small_kv: Annotated[bool, "has the usual KV cache"]
+    felt: Annotated[float, "decodes faster, in steps of 20 % up to what is felt"]
+    processor: Annotated[bool, "runs on a GPU, where that is as fast"]  # alike to whoever reads, so no GPU is left idle
+    loss: Annotated[float, "loses less by its quantization"]
+    slow: Annotated[float, "decodes faster"]
+    basis: Annotated[int, "is known better"]
+    size: Annotated[float, "is smaller"]
+    name: Annotated[str, "comes first by name"]
+
+
+PARTS = Key._fields.index("slow") + 1  # those by which a pick is worse; the rest only makes the order total
+
+
+@functools.cache
+def words() -> dict[str, str]:
+    """What each part of a key asks, in their order."""
+    hints = get_type_hints(Key, include_extras=True)
+    return {name: hints[name].__metadata__[0] for name in Key._fields}
+
+
+def order_key(goal: Goal, verdict: Verdict) -> Key:
     """Smaller is better; the first :data:`PARTS` say what is worse."""
-    setup, loss, speed = verdict.setup, _loss(verdict), verdict.estimates.get("decode_tps")
+    setup, lost, speed = verdict.setup, loss(verdict), verdict.estimates.get("decode_tps")
     size = verdict.estimates.get("weights_bytes")
     options = dict(setup.options)
-    return (
-        _not_yes(goal, verdict),
-        is_thinking(goal, setup.variant),
-        not verdict.comfortable,
-        tier(goal, setup.variant),
-        (not _is_published(goal, verdict), catalog.quantization(setup.quantization).superseded),
-        _beyond(loss, goal.equal_loss),
-        _waits(verdict),
-        any(option in options for option in offload.OPTIONS),
-        any(option in options for option in costs.KV_OPTIONS),
-        _felt(goal, speed),
-        setup.device == "cpu",  # alike to whoever reads, so no GPU is left idle
-        _beyond(loss, _SAME_LOSS),
-        -_sure_tps(speed),
-        basis.BASES.index(speed.basis) if speed else len(basis.BASES),
-        size.value if size else _UNKNOWN,
-        str(setup),
+    return Key(
+        not_yes=_not_yes(goal, verdict),
+        thinks=is_thinking(goal, setup.variant),
+        uneasy=not verdict.comfortable,
+        tier=tier(goal, setup.variant),
+        made=(not _is_published(goal, verdict), catalog.quantization(setup.quantization).superseded),
+        noticed=_beyond(lost, goal.equal_loss),
+        waits=_waits(verdict),
+        split=any(option in options for option in offload.OPTIONS),
+        small_kv=any(option in options for option in costs.KV_OPTIONS),
+        felt=_felt(goal, speed),
+        processor=setup.device == "cpu",
+        loss=_beyond(lost, _SAME_LOSS),
+        slow=-_sure_tps(speed),
+        basis=basis.BASES.index(speed.basis) if speed else len(basis.BASES),
+        size=size.value if size else _UNKNOWN,
+        name=str(setup),
     )
 
 
@@ -62,7 +93,7 @@ def _not_yes(goal: Goal, verdict: Verdict) -> tuple[Any, ...]:
     if verdict.verdict == "yes":
         return (False,)
     room, missed = (math.ceil(math.log(max(by, 1.0), _MISS_GRID)) for by in (verdict.overflows, verdict.missed))
-    too_coarse = _loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
+    too_coarse = loss(verdict) > goal.limits.get("quant_kld", _UNKNOWN)
     return (True, verdict.hard, verdict.holes, too_coarse, room, missed)
 
 
@@ -93,14 +124,14 @@ def hope(
 ) -> tuple[Any, ...]:  # fmt: skip
     """No key that can come of a candidate, or of its splits, is smaller. ``overflows``: its memory, ``speeds``: those
     that are known."""
-    loss = predictions.loss(one.quantization)
-    told = {**({"quant_kld": loss} if loss else {}), **(speeds or {})}
+    lost = predictions.loss(one.quantization)
+    told = {**({"quant_kld": lost} if lost else {}), **(speeds or {})}
     setup = msgspec.structs.replace(one.setup, options=_A_SPLIT) if split else one.setup
     barred = one.variant.id in goal.not_for or one.device.kind.partition(":")[0] not in one.backend.KINDS
     misses = (miss(metric, e, goal.limits[metric]) for metric, e in told.items() if metric in goal.limits)
     missed = max(overflows, 1.0, *misses)
     could_be = not barred and missed <= 1.0
-    comfortable = could_be and not split and loss is not None and loss.value <= goal.equal_loss
+    comfortable = could_be and not split and lost is not None and lost.value <= goal.equal_loss
     here = Verdict(
         setup=setup, estimates={"decode_tps": _FASTEST, **told}, build=one.build,
         unknowns=() if could_be else (Reason(""),), hard=int(barred), overflows=overflows, missed=missed,
@@ -109,13 +140,14 @@ def hope(
     return order_key(goal, here)[:PARTS]
 
 
-def _loss(verdict: Verdict) -> float:
-    loss = verdict.estimates.get("quant_kld")
-    return loss.value if loss else _UNKNOWN
+def loss(verdict: Verdict) -> float:
+    """Of its quantization, in nat."""
+    found = verdict.estimates.get("quant_kld")
+    return found.value if found else _UNKNOWN
 
 
-def _beyond(loss: float, equal: float) -> float:
-    return 0.0 if loss <= equal else loss
+def _beyond(lost: float, equal: float) -> float:
+    return 0.0 if lost <= equal else lost
 
 
 def _felt(goal: Goal, speed: Estimate | None) -> float:
@@ -123,6 +155,11 @@ def _felt(goal: Goal, speed: Estimate | None) -> float:
     if speed is None:
         return 0.0
     return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _MOST_TPS), _GRID))
+
+
+def tps(verdict: Verdict) -> float:
+    """As the order has it; 0 where it is not known."""
+    return _sure_tps(verdict.estimates.get("decode_tps"))
 
 
 def _sure_tps(speed: Estimate | None) -> float:

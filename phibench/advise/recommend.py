@@ -24,6 +24,7 @@ def advise(
     context: int | None = None,
     min_tps: float | None = None,
     max_ttft: float | None = None,
+    max_answer: float | None = None,
     thinking_tokens: int | None = None,
     language: str | None = None,
     rank: int | None = None,
@@ -33,13 +34,13 @@ def advise(
 ) -> tuple[Verdict, ...]:
     """A verdict for every build of every variant x backend x device of the machine, best first.
 
-    ``min_tps`` (decode) and ``max_ttft`` (seconds) replace the goal's own limits, ``context`` and
+    ``min_tps`` (decode), ``max_ttft`` and ``max_answer`` (seconds) replace the goal's own limits, ``context`` and
     ``thinking_tokens`` its own assumptions; ``language`` is a code or a name, ``rank`` and
     ``batch`` are of the adapters that are trained. ``chosen``: those of them of which all is to be said; of the others
     only what rules and the order ask for, in half the time. Raises PhibenchError (exit 2) for
     a figure that makes no sense, a context that no Phi has, or one too short for the goal's prompt and answer.
     """
-    asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language, rank, batch)
+    asked = as_asked(goal, context, min_tps, max_ttft, thinking_tokens, language, rank, batch, max_answer)
     known = Knowledge(machine, runs)
     scales = Scales(known, asked, all_of_it=chosen is None)
     found = [(verdict, one) for one in candidates(machine, asked, runs, only) for verdict in scales.verdicts(one)]

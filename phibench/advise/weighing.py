@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,14 @@ from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Need, Setup, Training, Variant, Verdict
 from phibench.predict import costs, finetuning, media, predictions, splits
 from phibench.predict.speed import Knowledge
+
+
+class Weighed(NamedTuple):
+    """One setup with what each rule that was asked says of it, also those that have nothing to say."""
+
+    case: Case
+    answers: dict[Rule, Answer]
+    verdict: Verdict
 
 
 class Scales:
@@ -56,6 +64,10 @@ class Scales:
         """On the setup of ``verdict``, which other scales have of the candidate."""
         return next(again for again in self.verdicts(one) if again.setup == verdict.setup)
 
+    def exactly(self, one: Candidate, setup: Setup) -> Weighed:
+        """Of this setup of the candidate and no other: with its options as they are, neither split nor made smaller."""
+        return next(self._weighed(media.with_tokens(self._goal, one.variant), one, setup))
+
     def _case(self, goal: Goal, one: Candidate, setup: Setup) -> Case:
         need, no_file = _need(setup, goal, one.device, one.variant)
         return Case(
@@ -65,11 +77,15 @@ class Scales:
         )  # fmt: skip
 
     def _of_setup(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Verdict]:
+        return (weighed.verdict for weighed in self._weighed(goal, one, setup))
+
+    def _weighed(self, goal: Goal, one: Candidate, setup: Setup) -> Iterator[Weighed]:
+        """The setup first, then its splits."""
         case = self._case(goal, one, setup)
         first = {rule: rule(case) for rule in rules.OF_THE_KIND}
         if any(isinstance(answer, No) for answer in first.values()):
             published = predictions.estimates(self._known, goal, setup, one.quantization, None)
-            yield _verdict(msgspec.structs.replace(case, estimates=published), first)
+            yield _weighed(msgspec.structs.replace(case, estimates=published), first)
             return
         room = rules.fits_in_memory(case)
         overflows = room.by if isinstance(room, Missed | Perhaps) else 1.0
@@ -77,14 +93,14 @@ class Scales:
         may_lead = overflows <= 1.0 or self._is_of_interest(goal, one, overflows)
         if may_lead and (speeds := self._speeds(case, one, overflows)) is not None:
             case, answers = self._answered(case, first, speeds)
-            yield _verdict(case, answers)
+            yield _weighed(case, answers)
             barred = _others(answers)
         if case.need and not barred and self._is_of_interest(goal, one, split=True):
             is_fast = functools.partial(self._is_fast, case)
             for split in splits.offered(self._known, setup, case.need, one.device, is_fast):
                 case = msgspec.structs.replace(case, setup=split)
                 if (speeds := self._speeds(case, one, split=True)) is not None:
-                    yield _verdict(*self._answered(case, first, speeds))
+                    yield _weighed(*self._answered(case, first, speeds))
 
     def _is_fast(self, case: Case, setup: Setup) -> bool:
         """Whether its steps are sure to be as fast as the goal asks for."""
@@ -142,6 +158,10 @@ def _of_text(
 def _others(answers: dict[Rule, Answer]) -> bool:
     """Whether anything but memory speaks against it that a split would not change."""
     return any(isinstance(answer, No) and not isinstance(answer, Missed) for answer in answers.values())
+
+
+def _weighed(case: Case, answers: dict[Rule, Answer]) -> Weighed:
+    return Weighed(case, answers, _verdict(case, answers))
 
 
 def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:

@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from phibench.cli import howto, options
+from phibench.cli import howto, options, recommend_why
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
 
 if TYPE_CHECKING:
+    from phibench.advise.moves import Question
     from phibench.core.nouns import Goal, Machine, Run, Verdict
 
 _OSES = ("linux", "windows", "macos", "android", "ios")  # as machine.asked has them: --help imports nothing
 _POWERS = ("battery", "mains")
 _GROUPS = {
-    "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch"),
+    "What for": (
+        "goal", "context", "min_tps", "max_ttft", "max_answer", "thinking_tokens", "language", "rank", "batch",
+    ),
     "Which of them (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
-    "Which machine (this one, if nothing is said)": ("machine", "machines", "gpu", "cpu", "ram", "os", "power"),
+    "Which machine (this one, if nothing is said)": (
+        "machine", "machines", "gpu", "cpu", "ram", "more_memory", "os", "power",
+    ),
+    "One of them": ("explain", "why_not"),
     "Output": ("top", "places", "run", "results", "output", "out"),
-}
+}  # fmt: skip
 
 
 class _Told(NamedTuple):
@@ -44,6 +50,7 @@ class _Told(NamedTuple):
 @options.context
 @click.option("--min-tps", type=float, help="At least this many generated tokens per second.")
 @click.option("--max-ttft", type=float, help="At most this many seconds until the first token.")
+@click.option("--max-answer", type=float, help="At most this many seconds until the whole answer.")
 @click.option("--thinking-tokens", type=int, help="Assumed thinking tokens of reasoning variants.")
 @click.option("--language", metavar="CODE", help="Made for this language: de, or German.")
 @click.option("--rank", type=int, help="Of adapters, for --goal fine-tuning; --context: tokens of an example.")
@@ -57,8 +64,11 @@ class _Told(NamedTuple):
 @click.option("--gpu", metavar="NAME", help="A machine with this GPU; '2x RTX 3090', none.")
 @click.option("--cpu", metavar="NAME", help="A machine with this processor; names as in phibench hardware.")
 @click.option("--ram", metavar="SIZE", help="Its memory, for example 16GiB.")
+@click.option("--more-memory", metavar="SIZE", help="As if so much more of each memory were free.")
 @click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its system.")
 @click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
+@click.option("--explain", metavar="SETUP", help="All that is known of it, and why it stands where it does.")
+@click.option("--why-not", metavar="SETUP", help="What speaks against it, and the smallest change that makes it fit.")
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")
 @click.option(
@@ -67,10 +77,11 @@ class _Told(NamedTuple):
 @options.results
 @options.output
 def recommend(
-    goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
-    language: str | None, rank: int | None, batch: int | None, variant: str | None, quant: str | None,
-    backend: str | None, any_build: bool, machine: str | None, machines: str | None, gpu: str | None, cpu: str | None,
-    ram: str | None, os: str | None, power: str | None, top: str, places: bool, run: str | None,
+    goal: str, context: str | None, min_tps: float | None, max_ttft: float | None,
+    max_answer: float | None, thinking_tokens: int | None, language: str | None, rank: int | None, batch: int | None,
+    variant: str | None, quant: str | None, backend: str | None, any_build: bool, machine: str | None,
+    machines: str | None, gpu: str | None, cpu: str | None, ram: str | None, more_memory: str | None, os: str | None,
+    power: str | None, explain: str | None, why_not: str | None, top: str, places: bool, run: str | None,
     results: str | None, output: str, out: str | None,
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
@@ -85,11 +96,13 @@ def recommend(
     count, told = _top(top), _Told(gpu, cpu, ram, os, power)
     _check_where(machine, machines, told)
     howto.check(run, output, machines)
+    why = recommend_why.asked_of(explain, why_not, machines, output)
     wanted = catalog.goal(goal)
     tokens = units.tokens(context) if context else None
     asked = {
-        "context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "thinking_tokens": thinking_tokens,
-        "language": language, "rank": rank, "batch": batch, "only": narrowed(variant, quant, backend, any_build),
+        "context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "max_answer": max_answer,
+        "thinking_tokens": thinking_tokens, "language": language, "rank": rank, "batch": batch,
+        "only": narrowed(variant, quant, backend, any_build),
     }  # fmt: skip
     shape = _Shape(tokens or wanted.context, count, places, output, out, run)
     if machines:
@@ -97,7 +110,8 @@ def recommend(
     else:
         place, assumed = _place(machine, told)
         here = machine is None and not told.flags()
-        code = _one(place, assumed, here, wanted, options.stored_runs(results), asked, shape)
+        place, runs, given = recommend_why.grown(place, options.stored_runs(results), more_memory)
+        code = _one(recommend_why.question(place, wanted, runs, asked, told, given), assumed, here, asked, shape, why)
     if code:
         sys.exit(code)
 
@@ -126,9 +140,9 @@ def _check_where(machine: str | None, machines: str | None, told: _Told) -> None
             f"{', '.join(flags)} alone describes no machine: add {add} ('phibench hardware' lists names)"
         )
     source = click.get_current_context().get_parameter_source
-    for flag in ("top", "places"):
+    for flag in ("top", "places", "more_memory"):
         if machines and source(flag) != click.core.ParameterSource.DEFAULT:
-            raise PhibenchError(f"--machines gives one answer for each machine: leave out --{flag}")
+            raise PhibenchError(f"--machines gives one answer for each machine: leave out --{flag.replace('_', '-')}")
 
 
 def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
@@ -140,33 +154,35 @@ def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
 
 
 def _one(
-    place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
-    shape: _Shape,
+    asks: Question, assumed: Sequence[str], here: bool, asked: dict[str, Any], shape: _Shape,
+    why: recommend_why.Asked | None,
 ) -> int:  # fmt: skip
     from phibench.advise import many, ranking
-    from phibench.advise.candidates import as_asked
     from phibench.advise.recommend import advise, outcome, uncalibrated
     from phibench.show import advice
 
+    place, goal, runs = asks.machine, asks.goal, asks.runs
     shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
     verdicts = None
-    if shape.top and not shape.places and not here:  # what is installed here counts by all candidates
+    if shape.top and not shape.places and not here and not why:  # what is installed here counts by all candidates
         verdicts = many.of_each_variant(place, goal, runs, **asked, top=shape.top)
     if verdicts is None:
         verdicts = advise(place, goal, runs, **asked, chosen=None if shape.top is None else shown)
+    code = outcome(verdicts, here=here)
+    if why:
+        recommend_why.answered(asks, why, verdicts, here, shape.output, shape.out, code)
+        return code
     if not verdicts:
         if shape.output == "json":
             options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)
-        why = "nobody publishes such a build for a backend; --any-build shows all"
-        raise PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
-    engines = uncalibrated(verdicts) if here else ()
-    told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
-    code = outcome(verdicts, here=here)
+        said = "nobody publishes such a build for a backend; --any-build shows all"
+        raise PhibenchError(said if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
     if shape.run:
-        return howto.tell(place, told, verdicts, shape.run, shape.output, shape.out, code)
+        return howto.tell(place, goal, verdicts, shape.run, shape.output, shape.out, code)
     said = advice.text(
-        place, told, shape.context, verdicts, shape.top, shape.output, options.width(shape.out), uncalibrated=engines,
-        assumed=assumed, places=shape.places,
+        place, goal, shape.context, verdicts, shape.top, shape.output, options.width(shape.out),
+        uncalibrated=uncalibrated(verdicts) if here else (), assumed=assumed, places=shape.places,
+        reasons=recommend_why.reasons(asks, verdicts, shown(verdicts), asked["only"], json=shape.output == "json"),
     )  # fmt: skip
     options.emit(said, shape.out)
     _say_why(code, place, verdicts)

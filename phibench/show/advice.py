@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-from phibench.advise import ranking, recommend
+from phibench.advise import explain, ranking, recommend
+from phibench.advise.explain import ROWS_ALONE, Reasons
 from phibench.advise.howto import howtos
+from phibench.advise.moves import Change
 from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
@@ -42,26 +44,29 @@ def text(
     uncalibrated: Sequence[str] = (),
     assumed: Sequence[str] = (),
     places: bool = False,
+    reasons: Reasons = ROWS_ALONE,
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: of a described machine,
-    what nobody told. ``places``: the best of every backend and device of the variants.
+    what nobody told. ``places``: the best of every backend and device of the variants. ``reasons``: what explains them.
     """
     if output == "json":
-        document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places)
+        document = to_json(
+            machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places, reasons=reasons
+        )
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
-        found = flat_rows(machine, goal, context, verdicts, top, places=places)
+        found = flat_rows(machine, goal, context, verdicts, top, places=places, reasons=reasons)
         return tables.text(found, output, name="phibench_recommend")
     chosen = ranking.shown(verdicts, top, places=places)
     told, everywhere = _shortened(rows(chosen), chosen)
-    words = advice_notes.of_each(goal, chosen, told, tell_place=not everywhere)
+    words = advice_notes.of_each(goal, verdicts, chosen, told, reasons, tell_place=not everywhere)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
+    notes = [*advice_notes.below(machine, goal, verdicts, chosen, reasons), *busy.doubts(machine)]
     notes += [] if goal.training else advice_notes.known_from(chosen)
-    notes += [*advice_notes.below(machine, goal, verdicts, chosen), *busy.doubts(machine)]
+    notes += [f"Assumed: {'; '.join(assumed)}"] if assumed else []
     notes += recommend.hints(chosen) if hints else ()
     notes += _to_calibrate(verdicts, uncalibrated)
     drawn = _drawn(caption, told, words, _TRAINED if goal.training else _COLUMNS, notes, output, width)
@@ -87,14 +92,16 @@ def _drawn(
 
 
 def flat_rows(
-    machine: Machine, goal: Goal, context: int, verdicts: Sequence[Verdict], top: int | None, *, places: bool = False
-) -> list[dict[str, Any]]:
+    machine: Machine, goal: Goal, context: int, verdicts: Sequence[Verdict], top: int | None, *, places: bool = False,
+    reasons: Reasons = ROWS_ALONE,
+) -> list[dict[str, Any]]:  # fmt: skip
     """The candidates of the JSON document; of an estimate the value stands under the metric, its bounds beside it."""
     found = []
-    shown = to_json(machine, goal, context, verdicts, top, places=places)["candidates"]
+    shown = to_json(machine, goal, context, verdicts, top, places=places, reasons=reasons)["candidates"]
     for rank, candidate in enumerate(shown, start=1):
         where = {"goal": goal.id, "context": context, "machine": machine.name, "rank": rank}
         rest = {key: value for key, value in candidate.items() if key != "estimates"}
+        rest["change"] = rest["change"] and rest["change"]["text"]
         estimates: dict[str, Any] = {}
         for metric, estimate in candidate["estimates"].items():
             known = estimate or {}
@@ -151,8 +158,11 @@ ANSWERS: dict[LossClass, str] = {
 def to_json(
     machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None,
     uncalibrated: Sequence[str] = (), *, assumed: Sequence[str] = (), places: bool = False,
+    reasons: Reasons = ROWS_ALONE,
 ) -> dict[str, Any]:  # fmt: skip
     """The document of ``recommend -o json``; ``calibrate`` is null where it would narrow nothing."""
+    chosen = ranking.shown(verdicts, top, places=places)
+    whys = [explain.why(goal, v, chosen[i - 1] if i else None, verdicts, reasons) for i, v in enumerate(chosen)]
     return {
         "schema": SCHEMA,
         "machine": msgspec.to_builtins(machine),
@@ -160,11 +170,11 @@ def to_json(
         "goal": goal.id,
         "context": goal.context if context is None else context,
         "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
-        "candidates": [_candidate(v) for v in ranking.shown(verdicts, top, places=places)],
+        "candidates": [_candidate(v, why, reasons) for v, why in zip(chosen, whys, strict=True)],
     }
 
 
-def _candidate(verdict: Verdict) -> dict[str, Any]:
+def _candidate(verdict: Verdict, why: str, reasons: Reasons) -> dict[str, Any]:
     setup = verdict.setup
     names = dict.fromkeys((*ESTIMATED, *verdict.estimates))
     return {
@@ -180,13 +190,20 @@ def _candidate(verdict: Verdict) -> dict[str, Any]:
         "published": verdict.build is not None,
         "repository": verdict.build.repository if verdict.build else None,
         "file": verdict.build.path if verdict.build else None,
-        "estimates": {m: _estimate(e) if (e := verdict.estimates.get(m)) else None for m in names},
+        "estimates": {m: estimated(e) if (e := verdict.estimates.get(m)) else None for m in names},
         "objections": list(verdict.objections),
         "unknowns": [str(reason) for reason in verdict.unknowns],
+        "why": why,
+        "change": changed(reasons.changes.get(setup)),
     }
 
 
-def _estimate(estimate: Estimate) -> dict[str, Any]:
+def changed(change: Change | None) -> dict[str, Any] | None:
+    """``flags`` stand behind those that were given; ``setup`` is a yes with them."""
+    return {"text": change.text, "flags": list(change.flags), "setup": str(change.setup)} if change else None
+
+
+def estimated(estimate: Estimate) -> dict[str, Any]:
     """Of a score also its ``benchmark``; ``carried_from`` another variant is none: where it has none of its own, it is
     null."""
     found = {key: value for key, value in msgspec.to_builtins(estimate).items() if key != "benchmark"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phibench import backends, catalog
-from phibench.advise import platforms, ranking
+from phibench.advise import explain, platforms, ranking
+from phibench.advise.explain import ROWS_ALONE, Reasons
 from phibench.core import amounts, units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
@@ -23,12 +24,16 @@ _FROM = {
 
 
 def of_each(
-    goal: Goal, chosen: Sequence[Verdict], rows: Sequence[dict[str, str]], *, tell_place: bool
+    goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], rows: Sequence[dict[str, str]],
+    reasons: Reasons = ROWS_ALONE, *, tell_place: bool,
 ) -> list[str]:  # fmt: skip
     """What stands under each row: where it runs, and why it is there. ``rows``: the texts of those ``chosen``."""
     found = []
     for row, verdict in zip(rows, chosen, strict=True):
-        why = row["why"] or ("" if verdict is chosen[0] else trade(goal, chosen[0], verdict))
+        if verdict is verdicts[0] and verdict.verdict == "yes":
+            why = explain.why(goal, verdict, None, verdicts, reasons)
+        else:
+            why = row["why"] or trade(goal, chosen[0], verdict)
         place = _place(verdict) if tell_place else ""
         found.append(": ".join(filter(None, (place, why))) or where(verdict))
     return found
@@ -56,15 +61,26 @@ def known_from(chosen: Sequence[Verdict]) -> list[str]:
     return [f"Speeds: {'; '.join(each)}{range_}"]
 
 
-def below(machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict]) -> list[str]:
+def below(
+    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], reasons: Reasons = ROWS_ALONE
+) -> list[str]:  # fmt: skip
     """Sentences, in the order in which they are to be read, below those ``chosen`` to be shown."""
-    notes = _nothing_is_sure(goal, verdicts)
+    notes = [*_nearest(reasons), *_nothing_is_sure(goal, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         notes += [f"{rank} {line}" for line in _measured(verdict, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         if verdict is chosen[0] or verdict.build is None:
             notes.append(f"{rank} is {where(verdict)}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
+
+
+def _nearest(reasons: Reasons) -> list[str]:
+    if reasons.nearest is None:
+        return []
+    setup, change = reasons.nearest
+    flags = f" ({' '.join(change.flags)})" if change.flags else ""
+    now = "" if change.setup == setup else f", then {change.setup}"
+    return [f"Nothing fits. The nearest is {setup}: it fits with {change.text}{flags}{now}"]
 
 
 def _measured(shown: Verdict, verdicts: Sequence[Verdict]) -> list[str]:

@@ -1,0 +1,164 @@
+"""One setup explained: what is expected of it, what each rule says, where it stands and why, what would change that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from phibench.advise import explain
+from phibench.advise.asked_for import AskedFor
+from phibench.advise.case import Answer, No, Rule
+from phibench.advise.explain import ROWS_ALONE
+from phibench.advise.moves import Change
+from phibench.advise.rules import RULES
+from phibench.core import amounts
+from phibench.core.metrics import METRICS
+from phibench.core.nouns import Goal, Machine, Setup
+from phibench.core.text import wrap
+from phibench.show import advice
+
+NOTHING = "nothing on this machine changes that"
+NOT_TWO = "no one or two changes are enough"
+
+
+class Told(NamedTuple):
+    """``changes``: the smallest of each kind that is enough alone, or of two kinds; ``nearest``: where nothing fits."""
+
+    machine: Machine
+    goal: Goal
+    asked: AskedFor
+    changes: Sequence[Change]
+    nearest: tuple[Setup, Change] | None = None
+    calibrate: str = ""  # what to type to know its speeds, where they are only predicted
+    lacks: bool = False  # nothing but amounts
+
+
+def explained(told: Told, output: str, width: int | None = None) -> str:
+    """Everything that is known of the setup, for people or as JSON."""
+    if output == "json":
+        return _document(_explained(told))
+    asked, verdict = told.asked, told.asked.weighed.verdict
+    lines = [_headline(told), *([f"why: {_why(told)}"] if verdict.verdict == "yes" else []), "", "Expected"]
+    for metric, estimate in verdict.estimates.items():
+        row = METRICS[metric]
+        unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
+        lines.append(f"- {row.title} {amounts.shown(metric, estimate)}{unit}: {estimate.because}")
+    lines += ["", "Rules"]
+    said = {_title(rule): answer for rule in RULES if (answer := asked.weighed.answers.get(rule))}
+    lines += [f"- {title}: {_answer(answer)}, {answer}" for title, answer in said.items()]
+    silent = [_title(rule) for rule in RULES if rule in asked.weighed.answers and _title(rule) not in said]
+    lines += [f"- nothing to say: {', '.join(silent)}"] if silent else []
+    unasked = [_title(rule) for rule in RULES if rule not in asked.weighed.answers]
+    lines += [f"- not asked, since it cannot run: {', '.join(unasked)}"] if unasked else []
+    lines += ["", *_order(told)]
+    lines += ["", *_would_change(told)] if verdict.verdict != "yes" else []
+    return _wrapped(lines, width)
+
+
+def why_not(told: Told, output: str, width: int | None = None) -> str:
+    """The reasons, and what would change the answer."""
+    verdict = told.asked.weighed.verdict
+    if output == "json":
+        change = told.changes[0] if told.changes else None
+        return _document(
+            {
+                "setup": str(told.asked.setup),
+                "verdict": verdict.verdict,
+                "change": advice.changed(change),
+                "reasons": _reasons(told),
+            }
+        )
+    lines = [_headline(told)]
+    if verdict.verdict == "yes":
+        return _wrapped([*lines, f"why: {_why(told)}"], width)
+    return _wrapped([*lines, *(f"- {reason}" for reason in _reasons(told)), *_would_change(told)], width)
+
+
+def _reasons(told: Told) -> list[str]:
+    verdict = told.asked.weighed.verdict
+    against = [*verdict.objections, *(str(reason) for reason in verdict.unknowns)]
+    return against or [_why(told)]
+
+
+def _headline(told: Told) -> str:
+    asked, goal = told.asked, told.goal
+    of = f"place {asked.place} of {len(asked.verdicts)}" if asked.place else "only tried when it is asked for"
+    return f"{asked.setup} for {goal.id} on {told.machine.name}: {asked.weighed.verdict.level}, {of}"
+
+
+def _why(told: Told) -> str:
+    asked = told.asked
+    return explain.why(told.goal, asked.weighed.verdict, asked.above, asked.verdicts, ROWS_ALONE)
+
+
+def _would_change(told: Told) -> list[str]:
+    if not told.changes:
+        lines = [NOT_TWO if told.lacks else NOTHING]
+    else:
+        lines = ["What would make it a yes:" if len(told.changes) == 1 else "Each of these would make it a yes:"]
+        lines += [f"- {_change(change, told.asked.setup)}" for change in told.changes]
+    if told.calibrate:
+        lines.append(f"its speeds are predicted, a measurement may say otherwise: {told.calibrate}")
+    if told.nearest:
+        setup, change = told.nearest
+        lines.append(f"nothing fits; nearest is {setup}, it fits with {_change(change, setup)}")
+    return lines
+
+
+def _change(change: Change, setup: Setup) -> str:
+    flags = f" ({' '.join(change.flags)})" if change.flags else ""
+    return f"{change.text}{flags}{'' if change.setup == setup else f': {change.setup}'}"
+
+
+def _order(told: Told) -> list[str]:
+    asked = told.asked
+    if asked.above is None:
+        return ["Order", "- the first of all"]
+    parts = explain.order(told.goal, asked.above, asked.weighed.verdict)
+    lines = [f"Order, beside what stands directly above it: {asked.above.setup}"]
+    lines += [f"- {part.words}: both {part.mine}" for part in parts[:-1] if part.mine == part.above]
+    lines += [f"- {part.words}: {part.mine}; above {part.above}" for part in parts[:-1] if part.mine != part.above]
+    return [*lines, f"- this decides, {parts[-1].words}: {parts[-1].mine}; above {parts[-1].above}"]
+
+
+def _explained(told: Told) -> dict[str, Any]:
+    asked, verdict = told.asked, told.asked.weighed.verdict
+    parts = explain.order(told.goal, asked.above, verdict) if asked.above else []
+    keys = [{**part._asdict(), "decides": part is parts[-1]} for part in parts]
+    return {
+        "setup": str(asked.setup),
+        "verdict": verdict.verdict,
+        "level": verdict.level,
+        "why": _why(told),
+        "place": asked.place,
+        "of": len(asked.verdicts),
+        "estimates": {metric: advice.estimated(estimate) for metric, estimate in verdict.estimates.items()},
+        "rules": [_rule(rule, asked.weighed.answers) for rule in RULES],
+        "order": {"above": str(asked.above.setup) if asked.above else None, "keys": keys},
+        "change": advice.changed(told.changes[0]) if told.changes else None,
+    }
+
+
+def _rule(rule: Rule, answers: dict[Rule, Answer]) -> dict[str, Any]:
+    """``answer`` is null of a rule that was not asked: one before it says that nothing can run."""
+    answer = answers.get(rule)
+    said = _answer(answer) if answer else "nothing" if rule in answers else None
+    return {"rule": _title(rule), "answer": said, "text": str(answer) if answer else None}
+
+
+def _answer(answer: Answer) -> str:
+    return "no" if isinstance(answer, No) else "unknown"
+
+
+def _title(rule: Rule) -> str:
+    return rule.__name__.replace("_", " ")
+
+
+def _document(found: dict[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
+
+
+def _wrapped(lines: Sequence[str], width: int | None) -> str:
+    return "\n".join(part for line in lines for part in (wrap(line, width) if line else [""])) + "\n"

@@ -1,0 +1,105 @@
+"""``recommend --explain`` and ``--why-not``: what they print, and that the flags they name do what they say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conftest import Phibench
+
+from phibench.advise.rules import RULES
+from phibench.core.errors import BAD_INPUT, NOTHING_FITS
+
+DESKTOP = ("--gpu", "RTX 3060", "--ram", "16GiB")
+SMALL = ("--cpu", "i5-8250U", "--ram", "4GiB")
+
+
+def document(phibench: Phibench, *words: str, code: int = 0) -> Any:
+    done = phibench("recommend", *words, "-o", "json")
+    assert done.code == code, done.err
+    return json.loads(done.out)
+
+
+@pytest.mark.parametrize(
+    ("machine", "setup", "code"),
+    [
+        (DESKTOP, "phi-4:Q6_K@llama_cpp/cuda:0", 0),
+        (DESKTOP, "phi-4:IQ4_XS@llama_cpp/cpu", 0),
+        ((*DESKTOP, "--goal", "long-context"), "phi-3-medium-128k-instruct:Q4_K_M@llama_cpp/cuda:0", 0),
+        (SMALL, "phi-4-mini", NOTHING_FITS),
+    ],
+)
+def test_with_the_flags_it_is_a_yes(phibench: Phibench, machine: tuple[str, ...], setup: str, code: int) -> None:
+    found = document(phibench, *machine, "--why-not", setup, code=code)
+    assert found.keys() == {"setup", "verdict", "change", "reasons"}
+    assert found["verdict"] == "no"
+    assert found["reasons"]
+    change = found["change"]
+    assert change.keys() == {"text", "flags", "setup"}
+    listed = document(phibench, *machine, *change["flags"], "--top", "all")["candidates"]
+    assert [row["verdict"] for row in listed if row["setup"] == change["setup"]] == ["yes"]
+    assert document(phibench, *machine, *change["flags"], "--why-not", change["setup"])["verdict"] == "yes"
+
+
+def test_what_no_amount_cures_says_so(phibench: Phibench) -> None:
+    done = phibench("recommend", *DESKTOP, "--why-not", "phi-3.5-vision")
+    assert done.code == 0
+    assert "is not for this goal" in done.out
+    assert done.out.rstrip().endswith("nothing on this machine changes that")
+    assert document(phibench, *DESKTOP, "--why-not", "phi-3.5-vision")["change"] is None
+
+
+def test_more_memory_adds_to_what_was_given(phibench: Phibench) -> None:
+    given = ("--more-memory", "1GiB")
+    first, then = (
+        document(phibench, *DESKTOP, *more, "--why-not", "phi-3.5-moe:Q4_K_M@llama_cpp/cuda:0")["change"]
+        for more in ((), given)
+    )
+    assert first["flags"][0] == then["flags"][0] == "--more-memory"
+    assert first["flags"] == then["flags"], "the flag that stands last counts"
+
+
+def test_where_nothing_fits_the_answer_is_what_would(phibench: Phibench) -> None:
+    done = phibench("recommend", *SMALL)
+    assert done.code == NOTHING_FITS
+    text = " ".join(done.out.split())
+    assert "nothing fits; nearest is phi-4-mini-instruct:Q3_K_M@llama_cpp/cpu, it fits with +1.7 GiB" in text
+    for size, fits in (("5.7GiB", True), ("5.6GiB", False)):
+        assert (document(phibench, *SMALL, "--ram", size)["candidates"][0]["verdict"] == "yes") is fits
+
+
+def test_every_candidate_says_why_and_a_no_what_would_change_it(phibench: Phibench) -> None:
+    rows = document(phibench, "--cpu", "i5-8250U", "--ram", "8GiB", "--top", "12")["candidates"]
+    assert all(row["why"] for row in rows)
+    assert {row["verdict"] for row in rows if row["change"]} == {"no"}
+    assert rows[0]["why"].startswith("Phi-4-mini-instruct at Q4_K_M: the best of the family for chat that serves here")
+    assert rows[1]["why"] == "behind phi-4-mini-instruct:Q4_K_M: weaker answers for chat"
+
+
+def test_an_explanation_has_every_rule_and_the_order_down_to_what_decides(phibench: Phibench) -> None:
+    found = document(phibench, *DESKTOP, "--explain", "phi-3.5-mini")
+    assert [rule["rule"] for rule in found["rules"]] == [rule.__name__.replace("_", " ") for rule in RULES]
+    assert {rule["answer"] for rule in found["rules"]} == {"nothing"}
+    assert [key["decides"] for key in found["order"]["keys"]] == [False, False, False, True]
+    assert found["order"]["keys"][-1]["name"] == "tier"
+    assert found["estimates"]["decode_tps"]["because"]
+    said = phibench("recommend", *DESKTOP, "--explain", "phi-3.5-mini").out
+    assert "this decides, answers better: the variant's tier for this goal: 5 of 9; above 4 of 9" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--why-not", "phi-4", "--explain", "phi-4"), "two questions"),
+        (("--why-not", "phi-4", "-o", "csv"), "text or JSON"),
+        (("--explain", "phi-4", "--machines", "list.csv"), "--explain is of one machine"),
+        (("--more-memory", "1GiB", "--machines", "list.csv"), "leave out --more-memory"),
+        (("--why-not", "phy-4", *DESKTOP), "unknown variant 'phy-4'; did you mean"),
+        (("--max-answer", "0", *DESKTOP), "--max-answer 0"),
+    ],
+)
+def test_what_goes_not_together_is_said_in_a_line(phibench: Phibench, words: tuple[str, ...], said: str) -> None:
+    done = phibench("recommend", *words)
+    assert (done.code, done.out) == (BAD_INPUT, "")
+    assert said in done.err
