@@ -179,13 +179,15 @@ def _one(
         raise PhibenchError(said if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
     if shape.run:
         return howto.tell(place, goal, verdicts, shape.run, shape.output, shape.out, code)
+    reasons = recommend_why.reasons(asks, verdicts, shown(verdicts), asked["only"], json=shape.output == "json")
     said = advice.text(
         place, goal, shape.context, verdicts, shape.top, shape.output, options.width(shape.out),
         uncalibrated=uncalibrated(verdicts) if here else (), assumed=assumed, places=shape.places,
-        reasons=recommend_why.reasons(asks, verdicts, shown(verdicts), asked["only"], json=shape.output == "json"),
+        reasons=reasons,
     )  # fmt: skip
     options.emit(said, shape.out)
-    _say_why(code, place, verdicts)
+    if not reasons.nearest:
+        _say_why(code, place, verdicts)
     return code
 
 

@@ -42,7 +42,7 @@ def test_a_gpu_alone_is_enough_and_what_was_assumed_is_listed(phibench: Phibench
     done = phibench("recommend", "--gpu", "RTX 3060", "--top", "1")
     assert done.code == 0, done.err
     text = " ".join(done.out.split())
-    assert "assumed: RTX 3060 12 GB, not RTX 3060 8 GB: launched first" in text
+    assert "Assumed: RTX 3060 12 GB, not RTX 3060 8 GB: launched first" in text
     assert "processor: Ryzen 5 5600; 16 GiB memory; Linux" in text
     assert "phibench calibrate" not in text, "this machine is not meant"
 

@@ -169,7 +169,7 @@ def test_under_each_row_stand_its_place_and_why_it_is_there() -> None:
     chosen = (first, msgspec.structs.replace(other, setup=msgspec.structs.replace(
         other.setup, device="cuda:0", options=(("n_gpu_layers", "12"),))), refused)  # fmt: skip
     why, *rest = advice_notes.of_each(CHAT, chosen, chosen, rows, tell_place=True)
-    assert why.startswith("llama_cpp/cpu: Phi-4-mini at Q6_K: ")
+    assert why.startswith("llama_cpp/cpu: Phi-4-mini-instruct at Q6_K: ")
     assert rest == [
         "llama_cpp/cuda:0?n_gpu_layers=12: weaker answers, 1.9 times as fast",
         "llama_cpp/cpu: Decode ~3 tok/s is below 6 tok/s",
