@@ -85,6 +85,13 @@ def test_every_measurement_with_all_engines_is_planned_for_those_that_are_here(
     assert {row["setup"].split("@")[1].split("/")[0] for row in json.loads(done.out)} == engines
 
 
+def test_the_first_screen_of_the_readme_is_what_is_printed(phibench: Phibench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = re.search(r"```text\n\$ phibench (.+)\n([^`]+)```", README)
+    assert sample
+    monkeypatch.setenv("COLUMNS", "100")
+    assert phibench(*shlex.split(sample[1])).out == sample[2]
+
+
 def test_the_readme_shows_every_command() -> None:
     shown = {words[0] for words in commands()} | set(re.findall(r"`phibench ([a-z]+)", README))
     assert shown == set(cli.commands)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from phibench import backends, catalog
 from phibench.advise import explain, platforms, ranking
 from phibench.advise.explain import ROWS_ALONE, Reasons
+from phibench.advise.howto import howtos
 from phibench.core import amounts, units
 from phibench.core.nouns import Goal, Machine, Verdict
 from phibench.core.nouns.advice import loss_class
@@ -70,7 +71,8 @@ def below(
         notes += [f"{rank} {line}" for line in _measured(verdict, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         if verdict is chosen[0] or verdict.build is None:
-            notes.append(f"{rank} is {where(verdict)}")
+            lines = "; --run prints the lines that run it" if howtos(machine, goal, verdict) and rank == 1 else ""
+            notes.append(f"{rank} is {where(verdict)}{lines if verdict.verdict != 'no' else ''}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
 
 
