@@ -421,7 +421,7 @@ def test_json_is_what_the_interface_says() -> None:
     for candidate in document["candidates"]:
         assert set(candidate) == {
             "setup", "variant", "quantization", "backend", "device", "options", "verdict", "level", "loss_class",
-            "published", "repository", "file", "estimates", "objections", "unknowns",
+            "published", "repository", "file", "estimates", "objections", "unknowns", "why", "change",
         }  # fmt: skip
         assert candidate["level"] in ("comfortable", "usable", "perhaps", "no")
         assert candidate["published"] == (candidate["repository"] is not None)
