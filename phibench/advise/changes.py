@@ -30,6 +30,7 @@ _CURES: dict[Rule, tuple[str, ...]] = {  # of what a rule objects to; of the oth
     rules.answers_in_time: ("build", "kv", "limits"),
 }
 _CURES_OF_OTHERS = ("build", "context", "kv")
+_ROOM = {"context", "memory"}
 
 
 class Search:
@@ -72,7 +73,10 @@ class Search:
         now = self._again.tried({})
         told = [rule for rule, answer in now.answers.items() if answer] if now else []
         untouched = (rule for rule in told if rule in rules.OF_THE_KIND and rule not in _CURES)
-        return [set[str]()] if any(untouched) else [{*_CURES.get(rule, _CURES_OF_OTHERS)} for rule in told]
+        if any(untouched):
+            return [set[str]()]
+        room = _ROOM if self._again.is_split else set[str]()  # which makes a split model faster
+        return [{*_CURES.get(rule, _CURES_OF_OTHERS)} | (room if rule in rules.OF_THE_USE else set()) for rule in told]
 
     def _kinds(self) -> tuple[str, ...]:
         if self._again.question.goal.context >= LONG:
@@ -84,6 +88,8 @@ class Search:
         if kind == "memory":
             return self._with_memory(moves)
         least = next((more for more in self._steps(moves, kind) if self._again.is_yes(more)), None)
+        if least and kind == "limits" and self._again.is_split:
+            return self._stricter(least)
         return self._tightened(least) if least and kind == "context" else least
 
     def _steps(self, moves: Moves, kind: str) -> Iterator[Moves]:
@@ -136,12 +142,23 @@ class Search:
             loose[metric] = steps
         return loose if loose != dict(moves) else None
 
+    def _stricter(self, moves: Moves) -> Moves:
+        """Each limit as near to what it was as it stays a yes: where another split fits as soon as one is looser."""
+        near = dict(moves)
+        for metric in (metric for metric in LIMITS if moves.get(metric)):
+            low, high = -1, moves[metric]  # the one is none, the other a yes
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self._again.is_yes({**near, metric: middle}) else (middle, high)
+            near[metric] = high
+        return {name: steps for name, steps in near.items() if steps}
+
     def _with_memory(self, moves: Moves) -> Moves | None:
         """Where nothing but memory speaks against it."""
         found = self._again.tried(moves)
-        if found is None or found.verdict.overflows <= 1.0 or found.verdict.hard or found.verdict.holes:
+        if found is None or found.verdict.hard or found.verdict.holes:
             return None
-        if self._loosened(moves):
+        if not self._again.is_split and (found.verdict.overflows <= 1.0 or self._loosened(moves)):
             return None
         high = guess = _lacking(found.case)
         while not self._again.is_yes({**moves, "memory": high}):

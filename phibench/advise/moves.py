@@ -15,7 +15,7 @@ from phibench.catalog import builds
 from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Goal, Machine, Run, Setup
-from phibench.predict import costs
+from phibench.predict import costs, offload
 from phibench.predict.speed import Knowledge
 
 Moves = Mapping[str, int]  # "build", "kv", "context", "memory" or a metric of LIMITS -> steps
@@ -27,7 +27,7 @@ _ACCEPTED = {"decode_tps": "{} tok/s", "ttft_s": "{} s to the first token", "ans
 
 
 _OF_THE_SETUP = ("build", "kv")
-Seen = dict[tuple[Setup, str, tuple[tuple[str, int], ...]], Weighed | None]
+Seen = dict[tuple[Setup, str, bool, tuple[tuple[str, int], ...]], Weighed | None]
 
 
 class Question(NamedTuple):
@@ -72,6 +72,7 @@ class Again:
     def __init__(self, question: Question, one: Candidate, setup: Setup, seen: Seen | None = None) -> None:
         self.question, self.one, self.setup = question, one, setup
         self._seen: Seen = {} if seen is None else seen
+        self.is_split = setup != offload.unsplit(setup)
         self.limits = {metric: limit for metric, limit in question.goal.limits.items() if metric in LIMITS}
 
     def tried(self, moves: Moves) -> Weighed | None:
@@ -80,9 +81,10 @@ class Again:
             one, setup = self._asked(moves)
         except PhibenchError:
             return None
-        return self._weighed(
-            one, setup, tuple(sorted((n, k) for n, k in moves.items() if k and n not in _OF_THE_SETUP))
-        )
+        if any(moves.values()):  # with something changed another split may fit better
+            setup = offload.unsplit(setup)
+        rest = tuple(sorted((n, k) for n, k in moves.items() if k and n not in _OF_THE_SETUP))
+        return self._weighed(one, setup, rest)
 
     def is_yes(self, moves: Moves) -> bool:
         found = self.tried(moves)
@@ -101,7 +103,7 @@ class Again:
             made = one if row == one.quantization else one._replace(quantization=row, build=build)
             if made is not one and (build is None or (build.made and self.question.goal.training is None)):
                 continue
-            setup = msgspec.structs.replace(self.setup, quantization=row.id)
+            setup = msgspec.structs.replace(offload.unsplit(self.setup), quantization=row.id)
             weighed = self._weighed(made, setup)
             size = weighed.verdict.estimates.get("weights_bytes") if weighed else None
             if size or made is one:
@@ -110,7 +112,8 @@ class Again:
 
     def told(self, moves: Moves) -> Change:
         """In words, as flags, and the setup that it is then."""
-        one, setup = self._asked(moves)
+        one, found = self._asked(moves)[0], self.tried(moves)
+        assert found is not None
         texts, flags = list[str](), list[str]()
         if moves.get("build"):
             texts.append(f"{one.quantization.id} instead of {self.one.quantization.id}")
@@ -131,24 +134,26 @@ class Again:
             where = self.one.device.kind if self._has_own_memory() else "memory"
             texts.append(f"+{steps / 10:g} GiB of {where}")
             flags += self._more(steps)[2]
-        return Change(", and ".join(texts), tuple(flags), setup, moves)
+        return Change(", and ".join(texts), tuple(flags), found.verdict.setup, moves)
 
     # --------------------------------------------------------------------------------------------------- what is asked
 
     def _weighed(self, one: Candidate, setup: Setup, rest: tuple[tuple[str, int], ...] = ()) -> Weighed | None:
-        key = setup, one.quantization.format, rest
+        """Of a setup that was split also its splits."""
+        key = setup, one.quantization.format, self.is_split and setup != self.setup, rest
         if key not in self._seen:
-            self._seen[key] = self._weigh(one, setup, dict(rest))
+            self._seen[key] = self._weigh(one, setup, dict(rest), splits=key[2])
         return self._seen[key]
 
-    def _weigh(self, one: Candidate, setup: Setup, moves: Moves) -> Weighed | None:
+    def _weigh(self, one: Candidate, setup: Setup, moves: Moves, *, splits: bool) -> Weighed | None:
         try:
             (machine, runs, _), goal = self._more(moves.get("memory", 0)), self._goal(moves)
         except PhibenchError:  # too short for prompt and answer, longer than any Phi reads, a memory that is not sold
             return None
         device = machine.device(one.device.kind)
         scales = Scales(Knowledge(machine, runs), goal, all_of_it=False)
-        return scales.exactly(one._replace(device=device), setup) if device else None
+        weigh = scales.laid_out if splits else scales.exactly
+        return weigh(one._replace(device=device), setup) if device else None
 
     def _more(self, steps: int) -> tuple[Machine, Sequence[Run], tuple[str, ...]]:
         """With more memory, and the flags that say so: of a described machine its own, but no card has any of that."""

@@ -14,7 +14,7 @@ from phibench.advise.candidates import Candidate, kv_types, with_options
 from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
 from phibench.advise.comfort import is_comfortable
 from phibench.advise.limits import miss
-from phibench.advise.ranking import hope
+from phibench.advise.ranking import hope, order_key
 from phibench.analysis import trust
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Device, Estimate, Goal, Need, Setup, Training, Variant, Verdict
@@ -67,6 +67,11 @@ class Scales:
     def exactly(self, one: Candidate, setup: Setup) -> Weighed:
         """Of this setup of the candidate and no other: with its options as they are, neither split nor made smaller."""
         return next(self._weighed(media.with_tokens(self._goal, one.variant), one, setup))
+
+    def laid_out(self, one: Candidate, setup: Setup) -> Weighed:
+        """Of this setup whole, or split: the better one."""
+        found = self._weighed(media.with_tokens(self._goal, one.variant), one, setup)
+        return min(found, key=lambda weighed: order_key(self._goal, weighed.verdict))
 
     def _case(self, goal: Goal, one: Candidate, setup: Setup) -> Case:
         need, no_file = _need(setup, goal, one.device, one.variant)

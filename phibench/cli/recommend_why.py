@@ -98,7 +98,7 @@ def reasons(
 
 
 def _beside(asks: Question, verdicts: Sequence[Verdict], only: Any) -> Sequence[Verdict]:
-    """Every build of the first variant, where the verdicts have only its best."""
+    """The builds of the first variant at its place, where the verdicts have only its best."""
     import msgspec
 
     from phibench.advise.candidates import candidates
@@ -116,7 +116,10 @@ def _beside(asks: Question, verdicts: Sequence[Verdict], only: Any) -> Sequence[
         one for one in candidates(asks.machine, asks.goal, asks.runs, alone)
         if (one.backend.NAME, one.device.kind) == place
     )  # fmt: skip
-    found = [verdict for one in of_it for verdict in scales.verdicts(one)]
+    found = [
+        scales.exactly(one, msgspec.structs.replace(first.setup, quantization=one.quantization.id)).verdict
+        for one in of_it
+    ]
     return sorted(found, key=lambda v: order_key(asks.goal, v))
 
 

@@ -54,11 +54,11 @@ def splits(setup: Setup) -> bool:
 def kv_share(setup: Setup) -> float:
     """Of the KV cache, what lies on the device."""
     asked = dict(setup.options).get(LAYERS)
-    total = costs.cost_sheet(_base(setup)).plan.layers if asked else 1
+    total = costs.cost_sheet(unsplit(setup)).plan.layers if asked else 1
     return min(max(int(asked) - 1, 0), total) / total if asked and splits(setup) else 1.0
 
 
-def _base(setup: Setup) -> Setup:
+def unsplit(setup: Setup) -> Setup:
     """Not split."""
     rest = tuple(option for option in setup.options if option[0] not in (LAYERS, EXPERTS))
     return msgspec.structs.replace(setup, options=rest)
@@ -69,11 +69,11 @@ def of(setup: Setup, layers: int | None = None) -> Split | None:
     options = dict(setup.options)
     if not splits(setup) or not (options.get(LAYERS) or options.get(EXPERTS)):
         return None
-    sheet = costs.cost_sheet(_base(setup), layers)
+    sheet = costs.cost_sheet(unsplit(setup), layers)
     most = sheet.plan.layers + 1
     asked = int(options.get(LAYERS) or most)
     experts = int(options.get(EXPERTS) or 0) if sheet.shape.experts else 0
-    return None if asked >= most and not experts else _split(_base(setup), layers, min(asked, most), experts)
+    return None if asked >= most and not experts else _split(unsplit(setup), layers, min(asked, most), experts)
 
 
 def host_bytes(setup: Setup) -> int:
@@ -81,7 +81,7 @@ def host_bytes(setup: Setup) -> int:
     options = dict(setup.options)
     if not splits(setup) or not (options.get(LAYERS) or options.get(EXPERTS)):
         return 0
-    per_layer, rest = _sizes(_base(setup))
+    per_layer, rest = _sizes(unsplit(setup))
     asked = int(options.get(LAYERS) or len(per_layer) + 1)
     first, experts = max(len(per_layer) + 1 - asked, 0), int(options.get(EXPERTS) or 0)
     kept = sum(whole if layer < first else of_experts for layer, (whole, of_experts) in enumerate(per_layer)
@@ -182,7 +182,7 @@ def _prompt(known: Knowledge, setup: Setup, split: Split, cost: Cost) -> Estimat
 
 def _places(setup: Setup) -> tuple[Setup, Setup]:
     """The device's setup and the host's, whole, with the options that are left."""
-    whole = _base(setup)
+    whole = unsplit(setup)
     return whole, msgspec.structs.replace(whole, device="cpu")
 
 
