@@ -22,6 +22,7 @@ _GROUPS = {
     "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch"),
     "Which of them (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
     "Which machine (this one, if nothing is said)": ("machine", "machines", "gpu", "cpu", "ram", "os", "power"),
+    "Surer": ("settle",),
     "Output": ("top", "places", "results", "output", "out"),
 }
 
@@ -59,6 +60,13 @@ class _Told(NamedTuple):
 @click.option("--ram", metavar="SIZE", help="Its memory, for example 16GiB.")
 @click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its system.")
 @click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
+@click.option(
+    "--settle",
+    is_flag=False,
+    flag_value="2m",
+    metavar="[TIME]",
+    help="Measure what could change the pick, in this time (2m).",
+)
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")
 @options.results
@@ -67,8 +75,8 @@ def recommend(
     goal: str, context: str | None, min_tps: float | None, max_ttft: float | None, thinking_tokens: int | None,
     language: str | None, rank: int | None, batch: int | None, variant: str | None, quant: str | None,
     backend: str | None, any_build: bool, machine: str | None, machines: str | None, gpu: str | None, cpu: str | None,
-    ram: str | None, os: str | None, power: str | None, top: str, places: bool, results: str | None, output: str,
-    out: str | None,
+    ram: str | None, os: str | None, power: str | None, settle: str | None, top: str, places: bool, results: str | None,
+    output: str, out: str | None,
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
 
@@ -81,14 +89,19 @@ def recommend(
 
     count, told = _top(top), _Told(gpu, cpu, ram, os, power)
     _check_where(machine, machines, told)
+    budget_s = _budget(settle, machine, machines, told)
     wanted = catalog.goal(goal)
     tokens = units.tokens(context) if context else None
     asked = {
         "context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "thinking_tokens": thinking_tokens,
         "language": language, "rank": rank, "batch": batch, "only": narrowed(variant, quant, backend, any_build),
     }  # fmt: skip
-    shape = _Shape(tokens or wanted.context, count, places, output, out)
-    if machines:
+    shape = Shape(tokens or wanted.context, count, places, output, out)
+    if budget_s:
+        from phibench.cli.settle import settle as settled
+
+        code = settled(wanted, results, asked, shape, budget_s)
+    elif machines:
         code = _each(Path(machines), wanted, options.stored_runs(results), asked, shape)
     else:
         place, assumed = _place(machine, told)
@@ -98,7 +111,7 @@ def recommend(
         sys.exit(code)
 
 
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
     """Of what is printed."""
 
     context: int
@@ -126,6 +139,16 @@ def _check_where(machine: str | None, machines: str | None, told: _Told) -> None
             raise PhibenchError(f"--machines gives one answer for each machine: leave out --{flag}")
 
 
+def _budget(settle: str | None, machine: str | None, machines: str | None, told: _Told) -> float | None:
+    """Seconds to settle in; None: that was not asked for."""
+    if settle is None:
+        return None
+    from phibench.cli.settle import budget
+
+    files = {"--machine": machine, "--machines": machines}
+    return budget(settle, [*(flag for flag, file in files.items() if file), *told.flags()])
+
+
 def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
     if not told.flags():
         return options.machine_of(machine), ()
@@ -136,7 +159,7 @@ def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
 
 def _one(
     place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
-    shape: _Shape,
+    shape: Shape,
 ) -> int:  # fmt: skip
     from phibench.advise import many, ranking
     from phibench.advise.candidates import as_asked
@@ -152,8 +175,7 @@ def _one(
     if not verdicts:
         if shape.output == "json":
             options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)
-        why = "nobody publishes such a build for a backend; --any-build shows all"
-        raise PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
+        raise nothing_to_try(place)
     engines = uncalibrated(verdicts) if here else ()
     told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
     said = advice.text(
@@ -162,11 +184,16 @@ def _one(
     )  # fmt: skip
     options.emit(said, shape.out)
     code = outcome(verdicts, here=here)
-    _say_why(code, place, verdicts)
+    say_why(code, place, verdicts)
     return code
 
 
-def _say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
+def nothing_to_try(place: Machine) -> PhibenchError:
+    why = "nobody publishes such a build for a backend; --any-build shows all"
+    return PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
+
+
+def say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
     from phibench.core.text import wrap
     from phibench.probe import busy
     from phibench.show import busy as show_busy
@@ -180,7 +207,7 @@ def _say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
             options.note(line)
 
 
-def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: _Shape) -> int:
+def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: Shape) -> int:
     from phibench.advise import many
     from phibench.machine import list_file, listed
     from phibench.show import fleet

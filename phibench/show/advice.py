@@ -9,11 +9,12 @@ import msgspec
 
 from phibench.advise import ranking, recommend
 from phibench.core import amounts, units
-from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
+from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Settled, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
 from phibench.predict import finetuning, offload
 from phibench.show import advice_notes, busy, outputs, tables
+from phibench.show import settled as settled_lines
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
@@ -41,15 +42,18 @@ def text(
     uncalibrated: Sequence[str] = (),
     assumed: Sequence[str] = (),
     places: bool = False,
+    settled: Settled | None = None,
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: of a described machine,
-    what nobody told. ``places``: the best of every backend and device of the variants.
+    what nobody told. ``places``: the best of every backend and device of the variants. ``settled``: what was measured
+    for it, which the document tells.
     """
     if output == "json":
         document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places)
+        document["settled"] = settled_lines.to_json(settled) if settled else None
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top, places=places)

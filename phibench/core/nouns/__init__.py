@@ -7,6 +7,7 @@ Unknown is ``None``, never zero.
 from __future__ import annotations
 
 from phibench.core.nouns.advice import Basis, Estimate, Grounds, Level, LossClass, Reason, Verdict
+from phibench.core.nouns.answers import Settled
 from phibench.core.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.core.nouns.calibration import Calibration, Check, KernelRate, LeftOut, Narrowed
 from phibench.core.nouns.conditions import Conditions, Throttle
@@ -114,6 +115,7 @@ __all__ = [
     "Score",
     "Seconds",
     "SelfTest",
+    "Settled",
     "Setup",
     "Shape",
     "Shorter",
