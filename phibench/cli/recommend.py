@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from phibench.cli import options
-from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
+from phibench.cli.answer import Shape, nothing_to_try, say_why
+from phibench.core.errors import NOTHING_FITS, PhibenchError
 
 if TYPE_CHECKING:
-    from phibench.core.nouns import Goal, Machine, Run, Verdict
+    from phibench.core.nouns import Goal, Machine, Run
 
 _OSES = ("linux", "windows", "macos", "android", "ios")  # as machine.asked has them: --help imports nothing
 _POWERS = ("battery", "mains")
@@ -111,16 +112,6 @@ def recommend(
         sys.exit(code)
 
 
-class Shape(NamedTuple):
-    """Of what is printed."""
-
-    context: int
-    top: int | None
-    places: bool
-    output: str
-    out: str | None
-
-
 def _check_where(machine: str | None, machines: str | None, told: _Told) -> None:
     flags = told.flags()
     if machine and machines:
@@ -186,25 +177,6 @@ def _one(
     code = outcome(verdicts, here=here)
     say_why(code, place, verdicts)
     return code
-
-
-def nothing_to_try(place: Machine) -> PhibenchError:
-    why = "nobody publishes such a build for a backend; --any-build shows all"
-    return PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
-
-
-def say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
-    from phibench.core.text import wrap
-    from phibench.probe import busy
-    from phibench.show import busy as show_busy
-
-    if code == NOTHING_FITS:
-        amounts = any(not verdict.hard for verdict in verdicts)
-        ways = "where the reasons name them: a shorter --context, looser limits, or more memory"
-        options.note(f"nothing fits; {ways if amounts else 'no amount of memory or time would change that'}")
-    elif code == TOO_BUSY:
-        for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
-            options.note(line)
 
 
 def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: Shape) -> int:

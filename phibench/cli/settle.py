@@ -16,8 +16,8 @@ from phibench.advise import ranking, recommend, settling
 from phibench.advise.candidates import Narrowed, as_asked
 from phibench.cli import calibrate, calibration_plan, choice, options, waiting
 from phibench.cli import run as cli_run
+from phibench.cli.answer import Shape, nothing_to_try, say_why
 from phibench.cli.quickstart import failures
-from phibench.cli.recommend import Shape, nothing_to_try, say_why
 from phibench.core import folders, units
 from phibench.core.errors import INTERRUPTED, PhibenchError
 from phibench.core.nouns import Goal, LeftOut, Machine, Measured, Run, Settled, Setup, Suite, Verdict
