@@ -107,7 +107,7 @@ def recommend(
     else:
         place, assumed = _place(machine, told)
         here = machine is None and not told.flags()
-        code = _one(place, assumed, here, wanted, options.stored_runs(results), asked, shape)
+        code = _one(place, assumed, here, wanted, results, asked, shape)
     if code:
         sys.exit(code)
 
@@ -149,14 +149,17 @@ def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
 
 
 def _one(
-    place: Machine, assumed: Sequence[str], here: bool, goal: Goal, runs: Sequence[Run], asked: dict[str, Any],
+    place: Machine, assumed: Sequence[str], here: bool, goal: Goal, results: str | None, asked: dict[str, Any],
     shape: Shape,
 ) -> int:  # fmt: skip
     from phibench.advise import many, ranking
     from phibench.advise.candidates import as_asked
     from phibench.advise.recommend import advise, outcome, uncalibrated
+    from phibench.cli import recalled
+    from phibench.core import folders
     from phibench.show import advice
 
+    runs, folder = options.stored_runs(results), folders.results_dir(results)
     shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
     verdicts = None
     if shape.top and not shape.places and not here:  # what is installed here counts by all candidates
@@ -169,11 +172,14 @@ def _one(
         raise nothing_to_try(place)
     engines = uncalibrated(verdicts) if here else ()
     told = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
+    changed = recalled.changed(folder, place, goal, asked, runs, verdicts) if here else None
     said = advice.text(
         place, told, shape.context, verdicts, shape.top, shape.output, options.width(shape.out), uncalibrated=engines,
-        assumed=assumed, places=shape.places,
+        assumed=assumed, places=shape.places, changed=changed,
     )  # fmt: skip
     options.emit(said, shape.out)
+    if here:
+        recalled.keep(folder, place, goal, asked, runs, verdicts)
     code = outcome(verdicts, here=here)
     say_why(code, place, verdicts)
     return code

@@ -14,13 +14,13 @@ import msgspec
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend, settling
 from phibench.advise.candidates import Narrowed, as_asked
-from phibench.cli import calibrate, calibration_plan, choice, options, waiting
+from phibench.cli import calibrate, calibration_plan, choice, options, recalled, waiting
 from phibench.cli import run as cli_run
 from phibench.cli.answer import Shape, nothing_to_try, say_why
 from phibench.cli.quickstart import failures
 from phibench.core import folders, units
 from phibench.core.errors import INTERRUPTED, PhibenchError
-from phibench.core.nouns import Goal, LeftOut, Machine, Measured, Run, Settled, Setup, Suite, Verdict
+from phibench.core.nouns import Changed, Goal, LeftOut, Machine, Measured, Run, Settled, Setup, Suite, Verdict
 from phibench.measure import record, run, suites
 from phibench.measure.tasks import Task, prepare
 from phibench.predict import costs, media, predictions
@@ -56,7 +56,7 @@ def settle(goal: Goal, results: str | None, asked: dict[str, Any], shape: Shape,
         raise nothing_to_try(machine)
     width, told = options.width(shape.out), []
     if shape.output in _FOR_PEOPLE:
-        told.append(_said(one, before, shape))
+        told.append(_said(one, before, shape, changed=one.since_last()))
         if not shape.out:  # somebody may be reading while it is measured
             options.emit(told.pop(), None)
             told.append("")
@@ -68,15 +68,20 @@ def settle(goal: Goal, results: str | None, asked: dict[str, Any], shape: Shape,
     if shape.output in _FOR_PEOPLE:
         told.append(settled.text(found, before, one.verdicts, shape.output, width))
     if shape.output not in _FOR_PEOPLE or one.measured:
-        told.append(_said(one, one.verdicts, shape, found))
+        since_last = None if shape.output in _FOR_PEOPLE else one.since_last()
+        told.append(_said(one, one.verdicts, shape, found, since_last))
     options.emit("\n".join(told), shape.out)
+    one.keep()
     return _code(one)
 
 
-def _said(one: Settling, verdicts: Sequence[Verdict], shape: Shape, found: Settled | None = None) -> str:
+def _said(
+    one: Settling, verdicts: Sequence[Verdict], shape: Shape, found: Settled | None = None,
+    changed: Changed | None = None,
+) -> str:  # fmt: skip
     return advice.text(
         one.machine, one.told, shape.context, verdicts, shape.top, shape.output, options.width(shape.out),
-        uncalibrated=recommend.uncalibrated(verdicts), places=shape.places, settled=found,
+        uncalibrated=recommend.uncalibrated(verdicts), places=shape.places, settled=found, changed=changed,
     )  # fmt: skip
 
 
@@ -119,6 +124,13 @@ class Settling:
         """Measure until nothing could change the pick, or no time is left for what could."""
         while self._next(ends):
             self.verdicts = self._advised()
+
+    def since_last(self) -> Changed | None:
+        """What is different since somebody asked the same."""
+        return recalled.changed(self._folder, self.machine, self._goal, self._asked, self.runs, self.verdicts)
+
+    def keep(self) -> None:
+        recalled.keep(self._folder, self.machine, self._goal, self._asked, self.runs, self.verdicts)
 
     def _advised(self) -> tuple[Verdict, ...]:
         return recommend.advise(self.machine, self._goal, self.runs, **self._asked)

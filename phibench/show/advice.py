@@ -9,11 +9,11 @@ import msgspec
 
 from phibench.advise import ranking, recommend
 from phibench.core import amounts, units
-from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Settled, Verdict
+from phibench.core.nouns import SCHEMA, Changed, Estimate, Goal, LossClass, Machine, Settled, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
 from phibench.predict import finetuning, offload
-from phibench.show import advice_notes, busy, outputs, tables
+from phibench.show import advice_notes, busy, outputs, recalled, tables
 from phibench.show import settled as settled_lines
 
 _COLUMNS = (
@@ -43,17 +43,19 @@ def text(
     assumed: Sequence[str] = (),
     places: bool = False,
     settled: Settled | None = None,
+    changed: Changed | None = None,
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: of a described machine,
     what nobody told. ``places``: the best of every backend and device of the variants. ``settled``: what was measured
-    for it, which the document tells.
+    for it, which the document tells. ``changed``: what is different since the last answer.
     """
     if output == "json":
         document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places)
         document["settled"] = settled_lines.to_json(settled) if settled else None
+        document["changed"] = recalled.to_json(changed) if changed else None
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top, places=places)
@@ -61,7 +63,8 @@ def text(
     chosen = ranking.shown(verdicts, top, places=places)
     told, everywhere = _shortened(rows(chosen), chosen)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [f"assumed: {'; '.join(assumed)}"] if assumed else []
+    notes = [recalled.sentence(changed)] if changed else []
+    notes += [f"assumed: {'; '.join(assumed)}"] if assumed else []
     notes += [*advice_notes.below(machine, goal, verdicts, chosen, told), *busy.doubts(machine)]
     notes += () if goal.training else (LEGEND,)
     notes += recommend.hints(chosen) if hints else ()

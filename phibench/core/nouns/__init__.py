@@ -7,7 +7,7 @@ Unknown is ``None``, never zero.
 from __future__ import annotations
 
 from phibench.core.nouns.advice import Basis, Estimate, Grounds, Level, LossClass, Reason, Verdict
-from phibench.core.nouns.answers import Settled
+from phibench.core.nouns.answers import Answer, AnswerRow, Changed, Question, Settled, UsedRun, WhyChanged
 from phibench.core.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.core.nouns.calibration import Calibration, Check, KernelRate, LeftOut, Narrowed
 from phibench.core.nouns.conditions import Conditions, Throttle
@@ -60,6 +60,8 @@ from phibench.core.nouns.setups import Artifact, Job, PageCache, Setup, Shorter,
 __all__ = [
     "ARCHITECTURES",
     "SCHEMA",
+    "Answer",
+    "AnswerRow",
     "Artifact",
     "AtLeastOne",
     "Basis",
@@ -67,6 +69,7 @@ __all__ = [
     "Cache",
     "Calibration",
     "Cause",
+    "Changed",
     "ChatTemplate",
     "Check",
     "Conditions",
@@ -105,6 +108,7 @@ __all__ = [
     "Processor",
     "Progress",
     "Quantization",
+    "Question",
     "Rate",
     "Reason",
     "Result",
@@ -127,9 +131,11 @@ __all__ = [
     "Throttle",
     "Tokens",
     "Training",
+    "UsedRun",
     "Variant",
     "Verdict",
     "Warmup",
+    "WhyChanged",
     "Window",
     "Workload",
 ]
