@@ -30,6 +30,7 @@ from phibench.verify import selftest
 
 _NEW = 32  # of an answer, as in the suite quick: so many steps are a fair mean
 _NOT_YET = SAME_WORK / 5  # of a step's bytes: a KV cache costs more time than its bytes say (predict/speed.py)
+_WAIT_SHARE = 0.25  # of the time: so long at most is waited for a quiet machine before it begins (chosen)
 _MARGIN = 1.1  # what launches take longer than they should at times (measure/deadline.py)
 
 
@@ -45,7 +46,7 @@ def budget(text: str | None, elsewhere: Sequence[str]) -> float | None:
 def settle(goal: Goal, results: str | None, asked: dict[str, Any], shape: Shape, budget_s: float) -> int:
     """Prints the advice, measures within the time what could change it, and prints what that did. The exit code: of the
     advice, or 1 where a measurement failed."""
-    waiting.until_quiet(waiting.WAIT_S, options.note)
+    waiting.until_quiet(min(waiting.WAIT_S, _WAIT_SHARE * budget_s), options.note)
     began = time.monotonic()
     machine = options.machine_of(None)
     shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
