@@ -23,7 +23,7 @@ _GROUPS = {
     "What for": ("goal", "context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch"),
     "Which of them (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
     "Which machine (this one, if nothing is said)": ("machine", "machines", "gpu", "cpu", "ram", "os", "power"),
-    "Surer": ("settle",),
+    "Answers": ("settle",),
     "Output": ("top", "places", "results", "output", "out"),
 }
 
@@ -66,7 +66,7 @@ class _Told(NamedTuple):
     is_flag=False,
     flag_value="2m",
     metavar="[TIME]",
-    help="Measure what could change the pick, in this time (2m).",
+    help="Measure what could change the pick, for 2 minutes.",
 )
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")

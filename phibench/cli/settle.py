@@ -149,15 +149,14 @@ class Settling:
             if task is None:
                 left_out.append(LeftOut(what=str(setup), reason=why, setup=setup))
                 continue
-            if self._is_new(setup):
-                return True
             seconds = calibration_plan.expected(task, self.machine, known)
             should = seconds.all_s(1) + seconds.start_s
             if time.monotonic() + _MARGIN * should > ends:
                 reason = f"no time left, it takes about {units.duration(should)}"
                 left_out.append(LeftOut(what=str(setup), reason=reason, setup=setup, late=True))
                 continue
-            self._measure(task, should)
+            if not self._is_new(setup):
+                self._measure(task, should)
             return True
         self.left_out = tuple(left_out)
         return False

@@ -53,9 +53,8 @@ def text(
     for it, which the document tells. ``changed``: what is different since the last answer.
     """
     if output == "json":
-        document = to_json(machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places)
-        document["settled"] = settled_lines.to_json(settled) if settled else None
-        document["changed"] = recalled.to_json(changed) if changed else None
+        more: dict[str, Any] = {"assumed": assumed, "places": places, "settled": settled, "changed": changed}
+        document = to_json(machine, goal, context, verdicts, top, uncalibrated, **more)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top, places=places)
@@ -154,6 +153,7 @@ LEGEND = (
 def to_json(
     machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None,
     uncalibrated: Sequence[str] = (), *, assumed: Sequence[str] = (), places: bool = False,
+    settled: Settled | None = None, changed: Changed | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The document of ``recommend -o json``; ``calibrate`` is null where it would narrow nothing."""
     return {
@@ -163,6 +163,8 @@ def to_json(
         "goal": goal.id,
         "context": goal.context if context is None else context,
         "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
+        "settled": settled_lines.to_json(settled) if settled else None,
+        "changed": recalled.to_json(changed) if changed else None,
         "candidates": [_candidate(v) for v in ranking.shown(verdicts, top, places=places)],
     }
 

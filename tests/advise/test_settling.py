@@ -6,6 +6,7 @@ import os
 import random
 from typing import Any
 
+import fakes
 import generated
 import msgspec
 import pytest
@@ -120,11 +121,11 @@ def test_whoever_leads_after_a_measurement_was_named_before_it_or_the_pick_was(
 
 @pytest.mark.parametrize("goal", ["fine-tuning", "speech"])
 def test_where_no_speed_or_only_one_candidate_counts_nothing_is_undecided(goal: str) -> None:
-    machine = generated.fakes.machine()
+    machine = fakes.machine()
     asked = catalog.goal(goal)
     verdicts = recommend.advise(machine, asked, ())
     assert settling.undecided(machine, asked, (), verdicts) == ()
 
 
 def test_nothing_is_undecided_of_nothing() -> None:
-    assert settling.undecided(generated.fakes.machine(), catalog.goal("chat"), (), ()) == ()
+    assert settling.undecided(fakes.machine(), catalog.goal("chat"), (), ()) == ()
