@@ -43,7 +43,7 @@ class Copy:
         self.folder = folder
         self.package = folder / "phibench"
         self._cwd = folder if known else CHECKOUT
-        self._env = {key: value for key, value in os.environ.items() if not (known and key.startswith("PHIBENCH_"))}
+        self.env = {key: value for key, value in os.environ.items() if not (known and key.startswith("PHIBENCH_"))}
         for part in _PARTS:
             shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
         if machine:
@@ -54,7 +54,7 @@ class Copy:
         if known:
             (folder / "cache").mkdir()
             shutil.copy(known, folder / "cache")
-            self._env["PHIBENCH_CACHE"] = str(folder / "cache")
+            self.env["PHIBENCH_CACHE"] = str(folder / "cache")
 
     def add(self, path: str, text: str) -> None:
         """A new file."""
@@ -101,7 +101,7 @@ class Copy:
     def python(self, *words: str, code: int | None = 0, of: Path | None = None) -> Said:
         """Python with this copy, and no other, as its phibench."""
         done = subprocess.run(
-            [sys.executable, "-P", *words], env={**self._env, "PYTHONPATH": str(of or self.folder)}, cwd=self._cwd,
+            [sys.executable, "-P", *words], env={**self.env, "PYTHONPATH": str(of or self.folder)}, cwd=self._cwd,
             capture_output=True, text=True, encoding="utf-8", timeout=_WAIT_S, check=False,
         )  # fmt: skip
         assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -73,6 +73,12 @@ class Scales:
         found = self._weighed(media.with_tokens(self._goal, one.variant), one, setup)
         return min(found, key=lambda weighed: order_key(self._goal, weighed.verdict))
 
+    def judged(self, one: Candidate, setup: Setup, estimates: dict[str, Estimate]) -> Verdict:
+        """What the rules would say of this setup of the candidate if its estimates were these."""
+        case = self._case(media.with_tokens(self._goal, one.variant), one, setup)
+        case = msgspec.structs.replace(case, estimates=estimates)
+        return _verdict(case, {rule: rule(case) for rule in rules.RULES})
+
     def _case(self, goal: Goal, one: Candidate, setup: Setup) -> Case:
         need, no_file = _need(setup, goal, one.device, one.variant)
         return Case(

@@ -34,11 +34,11 @@ _BEFORE_S = 0.4  # that Python took to come here
 _AFTER_S = 1.5  # that fitting and printing take
 
 
-def budget(text: str) -> float:
+def budget(text: str, flag: str = "--budget") -> float:
     """``120s``, ``2min``, ``90``. Raises PhibenchError (exit 2) for what is no time, or none at all."""
-    found = units.seconds(text, "--budget")
+    found = units.seconds(text, flag)
     if not 0 < found <= _MOST_S:
-        raise PhibenchError(f"--budget {text} is out of range; write a time up to 24h, as --budget 120s")
+        raise PhibenchError(f"{flag} {text} is out of range; write a time up to 24h, as {flag} 120s")
     return found
 
 

@@ -77,13 +77,13 @@ def choose(suite: Suite, machine: Machine, backend: str = backends.DEFAULT) -> t
     """
     wanted = usual_setup(backend)
     task = prepare((trust.with_options(wanted, machine),), suite, machine)[0]
-    why = _obstacle(task)
+    why = obstacle(task)
     if why is None:
         return task, ""
     assert task.plan is not None
     for setup in (trust.with_options(one, machine) for one in smaller_setups(task.plan.weights_bytes, backend)):
         smaller = prepare((setup,), suite, machine)[0]
-        if _obstacle(smaller) is None:
+        if obstacle(smaller) is None:
             return smaller, f"{wanted}: {why}.\nTaking the largest that fits instead: {setup}"
     raise PhibenchError(f"{wanted}: {why}; and no smaller Phi of {backend} fits either", NOTHING_FITS)
 
@@ -97,7 +97,7 @@ def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple
     for name in names:
         setup = trust.with_options(usual_setup(name), machine)
         task = prepare((setup,), suite, machine)[0]
-        if why := _obstacle(task):
+        if why := obstacle(task):
             notes.append(f"{setup} is left out: {why}")
         else:
             tasks.append(task)
@@ -107,7 +107,8 @@ def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple
     return tuple(msgspec.structs.replace(task, suite=suite) for task in tasks), suite, notes
 
 
-def _obstacle(task: Task) -> str | None:
+def obstacle(task: Task) -> str | None:
+    """Why it cannot be measured here; None where it can."""
     if refusal := task.objection or next((refusal for _, refusal in task.refused), None):
         return refusal.reason
     room = cache.room_bytes(DISK_RESERVE_BYTES)

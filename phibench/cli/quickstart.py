@@ -10,13 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend
 from phibench.cli import calibrate, choice, waiting
 from phibench.cli import run as cli_run
-from phibench.core import amounts, extras, run_files
+from phibench.core import extras, run_files
 from phibench.core.errors import FAILED, TOO_BUSY, PhibenchError
 from phibench.core.nouns import Failed, Goal, Machine, Measured, Run, Setup, Suite, Verdict
 from phibench.core.text import wrap
@@ -24,7 +22,7 @@ from phibench.machine import inventory
 from phibench.measure import record, request
 from phibench.measure.tasks import Task
 from phibench.probe.busy import Busy
-from phibench.show import advice, results
+from phibench.show import advice, changed, results
 from phibench.show import busy as show_busy
 from phibench.show import machine as show_machine
 
@@ -85,7 +83,7 @@ def _show_changed(
     machine: Machine, goal: Goal, setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[Verdict],
     width: int | None,
 ) -> None:  # fmt: skip
-    _show("What the measurement changed", "\n".join(changes(setups, before, after)))
+    _show(changed.TITLE, "\n".join(changed.lines(setups, before, after)))
     told_too = "".join(_of_the_measured(setup, after) for setup in setups)
     _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, after, width) + told_too)
 
@@ -154,30 +152,6 @@ def failures(done: Run) -> list[str]:
         f"The measurement of {setup} failed ({', '.join(dict.fromkeys(tests))}): {reason}"
         for (setup, reason), tests in found.items()
     ]
-
-
-_CHANGED = {"decode_tps": "decode tok/s", "prefill_tps": "prefill tok/s", "ttft_s": "TTFT"}
-
-
-def changes(setups: Sequence[Setup], before: Sequence[Verdict], after: Sequence[Verdict]) -> list[str]:
-    """The pick, the variants whose answer is another now, and what was expected of each setup beside what it is."""
-    old, new = before[0], after[0]
-    same = old.setup == new.setup
-    lines = [f"  {'The pick':<16} {'still ' if same else f'{old.setup} -> '}{new.setup}"]
-    answers = {v.setup.variant: v.level for v in ranking.shown(before, len(before))}
-    for verdict in ranking.shown(after, len(after)):
-        was = answers[verdict.setup.variant]
-        if was != verdict.level:
-            lines.append(f"  {verdict.setup.variant}: {was} -> {verdict.level}")
-    for setup in setups:
-        plain = msgspec.structs.replace(setup, options=())  # the safe ones of an engine were not known before
-        one = next(v for v in before if msgspec.structs.replace(v.setup, options=()) == plain).estimates
-        other = next(v for v in after if v.setup == setup).estimates
-        lines.append(f"  {setup}")
-        for metric, label in _CHANGED.items():
-            expected, found = (amounts.shown(metric, e[metric]) if metric in e else "not known" for e in (one, other))
-            lines.append(f"    {label:<14} {expected} -> {found}")
-    return lines
 
 
 def _show_machine(machine: Machine, width: int | None) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from phibench.cli import howto, options, recommend_why
-from phibench.core.errors import NOTHING_FITS, TOO_BUSY, PhibenchError
+from phibench.cli.answer import Shape, nothing_to_try, say_why
+from phibench.core.errors import NOTHING_FITS, PhibenchError
 
 if TYPE_CHECKING:
     from phibench.advise.moves import Question
-    from phibench.core.nouns import Goal, Machine, Run, Verdict
+    from phibench.core.nouns import Goal, Machine, Run
 
 _OSES = ("linux", "windows", "macos", "android", "ios")  # as machine.asked has them: --help imports nothing
 _POWERS = ("battery", "mains")
@@ -28,6 +29,7 @@ _GROUPS = {
         "machine", "machines", "gpu", "cpu", "ram", "more_memory", "os", "power",
     ),
     "One of them": ("explain", "why_not"),
+    "Surer": ("settle",),
     "Output": ("top", "places", "run", "results", "output", "out"),
 }  # fmt: skip
 
@@ -69,6 +71,13 @@ class _Told(NamedTuple):
 @click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
 @click.option("--explain", metavar="SETUP", help="All that is known of it, and why it stands where it does.")
 @click.option("--why-not", metavar="SETUP", help="What speaks against it, and the smallest change that makes it fit.")
+@click.option(
+    "--settle",
+    is_flag=False,
+    flag_value="2m",
+    metavar="[TIME]",
+    help="Measure what could change the pick, for 2 minutes.",
+)
 @click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
 @click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")
 @click.option(
@@ -81,8 +90,8 @@ def recommend(
     max_answer: float | None, thinking_tokens: int | None, language: str | None, rank: int | None, batch: int | None,
     variant: str | None, quant: str | None, backend: str | None, any_build: bool, machine: str | None,
     machines: str | None, gpu: str | None, cpu: str | None, ram: str | None, more_memory: str | None, os: str | None,
-    power: str | None, explain: str | None, why_not: str | None, top: str, places: bool, run: str | None,
-    results: str | None, output: str, out: str | None,
+    power: str | None, explain: str | None, why_not: str | None, settle: str | None, top: str, places: bool,
+    run: str | None, results: str | None, output: str, out: str | None,
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
 
@@ -97,6 +106,7 @@ def recommend(
     _check_where(machine, machines, told)
     howto.check(run, output, machines)
     why = recommend_why.asked_of(explain, why_not, machines, output)
+    budget_s = _budget(settle, machine, machines, told)
     wanted = catalog.goal(goal)
     tokens = units.tokens(context) if context else None
     asked = {
@@ -104,27 +114,21 @@ def recommend(
         "thinking_tokens": thinking_tokens, "language": language, "rank": rank, "batch": batch,
         "only": narrowed(variant, quant, backend, any_build),
     }  # fmt: skip
-    shape = _Shape(tokens or wanted.context, count, places, output, out, run)
-    if machines:
+    shape = Shape(tokens or wanted.context, count, places, output, out, run)
+    if budget_s:
+        from phibench.cli.settle import settle as settled
+
+        code = settled(wanted, results, asked, shape, budget_s)
+    elif machines:
         code = _each(Path(machines), wanted, options.stored_runs(results), asked, shape)
     else:
         place, assumed = _place(machine, told)
         here = machine is None and not told.flags()
         place, runs, given = recommend_why.grown(place, options.stored_runs(results), more_memory)
-        code = _one(recommend_why.question(place, wanted, runs, asked, told, given), assumed, here, asked, shape, why)
+        asks = recommend_why.question(place, wanted, runs, asked, told, given)
+        code = _one(asks, assumed, here and not given, wanted, results, asked, shape, why)
     if code:
         sys.exit(code)
-
-
-class _Shape(NamedTuple):
-    """Of what is printed."""
-
-    context: int
-    top: int | None
-    places: bool
-    output: str
-    out: str | None
-    run: str | None
 
 
 def _check_where(machine: str | None, machines: str | None, told: _Told) -> None:
@@ -145,6 +149,16 @@ def _check_where(machine: str | None, machines: str | None, told: _Told) -> None
             raise PhibenchError(f"--machines gives one answer for each machine: leave out --{flag.replace('_', '-')}")
 
 
+def _budget(settle: str | None, machine: str | None, machines: str | None, told: _Told) -> float | None:
+    """Seconds to settle in; None: that was not asked for."""
+    if settle is None:
+        return None
+    from phibench.cli.settle import budget
+
+    files = {"--machine": machine, "--machines": machines}
+    return budget(settle, [*(flag for flag, file in files.items() if file), *told.flags()])
+
+
 def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
     if not told.flags():
         return options.machine_of(machine), ()
@@ -154,14 +168,17 @@ def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
 
 
 def _one(
-    asks: Question, assumed: Sequence[str], here: bool, asked: dict[str, Any], shape: _Shape,
-    why: recommend_why.Asked | None,
+    asks: Question, assumed: Sequence[str], here: bool, wanted: Goal, results: str | None, asked: dict[str, Any],
+    shape: Shape, why: recommend_why.Asked | None,
 ) -> int:  # fmt: skip
     from phibench.advise import many, ranking
     from phibench.advise.recommend import advise, outcome, uncalibrated
+    from phibench.cli import recalled
+    from phibench.core import folders
     from phibench.show import advice
 
     place, goal, runs = asks.machine, asks.goal, asks.runs
+    folder = folders.results_dir(results)
     shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
     verdicts = None
     if shape.top and not shape.places and not here and not why:  # what is installed here counts by all candidates
@@ -175,37 +192,25 @@ def _one(
     if not verdicts:
         if shape.output == "json":
             options.emit(advice.text(place, goal, shape.context, (), shape.top, "json", assumed=assumed), shape.out)
-        said = "nobody publishes such a build for a backend; --any-build shows all"
-        raise PhibenchError(said if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
+        raise nothing_to_try(place)
     if shape.run:
         return howto.tell(place, goal, verdicts, shape.run, shape.output, shape.out, code)
+    changed = recalled.changed(folder, place, wanted, asked, runs, verdicts) if here else None
     reasons = recommend_why.reasons(asks, verdicts, shown(verdicts), asked["only"], json=shape.output == "json")
     said = advice.text(
         place, goal, shape.context, verdicts, shape.top, shape.output, options.width(shape.out),
-        uncalibrated=uncalibrated(verdicts) if here else (), assumed=assumed, places=shape.places,
-        reasons=reasons,
+        uncalibrated=uncalibrated(verdicts) if here else (), assumed=assumed, places=shape.places, reasons=reasons,
+        changed=changed,
     )  # fmt: skip
     options.emit(said, shape.out)
+    if here:
+        recalled.keep(folder, place, wanted, asked, runs, verdicts)
     if not reasons.nearest:
-        _say_why(code, place, verdicts)
+        say_why(code, place, verdicts)
     return code
 
 
-def _say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
-    from phibench.core.text import wrap
-    from phibench.probe import busy
-    from phibench.show import busy as show_busy
-
-    if code == NOTHING_FITS:
-        amounts = any(not verdict.hard for verdict in verdicts)
-        ways = "where the reasons name them: a shorter --context, looser limits, or more memory"
-        options.note(f"nothing fits; {ways if amounts else 'no amount of memory or time would change that'}")
-    elif code == TOO_BUSY:
-        for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
-            options.note(line)
-
-
-def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: _Shape) -> int:
+def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: Shape) -> int:
     from phibench.advise import many
     from phibench.machine import list_file, listed
     from phibench.show import fleet

@@ -138,11 +138,11 @@ def _note(line: str) -> None:
 
 def execute(
     tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path, *, resume: bool = False,
-    deaths: run.Deaths | None = None,
+    begun: tuple[Run, Path] | None = None, deaths: run.Deaths | None = None,
 ) -> tuple[Run, Path]:  # fmt: skip
-    """Run with bars on stderr. ``deaths``: see :func:`run.run`."""
+    """Run with bars on stderr. ``begun``, ``deaths``: see :func:`run.run`."""
     software = installed_software()
-    begun = record.resumable(suite, machine, folder, software) if resume else None
+    begun = record.resumable(suite, machine, folder, software) if resume else begun
     if resume and begun is None:
         print("nothing to resume (no run with this suite, software and machine); starting a new run", file=sys.stderr)
     left = [w for task, workloads, _ in record.owed(begun[0], tasks) for w in workloads] if begun else None

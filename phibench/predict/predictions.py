@@ -83,7 +83,7 @@ def speeds_of(
 ) -> dict[str, Estimate]:
     """Speeds at the goal's workload, and the times of its use: its prompt is read into an empty cache. ``decode``:
     where somebody has asked."""
-    use = _use(goal, variant)
+    use = use_of(goal, variant)
     decode = decode or decode_tps(known, goal, setup, variant)
     prefill = offload.tokens_s(known, setup, _prompt(setup, use.prompt_tokens))
     found = {"decode_tps": decode, "prefill_tps": prefill}
@@ -92,10 +92,11 @@ def speeds_of(
 
 def decode_tps(known: Knowledge, goal: Goal, setup: Setup, variant: Variant) -> Estimate | None:
     """Half-way through what is generated."""
-    return offload.tokens_s(known, setup, _step(setup, _use(goal, variant).depth))
+    return offload.tokens_s(known, setup, _step(setup, use_of(goal, variant).depth))
 
 
-def _use(goal: Goal, variant: Variant) -> timings.Use:
+def use_of(goal: Goal, variant: Variant) -> timings.Use:
+    """What the goal asks of the variant, in tokens."""
     return timings.Use(
         prompt_tokens=goal.prompt_tokens,
         new_tokens=goal.new_tokens,

@@ -12,11 +12,12 @@ from phibench.advise.explain import ROWS_ALONE, Reasons
 from phibench.advise.howto import howtos
 from phibench.advise.moves import Change
 from phibench.core import amounts, units
-from phibench.core.nouns import SCHEMA, Estimate, Goal, LossClass, Machine, Verdict
+from phibench.core.nouns import SCHEMA, Changed, Estimate, Goal, LossClass, Machine, Settled, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
 from phibench.predict import finetuning
-from phibench.show import advice_notes, busy, howto, outputs, tables
+from phibench.show import advice_notes, busy, howto, outputs, recalled, tables
+from phibench.show import settled as settled_lines
 
 _COLUMNS = (
     tables.column("rank", "#", right=True),
@@ -45,17 +46,19 @@ def text(
     assumed: Sequence[str] = (),
     places: bool = False,
     reasons: Reasons = ROWS_ALONE,
+    settled: Settled | None = None,
+    changed: Changed | None = None,
 ) -> str:
     """The ``top`` variants (None: every candidate): ``table`` or ``md``, the ``json`` document, or one flat row each.
 
     A table has colour where a width is given. ``hints``: say which engines are still to be installed.
     ``uncalibrated``: engines of this machine of which nothing was measured yet. ``assumed``: of a described machine,
     what nobody told. ``places``: the best of every backend and device of the variants. ``reasons``: what explains them.
+    ``settled``: what was measured for it, for the document. ``changed``: what is different since the last answer.
     """
     if output == "json":
-        document = to_json(
-            machine, goal, context, verdicts, top, uncalibrated, assumed=assumed, places=places, reasons=reasons
-        )
+        more: dict[str, Any] = {"assumed": assumed, "places": places, "settled": settled, "changed": changed}
+        document = to_json(machine, goal, context, verdicts, top, uncalibrated, reasons=reasons, **more)
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top, places=places, reasons=reasons)
@@ -64,7 +67,8 @@ def text(
     told, everywhere = _shortened(rows(chosen), chosen)
     words = advice_notes.of_each(goal, verdicts, chosen, told, reasons, tell_place=not everywhere)
     caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
-    notes = [*advice_notes.below(machine, goal, verdicts, chosen, reasons), *busy.doubts(machine)]
+    notes = [recalled.sentence(changed)] if changed else []
+    notes += [*advice_notes.below(machine, goal, verdicts, chosen, reasons), *busy.doubts(machine)]
     notes += [] if goal.training else advice_notes.known_from(chosen)
     notes += [f"Assumed: {'; '.join(assumed)}"] if assumed else []
     notes += recommend.hints(chosen) if hints else ()
@@ -159,6 +163,7 @@ def to_json(
     machine: Machine, goal: Goal, context: int | None, verdicts: Sequence[Verdict], top: int | None = None,
     uncalibrated: Sequence[str] = (), *, assumed: Sequence[str] = (), places: bool = False,
     reasons: Reasons = ROWS_ALONE,
+    settled: Settled | None = None, changed: Changed | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The document of ``recommend -o json``; ``calibrate`` is null where it would narrow nothing."""
     chosen = ranking.shown(verdicts, top, places=places)
@@ -170,6 +175,8 @@ def to_json(
         "goal": goal.id,
         "context": goal.context if context is None else context,
         "calibrate": {"backends": list(uncalibrated), "seconds": CALIBRATE_S} if uncalibrated else None,
+        "settled": settled_lines.to_json(settled) if settled else None,
+        "changed": recalled.to_json(changed) if changed else None,
         "candidates": [_candidate(v, why, reasons) for v, why in zip(chosen, whys, strict=True)],
     }
 

@@ -22,6 +22,7 @@ from phibench.core.nouns import Failed, Machine, Run, SelfTest, Setup, Suite
 from phibench.machine import inventory
 from phibench.measure import calibration, suites
 from phibench.measure.tasks import Task, prepare
+from phibench.show import changed
 from phibench.synth import cache
 from phibench.verify import selftest
 
@@ -375,11 +376,11 @@ def test_changes_tell_the_pick_the_answers_and_the_figures() -> None:
     before = recommend.advise(PROBED, goal, (), max_ttft=30)
     slow = fakes.run(*(fakes.measured(fakes.workload(*w), (2.0,) * 3, choice.WANTED) for w in ((512, 0), (0, 32))))
     after = recommend.advise(PROBED, goal, (msgspec.structs.replace(slow, machine=PROBED),), max_ttft=30)
-    lines = quickstart.changes([choice.WANTED], before, after)
+    lines = changed.lines([choice.WANTED], before, after)
     assert lines[0].startswith("  The pick")
     assert "  phi-4-mini-instruct: usable -> perhaps" in lines, lines
     assert any(line.split()[:2] == ["decode", "tok/s"] and line.endswith("-> 0.5") for line in lines)
-    assert quickstart.changes([], before, before) == [f"  The pick         still {before[0].setup}"]
+    assert changed.lines([], before, before) == [f"  The pick         still {before[0].setup}"]
 
 
 def test_failures_that_are_alike_are_one_line() -> None:

@@ -7,6 +7,7 @@ Unknown is ``None``, never zero.
 from __future__ import annotations
 
 from phibench.core.nouns.advice import Basis, Estimate, Grounds, Level, LossClass, Reason, Verdict
+from phibench.core.nouns.answers import Answer, AnswerRow, Changed, Question, Settled, UsedRun, WhyChanged
 from phibench.core.nouns.base import SCHEMA, AtLeastOne, Cause, Count, Kind, Noun, Rate, Seconds, Tokens
 from phibench.core.nouns.calibration import Calibration, Check, KernelRate, LeftOut, Narrowed
 from phibench.core.nouns.conditions import Conditions, Throttle
@@ -60,6 +61,8 @@ from phibench.core.nouns.tools import Help, Howto, Line, Part, Prerequisite, Sys
 __all__ = [
     "ARCHITECTURES",
     "SCHEMA",
+    "Answer",
+    "AnswerRow",
     "Artifact",
     "AtLeastOne",
     "Basis",
@@ -67,6 +70,7 @@ __all__ = [
     "Cache",
     "Calibration",
     "Cause",
+    "Changed",
     "ChatTemplate",
     "Check",
     "Conditions",
@@ -110,6 +114,7 @@ __all__ = [
     "Processor",
     "Progress",
     "Quantization",
+    "Question",
     "Rate",
     "Reason",
     "Result",
@@ -120,6 +125,7 @@ __all__ = [
     "Score",
     "Seconds",
     "SelfTest",
+    "Settled",
     "Setup",
     "Shape",
     "Shorter",
@@ -133,10 +139,12 @@ __all__ = [
     "Tokens",
     "Tool",
     "Training",
+    "UsedRun",
     "Variant",
     "Verdict",
     "Warmup",
     "Way",
+    "WhyChanged",
     "Window",
     "Words",
     "Workload",
