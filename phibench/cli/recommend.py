@@ -122,13 +122,20 @@ def recommend(
     elif machines:
         code = _each(Path(machines), wanted, options.stored_runs(results), asked, shape)
     else:
-        place, assumed = _place(machine, told)
-        here = machine is None and not told.flags()
-        place, runs, given = recommend_why.grown(place, options.stored_runs(results), more_memory)
-        asks = recommend_why.question(place, wanted, runs, asked, told, given)
-        code = _one(asks, assumed, here and not given, wanted, results, asked, shape, why)
+        code = _of_a_machine(machine, told, more_memory, wanted, results, asked, shape, why)
     if code:
         sys.exit(code)
+
+
+def _of_a_machine(
+    machine: str | None, told: _Told, more_memory: str | None, wanted: Goal, results: str | None, asked: dict[str, Any],
+    shape: Shape, why: recommend_why.Asked | None,
+) -> int:  # fmt: skip
+    place, assumed = _place(machine, told)
+    here = machine is None and not told.flags() and not more_memory
+    place, runs, given = recommend_why.grown(place, options.stored_runs(results), more_memory)
+    asks = recommend_why.question(place, wanted, runs, asked, told, given)
+    return _one(asks, assumed, here, wanted, results, asked, shape, why)
 
 
 def _check_where(machine: str | None, machines: str | None, told: _Told) -> None:
@@ -177,8 +184,7 @@ def _one(
     from phibench.core import folders
     from phibench.show import advice
 
-    place, goal, runs = asks.machine, asks.goal, asks.runs
-    folder = folders.results_dir(results)
+    place, goal, runs, folder = asks.machine, asks.goal, asks.runs, folders.results_dir(results)
     shown = functools.partial(ranking.shown, top=shape.top, places=shape.places)
     verdicts = None
     if shape.top and not shape.places and not here and not why:  # what is installed here counts by all candidates

@@ -58,23 +58,26 @@ def text(
     """
     if output == "json":
         more: dict[str, Any] = {"assumed": assumed, "places": places, "settled": settled, "changed": changed}
-        document = to_json(machine, goal, context, verdicts, top, uncalibrated, reasons=reasons, **more)
-        return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+        return _document(to_json(machine, goal, context, verdicts, top, uncalibrated, reasons=reasons, **more))
     if output in outputs.DATA_FORMATS:
         found = flat_rows(machine, goal, context, verdicts, top, places=places, reasons=reasons)
         return tables.text(found, output, name="phibench_recommend")
     chosen = ranking.shown(verdicts, top, places=places)
     told, everywhere = _shortened(rows(chosen), chosen)
     words = advice_notes.of_each(goal, verdicts, chosen, told, reasons, tell_place=not everywhere)
-    caption = f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}, on {machine.name}{everywhere}"
     notes = [recalled.sentence(changed)] if changed else []
     notes += [*advice_notes.below(machine, goal, verdicts, chosen, reasons), *busy.doubts(machine)]
-    notes += [] if goal.training else advice_notes.known_from(chosen)
-    notes += [f"Assumed: {'; '.join(assumed)}"] if assumed else []
+    notes += [*_grounds(goal, chosen, assumed), *_to_calibrate(verdicts, uncalibrated)]
     notes += recommend.hints(chosen) if hints else ()
-    notes += _to_calibrate(verdicts, uncalibrated)
+    caption = f"{_asked(goal, context)}, on {machine.name}{everywhere}"
     drawn = _drawn(caption, told, words, _TRAINED if goal.training else _COLUMNS, notes, output, width)
     return drawn + _to_run(machine, goal, chosen) if output == "md" else drawn
+
+
+def _grounds(goal: Goal, chosen: Sequence[Verdict], assumed: Sequence[str]) -> list[str]:
+    """On what the figures rest."""
+    speeds = [] if goal.training else advice_notes.known_from(chosen)
+    return [*speeds, f"Assumed: {'; '.join(assumed)}"] if assumed else speeds
 
 
 def _to_run(machine: Machine, goal: Goal, chosen: Sequence[Verdict]) -> str:
@@ -136,6 +139,14 @@ def _to_calibrate(verdicts: Sequence[Verdict], engines: Sequence[str]) -> list[s
         return [line]
     setup, estimate = shown[0]
     return [f"{line}: decode of {setup} is now {amounts.shown('decode_tps', estimate)} tok/s"]
+
+
+def _document(found: dict[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
+
+
+def _asked(goal: Goal, context: int) -> str:
+    return f"Goal {goal.id}: {_workload(goal)}, context {units.context(context)}"
 
 
 def _workload(goal: Goal) -> str:
