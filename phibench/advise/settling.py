@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from phibench.advise.candidates import Candidate, Narrowed, candidates
-from phibench.advise.ranking import order_key
+from phibench.advise.ranking import PARTS, hope, order_key
 from phibench.advise.weighing import Scales
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Estimate, Goal, Machine, Run, Setup, Verdict
@@ -40,6 +40,16 @@ def undecided(
     ups = [steps for steps, _ in found]
     first = (pick,) if not is_measured(pick) and weigh.decides(pick, others, ups) else ()
     return (*first, *(other for _, other in sorted(found, key=lambda one: one[0])))
+
+
+def unforeseen(
+    machine: Machine, goal: Goal, runs: Sequence[Run], verdicts: Sequence[Verdict], only: Narrowed | None = None
+) -> tuple[Verdict, ...]:
+    """Those of whose speed nothing tells and which would lead if they were fast enough, for all that is known."""
+    if not verdicts or verdicts[0].hard or goal.training:
+        return ()
+    weigh, pick = _Moved(machine, goal, runs, only), verdicts[0]
+    return tuple(v for v in verdicts if not v.hard and "decode_tps" not in v.estimates and weigh.may_lead(v, pick))
 
 
 def is_measured(verdict: Verdict) -> bool:
@@ -81,6 +91,10 @@ class _Moved:
     def key(self, verdict: Verdict, share: float) -> tuple[Any, ...]:
         one = self._of[_place(verdict.setup)]
         return order_key(self._goal, self._scales.judged(one, verdict.setup, moved(verdict, share)))
+
+    def may_lead(self, other: Verdict, pick: Verdict) -> bool:
+        one = self._of[_place(other.setup)]
+        return hope(self._goal, one, other.overflows) < self.key(pick, -1.0)[:PARTS]
 
     def how_far(self, other: Verdict, pick: Verdict) -> int | None:
         """Steps up that put it before the pick where that is as expected, or as many more where that must come down,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +152,28 @@ class Settling:
             seconds = calibration_plan.expected(task, self.machine, known)
             should = seconds.all_s(1) + seconds.start_s
             if time.monotonic() + _MARGIN * should > ends:
-                reason = f"no time left, it takes about {units.duration(should)}"
+                reason = f"no time left, about {units.duration(round(should))} are needed"
                 left_out.append(LeftOut(what=str(setup), reason=reason, setup=setup, late=True))
                 continue
             if not self._is_new(setup):
                 self._measure(task, should)
             return True
-        self.left_out = tuple(left_out)
+        self.left_out = (*left_out, *self._unsure())
         return False
+
+    def _unsure(self) -> Iterator[LeftOut]:
+        """What could still change the pick, though it was measured now; and that of which nothing says how long a
+        measurement takes."""
+        asked = (self.machine, self.told, self.runs, self.verdicts, self._only)
+        for verdict in settling.undecided(*asked):
+            if (setup := verdict.setup) in self._tried:
+                doubts = (e.doubt for m, e in verdict.estimates.items() if m in settling.SPEEDS)
+                why = next(filter(None, doubts), "its interval is still wide")
+                reason = why if setup in self.measured else "its measurement failed"
+                yield LeftOut(what=str(setup), reason=reason, setup=setup)
+        for verdict in settling.unforeseen(*asked):
+            told = next((reason for reason in verdict.unknowns if reason.remedy), "nothing is known of its speed")
+            yield LeftOut(what=str(verdict.setup), reason=str(told), setup=verdict.setup)
 
     def _planned(self, setup: Setup) -> tuple[str, Task | None]:
         """What would be run, or why it cannot be here."""

@@ -42,4 +42,4 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
     for ones in of.values():
         names = ", ".join(one.what for one in ones[:_NAMED])
         more = f" and {len(ones) - _NAMED} more" if len(ones) > _NAMED else ""
-        yield f"not measured, though it could come first or make another do so: {names}{more}: {ones[0].reason}"
+        yield f"could still change the pick: {names}{more}: {ones[0].reason}"

@@ -43,7 +43,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Task]]:
 
     def install(
         *, tps: float = 10.0, absent: Sequence[str] = (), dead: bool = False, cut: int | None = None,
-        tests: tuple[SelfTest, ...] = (),
+        busy_share: float = 0.0, tests: tuple[SelfTest, ...] = (),
     ) -> list[Task]:  # fmt: skip
         asked: list[Task] = []
         monkeypatch.setattr(inventory, "this_machine", lambda **_: PROBED)
@@ -60,10 +60,10 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Task]]:
             asked.append(task)
             if cut is not None and len(asked) > cut:
                 raise run.InterruptedRunError("interrupted", INTERRUPTED)
-            results: list[Result] = [
-                fakes.failed(w, "it died", task.setup) if dead else fakes.measured(w, (1 / tps,) * 2, task.setup)
-                for w in suite.workloads()
-            ]
+            results: list[Result] = []
+            for work in suite.workloads():
+                found = msgspec.structs.replace(fakes.measured(work, (1 / tps,) * 2, task.setup), busy_share=busy_share)
+                results.append(fakes.failed(work, "it died", task.setup) if dead else found)
             done = begun[0] if begun else msgspec.structs.replace(fakes.run(), machine=machine, suite=suite)
             done = msgspec.structs.replace(done, results=(*done.results, *results))
             path = run_files.run_path(folder, done)
@@ -138,8 +138,8 @@ def test_without_time_nothing_is_measured_and_what_could_change_the_pick_is_name
     assert (asked, done.code) == ([], 0)
     text = " ".join(done.out.split())
     assert "Nothing was measured" in text
-    assert "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu" in text.partition("not measured, though it could")[2]
-    assert "no time left, it takes about" in text
+    assert "phi-4-mini-instruct:Q4_K_M@llama_cpp/cpu" in text.partition("could still change the pick: ")[2]
+    assert "no time left, about" in text
     found = settled(phibench("recommend", *NARROW, "--settle", "1s", "-o", "json"))
     assert found["measured"] == []
     assert all(one["late"] for one in found["left_out"])
@@ -170,6 +170,32 @@ def test_what_fails_is_told_once_and_the_advice_stands(engines: Callable[..., li
     assert done.code == FAILED
     assert done.err.count("it died") == len(asked) == len({task.setup for task in asked})
     assert "Goal chat: " in done.out
+    assert f"could still change the pick: {asked[0].setup}" in " ".join(done.out.split())
+    assert "its measurement failed" in " ".join(done.out.split())
+
+
+def test_what_was_measured_on_a_busy_machine_is_still_open(
+    engines: Callable[..., list[Task]], phibench: Phibench
+) -> None:
+    asked = engines(busy_share=0.4)
+    done = phibench("recommend", *NARROW, "--settle", "20m", "-o", "json")
+    reasons = {one["setup"]: one["reason"] for one in settled(done)["left_out"]}
+    assert "kept 40% of the cpus busy" in reasons[str(asked[0].setup)]
+    assert len(asked) == len({task.setup for task in asked})  # nor is it tried again and again
+
+
+def test_what_nothing_is_known_of_is_named_with_what_to_type(
+    engines: Callable[..., list[Task]], phibench: Phibench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = engines()
+    card = msgspec.structs.replace(CPU, kind="vulkan:0", name="a card", read_bytes_s=None, matrix_flops_s={})
+    there = msgspec.structs.replace(PROBED, devices=(CPU, card))
+    monkeypatch.setattr(inventory, "this_machine", lambda **_: there)
+    done = phibench("recommend", *NARROW, "--settle", "20m", "-o", "json")
+    reasons = [one["reason"] for one in settled(done)["left_out"] if "/vulkan:0" in one["setup"]]
+    assert reasons
+    assert all("not known: phibench run latency -m" in reason for reason in reasons)
+    assert all(task.setup.device == "cpu" for task in asked)
 
 
 def test_an_engine_that_turns_out_unusable_is_out(engines: Callable[..., list[Task]], phibench: Phibench) -> None:

@@ -13,11 +13,13 @@ import msgspec
 import tomli_w
 from mutate import Tree
 
-from phibench.core import files, run_files
-from phibench.core.nouns import Goal, Machine, Measured, Run, Suite
+from phibench.advise import recalled
+from phibench.core import advice_files, files, run_files
+from phibench.core.nouns import Answer, Estimate, Goal, Machine, Measured, Question, Run, Suite, Verdict
 from phibench.machine import list_file, listed, ram
 from phibench.measure import suites
 from phibench.show import machine as show_machine
+from phibench.show import recalled as shown
 from phibench.show import report, results
 from phibench.show.outputs import DATA_FORMATS
 from readers.oracles import Reader, follows, noun, numbers, told
@@ -116,6 +118,34 @@ def _of_run(tree: Tree, answer: Any) -> Iterator[str]:
             yield "no threads"
 
 
+# ------------------------------------------------------------------------------------------------- last answers
+
+_ASKED = Question(goal="chat", told={"min_tps": 5.0}, variants=("phi-4",))
+
+
+def _pick(decode_tps: float) -> Verdict:
+    speed = Estimate(value=decode_tps, low=decode_tps, high=decode_tps, basis="measured", because="measured: tg8")
+    return Verdict(setup=fakes.SETUP, estimates={"decode_tps": speed, "ttft_s": speed})
+
+
+def _answers() -> list[Tree]:
+    answer = Answer(
+        at="2026-07-01T10:00:00Z", phibench="0.0.9", catalog="c0ffee", question=_ASKED, machine=fakes.machine(),
+        runs=recalled.used(fakes.machine(), (fakes.run(),)), rows=(recalled.row_of(_pick(9.5)),),
+    )  # fmt: skip
+    return [{"chat.advice": msgspec.json.format(msgspec.json.encode(answer), indent=1)}]
+
+
+def _answer(folder: Path) -> Answer | None:
+    """Compared with an answer of now, and told."""
+    here, pick = fakes.machine(), _pick(2.5)
+    found = advice_files.read(_first(folder), here, _ASKED)
+    changed = found and recalled.changed(found, here, (fakes.run(),), pick, "0.1.0", "c0ffee", lambda *_: pick)
+    if changed:
+        assert shown.sentence(changed) == shown.to_json(changed)["text"]
+    return found
+
+
 READERS = (
     Reader("machine-file", _machines, _machine, _same_numbers,
            harmless=frozenset({"keys reordered", "written on one line", "crlf"})),
@@ -126,5 +156,6 @@ READERS = (
     Reader("goal-file", lambda: [{"g.toml": path.read_bytes()} for path in
                                  sorted((ROOT / "phibench/catalog/goals").glob("*.toml"))],
            lambda folder: files.read_strict(_first(folder), Goal), _same_numbers, harmless=frozenset({"crlf"})),
+    Reader("advice-file", _answers, _answer, _same_numbers, harmless=frozenset({"written on one line"})),
     Reader("run-file", _runs, _run, _of_run, harmless=frozenset({"written on one line"})),
 )  # fmt: skip
