@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from phibench.advise.case import Case
 from phibench.advise.limits import judge
-from phibench.core.nouns import Machine
+from phibench.core import units
+from phibench.core.amounts import amount, shown
+from phibench.core.metrics import METRICS
+from phibench.core.nouns import Estimate, Machine
 from phibench.predict import memory, offload
 
 GIB = 1 << 30
@@ -15,19 +18,32 @@ _SMALL, _LARGE = 8 * GIB, 16 * GIB
 _PHONES = ("android", "ios")
 
 
-def is_comfortable(case: Case) -> bool:
-    """Of one that every rule says yes to. A split model takes of two memories, keeps both processors busy and hangs on
-    the link between them: it serves, and is no comfort. Nor is a quick answer without thoughts where these are
-    wanted."""
+def discomfort(case: Case) -> str:
+    """What makes one that every rule says yes to no comfort; "" where it is one. A split model takes of two memories,
+    keeps both processors busy and hangs on the link between them. Nor is a quick answer without thoughts a comfort
+    where these are wanted."""
     goal, found = case.goal, case.estimates
     if goal.thinking == "wanted" and not case.variant.reasoning:
-        return False
+        return "it does not think before it answers"
+    if any(option in offload.OPTIONS for option, _ in case.setup.options):
+        return "split over two memories"
     loss = found.get("quant_kld")
-    if any(option in offload.OPTIONS for option, _ in case.setup.options) or not loss or loss.value > goal.equal_loss:
-        return False
-    if not all(metric in found and judge(metric, found[metric], limit) for metric, limit in goal.comfort.items()):
-        return False
-    return case.need is not None and all(_leaves_some(case, place) for place in _places(case))
+    if loss is None or loss.value > goal.equal_loss:
+        return "its build loses what is noticed" if loss else "what its build loses is not known"
+    for metric, limit in goal.comfort.items():
+        if metric not in found or not judge(metric, found[metric], limit):
+            return _not_in(metric, found.get(metric), limit)
+    if case.need is None or not all(_leaves_some(case, place) for place in _places(case)):
+        return f"less than {units.gib(spare_bytes(case.machine))} of memory are left for other programs"
+    return ""
+
+
+def _not_in(metric: str, estimate: Estimate | None, limit: float) -> str:
+    row = METRICS[metric]
+    if estimate is None:
+        return f"{row.title} is not known"
+    side = "below" if row.better == "higher" else "over"
+    return f"{row.title} {shown(metric, estimate)} may be {side} {amount(metric, limit, 3)}"
 
 
 def _places(case: Case) -> tuple[memory.Place, ...]:

@@ -141,7 +141,7 @@ def _misses(goal: Goal, above: Verdict, verdict: Verdict) -> str:
 
 _NOT_YES = (
     "", "more speaks against it that no amount cures", "more of it is not known", "loses more than the goal allows",
-    "more memory is lacking", "its engine comes after the others", "its limits are missed by more",
+    "more memory is lacking", "its limits are missed by more",
 )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def _slower(_goal: Goal, above: Verdict, verdict: Verdict) -> str:
 _BEHIND: dict[str, Callable[[Goal, Verdict, Verdict], str]] = {
     "not_yes": _misses,
     "thinks": lambda _goal, _above, _verdict: "it thinks before it answers",
-    "uneasy": lambda _goal, _above, _verdict: "usable, not comfortable",
+    "uneasy": lambda _goal, _above, verdict: f"usable, not comfortable: {verdict.discomfort}",
     "tier": lambda goal, _above, _verdict: f"weaker answers for {goal.id}",
     "made": _built,
     "noticed": _loses,

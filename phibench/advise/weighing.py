@@ -12,7 +12,7 @@ from phibench import backends, catalog
 from phibench.advise import rules
 from phibench.advise.candidates import Candidate, kv_types, with_options
 from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
-from phibench.advise.comfort import is_comfortable
+from phibench.advise.comfort import discomfort
 from phibench.advise.limits import miss
 from phibench.advise.ranking import hope, order_key
 from phibench.analysis import trust
@@ -177,6 +177,7 @@ def _weighed(case: Case, answers: dict[Rule, Answer]) -> Weighed:
 
 def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
     told = [answer for answer in answers.values() if answer]
+    lacks = "" if told else discomfort(case)
     amounts = [answer.by for answer in told if isinstance(answer, Missed | Perhaps)]
     room = [answer.by for rule in (rules.fits_in_memory, rules.fits_on_disk)
             if isinstance(answer := answers.get(rule), Missed | Perhaps)]  # fmt: skip
@@ -190,6 +191,7 @@ def _verdict(case: Case, answers: dict[Rule, Answer]) -> Verdict:
         missed=max(amounts, default=1.0),
         overflows=max(room, default=1.0),
         doubted=any(isinstance(a, Doubted) for a in told),
-        comfortable=not told and is_comfortable(case),
+        comfortable=not told and not lacks,
+        discomfort=lacks,
         build=case.build,
     )

@@ -72,14 +72,14 @@ def why_not(told: Told, output: str, width: int | None = None) -> str:
         )
     lines = [_headline(told)]
     if verdict.verdict == "yes":
-        return _wrapped([*lines, f"why: {_why(told)}"], width)
+        return _wrapped([*lines, f"why: {_beside_the_pick(told)}"], width)
     return _wrapped([*lines, *(f"- {reason}" for reason in _reasons(told)), *_would_change(told)], width)
 
 
 def _reasons(told: Told) -> list[str]:
     verdict = told.asked.weighed.verdict
     against = [*verdict.objections, *(str(reason) for reason in verdict.unknowns)]
-    return against or [_why(told)]
+    return against or [_beside_the_pick(told)]
 
 
 def _headline(told: Told) -> str:
@@ -91,6 +91,13 @@ def _headline(told: Told) -> str:
 def _why(told: Told) -> str:
     asked = told.asked
     return explain.why(told.goal, asked.weighed.verdict, asked.above, asked.verdicts, ROWS_ALONE)
+
+
+def _beside_the_pick(told: Told) -> str:
+    """Whoever asks why it is not the answer has the first row before the eyes, not the one directly above."""
+    asked = told.asked
+    above = asked.verdicts[0] if asked.above else None
+    return explain.why(told.goal, asked.weighed.verdict, above, asked.verdicts, ROWS_ALONE)
 
 
 def _would_change(told: Told) -> list[str]:

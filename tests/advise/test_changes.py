@@ -86,6 +86,9 @@ def test_with_more_memory_what_was_measured_stays() -> None:
 def test_every_part_of_a_key_has_its_words_and_nothing_else_has() -> None:
     assert tuple(ranking.words()) == ranking.Key._fields
     assert {*explain._BEHIND} == {*explain._VALUES} == {*ranking.Key._fields}
+    refused = advice("laptop")[-1]
+    assert refused.verdict == "no"
+    assert len(explain._NOT_YES) == len(ranking.order_key(question("laptop").goal, refused).not_yes)
     assert all(ranking.words().values())
 
 

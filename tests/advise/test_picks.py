@@ -41,6 +41,15 @@ def test_nobody_is_told_to_run_what_does_not_fit(name: str, goal: str) -> None:
                     assert verdict.estimates[metric].high <= free, str(verdict.setup)
 
 
+@pytest.mark.parametrize("name", [*MACHINES][::4])
+@pytest.mark.parametrize("goal", ["chat", "math", "long-context", "vision"])
+def test_what_is_usable_says_why_it_is_no_comfort_and_nothing_else_does(name: str, goal: str) -> None:
+    for verdict in advised(name, goal):
+        assert bool(verdict.discomfort) == (verdict.level == "usable"), str(verdict.setup)
+        if any(option in ("n_gpu_layers", "n_cpu_moe") for option, _ in verdict.setup.options):
+            assert verdict.discomfort in ("", "split over two memories", "it does not think before it answers")
+
+
 def test_the_table_is_as_large_as_it_has_to_be() -> None:
     assert len(PICKS) >= 60
     assert {pick.machine for pick in PICKS} == set(MACHINES)

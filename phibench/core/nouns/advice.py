@@ -74,6 +74,7 @@ class Verdict(Noun, frozen=True, kw_only=True):
     overflows: float = 1.0
     doubted: bool = False
     comfortable: bool = False
+    discomfort: str = ""  # of one that is usable: why it is no comfort
     build: Build | None = None  # where to get it; None: nobody publishes it
 
     @property
