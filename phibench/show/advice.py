@@ -258,4 +258,5 @@ def _why(verdict: Verdict) -> str:
     if verdict.objections:
         return "; ".join(verdict.objections)
     remedies = dict.fromkeys(reason.remedy for reason in verdict.unknowns if reason.remedy)
-    return ": ".join(("; ".join(reason.text for reason in verdict.unknowns), *remedies))
+    told = "; ".join(reason.text for reason in verdict.unknowns)
+    return f"{told}: {'; '.join(remedies)}" if remedies else told

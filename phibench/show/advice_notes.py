@@ -82,7 +82,7 @@ def _nearest(reasons: Reasons) -> list[str]:
     setup, change = reasons.nearest
     flags = f" ({' '.join(change.flags)})" if change.flags else ""
     now = "" if change.setup == setup else f", then {change.setup}"
-    return [f"Nothing fits. The nearest is {setup}: it fits with {change.text}{flags}{now}"]
+    return [f"Nothing fits. The nearest is {setup}. What would make it fit: {change.text}{flags}{now}"]
 
 
 def _measured(shown: Verdict, verdicts: Sequence[Verdict]) -> list[str]:

@@ -110,7 +110,7 @@ def _would_change(told: Told) -> list[str]:
         lines.append(f"its speeds are predicted, a measurement may say otherwise: {told.calibrate}")
     if told.nearest:
         setup, change = told.nearest
-        lines.append(f"Nothing fits. The nearest is {setup}: it fits with {_change(change, setup)}")
+        lines.append(f"Nothing fits. The nearest is {setup}. What would make it fit: {_change(change, setup)}")
     return lines
 
 

@@ -64,7 +64,7 @@ def test_where_nothing_fits_the_answer_is_what_would(phibench: Phibench) -> None
     done = phibench("recommend", *SMALL)
     assert done.code == NOTHING_FITS
     text = " ".join(done.out.split())
-    assert "Nothing fits. The nearest is phi-4-mini-instruct:Q3_K_M@llama_cpp/cpu: it fits with +1.7 GiB" in text
+    assert "The nearest is phi-4-mini-instruct:Q3_K_M@llama_cpp/cpu. What would make it fit: +1.7 GiB" in text
     for size, fits in (("5.7GiB", True), ("5.6GiB", False)):
         assert (document(phibench, *SMALL, "--ram", size)["candidates"][0]["verdict"] == "yes") is fits
 
