@@ -69,8 +69,8 @@ class _Told(NamedTuple):
 @click.option("--more-memory", metavar="SIZE", help="As if so much more of each memory were free.")
 @click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its system.")
 @click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
-@click.option("--explain", metavar="SETUP", help="All that is known of it, and why it stands where it does.")
-@click.option("--why-not", metavar="SETUP", help="What speaks against it, and the smallest change that makes it fit.")
+@click.option("--explain", metavar="SETUP", help="All that is known of phi-4, or phi-4:Q8_0, and its place.")
+@click.option("--why-not", metavar="SETUP", help="Why phi-4, or phi-4:Q8_0, is not first; what makes a no a yes.")
 @click.option(
     "--settle",
     is_flag=False,
