@@ -94,7 +94,9 @@ def _drawn(
         said = [f"{row['rank']}: {word}" for row, word in zip(rows, words, strict=True) if word]
         lines = [f"- {tables.markdown_text(note)}" for note in (*said, *notes)]
         return "\n".join([tables.markdown_text(caption), "", tables.markdown(rows, columns), *lines]) + "\n"
-    drawn = tables.draw(rows, columns, width, caption, color=width is not None and tables.wants_color(), below=words)
+    drawn = tables.draw(
+        rows, columns, width, caption, color=width is not None and tables.wants_color(), below=words, tell_dropped=False
+    )
     return "\n".join([drawn, *(part for note in notes for part in wrap(note, width))]) + "\n"
 
 

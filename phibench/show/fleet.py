@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from phibench.core.nouns import SCHEMA, Goal, Machine, Verdict
 from phibench.core.text import wrap
 from phibench.machine.asked import SYSTEM
 from phibench.machine.listed import Listed
-from phibench.show import outputs, tables
+from phibench.show import fleet_summary, outputs, tables
 
 _NOT_KNOWN, _NO = "not known", "no"
 _MOST_REASONS, _MOST_NAMES = 20, 3  # in a table; the other outputs have them all
@@ -46,7 +46,7 @@ def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width
         return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
     if output in outputs.DATA_FORMATS:
         return tables.text([record(answer) for answer in answers], output, name="phibench_recommend_machines")
-    counted = by_variant(answers)
+    counted = fleet_summary.by_variant(answers)
     caption = f"Goal {goal.id}, context {units.context(context)}, {_machines(len(answers))}"
     notes = [*_reasons(answers), LEGEND]
     if output == "md":
@@ -60,11 +60,21 @@ def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width
             _in_all(answers),
             "",
         )
-        return "\n".join((*parts, tables.markdown(counted, _SUMMARY))) + "\n"
+        return "\n".join((*parts, tables.markdown(counted, fleet_summary.COLUMNS))) + "\n"
     color = width is not None and tables.wants_color()
-    drawn = tables.draw(answers, _COLUMNS, width, caption, color=color)
+    drawn = tables.draw(answers, _COLUMNS, width, caption, color=color, tell_dropped=False)
     below = [part for note in notes for part in wrap(note, width)]
-    return "\n".join((drawn, *below, "", tables.draw(counted, _SUMMARY, width, _in_all(answers), color=color))) + "\n"
+    return (
+        "\n".join(
+            (
+                drawn,
+                *below,
+                "",
+                tables.draw(counted, fleet_summary.COLUMNS, width, _in_all(answers), color=color, tell_dropped=False),
+            )
+        )
+        + "\n"
+    )
 
 
 def to_json(answers: Sequence[Answer], goal: Goal, context: int) -> dict[str, Any]:
@@ -74,7 +84,7 @@ def to_json(answers: Sequence[Answer], goal: Goal, context: int) -> dict[str, An
         "goal": goal.id,
         "context": context,
         "machines": [record(answer) for answer in answers],
-        "summary": summary(answers),
+        "summary": fleet_summary.summary(answers),
     }
 
 
@@ -98,60 +108,6 @@ def record(answer: Answer) -> dict[str, Any]:
         **_figures(pick),
         "why": _why(answer),
         "assumed": "; ".join(listed.described.assumed) if listed.described else None,
-    }
-
-
-def summary(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """How many machines get which pick at which level, the commonest first; what has none comes last."""
-    groups: dict[tuple[str, ...], list[Answer]] = defaultdict(list)
-    for one in answers:
-        setup = one.verdict.setup if one.verdict and one.has_pick else None
-        place = (
-            (setup.variant, setup.quantization, setup.backend, setup.device.partition(":")[0]) if setup else ("",) * 4
-        )
-        groups[(*place, one.level)].append(one)
-    order = sorted(groups.items(), key=lambda group: (not group[0][0], -len(group[1]), group[0]))
-    return [_counted(key, found) for key, found in order]
-
-
-def _counted(key: tuple[str, ...], found: Sequence[Answer]) -> dict[str, Any]:
-    variant, quantization, backend, device, level = key
-    speeds = sorted(e.value for one in found if one.verdict and (e := one.verdict.estimates.get("decode_tps")))
-    known = variant and speeds
-    return {
-        "machines": len(found),
-        "variant": variant or None,
-        "quantization": quantization or None,
-        "backend": backend or None,
-        "device": device or None,
-        "level": level,
-        "decode_tps_least": speeds[0] if known else None,
-        "decode_tps_most": speeds[-1] if known else None,
-    }
-
-
-def by_variant(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """As a person reads it: how many machines get which Phi, how many of them in comfort, in which builds."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in summary(answers):
-        groups[row["variant"] or ("nothing fits" if row["level"] == _NO else "no answer")].append(row)
-    found = [_of_variant(name, rows) for name, rows in groups.items()]
-    return sorted(found, key=lambda row: (not row["builds"], -row["machines"]))
-
-
-def _of_variant(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    builds: Counter[str] = Counter()
-    for row in rows:
-        if row["quantization"]:
-            builds[row["quantization"]] += row["machines"]
-    speeds = [row[end] for row in rows for end in ("decode_tps_least", "decode_tps_most") if row[end] is not None]
-    comfortable = sum(row["machines"] for row in rows if row["level"] == "comfortable")
-    return {
-        "machines": sum(row["machines"] for row in rows),
-        "variant": name,
-        "comfortable": str(comfortable) if builds else None,
-        "builds": builds.most_common(),
-        "tok/s": _range(min(speeds), max(speeds)) if speeds else None,
     }
 
 
@@ -237,30 +193,10 @@ _COLUMNS: tuple[tables.Column[Answer], ...] = (
     tables.Column(title="tok/s", cell=_speed, right=True),
     tables.Column(title="memory", cell=_memory, right=True, rank=2),
 )
-_SUMMARY: tuple[tables.Column[tables.Record], ...] = (
-    tables.column("machines", right=True),
-    tables.column("variant", "Phi"),
-    tables.column("comfortable", right=True),
-    tables.column("tok/s", right=True),
-    tables.Column(title="builds", cell=lambda row: _builds(row, 8), short=lambda row: _builds(row, 1), rank=1),
-)
 LEGEND = (
     "tok/s with ~ are estimated, from data sheets where nothing was measured. What a row does not tell is assumed: "
     "-o csv says what, with intervals"
 )
-
-
-def _builds(row: tables.Record, most: int) -> str | None:
-    told = [f"{count} {name}" for name, count in row["builds"]]
-    more = [f"{len(told) - most} more"] if len(told) > most else []
-    return ", ".join((*told[:most], *more)) or None
-
-
-def _range(least: float | None, most: float | None) -> str | None:
-    if least is None or most is None:
-        return None
-    first, last = (amounts.amount("decode_tps", value, 2) for value in (least, most))
-    return first if first == last else f"{first}–{last}"
 
 
 def _in_all(answers: Sequence[Answer]) -> str:

@@ -88,18 +88,19 @@ def draw(
     *,
     color: bool = False,
     below: Sequence[str] = (),
+    tell_dropped: bool = True,
 ) -> str:
     """A table of at most ``width`` characters (None: as wide as the terminal), its caption above.
 
-    ``below``: what stands under each row, in its words; columns that found no room are then left out without a word,
-    else they are named below the table. Who prints on a terminal passes ``color=wants_color()``.
+    ``below``: what stands under each row, in its words. Columns that found no room are named, if ``tell_dropped``. Who
+    prints on a terminal passes ``color=wants_color()``.
     """
     width = width or terminal_width()
     shown, dropped = _fit(rows, columns_of(rows) if columns is None else tuple(columns), width)
     lines = [part for line in (caption or "").splitlines() for part in wrap(line, width)]
     drawn = _print(_table(rows, shown), width, color) if rows and shown else "nothing to show"
     lines += _with_words(drawn.splitlines(), below, width) if below else [drawn]
-    if dropped and not below:
+    if dropped and tell_dropped:
         lines += wrap(f"no room for: {', '.join(c.title for c in dropped)}", width)
     return "\n".join(lines)
 
