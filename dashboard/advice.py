@@ -8,16 +8,19 @@ from typing import Any
 import advice_table
 import charts
 import data
+import msgspec
 import pandas as pd
 import streamlit as st
 import widgets
 
 from phibench import catalog
-from phibench.advise import ranking, rules
+from phibench.advise import explain, ranking, rules
+from phibench.advise.explain import ROWS_ALONE
+from phibench.advise.howto import howtos
 from phibench.core import units
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Goal, Machine, Verdict
-from phibench.show import advice_notes
+from phibench.show import advice_notes, howto
 
 _CONTEXTS = tuple(1024 * k for k in (2, 4, 8, 16, 32, 64, 128))
 _LIMITS = {"decode_tps": "Decode at least, tok/s", "ttft_s": "First token within, s"}
@@ -37,7 +40,8 @@ def page() -> None:
     except PhibenchError as error:
         st.error(widgets.escape(str(error)))
         return
-    _best(found[0])
+    _best(goal, found)
+    _run_it(machine, msgspec.structs.replace(goal, context=context), found[0])
     _all(found)
 
 
@@ -77,13 +81,28 @@ def _question() -> tuple[Goal, int, float | None, float | None]:
     return goal, context, limits[0], limits[1]
 
 
-def _best(verdict: Verdict) -> None:
+def _best(goal: Goal, found: tuple[Verdict, ...]) -> None:
+    verdict = found[0]
     lead = {"yes": "Take", "unknown": "Perhaps", "no": "Nothing fits; nearest is"}[verdict.verdict]
     with st.container(border=True):
         st.markdown(f"### {lead} {_name(verdict)}")
         st.caption(widgets.escape(f"{advice_table.FITS[verdict.level]} · {advice_notes.where(verdict)}"))
+        if verdict.verdict == "yes":
+            st.markdown(widgets.escape(explain.why(goal, verdict, None, found, ROWS_ALONE)))
         _headlines(verdict)
         _reasons(verdict)
+
+
+def _run_it(machine: Machine, goal: Goal, verdict: Verdict) -> None:
+    """The lines to copy, for each tool that takes what is recommended."""
+    found = {one.title: one for one in howtos(machine, goal, verdict)} if verdict.verdict != "no" else {}
+    if not found:
+        return
+    with st.expander("Run it: from nothing installed to the first word"):
+        one = found[st.selectbox("With", found, key=f"run {verdict.setup}", width=400)]
+        st.code(howto.text([one]), language="powershell" if one.system == "windows" else "bash", wrap_lines=True)
+        for note in filter(None, (one.misses, *one.notes)):
+            st.caption(widgets.escape(note))
 
 
 def _name(verdict: Verdict) -> str:

@@ -308,6 +308,17 @@ def test_advice_on_this_machine_quotes_its_own_measurements(results: Path) -> No
     assert set(lines["fits"]) <= set(advice_table.FITS.values())
 
 
+def test_the_pick_has_its_reason_and_the_lines_that_run_it(results: Path) -> None:
+    here = inventory.this_machine(bandwidth=False)
+    save(results, run(1, measured(setup(), PP, 400), measured(setup(), TG, 30), machine=here))
+    app = opened("advice.py")
+    assert "comfortable here" in words(app) or "serves here" in words(app)
+    tools = next(box for box in app.selectbox if box.label == "With")
+    assert {"llama.cpp: llama-cli", "Ollama"} <= {*tools.options}
+    app = tools.set_value("llama.cpp: llama-cli").run()
+    assert any("llama-cli -hf " in code.value and "-GGUF:" in code.value for code in app.code)
+
+
 def test_every_goal_gets_an_answer_or_a_reason(results: Path) -> None:
     app = opened("advice.py")
     goal, context = app.selectbox[0], app.selectbox[1]
