@@ -72,10 +72,9 @@ def _best(text: str, machine: Machine, goal: Goal, verdicts: Sequence[Verdict]) 
     meant = {q.id for q in catalog.quantizations() if kind and catalog.is_named(kind, (q.id, *q.aliases))}
     if kind and not meant:
         catalog.quantization(kind)  # says which names there are
-    if found := next(
-        (v for v in verdicts if v.setup.variant == variant and (not kind or v.setup.quantization in meant)), None
-    ):
-        return found.setup
+    rows = [v for v in verdicts if v.setup.variant == variant and (not kind or v.setup.quantization in meant)]
+    if rows:  # rather than a place that cannot run it, of which no size is reckoned
+        return min(rows, key=lambda v: "weights_bytes" not in v.estimates).setup
     only = Narrowed(variants=(variant,), quantizations=tuple(sorted(meant)), any_build=True)
     scales = Scales(Knowledge(machine), goal, all_of_it=False)
     rest = [v for one in candidates(machine, goal, (), only) for v in scales.verdicts(one)]

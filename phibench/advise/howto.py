@@ -26,7 +26,9 @@ from phibench.core.nouns import (
     Way,
     Words,
 )
+from phibench.predict import costs, offload
 
+_NEEDED: dict[str, Part] = {offload.EXPERTS: "experts", costs.KV_OPTIONS[0]: "kv"}
 QUESTION = "Why is the sky blue?"
 _NAME = re.compile(r"\{([a-z_]+)\}")
 _ALL = "all"
@@ -67,18 +69,29 @@ def howtos(machine: Machine, goal: Goal, verdict: Verdict) -> tuple[Howto, ...]:
     variant, found = catalog.variant(verdict.setup.variant), []
     for name, tool in tools.tools().items():
         build = _build(tool, verdict, machine)
-        if build is not None and _runs(tool, variant, system, verdict.setup):
-            found.append(_howto(name, _Use(tool, build, verdict, variant, machine, goal, system)))
+        if build is not None and _runs(tool, variant, machine, system, verdict.setup):
+            use = _Use(tool, build, verdict, variant, machine, goal, system)
+            found += [_howto(name, use)] if _fits_so(use) else []
     return tuple(found)
 
 
-def _runs(tool: Tool, variant: Variant, system: System, setup: Setup) -> bool:
+def _runs(tool: Tool, variant: Variant, machine: Machine, system: System, setup: Setup) -> bool:
     """Whether it is for this system, this Phi and its weights; what nobody knows does not speak against it."""
+    if variant.id in tool.leaves_out:
+        return False
     known = variant.runtime(tool.runtime)
-    on = system in tools.prerequisite(tool.needs).install and system in (tool.for_systems or (system,))
+    first = tools.prerequisite(tool.needs)
+    on = system in first.install and system in (tool.for_systems or (system,))
+    on = on and first.chips.get(system, _arch(machine)) == _arch(machine)
     told = bool(variant.chat_template.tokens or tool.plain)
     named = not tool.quantizations or setup.quantization in tool.quantizations
     return on and told and named and (known is None or known.runs is not False)
+
+
+def _fits_so(use: _Use) -> bool:
+    """Whether the tool has flags for what makes it fit: experts on the host, a KV cache in eight bits."""
+    wanted = {_NEEDED[name] for name, _ in use.verdict.setup.options if name in _NEEDED}
+    return wanted <= {*use.tool.settings, *use.tool.typed}
 
 
 def _build(tool: Tool, verdict: Verdict, machine: Machine) -> Build | None:
@@ -89,13 +102,13 @@ def _build(tool: Tool, verdict: Verdict, machine: Machine) -> Build | None:
         return None
     if build.format in tool.beside:
         return _nearest(tool, verdict)
-    if build.format not in tool.formats:
+    if build.format not in tool.formats or build.branch:  # few have a flag for it, and the usual one has another Phi
         return None
     same = builds.all_offered(build.variant, build.format, build.quantization, kind)
     own = next((one for one in same if _owner(one) == tool.library), None)
     if own or tool.only_library:
         return own
-    return next((one for one in (build, *same) if _owner(one) not in tools.off_hub()), None)
+    return next((one for one in (build, *same) if _owner(one) not in tools.off_hub() and not one.branch), None)
 
 
 def _has(machine: Machine, kinds: Sequence[str]) -> bool:
@@ -114,6 +127,11 @@ def _bits(build: Build) -> int | None:
     """As MLX names its quantizations: "4bit"."""
     named = re.fullmatch(r"(\d+)bit", build.quantization)
     return int(named[1]) if named else None
+
+
+def _arch(machine: Machine) -> str:
+    """As those who publish programs write it."""
+    return "arm64" if machine.arch.lower() in ("arm64", "aarch64") else "x64"
 
 
 def _owner(build: Build) -> str:
@@ -191,7 +209,6 @@ def _names(use: _Use, first: Prerequisite) -> dict[str, str]:
     build, tool = use.build, use.tool
     repository, path = build.repository, build.path or ""
     title = repository.partition("/")[2]
-    is_arm = use.machine.arch.lower() in ("arm64", "aarch64")
     found = {
         "repository": repository,
         "alias": title,
@@ -204,8 +221,8 @@ def _names(use: _Use, first: Prerequisite) -> dict[str, str]:
         "provider": tool.providers.get(use.device, use.device),
         "question": QUESTION,
         "new_tokens": str(_new_tokens(use.goal, use.variant)),
-        "arch": "arm64" if is_arm else "x64",
-        "homebrew": "/opt/homebrew" if is_arm else "/usr/local",  # docs.brew.sh/Installation
+        "arch": _arch(use.machine),
+        "homebrew": "/opt/homebrew" if _arch(use.machine) == "arm64" else "/usr/local",  # docs.brew.sh/Installation
         **first.programs.get(use.system, {}),
     }
     for part, known in _settings(use).items():

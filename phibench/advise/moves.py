@@ -131,7 +131,8 @@ class Again:
             flags += [LIMITS[metric][0], limit]
         texts += [f"accept {' and '.join(filter(None, (', '.join(accepted[:-1]), accepted[-1])))}"] if accepted else []
         if steps := moves.get("memory"):
-            where = self.one.device.kind if self._has_own_memory() else "memory"
+            split = found.verdict.setup != offload.unsplit(found.verdict.setup)
+            where = ("each memory" if split else self.one.device.kind) if self._has_own_memory() else "memory"
             texts.append(f"+{steps / 10:g} GiB of {where}")
             flags += self._more(steps)[2]
         return Change(", and ".join(texts), tuple(flags), found.verdict.setup, moves)
@@ -158,10 +159,8 @@ class Again:
     def _more(self, steps: int) -> tuple[Machine, Sequence[Run], tuple[str, ...]]:
         """With more memory, and the flags that say so: of a described machine its own, but no card has any of that."""
         machine, _, runs, described, given = self.question
-        if steps and described and not self._has_own_memory():
-            made = described(steps)
-            if made is None:
-                raise PhibenchError("it is not made with so much memory")
+        made = described(steps) if steps and described and not self._has_own_memory() else None
+        if made:  # else it is not made with so much memory
             return made[0], runs, made[1]
         return *with_more_memory(machine, runs, round(steps * MEMORY_STEP)), (
             "--more-memory",

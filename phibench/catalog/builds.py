@@ -34,6 +34,7 @@ class _Repository(Noun, frozen=True, kw_only=True):
     format: str
     official: bool = False
     file: str = ""
+    branch: str = ""
     devices: tuple[str, ...] = ()
     note: str = ""
     source: str
@@ -88,6 +89,7 @@ def _build(variant_id: str, repository: _Repository, row: _Row) -> Build:
         format=repository.format,
         publisher=repository.publisher or repository.name.partition("/")[0],
         repository=repository.name,
+        branch=repository.branch,
         path=row.path or named,
         bytes=row.bytes,
         exact=row.exact,

@@ -104,11 +104,11 @@ def recommend(
 
     count, told = _top(top), _Told(gpu, cpu, ram, os, power)
     _check_where(machine, machines, told)
+    recommend_why.check_questions(explain, why_not, settle, run, more_memory, places=places)
     howto.check(run, output, machines)
     why = recommend_why.asked_of(explain, why_not, machines, output)
     budget_s = _budget(settle, machine, machines, told)
-    wanted = catalog.goal(goal)
-    tokens = units.tokens(context) if context else None
+    wanted, tokens = catalog.goal(goal), units.tokens(context) if context else None
     asked = {
         "context": tokens, "min_tps": min_tps, "max_ttft": max_ttft, "max_answer": max_answer,
         "thinking_tokens": thinking_tokens, "language": language, "rank": rank, "batch": batch,
@@ -193,7 +193,7 @@ def _one(
         verdicts = advise(place, goal, runs, **asked, chosen=None if shape.top is None else shown)
     code = outcome(verdicts, here=here)
     if why:
-        recommend_why.answered(asks, why, verdicts, here, shape.output, shape.out, code)
+        recommend_why.answered(asks, why, verdicts, asked["only"], here, shape.output, shape.out, code)
         return code
     if not verdicts:
         if shape.output == "json":

@@ -9,6 +9,7 @@ from phibench.cli import options
 from phibench.core.errors import PhibenchError
 
 if TYPE_CHECKING:
+    from phibench.advise.candidates import Narrowed
     from phibench.advise.explain import Reasons
     from phibench.advise.moves import Change, Question
     from phibench.core.nouns import Goal, Machine, Run, Setup, Verdict
@@ -24,13 +25,24 @@ class Asked(NamedTuple):
     explain: bool
 
 
+def check_questions(
+    explain: str | None, why_not: str | None, settle: str | None, run: str | None, more_memory: str | None, *,
+    places: bool,
+) -> None:  # fmt: skip
+    """PhibenchError where two answers are asked for at once."""
+    asked = {"--explain": explain, "--why-not": why_not, "--settle": settle, "--run": run}
+    given = [*(flag for flag, value in asked.items() if value is not None), *(["--places"] if places else [])]
+    if len(given) > 1 and given != ["--settle", "--places"]:
+        raise PhibenchError(f"{' and '.join(given)} are questions of their own: leave out all but one")
+    if settle is not None and more_memory is not None:
+        raise PhibenchError("--settle measures this machine as it is: leave out --more-memory")
+
+
 def asked_of(explain: str | None, why_not: str | None, machines: str | None, output: str) -> Asked | None:
     """What is to be explained; PhibenchError where that goes with nothing."""
     if explain is None and why_not is None:
         return None
     flag = "--explain" if explain is not None else "--why-not"
-    if explain is not None and why_not is not None:
-        raise PhibenchError("--explain and --why-not are two questions: leave out one of them")
     if machines:
         raise PhibenchError(f"{flag} is of one machine: leave out --machines, or describe that one")
     if output not in ("table", "json"):
@@ -40,7 +52,7 @@ def asked_of(explain: str | None, why_not: str | None, machines: str | None, out
 
 def grown(machine: Machine, runs: Sequence[Run], more: str | None) -> tuple[Machine, Sequence[Run], float]:
     """As if ``--more-memory`` were free on it; and how much that is, in GiB."""
-    if not more:
+    if more is None:
         return machine, runs, 0.0
     from phibench.advise.moves import with_more_memory
     from phibench.core import units
@@ -139,8 +151,9 @@ def nearest(asks: Question, verdicts: Sequence[Verdict]) -> tuple[Setup, Change]
 
 
 def answered(
-    asks: Question, asked: Asked, verdicts: Sequence[Verdict], here: bool, output: str, out: str | None, code: int
-) -> None:
+    asks: Question, asked: Asked, verdicts: Sequence[Verdict], only: Narrowed, here: bool, output: str, out: str | None,
+    code: int,
+) -> None:  # fmt: skip
     """Prints the answer; ``code``: what comes of the advice as a whole."""
     from phibench.advise import rules
     from phibench.advise.asked_for import find
@@ -155,7 +168,7 @@ def answered(
     told = explained.Told(
         asks.machine, asks.goal, found, changes, nearest(asks, verdicts) if code == NOTHING_FITS else None,
         rules.command(found.setup) if here and _is_guessed(found.weighed.verdict, asks.goal) else "",
-        lacks=not search.is_beyond_amounts,
+        lacks=not search.is_beyond_amounts, narrowed=bool(only.variants or only.quantizations or only.backends),
     )  # fmt: skip
     say = explained.explained if asked.explain else explained.why_not
     options.emit(say(told, output, options.width(out)), out)

@@ -139,7 +139,8 @@ def where(verdict: Verdict) -> str:
     size = f", {units.gb(build.bytes)}" if build.bytes else _reckoned(verdict)
     path = f": {build.path}" if build.path else ""
     note = f" ({build.note})" if build.note else ""
-    return f"offered as {build.repository}{path}{size}{note}"
+    branch = f" (its branch {build.branch})" if build.branch else ""
+    return f"offered as {build.repository}{branch}{path}{size}{note}"
 
 
 def _reckoned(verdict: Verdict) -> str:

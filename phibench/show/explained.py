@@ -15,11 +15,13 @@ from phibench.advise.moves import Change
 from phibench.advise.rules import RULES
 from phibench.core import amounts
 from phibench.core.metrics import METRICS
-from phibench.core.nouns import Goal, Machine, Setup
+from phibench.core.nouns import Goal, Machine, Setup, Verdict
 from phibench.core.text import wrap
 from phibench.show import advice
 
 NOTHING = "nothing on this machine changes that"
+_LEFT_OUT = "left out by -m, -q or -b"
+NOT_KNOWN = "what is not known of it must be known first"
 NOT_TWO = "no one or two changes are enough"
 
 
@@ -33,6 +35,7 @@ class Told(NamedTuple):
     nearest: tuple[Setup, Change] | None = None
     calibrate: str = ""  # what to type to know its speeds, where they are only predicted
     lacks: bool = False  # nothing but amounts
+    narrowed: bool = False  # whether -m, -q or -b left out some
 
 
 def explained(told: Told, output: str, width: int | None = None) -> str:
@@ -44,7 +47,9 @@ def explained(told: Told, output: str, width: int | None = None) -> str:
     for metric, estimate in verdict.estimates.items():
         row = METRICS[metric]
         unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
-        lines.append(f"- {row.title} {amounts.shown(metric, estimate)}{unit}: {estimate.because}")
+        text = amounts.shown(metric, estimate)
+        bare = text.removesuffix(" assumed")
+        lines.append(f"- {row.title} {bare}{unit}{', assumed' if bare != text else ''}: {estimate.because}")
     lines += ["", "Rules"]
     said = {_title(rule): answer for rule in RULES if (answer := asked.weighed.answers.get(rule))}
     lines += [f"- {title}: {_answer(answer)}, {answer}" for title, answer in said.items()]
@@ -84,25 +89,33 @@ def _reasons(told: Told) -> list[str]:
 
 def _headline(told: Told) -> str:
     asked, goal = told.asked, told.goal
-    of = f"place {asked.place} of {len(asked.verdicts)}" if asked.place else "only tried when it is asked for"
+    left_out = _LEFT_OUT if told.narrowed else "only tried when it is asked for"
+    of = f"place {asked.place} of {len(asked.verdicts)}" if asked.place else left_out
     return f"{asked.setup} for {goal.id} on {told.machine.name}: {asked.weighed.verdict.level}, {of}"
 
 
 def _why(told: Told) -> str:
-    asked = told.asked
-    return explain.why(told.goal, asked.weighed.verdict, asked.above, asked.verdicts, ROWS_ALONE)
+    return _said(told, told.asked.above)
 
 
 def _beside_the_pick(told: Told) -> str:
     """Whoever asks why it is not the answer has the first row before the eyes, not the one directly above."""
     asked = told.asked
-    above = asked.verdicts[0] if asked.above else None
-    return explain.why(told.goal, asked.weighed.verdict, above, asked.verdicts, ROWS_ALONE)
+    return _said(told, asked.verdicts[0] if asked.above else None)
+
+
+def _said(told: Told, above: Verdict | None) -> str:
+    asked = told.asked
+    if told.narrowed and not asked.place:
+        return _LEFT_OUT
+    reasons = ROWS_ALONE._replace(whole_family=not told.narrowed)
+    return explain.why(told.goal, asked.weighed.verdict, above, asked.verdicts, reasons)
 
 
 def _would_change(told: Told) -> list[str]:
     if not told.changes:
-        lines = [NOT_TWO if told.lacks else NOTHING]
+        holes = told.asked.weighed.verdict.holes
+        lines = [NOT_KNOWN if holes else NOT_TWO if told.lacks else NOTHING]
     else:
         lines = ["What would make it a yes:" if len(told.changes) == 1 else "Each of these would make it a yes:"]
         lines += [f"- {_change(change, told.asked.setup)}" for change in told.changes]

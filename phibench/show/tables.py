@@ -116,7 +116,7 @@ def _with_words(lines: list[str], words: Sequence[str], width: int) -> list[str]
     for line in lines[_HEAD:]:
         if line[:indent].strip():
             found += said
-            said = [" " * indent + part for part in textwrap.wrap(next(left), max(width - indent, 20))]
+            said = [" " * indent + part for part in textwrap.wrap(next(left, ""), max(width - indent, 20))]
         found.append(line)
     return [*found, *said]
 

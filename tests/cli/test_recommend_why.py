@@ -91,7 +91,11 @@ def test_an_explanation_has_every_rule_and_the_order_down_to_what_decides(phiben
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--why-not", "phi-4", "--explain", "phi-4"), "two questions"),
+        (("--why-not", "phi-4", "--explain", "phi-4"), "questions of their own"),
+        (("--why-not", "phi-4", "--settle", "1s"), "--why-not and --settle are questions of their own"),
+        (("--explain", "phi-4", "--run"), "--explain and --run are questions of their own"),
+        (("--settle", "1s", "--more-memory", "1GiB"), "leave out --more-memory"),
+        (("--more-memory", "", *DESKTOP), "'' is not a size"),
         (("--why-not", "phi-4", "-o", "csv"), "text or JSON"),
         (("--explain", "phi-4", "--machines", "list.csv"), "--explain is of one machine"),
         (("--more-memory", "1GiB", "--machines", "list.csv"), "leave out --more-memory"),
@@ -103,3 +107,22 @@ def test_what_goes_not_together_is_said_in_a_line(phibench: Phibench, words: tup
     done = phibench("recommend", *words)
     assert (done.code, done.out) == (BAD_INPUT, "")
     assert said in done.err
+
+
+def test_what_was_left_out_is_said_to_be_so(phibench: Phibench) -> None:
+    said = " ".join(phibench("recommend", *DESKTOP, "-m", "phi-2", "--why-not", "phi-4").out.split())
+    assert said.endswith("why: left out by -m, -q or -b")
+
+
+def test_a_variant_alone_is_looked_for_where_something_can_run_it(phibench: Phibench) -> None:
+    """Seen: of places that all take too little context, the one whose engine does not know the device."""
+    words = ("--cpu", "i5-1135G7", "--ram", "64GiB", "--context", "128k", "--why-not", "phi-4")
+    said = phibench("recommend", *words).out
+    assert "@llama_cpp/cpu" in said.splitlines()[0]
+    assert "context 16k instead of 128k" in said
+
+
+@pytest.mark.parametrize("columns", ["22", "26", "40"])
+def test_a_terminal_may_be_narrow(phibench: Phibench, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert phibench("recommend", *DESKTOP).code == 0

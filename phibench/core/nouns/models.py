@@ -158,6 +158,7 @@ class Build(Noun, frozen=True, kw_only=True):
     format: str
     publisher: str
     repository: str
+    branch: str = ""  # where it is not in the usual one
     path: str | None = None
     bytes: int | None = None  # of all its files
     exact: bool = False  # bytes as listed by the publisher; else rounded

@@ -27,6 +27,7 @@ class Prerequisite(Noun, frozen=True, kw_only=True):
     version: str
     address: str
     install: dict[System, tuple[Words, ...]]
+    chips: dict[System, str] = {}  # the architecture that it is made for, where it is one alone
     programs: dict[System, dict[str, str]] = {}
     asides: dict[System, str] = {}  # what to know of it on a system
     reaches: dict[System, tuple[str, ...]] = {}  # kinds of device that what it installs can use; empty: all
@@ -48,6 +49,7 @@ class Tool(Noun, frozen=True, kw_only=True):
     formats: tuple[str, ...]
     beside: tuple[str, ...] = ()  # formats of a build that it has another one for, of a format of its own
     devices: tuple[str, ...] = ()  # kinds; empty: all
+    leaves_out: tuple[str, ...] = ()  # variants that its lines do not open
     for_systems: tuple[System, ...] = ()  # empty: all that its need is for
     library: str = ""  # the owner of its own repositories, which it takes before others
     only_library: bool = False
