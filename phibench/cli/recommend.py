@@ -219,12 +219,12 @@ def _one(
 def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], shape: Shape) -> int:
     from phibench.advise import many
     from phibench.machine import list_file, listed
-    from phibench.show import fleet
+    from phibench.show import fleet, fleet_summary
 
     rows = [listed.understood(row) for row in list_file.read(path)]
     known = [row.described.machine for row in rows if row.described]
     picks = iter(many.picks(known, goal, runs, _progress(), **asked))
-    answers = [fleet.Answer(row, next(picks) if row.described else None) for row in rows]
+    answers = [fleet_summary.Answer(row, next(picks) if row.described else None) for row in rows]
     options.emit(fleet.text(answers, goal, shape.context, shape.output, options.width(shape.out)), shape.out)
     if any(answer.has_pick for answer in answers):
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -12,31 +12,11 @@ from phibench.core import amounts, units
 from phibench.core.nouns import SCHEMA, Goal, Machine, Verdict
 from phibench.core.text import wrap
 from phibench.machine.asked import SYSTEM
-from phibench.machine.listed import Listed
 from phibench.show import fleet_summary, outputs, tables
+from phibench.show.fleet_summary import Answer
 
-_NOT_KNOWN, _NO = "not known", "no"
+_NO = "no"
 _MOST_REASONS, _MOST_NAMES = 20, 3  # in a table; the other outputs have them all
-
-
-class Answer(NamedTuple):
-    """A row of the list and the best verdict of its machine; None where the machine is not known."""
-
-    listed: Listed
-    verdict: Verdict | None
-
-    @property
-    def level(self) -> str:
-        return self.verdict.level if self.verdict else _NOT_KNOWN
-
-    @property
-    def machine(self) -> Machine | None:
-        return self.listed.described.machine if self.listed.described else None
-
-    @property
-    def has_pick(self) -> bool:
-        """Whether something may fit."""
-        return self.verdict is not None and self.verdict.verdict != _NO
 
 
 def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width: int | None = None) -> str:

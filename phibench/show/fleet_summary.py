@@ -1,16 +1,35 @@
-"""How many machines of a list get which Phi: by build and place for programs, by variant for people."""
+"""The answers of a list, and how many get which Phi: by build and place for programs, by variant for people."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from phibench.core import amounts
+from phibench.core.nouns import Machine, Verdict
+from phibench.machine.listed import Listed
 from phibench.show import tables
 
-if TYPE_CHECKING:
-    from phibench.show.fleet import Answer
+
+class Answer(NamedTuple):
+    """A row of the list and the best verdict of its machine; None where the machine is not known."""
+
+    listed: Listed
+    verdict: Verdict | None
+
+    @property
+    def level(self) -> str:
+        return self.verdict.level if self.verdict else "not known"
+
+    @property
+    def machine(self) -> Machine | None:
+        return self.listed.described.machine if self.listed.described else None
+
+    @property
+    def has_pick(self) -> bool:
+        """Whether something may fit."""
+        return self.verdict is not None and self.verdict.verdict != "no"
 
 
 def summary(answers: Sequence[Answer]) -> list[dict[str, Any]]:
