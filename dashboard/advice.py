@@ -95,7 +95,7 @@ def _best(goal: Goal, found: tuple[Verdict, ...]) -> None:
 
 def _run_it(machine: Machine, goal: Goal, verdict: Verdict) -> None:
     """The lines to copy, for each tool that takes what is recommended."""
-    found = {one.title: one for one in howtos(machine, goal, verdict)} if verdict.verdict != "no" else {}
+    found = {one.title: one for one in howtos(machine, goal, verdict)}
     if not found:
         return
     with st.expander("Run it: from nothing installed to the first word"):

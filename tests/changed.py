@@ -109,7 +109,7 @@ def with_flags(question: Question, setup: Setup, flags: tuple[str, ...]) -> Verd
         number["--max-ttft"], max_answer=number["--max-answer"], language=goal.language or None,
     )  # fmt: skip
     assert asked.get("-q", setup.quantization) == setup.quantization
-    one = candidate_of(machine, Verdict(setup=setup))
+    one = candidate_of(machine, setup)
     return Scales(Knowledge(machine), goal, all_of_it=False).exactly(one, setup).verdict
 
 

@@ -41,7 +41,7 @@ def find(text: str, machine: Machine, goal: Goal, runs: Sequence[Run], verdicts:
     """
     known = Knowledge(machine, runs)
     setup = _whole(text, machine, verdicts) if "@" in text else _best(text, machine, goal, verdicts)
-    one = _candidate(machine, setup)
+    one = candidate_of(machine, setup)
     weighed = Scales(known, goal).exactly(one, setup)
     key = order_key(goal, weighed.verdict)
     above = [v for v in verdicts if v.setup != setup and order_key(goal, v) < key]
@@ -83,7 +83,8 @@ def _best(text: str, machine: Machine, goal: Goal, verdicts: Sequence[Verdict]) 
     return min(rest, key=lambda v: order_key(goal, v)).setup
 
 
-def _candidate(machine: Machine, setup: Setup) -> Candidate:
+def candidate_of(machine: Machine, setup: Setup) -> Candidate:
+    """What a setup is one of."""
     backend, device = backends.load(setup.backend), machine.device(setup.device)
     assert device is not None
     quantization = next(
@@ -92,8 +93,3 @@ def _candidate(machine: Machine, setup: Setup) -> Candidate:
     kind = setup.device.partition(":")[0]
     build = builds.offered(setup.variant, quantization.format, quantization.id, kind)
     return Candidate(catalog.variant(setup.variant), quantization, backend, device, build)
-
-
-def candidate_of(machine: Machine, verdict: Verdict) -> Candidate:
-    """What a verdict of the advice is of."""
-    return _candidate(machine, verdict.setup)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from phibench.advise.case import Case
-from phibench.advise.limits import judge
+from phibench.advise.limits import in_words, judge
 from phibench.core import units
-from phibench.core.amounts import amount, shown
 from phibench.core.metrics import METRICS
-from phibench.core.nouns import Estimate, Machine
+from phibench.core.nouns import Machine
 from phibench.predict import memory, offload
 
 GIB = 1 << 30
@@ -25,25 +24,19 @@ def discomfort(case: Case) -> str:
     goal, found = case.goal, case.estimates
     if goal.thinking == "wanted" and not case.variant.reasoning:
         return "it does not think before it answers"
-    if any(option in offload.OPTIONS for option, _ in case.setup.options):
+    if offload.is_split(case.setup):
         return "split over two memories"
     loss = found.get("quant_kld")
     if loss is None or loss.value > goal.equal_loss:
         return "its build loses what is noticed" if loss else "what its build loses is not known"
     for metric, limit in goal.comfort.items():
         if metric not in found or not judge(metric, found[metric], limit):
-            return _not_in(metric, found.get(metric), limit)
+            return (
+                in_words(metric, found[metric], limit) if metric in found else f"{METRICS[metric].title} is not known"
+            )
     if case.need is None or not all(_leaves_some(case, place) for place in _places(case)):
         return f"less than {units.gib(spare_bytes(case.machine))} of memory are left for other programs"
     return ""
-
-
-def _not_in(metric: str, estimate: Estimate | None, limit: float) -> str:
-    row = METRICS[metric]
-    if estimate is None:
-        return f"{row.title} is not known"
-    side = "below" if row.better == "higher" else "over"
-    return f"{row.title} {shown(metric, estimate)} may be {side} {amount(metric, limit, 3)}"
 
 
 def _places(case: Case) -> tuple[memory.Place, ...]:

@@ -55,16 +55,16 @@ class _Use(NamedTuple):
     @property
     def own(self) -> bool:
         """Whether the build is one that the tool has a name of its own for."""
-        return bool(self.tool.library) and _owner(self.build) == self.tool.library
+        return bool(self.tool.owner) and _owner(self.build) == self.tool.owner
 
 
 def howtos(machine: Machine, goal: Goal, verdict: Verdict) -> tuple[Howto, ...]:
     """Of every tool that takes the verdict's build, or has one of the same kind, on the machine's system, in order.
 
-    Empty where there is none: nobody offers the build, the machine is a phone, or something is to be trained.
+    Empty where there is none: it is a no, nobody offers the build, it is a phone, or something is to be trained.
     """
     system = next((name for name in get_args(System) if name == machine.os), None)
-    if system is None or goal.training or verdict.build is None or verdict.build.made:
+    if system is None or verdict.verdict == "no" or goal.training or verdict.build is None or verdict.build.made:
         return ()
     variant, found = catalog.variant(verdict.setup.variant), []
     for name, tool in tools.tools().items():
@@ -105,8 +105,8 @@ def _build(tool: Tool, verdict: Verdict, machine: Machine) -> Build | None:
     if build.format not in tool.formats or build.branch:  # few have a flag for it, and the usual one has another Phi
         return None
     same = builds.all_offered(build.variant, build.format, build.quantization, kind)
-    own = next((one for one in same if _owner(one) == tool.library), None)
-    if own or tool.only_library:
+    own = next((one for one in same if _owner(one) == tool.owner), None)
+    if own or tool.only_own:
         return own
     return next((one for one in (build, *same) if _owner(one) not in tools.off_hub() and not one.branch), None)
 
@@ -175,7 +175,7 @@ def _filled(word: str, names: dict[str, str]) -> str:
 def _way(use: _Use) -> Way:
     """By the quantization where that finds the file and no other."""
     if use.own:
-        return "library"
+        return "own"
     path, quantization = use.build.path, use.build.quantization
     if path is None:
         return "short"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from phibench.core.amounts import amount, shown
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Estimate
 
-_KNOWN = ("exact", "published", "measured")  # judged by the value: its spread is noise of the machine, not ignorance
+KNOWN = ("exact", "published", "measured")  # judged by the value: its spread is noise of the machine, not ignorance
 
 
 def judge(metric: str, estimate: Estimate, limit: float) -> bool | None:
@@ -23,9 +24,19 @@ def miss(metric: str, estimate: Estimate, limit: float) -> float:
     return _ratio(metric, worse_end(metric, estimate), limit)
 
 
+def in_words(metric: str, estimate: Estimate, limit: float) -> str:
+    """How a limit that is not kept is missed, with the numbers."""
+    row = METRICS[metric]
+    unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
+    doubtful = " (doubtful)" if estimate.doubt else ""
+    misses = "is" if judge(metric, estimate, limit) is False else "may be"
+    side = "below" if row.better == "higher" else "over"
+    return f"{row.title} {shown(metric, estimate)}{unit}{doubtful} {misses} {side} {amount(metric, limit, 3)}{unit}"
+
+
 def worse_end(metric: str, estimate: Estimate) -> float:
     """What is sure of it: the value of what is known, else the end of the interval that nobody hopes for."""
-    if estimate.basis in _KNOWN and not estimate.doubt:
+    if estimate.basis in KNOWN and not estimate.doubt:
         return estimate.value
     return estimate.low if METRICS[metric].better == "higher" else estimate.high
 

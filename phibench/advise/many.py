@@ -43,7 +43,7 @@ def best(
     Those go first of which most can be hoped for, and who cannot lead any more is not weighed. ``remembered``: from
     one question to the next, of one goal that is asked in one way.
     """
-    if any(run.machine.identity == machine.identity for run in runs):  # what was measured may lead whatever was hoped
+    if _is_measured(machine, runs):
         return next(iter(advise(machine, goal, runs, only=only, **asked)), None)
     wanted = as_asked(goal, *(asked.get(name) for name in _ASKED))
     remembered = _Remembered({}, {}) if remembered is None else remembered
@@ -57,7 +57,7 @@ def of_each_variant(
 
     None where the rest is wanted, too: where something was measured, or nothing is sure.
     """
-    if any(run.machine.identity == machine.identity for run in runs):
+    if _is_measured(machine, runs):
         return None
     wanted, known = as_asked(goal, *(asked.get(name) for name in _ASKED)), Knowledge(machine)
     turns: dict[str, list[_Turn]] = {}
@@ -71,6 +71,11 @@ def of_each_variant(
         return None
     found = [search.whole() if rank < top else search.verdict for rank, search in enumerate(searches)]
     return tuple(verdict for verdict in found if verdict)
+
+
+def _is_measured(machine: Machine, runs: Sequence[Run]) -> bool:
+    """What was measured may lead whatever was hoped."""
+    return any(run.machine.identity == machine.identity for run in runs)
 
 
 _ASKED = ("context", "min_tps", "max_ttft", "thinking_tokens", "language", "rank", "batch", "max_answer")

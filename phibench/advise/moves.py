@@ -72,7 +72,7 @@ class Again:
     def __init__(self, question: Question, one: Candidate, setup: Setup, seen: Seen | None = None) -> None:
         self.question, self.one, self.setup = question, one, setup
         self._seen: Seen = {} if seen is None else seen
-        self.is_split = setup != offload.unsplit(setup)
+        self.is_split = offload.is_split(setup)
         self.limits = {metric: limit for metric, limit in question.goal.limits.items() if metric in LIMITS}
 
     def tried(self, moves: Moves) -> Weighed | None:
@@ -131,8 +131,11 @@ class Again:
             flags += [LIMITS[metric][0], limit]
         texts += [f"accept {' and '.join(filter(None, (', '.join(accepted[:-1]), accepted[-1])))}"] if accepted else []
         if steps := moves.get("memory"):
-            split = found.verdict.setup != offload.unsplit(found.verdict.setup)
-            where = ("each memory" if split else self.one.device.kind) if self._has_own_memory() else "memory"
+            where = (
+                ("each memory" if offload.is_split(found.verdict.setup) else self.one.device.kind)
+                if self._has_own_memory()
+                else "memory"
+            )
             texts.append(f"+{steps / 10:g} GiB of {where}")
             flags += self._more(steps)[2]
         return Change(", and ".join(texts), tuple(flags), found.verdict.setup, moves)

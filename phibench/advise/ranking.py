@@ -20,7 +20,7 @@ from phibench.advise.limits import judge, miss, worse_end
 from phibench.core.nouns import Estimate, Goal, Reason, Verdict
 from phibench.predict import basis, costs, offload, predictions
 
-_GRID = 1.2  # two speeds in one step of 20 % feel alike (chosen)
+GRID = 1.2  # two speeds in one step of 20 % feel alike (chosen)
 _MISS_GRID = 1.1  # and so near a limit are two misses alike
 _SAME_LOSS = 0.002  # nat: Q8_0 and F16 (0.0014, 0.0006) answer alike
 _UNKNOWN = float("inf")
@@ -74,7 +74,7 @@ def order_key(goal: Goal, verdict: Verdict) -> Key:
         made=(not _is_published(goal, verdict), catalog.quantization(setup.quantization).superseded),
         noticed=_beyond(lost, goal.equal_loss),
         waits=_waits(verdict),
-        split=any(option in options for option in offload.OPTIONS),
+        split=offload.is_split(setup),
         small_kv=any(option in options for option in costs.KV_OPTIONS),
         felt=_felt(goal, speed),
         processor=setup.device == "cpu",
@@ -154,7 +154,7 @@ def _felt(goal: Goal, speed: Estimate | None) -> float:
     """Steps of decode up to what is felt, negative."""
     if speed is None:
         return 0.0
-    return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _MOST_TPS), _GRID))
+    return -math.floor(math.log(min(_sure_tps(speed), goal.felt_tps or _MOST_TPS), GRID))
 
 
 def tps(verdict: Verdict) -> float:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from phibench.advise.ranking import GRID
 from phibench.core import units
 from phibench.core.nouns import Answer, AnswerRow, Changed, Machine, Run, UsedRun, Verdict, WhyChanged
 
 _SHOWN = ("decode_tps", "ttft_s")
-_ALIKE = 1.2  # times: as the order has it, what differs by less feels alike (advise/ranking.py)
 _NAMED = 2  # setups of new runs
 
 Pick = Callable[[Machine, Sequence[Run]], Verdict | None]  # asks the same question of another state
@@ -67,7 +67,7 @@ def _is_faster_or_slower(old: AnswerRow, new: AnswerRow) -> bool:
     one, other = (row.estimates.get("decode_tps") for row in (old, new))
     if one is None or other is None or one.value <= 0:
         return False
-    return not one.low <= other.value <= one.high and not 1 / _ALIKE < other.value / one.value < _ALIKE
+    return not one.low <= other.value <= one.high and not 1 / GRID < other.value / one.value < GRID
 
 
 def _changes(was: Answer, machine: Machine, runs: Sequence[Run]) -> list[_Change]:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
-from phibench.advise.limits import judge, miss
+from phibench.advise.limits import in_words, judge, miss
 from phibench.analysis import trust
 from phibench.core import units
-from phibench.core.amounts import amount, shown
 from phibench.core.errors import unknown
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Setup
@@ -259,14 +258,8 @@ def _limit(case: Case, metric: str, limit: float) -> Answer:
     kept = judge(metric, estimate, limit)
     if kept:
         return None
-    row = METRICS[metric]
-    unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
-    doubtful = " (doubtful)" if estimate.doubt else ""
-    misses = "is" if kept is False and not doubtful else "may be"
-    side = "below" if row.better == "higher" else "over"
-    text = f"{row.title} {shown(metric, estimate)}{unit}{doubtful} {misses} {side} {amount(metric, limit, 3)}{unit}"
-    by = miss(metric, estimate, limit)
-    if doubtful:
+    text, by = in_words(metric, estimate, limit), miss(metric, estimate, limit)
+    if estimate.doubt:
         settled = command(case.setup) if estimate.basis in ("measured", "calibrated") else AGAIN
         return Doubted(text, settled, by=by)
     return Missed(text, by=by) if kept is False else Perhaps(text, command(case.setup), by=by)

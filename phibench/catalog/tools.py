@@ -31,4 +31,4 @@ def prerequisite(name: str) -> Prerequisite:
 @functools.cache
 def off_hub() -> frozenset[str]:
     """Owners of repositories that only a tool of theirs knows."""
-    return frozenset(tool.library for tool in tools().values() if tool.off_hub)
+    return frozenset(tool.owner for tool in tools().values() if tool.off_hub)

@@ -33,9 +33,8 @@ def tell(
     place: Machine, goal: Goal, verdicts: Sequence[Verdict], run: str, output: str, out: str | None, code: int
 ) -> int:
     """The lines for the first verdict, by the tool ``run`` or by all; a no has none (exit ``code``, else 3)."""
-    import msgspec
-
     from phibench.advise.howto import howtos
+    from phibench.core import files
     from phibench.show import howto
 
     if goal.training:
@@ -51,7 +50,7 @@ def tell(
         others = f"; {', '.join(one.tool for one in every)} would" if every else ""
         raise PhibenchError(f"{who} {pick.setup} on {place.os} as it is offered{others}", NOTHING_FITS)
     if output == "json":
-        said = msgspec.json.format(msgspec.json.encode(howto.to_json(found)), indent=1).decode()
+        said = files.json_text(howto.to_json(found))
     else:
         said = howto.markdown(found) if output == "md" else howto.text(found)
     options.emit(said, out)

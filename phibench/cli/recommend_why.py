@@ -140,7 +140,7 @@ def _change(asks: Question, verdict: Verdict, seen: dict[Any, Any]) -> Change | 
     from phibench.advise.changes import Search
     from phibench.advise.moves import Again
 
-    return Search(Again(asks, candidate_of(asks.machine, verdict), verdict.setup, seen)).change()
+    return Search(Again(asks, candidate_of(asks.machine, verdict.setup), verdict.setup, seen)).change()
 
 
 def nearest(asks: Question, verdicts: Sequence[Verdict]) -> tuple[Setup, Change] | None:
@@ -176,12 +176,12 @@ def answered(
 
 def _is_guessed(verdict: Verdict, goal: Goal) -> bool:
     """Whether a limit is missed that the better end of what is predicted keeps."""
-    from phibench.advise.limits import judge
+    from phibench.advise.limits import KNOWN, judge
     from phibench.core.metrics import METRICS
 
     for metric, limit in goal.limits.items():
         estimate = verdict.estimates.get(metric)
-        if estimate is None or judge(metric, estimate, limit) or estimate.basis in ("measured", "exact", "published"):
+        if estimate is None or judge(metric, estimate, limit) or estimate.basis in KNOWN:
             continue
         if estimate.high >= limit if METRICS[metric].better == "higher" else estimate.low <= limit:
             return True

@@ -58,9 +58,14 @@ def kv_share(setup: Setup) -> float:
     return min(max(int(asked) - 1, 0), total) / total if asked and splits(setup) else 1.0
 
 
+def is_split(setup: Setup) -> bool:
+    """By its options."""
+    return any(option in OPTIONS for option, _ in setup.options)
+
+
 def unsplit(setup: Setup) -> Setup:
     """Not split."""
-    rest = tuple(option for option in setup.options if option[0] not in (LAYERS, EXPERTS))
+    rest = tuple(option for option in setup.options if option[0] not in OPTIONS)
     return msgspec.structs.replace(setup, options=rest)
 
 

@@ -11,7 +11,7 @@ from phibench.advise import explain, ranking, recommend
 from phibench.advise.explain import ROWS_ALONE, Reasons
 from phibench.advise.howto import howtos
 from phibench.advise.moves import Change
-from phibench.core import amounts, units
+from phibench.core import amounts, files, units
 from phibench.core.nouns import SCHEMA, Changed, Estimate, Goal, LossClass, Machine, Settled, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.core.text import wrap
@@ -82,7 +82,7 @@ def _grounds(goal: Goal, chosen: Sequence[Verdict], assumed: Sequence[str]) -> l
 
 def _to_run(machine: Machine, goal: Goal, chosen: Sequence[Verdict]) -> str:
     """How to run the first row, where it serves and a tool does."""
-    found = howtos(machine, goal, chosen[0]) if chosen and chosen[0].verdict != "no" else ()
+    found = howtos(machine, goal, chosen[0]) if chosen else ()
     return f"\n{howto.markdown(found)}" if found else ""
 
 
@@ -144,7 +144,7 @@ def _to_calibrate(verdicts: Sequence[Verdict], engines: Sequence[str]) -> list[s
 
 
 def _document(found: dict[str, Any]) -> str:
-    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
+    return files.json_text(found) + "\n"
 
 
 def _asked(goal: Goal, context: int) -> str:

@@ -8,8 +8,9 @@ from phibench import backends, catalog
 from phibench.advise import explain, platforms, ranking
 from phibench.advise.explain import ROWS_ALONE, Reasons
 from phibench.advise.howto import howtos
+from phibench.advise.moves import Change
 from phibench.core import amounts, units
-from phibench.core.nouns import Goal, Machine, Verdict
+from phibench.core.nouns import Goal, Machine, Setup, Verdict
 from phibench.core.nouns.advice import loss_class
 from phibench.predict import offload
 
@@ -66,23 +67,25 @@ def below(
     machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], reasons: Reasons = ROWS_ALONE
 ) -> list[str]:  # fmt: skip
     """Sentences, in the order in which they are to be read, below those ``chosen`` to be shown."""
-    notes = [*_nearest(reasons), *_nothing_is_sure(goal, verdicts)]
+    notes = [*([nearest(*reasons.nearest)] if reasons.nearest else []), *_nothing_is_sure(goal, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         notes += [f"{rank} {line}" for line in _measured(verdict, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         if verdict is chosen[0] or verdict.build is None:
-            lines = "; --run prints the lines that run it" if howtos(machine, goal, verdict) and rank == 1 else ""
-            notes.append(f"{rank} is {where(verdict)}{lines if verdict.verdict != 'no' else ''}")
+            lines = "; --run prints the lines that run it" if rank == 1 and howtos(machine, goal, verdict) else ""
+            notes.append(f"{rank} is {where(verdict)}{lines}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
 
 
-def _nearest(reasons: Reasons) -> list[str]:
-    if reasons.nearest is None:
-        return []
-    setup, change = reasons.nearest
+def nearest(setup: Setup, change: Change) -> str:
+    """Where nothing fits: what would, and how."""
+    return f"Nothing fits. The nearest is {setup}. What would make it fit: {changed(setup, change)}"
+
+
+def changed(setup: Setup, change: Change) -> str:
+    """What to change, the flags for it, and the setup that it is then."""
     flags = f" ({' '.join(change.flags)})" if change.flags else ""
-    now = "" if change.setup == setup else f", then {change.setup}"
-    return [f"Nothing fits. The nearest is {setup}. What would make it fit: {change.text}{flags}{now}"]
+    return f"{change.text}{flags}{'' if change.setup == setup else f': {change.setup}'}"
 
 
 def _measured(shown: Verdict, verdicts: Sequence[Verdict]) -> list[str]:

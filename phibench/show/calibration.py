@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from phibench.core import units
+from phibench.core import files, units
 from phibench.core.nouns import SCHEMA, Calibration, KernelRate, LeftOut, Narrowed
 from phibench.core.text import number, wrap
 from phibench.show import outputs, tables
@@ -21,7 +21,7 @@ _MOST_DOUBTS = 4
 def text(found: Calibration, output: str, width: int | None = None) -> str:
     """``json``: the document; other forms for programs: a row for each rate."""
     if output == "json":
-        return msgspec.json.format(msgspec.json.encode(document(found)), indent=1).decode() + "\n"
+        return files.json_text(document(found)) + "\n"
     if output in outputs.DATA_FORMATS:
         return tables.text([msgspec.to_builtins(rate) for rate in found.rates], output, name="phibench_rates")
     rows, columns = _rows(found.rates), _COLUMNS

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from phibench.advise import explain
 from phibench.advise.asked_for import AskedFor
 from phibench.advise.case import Answer, No, Rule
 from phibench.advise.explain import ROWS_ALONE
 from phibench.advise.moves import Change
 from phibench.advise.rules import RULES
-from phibench.core import amounts
+from phibench.core import amounts, files
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Goal, Machine, Setup, Verdict
 from phibench.core.text import wrap
-from phibench.show import advice
+from phibench.show import advice, advice_notes
 
 NOTHING = "nothing on this machine changes that"
 _LEFT_OUT = "left out by -m, -q or -b"
@@ -118,18 +116,12 @@ def _would_change(told: Told) -> list[str]:
         lines = [NOT_KNOWN if holes else NOT_TWO if told.lacks else NOTHING]
     else:
         lines = ["What would make it a yes:" if len(told.changes) == 1 else "Each of these would make it a yes:"]
-        lines += [f"- {_change(change, told.asked.setup)}" for change in told.changes]
+        lines += [f"- {advice_notes.changed(told.asked.setup, change)}" for change in told.changes]
     if told.calibrate:
         lines.append(f"its speeds are predicted, a measurement may say otherwise: {told.calibrate}")
     if told.nearest:
-        setup, change = told.nearest
-        lines.append(f"Nothing fits. The nearest is {setup}. What would make it fit: {_change(change, setup)}")
+        lines.append(advice_notes.nearest(*told.nearest))
     return lines
-
-
-def _change(change: Change, setup: Setup) -> str:
-    flags = f" ({' '.join(change.flags)})" if change.flags else ""
-    return f"{change.text}{flags}{'' if change.setup == setup else f': {change.setup}'}"
 
 
 def _order(told: Told) -> list[str]:
@@ -177,7 +169,7 @@ def _title(rule: Rule) -> str:
 
 
 def _document(found: dict[str, Any]) -> str:
-    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
+    return files.json_text(found) + "\n"
 
 
 def _wrapped(lines: Sequence[str], width: int | None) -> str:

@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from phibench.core import amounts, units
+from phibench.core import amounts, files, units
 from phibench.core.nouns import SCHEMA, Goal, Machine, Verdict
 from phibench.core.text import wrap
 from phibench.machine.asked import SYSTEM
@@ -22,8 +20,7 @@ _MOST_REASONS, _MOST_NAMES = 20, 3  # in a table; the other outputs have them al
 def text(answers: Sequence[Answer], goal: Goal, context: int, output: str, width: int | None = None) -> str:
     """``table`` and ``md``: the machines, why some have no answer, the summary last; else as :func:`record` says."""
     if output == "json":
-        document = to_json(answers, goal, context)
-        return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+        return files.json_text(to_json(answers, goal, context)) + "\n"
     if output in outputs.DATA_FORMATS:
         return tables.text([record(answer) for answer in answers], output, name="phibench_recommend_machines")
     counted = fleet_summary.by_variant(answers)

@@ -179,6 +179,6 @@ def test_a_setup_of_nothing_is_one_line(text: str, said: str) -> None:
 
 def test_a_candidate_is_found_again_by_its_verdict() -> None:
     for verdict in advice("desktop"):
-        again = candidate_of(question("desktop").machine, verdict)
+        again = candidate_of(question("desktop").machine, verdict.setup)
         assert msgspec.structs.replace(verdict.setup, options=()) == again.setup
         assert again.build == verdict.build

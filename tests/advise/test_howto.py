@@ -88,7 +88,7 @@ def test_every_build_has_whole_lines_on_every_system(
             assert "$" not in line
         assert howto.repository
         owner = howto.repository.partition("/")[0]
-        assert owner not in tools.off_hub() or tools.tools()[howto.tool].library == owner
+        assert owner not in tools.off_hub() or tools.tools()[howto.tool].owner == owner
 
 
 def _has_no_lines(verdict: Verdict) -> bool:

@@ -10,7 +10,7 @@ System = Literal["linux", "macos", "windows"]
 Part = Literal[
     "context", "threads", "layers", "experts", "gpu", "kv", "flash"
 ]  # what may be set of a model that is opened
-Way = Literal["short", "exact", "library"]  # by its quantization, by its file, or by a name of the tool's own
+Way = Literal["short", "exact", "own"]  # by its quantization, by its file, or by a name of the tool's own
 Words = tuple[str, ...]
 
 
@@ -51,8 +51,8 @@ class Tool(Noun, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()  # kinds; empty: all
     leaves_out: tuple[str, ...] = ()  # variants that its lines do not open
     for_systems: tuple[System, ...] = ()  # empty: all that its need is for
-    library: str = ""  # the owner of its own repositories, which it takes before others
-    only_library: bool = False
+    owner: str = ""  # of its own repositories, which it takes before others
+    only_own: bool = False
     off_hub: bool = False  # its own repositories are on no hub
     measured_by: str = ""  # the backend of phibench that is the same engine; "": it is not measured here
     install: tuple[Words, ...] = ()
