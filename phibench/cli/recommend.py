@@ -178,7 +178,7 @@ def _one(
     asks: Question, assumed: Sequence[str], here: bool, wanted: Goal, results: str | None, asked: dict[str, Any],
     shape: Shape, why: recommend_why.Asked | None,
 ) -> int:  # fmt: skip
-    from phibench.advise import many, ranking
+    from phibench.advise import many, ranking, reasons
     from phibench.advise.recommend import advise, outcome, uncalibrated
     from phibench.cli import recalled
     from phibench.core import folders
@@ -202,16 +202,16 @@ def _one(
     if shape.run:
         return howto.tell(place, goal, verdicts, shape.run, shape.output, shape.out, code)
     changed = recalled.changed(folder, place, wanted, asked, runs, verdicts) if here else None
-    reasons = recommend_why.reasons(asks, verdicts, shown(verdicts), asked["only"], json=shape.output == "json")
+    why_so = reasons.reasons(asks, verdicts, shown(verdicts), asked["only"], json=shape.output == "json")
     said = advice.text(
         place, goal, shape.context, verdicts, shape.top, shape.output, options.width(shape.out),
-        uncalibrated=uncalibrated(verdicts) if here else (), assumed=assumed, places=shape.places, reasons=reasons,
+        uncalibrated=uncalibrated(verdicts) if here else (), assumed=assumed, places=shape.places, reasons=why_so,
         changed=changed,
     )  # fmt: skip
     options.emit(said, shape.out)
     if here:
         recalled.keep(folder, place, wanted, asked, runs, verdicts)
-    if not reasons.nearest:
+    if not why_so.nearest:
         say_why(code, place, verdicts)
     return code
 
