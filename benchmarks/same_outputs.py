@@ -147,7 +147,7 @@ class Side:
         for path, state in self._files().items():
             if before.get(path) != state:
                 written = path.read_text(encoding="utf-8")
-                if path.suffix == ".json" and (varying or without):
+                if path.suffix in (".json", ".advice") and (varying or without):
                     written = json_file(written, varying, without)
                 parts[self.named(str(path.relative_to(self.work)))] = self.named(written)
         return parts

@@ -15,7 +15,7 @@ from phibench import catalog
 from phibench.advise.asked_for import candidate_of
 from phibench.advise.candidates import Candidate, as_asked, candidates
 from phibench.advise.changes import Search
-from phibench.advise.moves import LIMITS, Again, Change, Moves, Question, with_more_memory
+from phibench.advise.moves import LIMITS, Again, Change, Inquiry, Moves, with_more_memory
 from phibench.advise.weighing import Scales
 from phibench.core import units
 from phibench.core.errors import PhibenchError
@@ -51,7 +51,7 @@ def refusals(seed: int) -> Iterator[Refused]:
             yield Refused(verdict, one, Again(question, one, verdict.setup))
 
 
-def _question(chance: random.Random) -> Question:
+def _question(chance: random.Random) -> Inquiry:
     goal = catalog.goal(chance.choice([goal.id for goal in catalog.goals() if not goal.training]))
     context = chance.choice(_CONTEXTS)
     tps = chance.choice((None, None, 3.0, 8.5, 20.0))
@@ -60,7 +60,7 @@ def _question(chance: random.Random) -> Question:
     except PhibenchError:  # too short for the goal
         asked = as_asked(goal, None, tps)
     if chance.random() < 0.3:
-        return Question(_probed(chance), asked)
+        return Inquiry(_probed(chance), asked)
     row, memory = chance.choice(ROWS), chance.choice((2, 4, 8, 12, 16, 24, 32)) * GIB
     whole = row.kind in ("cpu", "soc", "phone", "sbc")
 
@@ -71,7 +71,7 @@ def _question(chance: random.Random) -> Question:
         size = f"{memory / GIB + steps / 10:.9g}GiB"
         return described(units.size_bytes(size)), ("--ram", size)
 
-    return Question(described(memory), asked, described=with_ram)
+    return Inquiry(described(memory), asked, described=with_ram)
 
 
 def _probed(chance: random.Random) -> Machine:
@@ -91,7 +91,7 @@ def _probed(chance: random.Random) -> Machine:
 # ------------------------------------------------------------------------------------------------------- is it so
 
 
-def with_flags(question: Question, setup: Setup, flags: tuple[str, ...]) -> Verdict:
+def with_flags(question: Inquiry, setup: Setup, flags: tuple[str, ...]) -> Verdict:
     """What is said of the setup when the flags are given, by another way than the search goes."""
     asked = dict(zip(flags[::2], flags[1::2], strict=True))
     machine, goal = question.machine, question.goal

@@ -71,7 +71,7 @@ def test_only_lines_are_printed(phibench: Phibench) -> None:
     done = phibench("recommend", "--cpu", "i7-1260P", "--os", "windows", "--run=llama-cli")
     assert (done.code, done.err) == (0, "")
     install, run = done.out.splitlines()
-    assert install == "winget install llama.cpp"
+    assert install == "winget install --source winget llama.cpp"
     assert run.startswith("llama-cli -hf ")
     assert run.endswith(' -p "Why is the sky blue?"')
 
@@ -122,7 +122,7 @@ def test_a_tool_that_does_not_run_the_pick_is_named_with_those_that_do(phibench:
 def test_markdown_has_a_section_and_programs_get_words(phibench: Phibench) -> None:
     done = phibench("recommend", *LAPTOP, "--top", "1", "-o", "md")
     _, _, section = done.out.partition("\n## Run it\n")
-    assert "```powershell\nwinget install llama.cpp\n" in section
+    assert "```powershell\nwinget install --source winget llama.cpp\n" in section
     assert "flags as in the help of [llama.cpp " in section
     assert "Run it" not in phibench("recommend", "--cpu", "i7-1260P", "--ram", "1GiB", "-o", "md").out
     assert phibench("recommend", *LAPTOP, "--run", "-o", "md").out == f"## Run it\n{section}"

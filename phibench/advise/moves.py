@@ -30,7 +30,7 @@ _OF_THE_SETUP = ("build", "kv")
 Seen = dict[tuple[Setup, str, bool, tuple[tuple[str, int], ...]], Weighed | None]
 
 
-class Question(NamedTuple):
+class Inquiry(NamedTuple):
     """``goal`` as it was asked for. ``described``: the machine with so many steps more memory, where flags describe it,
     and those flags; None of a size that it cannot have. ``given``: GiB of --more-memory that it has already."""
 
@@ -69,7 +69,7 @@ class Again:
     """One setup of a question, asked with moves: each a number of steps away from what it is. ``seen``: what others of
     the same question have been answered."""
 
-    def __init__(self, question: Question, one: Candidate, setup: Setup, seen: Seen | None = None) -> None:
+    def __init__(self, question: Inquiry, one: Candidate, setup: Setup, seen: Seen | None = None) -> None:
         self.question, self.one, self.setup = question, one, setup
         self._seen: Seen = {} if seen is None else seen
         self.is_split = offload.is_split(setup)

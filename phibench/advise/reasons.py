@@ -13,7 +13,7 @@ from phibench.advise.candidates import candidates
 from phibench.advise.changes import Search
 from phibench.advise.explain import Reasons
 from phibench.advise.limits import KNOWN, judge
-from phibench.advise.moves import Again, Change, Question, Seen
+from phibench.advise.moves import Again, Change, Inquiry, Seen
 from phibench.advise.ranking import order_key
 from phibench.advise.weighing import Scales
 from phibench.core.metrics import METRICS
@@ -23,9 +23,7 @@ from phibench.predict.speed import Knowledge
 _TRIED = 20  # candidates, the best first, of which one is to be made fit
 
 
-def reasons(
-    asks: Question, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], only: Any, *, json: bool
-) -> Reasons:
+def reasons(asks: Inquiry, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], only: Any, *, json: bool) -> Reasons:
     """What explains the rows: builds beside the first, of each no that is shown what would change it (in JSON, where it
     is read), and where nothing fits what would."""
     seen: Seen = {}
@@ -38,7 +36,7 @@ def reasons(
     )  # fmt: skip
 
 
-def _beside(asks: Question, verdicts: Sequence[Verdict], only: Any) -> Sequence[Verdict]:
+def _beside(asks: Inquiry, verdicts: Sequence[Verdict], only: Any) -> Sequence[Verdict]:
     """The builds of the first variant at its place, where the verdicts have only its best."""
     first = verdicts[0]
     if first.verdict != "yes" or sum(v.setup.variant == first.setup.variant for v in verdicts) > 1:
@@ -57,11 +55,11 @@ def _beside(asks: Question, verdicts: Sequence[Verdict], only: Any) -> Sequence[
     return sorted(found, key=lambda v: order_key(asks.goal, v))
 
 
-def _change(asks: Question, verdict: Verdict, seen: Seen) -> Change | None:
+def _change(asks: Inquiry, verdict: Verdict, seen: Seen) -> Change | None:
     return Search(Again(asks, candidate_of(asks.machine, verdict.setup), verdict.setup, seen)).change()
 
 
-def nearest(asks: Question, verdicts: Sequence[Verdict], seen: Seen | None = None) -> tuple[Setup, Change] | None:
+def nearest(asks: Inquiry, verdicts: Sequence[Verdict], seen: Seen | None = None) -> tuple[Setup, Change] | None:
     """The best candidate that a change makes fit, with that change. ``seen``: what was answered already."""
     seen = {} if seen is None else seen
     changed = ((v.setup, _change(asks, v, seen)) for v in verdicts[:_TRIED])

@@ -27,18 +27,26 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--goal", default="chat", show_default=True, help="For what a Phi is recommended on the page.")
 @click.option("--out", metavar="FILE", default="report.html", show_default=True, help="The page.")
 @options.results
-def report(runs: tuple[str, ...], out: str, results: str | None) -> None:
-    """Write one self-contained HTML page with charts.
+def report(runs: tuple[str, ...], goal: str, out: str, results: str | None) -> None:
+    """Write one self-contained HTML page: charts, the Phi that fits, and the lines that run it.
 
     Each RUN is a file, an id or its beginning, or latest.
     """
+    from phibench import catalog
+    from phibench.advise.recommend import advise
     from phibench.core import files, folders
     from phibench.show import report as show_report
+    from phibench.show.report_advice import Advice
 
-    found = show_report.chosen(runs, folders.results_dir(results))
-    files.write_text(Path(out), show_report.page(found))
+    wanted, known = catalog.goal(goal), options.stored_runs(results)
+    found = show_report.chosen(runs, folders.results_dir(results), known)
+    every = {(run.machine.identity, run.id, run.suite.name): run for run in (*known, *found)}.values()
+    machines = {run.machine.identity: run.machine for run in found}.values()
+    advice = [Advice(machine, wanted, advise(machine, wanted, tuple(every))) for machine in machines]
+    files.write_text(Path(out), show_report.page(found, advice))
     options.note(f"report: {out}")
 
 

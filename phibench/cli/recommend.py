@@ -15,7 +15,7 @@ from phibench.cli.answer import Shape, nothing_to_try, say_why
 from phibench.core.errors import NOTHING_FITS, PhibenchError
 
 if TYPE_CHECKING:
-    from phibench.advise.moves import Question
+    from phibench.advise.moves import Inquiry
     from phibench.core.nouns import Goal, Machine, Run
 
 _OSES = ("linux", "windows", "macos", "android", "ios")  # as machine.asked has them: --help imports nothing
@@ -175,7 +175,7 @@ def _place(machine: str | None, told: _Told) -> tuple[Machine, Sequence[str]]:
 
 
 def _one(
-    asks: Question, assumed: Sequence[str], here: bool, wanted: Goal, results: str | None, asked: dict[str, Any],
+    asks: Inquiry, assumed: Sequence[str], here: bool, wanted: Goal, results: str | None, asked: dict[str, Any],
     shape: Shape, why: recommend_why.Asked | None,
 ) -> int:  # fmt: skip
     from phibench.advise import many, ranking, reasons

@@ -10,7 +10,7 @@ from phibench.core.errors import PhibenchError
 
 if TYPE_CHECKING:
     from phibench.advise.candidates import Narrowed
-    from phibench.advise.moves import Question
+    from phibench.advise.moves import Inquiry
     from phibench.core.nouns import Goal, Machine, Run, Verdict
 
 Described = tuple[str | None, str | None, str | None, str | None, str | None]  # gpu, cpu, ram, os, power
@@ -61,14 +61,14 @@ def grown(machine: Machine, runs: Sequence[Run], more: str | None) -> tuple[Mach
 
 def question(
     machine: Machine, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], told: Described, given: float
-) -> Question:
+) -> Inquiry:
     """What was asked, so that it can be asked again with something changed."""
     from phibench.advise.candidates import as_asked
-    from phibench.advise.moves import Question
+    from phibench.advise.moves import Inquiry
 
     wanted = as_asked(goal, **{name: value for name, value in asked.items() if name != "only"})
     gpu, cpu = told[:2]
-    return Question(machine, wanted, runs, _with_ram(machine, told, given) if gpu or cpu else None, given)
+    return Inquiry(machine, wanted, runs, _with_ram(machine, told, given) if gpu or cpu else None, given)
 
 
 def _with_ram(
@@ -91,7 +91,7 @@ def _with_ram(
 
 
 def answered(
-    asks: Question, asked: Asked, verdicts: Sequence[Verdict], only: Narrowed, here: bool, output: str, out: str | None,
+    asks: Inquiry, asked: Asked, verdicts: Sequence[Verdict], only: Narrowed, here: bool, output: str, out: str | None,
     code: int,
 ) -> None:  # fmt: skip
     """Prints the answer; ``code``: what comes of the advice as a whole."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from phibench import backends, catalog
 from phibench.advise import explain, platforms, ranking
 from phibench.advise.explain import ROWS_ALONE, Reasons
-from phibench.advise.howto import howtos
 from phibench.advise.moves import Change
 from phibench.core import amounts, units
 from phibench.core.nouns import Goal, Machine, Setup, Verdict
@@ -64,16 +63,17 @@ def known_from(chosen: Sequence[Verdict]) -> list[str]:
 
 
 def below(
-    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], reasons: Reasons = ROWS_ALONE
+    machine: Machine, goal: Goal, verdicts: Sequence[Verdict], chosen: Sequence[Verdict], reasons: Reasons = ROWS_ALONE,
+    to_run: str = "",
 ) -> list[str]:  # fmt: skip
-    """Sentences, in the order in which they are to be read, below those ``chosen`` to be shown."""
+    """Sentences, in the order in which they are to be read, below those ``chosen`` to be shown; ``to_run``: what is
+    said where the first can be run."""
     notes = [*([nearest(*reasons.nearest)] if reasons.nearest else []), *_nothing_is_sure(goal, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         notes += [f"{rank} {line}" for line in _measured(verdict, verdicts)]
     for rank, verdict in enumerate(chosen, start=1):
         if verdict is chosen[0] or verdict.build is None:
-            lines = "; --run prints the lines that run it" if rank == 1 and howtos(machine, goal, verdict) else ""
-            notes.append(f"{rank} is {where(verdict)}{lines}")
+            notes.append(f"{rank} is {where(verdict)}{to_run if rank == 1 else ''}")
     return [*notes, *platforms.lines(machine, goal), *_remarks(goal)]
 
 

@@ -15,7 +15,7 @@ from phibench.core import amounts, files
 from phibench.core.metrics import METRICS
 from phibench.core.nouns import Goal, Machine, Setup, Verdict
 from phibench.core.text import wrap
-from phibench.show import advice, advice_notes
+from phibench.show import advice_document, advice_notes
 
 NOTHING = "nothing on this machine changes that"
 _LEFT_OUT = "left out by -m, -q or -b"
@@ -41,7 +41,8 @@ def explained(told: Told, output: str, width: int | None = None) -> str:
     if output == "json":
         return _document(_explained(told))
     asked, verdict = told.asked, told.asked.weighed.verdict
-    lines = [_headline(told), *([f"why: {_why(told)}"] if verdict.verdict == "yes" else []), "", "Expected"]
+    why = [f"why: {_why(told)}"] if verdict.verdict == "yes" else []
+    lines = [_headline(told), *why, *_instead(told), "", "Expected"]
     for metric, estimate in verdict.estimates.items():
         row = METRICS[metric]
         unit = f" {row.unit}" if row.unit not in ("s", "B") else ""
@@ -69,11 +70,11 @@ def why_not(told: Told, output: str, width: int | None = None) -> str:
             {
                 "setup": str(told.asked.setup),
                 "verdict": verdict.verdict,
-                "change": advice.changed(change),
+                "change": advice_document.changed(change),
                 "reasons": _reasons(told),
             }
         )
-    lines = [_headline(told)]
+    lines = [_headline(told), *_instead(told)]
     if verdict.verdict == "yes":
         return _wrapped([*lines, f"why: {_beside_the_pick(told)}"], width)
     return _wrapped([*lines, *(f"- {reason}" for reason in _reasons(told)), *_would_change(told)], width)
@@ -90,6 +91,15 @@ def _headline(told: Told) -> str:
     left_out = _LEFT_OUT if told.narrowed else "only tried when it is asked for"
     of = f"place {asked.place} of {len(asked.verdicts)}" if asked.place else left_out
     return f"{asked.setup} for {goal.id} on {told.machine.name}: {asked.weighed.verdict.level}, {of}"
+
+
+def _instead(told: Told) -> list[str]:
+    """Of a setup that -q or -b leaves out what is left of its variant: somebody typed a change behind the question."""
+    asked = told.asked
+    left = next((v for v in asked.verdicts if v.setup.variant == asked.setup.variant), None)
+    if not told.narrowed or asked.place or left is None:
+        return []
+    return [f"left of it: {left.setup}: {left.level}, place {asked.verdicts.index(left) + 1} of {len(asked.verdicts)}"]
 
 
 def _why(told: Told) -> str:
@@ -146,10 +156,10 @@ def _explained(told: Told) -> dict[str, Any]:
         "why": _why(told),
         "place": asked.place,
         "of": len(asked.verdicts),
-        "estimates": {metric: advice.estimated(estimate) for metric, estimate in verdict.estimates.items()},
+        "estimates": {metric: advice_document.estimated(estimate) for metric, estimate in verdict.estimates.items()},
         "rules": [_rule(rule, asked.weighed.answers) for rule in RULES],
         "order": {"above": str(asked.above.setup) if asked.above else None, "keys": keys},
-        "change": advice.changed(told.changes[0]) if told.changes else None,
+        "change": advice_document.changed(told.changes[0]) if told.changes else None,
     }
 
 

@@ -9,6 +9,7 @@ from phibench import __version__
 from phibench.core import run_files
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Run
+from phibench.show.report_advice import Advice, advice_section
 from phibench.show.report_sections import hardware, machine_section, run_section, software_section
 from phibench.show.svg import shown
 
@@ -16,17 +17,17 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 LATEST = "latest"
 
 
-def chosen(words: Sequence[str], folder: Path) -> tuple[Run, ...]:
-    """Runs by file, by id or its beginning, or the latest one. Raises PhibenchError for what means none or several."""
-    known, _ = run_files.read_runs(folder)
+def chosen(words: Sequence[str], folder: Path, known: Sequence[Run]) -> tuple[Run, ...]:
+    """Runs by file, by id or its beginning, or the latest one, of those ``known`` in the folder. Raises PhibenchError
+    for what means none or several."""
     found = {
         (run.machine.slug, run.id, run.suite.name): run for run in (_one(w, known, folder) for w in words or (LATEST,))
     }
     return tuple(found.values())
 
 
-def page(runs: Sequence[Run]) -> str:
-    """The whole page."""
+def page(runs: Sequence[Run], advice: Sequence[Advice] = ()) -> str:
+    """The whole page, with what is advised for its machines."""
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     title = f"Phi on {', '.join(dict.fromkeys(hardware(run.machine) for run in runs))}"
     machines = {run.machine.identity: run.machine for run in runs}
@@ -34,6 +35,7 @@ def page(runs: Sequence[Run]) -> str:
         f"<h1>{shown(title)}</h1>",
         f'<p class="soft">{shown(_summary(runs))}</p>',
         *(run_section(run) for run in runs),
+        *map(advice_section, advice),
         *(machine_section(machine) for machine in machines.values()),
         software_section(runs),
         f"<footer>{shown(f'Made by phibench {__version__}. Figures are medians.')}</footer>",
@@ -71,9 +73,3 @@ def _summary(runs: Sequence[Run]) -> str:
     days = sorted({run.started[:10] for run in runs})
     suites = ", ".join(dict.fromkeys(run.suite.name for run in runs))
     return f"{suites}; {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}"
-
-
-# -------------------------------------------------------------------------------------------------- one run
-
-
-# ------------------------------------------------------------------------------------------ where it was measured

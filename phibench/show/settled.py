@@ -42,4 +42,5 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
     for ones in of.values():
         names = ", ".join(one.what for one in ones[:_NAMED])
         more = f" and {len(ones) - _NAMED} more" if len(ones) > _NAMED else ""
-        yield f"could still change the pick: {names}{more}: {ones[0].reason}"
+        of_all = " for the first of them" if ones[0].late and len(ones) > 1 else ""
+        yield f"could still change the pick: {names}{more}: {ones[0].reason}{of_all}"

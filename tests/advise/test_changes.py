@@ -13,7 +13,7 @@ from phibench import catalog
 from phibench.advise import explain, ranking, recommend
 from phibench.advise.asked_for import candidate_of, find
 from phibench.advise.changes import Search
-from phibench.advise.moves import Again, Question, with_more_memory
+from phibench.advise.moves import Again, Inquiry, with_more_memory
 from phibench.core.errors import BAD_INPUT, PhibenchError
 from phibench.core.nouns import Goal, Verdict
 from phibench.machine.asked import described
@@ -22,8 +22,8 @@ MACHINES = {"desktop": ("RTX 3060", None, "16GiB"), "laptop": (None, "i5-8250U",
 
 
 @functools.cache
-def question(name: str, goal: str = "chat") -> Question:
-    return Question(described(*MACHINES[name]).machine, catalog.goal(goal))
+def question(name: str, goal: str = "chat") -> Inquiry:
+    return Inquiry(described(*MACHINES[name]).machine, catalog.goal(goal))
 
 
 @functools.cache

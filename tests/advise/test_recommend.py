@@ -23,7 +23,7 @@ from phibench.catalog import builds
 from phibench.core import extras, metrics
 from phibench.core.errors import BAD_INPUT, NOTHING_FITS, PhibenchError
 from phibench.core.nouns import Basis, Build, Device, Estimate, Goal, Limits, Machine, Run, Setup, Verdict
-from phibench.show import advice
+from phibench.show import advice, advice_document
 
 # the fixture is the same for every example
 SLOW = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -403,14 +403,14 @@ def test_a_command_is_told_once_per_row() -> None:
     command = f": {rules.command(unknown.setup)}"
     assert row["why"].count(command) == 1
     assert row["why"].endswith(command)
-    told = advice.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
+    told = advice_document.to_json(place(), catalog.goal("chat"), None, verdicts, 1)["candidates"][0]["unknowns"]
     assert len(told) > 1
     assert all(text.endswith(command) for text in told)
 
 
 def test_json_is_what_the_interface_says() -> None:
     goal = catalog.goal("chat")
-    document: dict[str, Any] = json.loads(msgspec.json.encode(advice.to_json(place(), goal, None, chat())))
+    document: dict[str, Any] = json.loads(msgspec.json.encode(advice_document.to_json(place(), goal, None, chat())))
     assert document["schema"] == 1
     assert document["goal"] == "chat"
     assert document["context"] == goal.context

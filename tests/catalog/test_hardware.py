@@ -234,6 +234,28 @@ def test_an_unknown_name_is_told_the_nearest_three() -> None:
     assert len(str(hardware.unknown("x" * 100_000))) < 400
 
 
+@pytest.mark.parametrize("name", ["8 GB card", "8GB", "my 8 GiB GPU", "a laptop with 8 GB of VRAM", "NVIDIA 8 GB"])
+def test_of_a_size_of_memory_devices_that_have_it_are_told(name: str) -> None:
+    said = str(hardware.unknown(name, ("gpu-desktop", "gpu-laptop")))
+    assert "says how much memory, not which device" in said
+    examples = said.partition("such as ")[2].partition(";")[0].split(", ")
+    assert len(examples) == 3
+    rows = [hardware.named(one, 8 * GIB) for one in examples]
+    assert all(row.memory_bytes == 8 * GIB and not row.shares_memory for row in rows)
+    assert rows == sorted(rows, key=lambda row: row.read_bytes_s or 0)
+
+
+def test_a_size_that_no_card_has_and_a_name_with_a_size_are_told_apart() -> None:
+    assert "no card has so much" in str(hardware.unknown("9 GB"))
+    assert "'RTX 4080'" in str(hardware.unknown("RTX 4080 9 GB"))
+
+
+def test_a_word_of_many_names_leads_to_their_list() -> None:
+    said = str(hardware.unknown("Radeon RX"))
+    assert said.startswith(f"'Radeon RX' stands in {len(hardware.with_words(('Radeon', 'RX')))} names")
+    assert "'phibench hardware Radeon RX'" in said
+
+
 # --------------------------------------------------------------------------------------- any spelling
 
 DRESSES = st.sampled_from(["{}", "{} ", " {}", "{} Graphics", "{} Processor", "{} GPU", "{} (rev a1)", "{} @ 3.60GHz"])

@@ -23,7 +23,7 @@ from phibench.core.nouns import Failed, LeftOut, Machine, Measured, Run, SelfTes
 from phibench.machine import inventory
 from phibench.measure import calibration, suites
 from phibench.predict.speed import Knowledge
-from phibench.show import advice
+from phibench.show import advice_document
 from phibench.show import calibration as show
 from phibench.verify import selftest
 
@@ -342,4 +342,4 @@ def test_recommend_says_what_calibrating_would_narrow_and_where_it_was_done_no_m
 
 def test_recommend_tells_the_time_that_calibrate_takes() -> None:
     budget = next(option for option in measure.calibrate.params if option.name == "budget")
-    assert budget.default == f"{advice.CALIBRATE_S}s"
+    assert budget.default == f"{advice_document.CALIBRATE_S}s"

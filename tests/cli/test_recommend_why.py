@@ -114,6 +114,17 @@ def test_what_was_left_out_is_said_to_be_so(phibench: Phibench) -> None:
     assert said.endswith("why: left out by -m, -q or -b")
 
 
+def test_a_change_that_is_typed_behind_the_question_is_answered(phibench: Phibench) -> None:
+    """Seen: "-q Q6_K" was the remedy, and with it the same no was printed again."""
+    asked = ("--gpu", "RTX 3060 12 GB", "--why-not", "phi-4:Q8_0")
+    change = next(line for line in phibench("recommend", *asked).out.splitlines() if "(-q " in line)
+    flag, _, setup = change.partition("(")[2].partition("): ")
+    said = phibench("recommend", *asked, *flag.split()).out.splitlines()
+    assert said[1].startswith(f"left of it: {setup}: usable, place ")
+    assert not any(line.startswith("left of it") for line in phibench("recommend", *asked).out.splitlines())
+    assert "left of it" not in phibench("recommend", *asked, "-m", "phi-2").out  # nothing of it is
+
+
 def test_a_variant_alone_is_looked_for_where_something_can_run_it(phibench: Phibench) -> None:
     """Seen: of places that all take too little context, the one whose engine does not know the device."""
     words = ("--cpu", "i5-1135G7", "--ram", "64GiB", "--context", "128k", "--why-not", "phi-4")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from phibench.core import files, run_files
 from phibench.core.nouns import Energy, Measured, Result, Run, Setup, Warmup, Window
+from phibench.machine.asked import described
 from phibench.show import report, svg
 from phibench.show.svg import Bar, Series, Stack
 
@@ -361,7 +362,7 @@ def stored(tmp_path: Path) -> Path:
     ],
 )
 def test_a_run_is_found_by_its_id_or_as_the_latest(stored: Path, words: tuple[str, ...], suites: list[str]) -> None:
-    assert [one.suite.name for one in report.chosen(words, stored)] == suites
+    assert [one.suite.name for one in report.chosen(words, stored, run_files.read_runs(stored)[0])] == suites
 
 
 def test_the_page_is_written_and_named(phibench: Phibench, stored: Path, tmp_path: Path) -> None:
@@ -370,6 +371,42 @@ def test_the_page_is_written_and_named(phibench: Phibench, stored: Path, tmp_pat
     assert (done.code, done.out) == (0, "")
     assert "page.html" in done.err
     assert "Latency" in Page((tmp_path / "page.html").read_text(encoding="utf-8")).text
+
+
+def test_it_ends_with_the_phi_that_fits_why_and_the_lines_that_run_it(
+    phibench: Phibench, stored: Path, tmp_path: Path
+) -> None:
+    place, one = tmp_path / "page.html", run(measured(PP))
+    laptop = replace(one, machine=described("RTX 4060 Laptop", None, "16GiB", "linux", None).machine)
+    files.write_json(tmp_path / "laptop.json", laptop)
+    asked = ("--gpu", "RTX 4060 Laptop", "--ram", "16GiB", "--os", "linux")
+    for goal in ("chat", "code"):
+        assert phibench("report", str(tmp_path / "laptop.json"), "--goal", goal, "--out", str(place)).code == 0
+        page = Page(source := place.read_text(encoding="utf-8"))
+        assert f"Which Phi for {goal}" in page.text
+        said = " ".join(phibench("recommend", *asked, "--goal", goal, "--top", "3").out.split())
+        first, why = re.search(r"1 (\S+:\S+) .*?GiB (.*?) 2 phi", said).groups()  # type: ignore[union-attr]
+        assert first in page.text
+        assert why in page.text
+        for line in phibench("recommend", *asked, "--goal", goal, "--run").out.splitlines():
+            assert svg.shown(line.removeprefix("# ")) in source or not line, line
+        assert "--run" not in page.text.partition("Run it")[0]  # the lines are there
+        assert {tag for tag, _ in page.elements} <= ALLOWED | {"pre"}
+        assert {key for _, attributes in page.elements for key in attributes} <= ATTRIBUTES | {"colspan", "open"}
+
+
+def test_where_nothing_fits_the_page_says_so_and_has_no_lines(phibench: Phibench, tmp_path: Path) -> None:
+    tiny = replace(run(measured(PP)), machine=described(None, "Raspberry Pi 4", "1GiB", None, None).machine)
+    files.write_json(tmp_path / "tiny.json", tiny)
+    assert phibench("report", str(tmp_path / "tiny.json"), "--out", str(tmp_path / "page.html")).code == 0
+    text = Page((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert "Which Phi for chat" in text
+    assert "Run it" not in text
+
+
+def test_a_goal_that_is_none_is_one_line(phibench: Phibench, stored: Path) -> None:
+    done = phibench("report", "latest", "--goal", "chatt")
+    assert (done.code, "did you mean 'chat'?" in done.err, len(done.err.splitlines())) == (2, True, 1)
 
 
 @pytest.mark.parametrize(

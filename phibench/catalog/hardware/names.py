@@ -62,6 +62,24 @@ _NOISE = re.compile(
     r"generation|edition|tm)\b"
 )
 
+_NO_NAME = {
+    "a",
+    "an",
+    "any",
+    "card",
+    "cards",
+    "gpus",
+    "laptop",
+    "memory",
+    "my",
+    "of",
+    "ram",
+    "the",
+    "video",
+    "vram",
+    "with",
+}
+
 
 def readings(name: str) -> tuple[Reading, ...]:
     """What it may mean: one reading, or one for each name that lspci lists for a chip."""
@@ -72,6 +90,14 @@ def readings(name: str) -> tuple[Reading, ...]:
     listed = re.findall(r"\[([^\]]+)\]", text)
     models = _alternatives(listed[-1]) if listed else (text,)
     return tuple(found for model in models if (found := reading(model, vendors)).key)
+
+
+def only_size(name: str) -> int | None:
+    """GB, of words that say how much memory and nothing else: "8 GB card"."""
+    text = _NOISE.sub(" ", name[:_MOST_CHARS].lower())
+    size = _MEMORY.search(text)
+    words = text.replace(size[0], " ", 1).split() if size else []
+    return int(size[1]) if size and all(word in _NO_NAME for word in words) else None
 
 
 def whole(name: str) -> str:
