@@ -67,7 +67,7 @@ def test_a_variants_name_stays_one_and_what_lies_under_it_is_told(
     phi3_mini(Path("phi-2"))
     done = phibench("run", "latency", "-m", "phi-2", "--dry-run", "-o", "json")
     assert json.loads(done.out)[0]["setup"].startswith("phi-2:")
-    assert "phi-2 means the variant; write ./phi-2 for what lies here" in done.err
+    assert "phi-2 means the variant; write ./phi-2 for the file or folder of that name" in done.err
     done = phibench("run", "latency", "-m", "./phi-2", "--dry-run", "-o", "json")
     assert json.loads(done.out)[0]["setup"].startswith("phi-3-mini-4k-instruct:Q8_0")
 

@@ -102,7 +102,7 @@ def test_a_budget_for_not_one_slice_is_refused(engines: Callable[..., None], phi
     engines()
     done = phibench("calibrate", "--budget", "1s")
     assert (done.code, done.out) == (2, "")
-    assert "not one slice is done in 1 s; give a longer --budget" in done.err
+    assert "not even one slice can be measured in 1 s; give a longer --budget" in done.err
 
 
 def test_an_engine_that_is_not_installed_is_an_error_where_it_was_named(

@@ -91,13 +91,13 @@ def test_an_explanation_has_every_rule_and_the_order_down_to_what_decides(phiben
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--why-not", "phi-4", "--explain", "phi-4"), "questions of their own"),
-        (("--why-not", "phi-4", "--settle", "1s"), "--why-not and --settle are questions of their own"),
-        (("--explain", "phi-4", "--run"), "--explain and --run are questions of their own"),
+        (("--why-not", "phi-4", "--explain", "phi-4"), "cannot be asked together"),
+        (("--why-not", "phi-4", "--settle", "1s"), "--why-not and --settle cannot be asked together"),
+        (("--explain", "phi-4", "--run"), "--explain and --run cannot be asked together"),
         (("--settle", "1s", "--more-memory", "1GiB"), "leave out --more-memory"),
         (("--more-memory", "", *DESKTOP), "'' is not a size"),
         (("--why-not", "phi-4", "-o", "csv"), "text or JSON"),
-        (("--explain", "phi-4", "--machines", "list.csv"), "--explain is of one machine"),
+        (("--explain", "phi-4", "--machines", "list.csv"), "--explain is about one machine"),
         (("--more-memory", "1GiB", "--machines", "list.csv"), "leave out --more-memory"),
         (("--why-not", "phy-4", *DESKTOP), "unknown variant 'phy-4'; did you mean"),
         (("--max-answer", "0", *DESKTOP), "--max-answer 0"),
