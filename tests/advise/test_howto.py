@@ -282,7 +282,7 @@ def test_homebrew_lies_elsewhere_on_a_mac_of_intel() -> None:
 def test_pictures_and_speech_are_not_in_the_lines() -> None:
     goal = catalog.goal("vision")
     found = by_tool(picked("phi-3.5-vision-instruct", "bf16", "torch"), goal=goal)
-    assert all("text alone" in " ".join(howto.notes) for howto in found.values())
+    assert all("only text" in " ".join(howto.notes) for howto in found.values())
 
 
 def test_the_question_needs_quotes_and_no_more() -> None:

@@ -107,7 +107,7 @@ def test_another_probe_is_the_reason_where_it_is(here: Any, phibench: Phibench) 
     here(machine(read=8e9))
     (reason,) = changed(phibench)["reasons"]
     assert reason == {
-        "kind": "speed", "text": "the probe tells something else of this machine: it reads 8 GB/s, it was 40 GB/s"
+        "kind": "speed", "text": "the probe has other figures for this machine: it reads 8 GB/s, it was 40 GB/s"
     }  # fmt: skip
 
 
