@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert re.search(r"; 1 result kept in .*; --resume goes on", err)
+    assert re.search(r"; 1 result kept in .*; --resume continues", err)
     kept = run_files.read_run(path)
     assert [str(r.workload) for r in kept.results] == ["pp1"]
 

@@ -367,8 +367,8 @@ def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
 @pytest.mark.parametrize(
     ("kv", "note"),
     [
-        (64 * MIB, "the engine's own plan is what it made: kv"),
-        (96 * MIB, "the engine's own plan is not what it made: kv 96 MiB, made 64 MiB"),
+        (64 * MIB, "the engine allocated what it planned: kv"),
+        (96 * MIB, "the engine did not allocate what it planned: kv 96 MiB planned, 64 MiB allocated"),
         (None, "llama.cpp does not tell its plan"),
     ],
 )

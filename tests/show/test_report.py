@@ -162,7 +162,7 @@ def test_the_protocol_is_told_as_it_was() -> None:
     once = replace(run().suite, repetitions=1, launches=8, warmup=Warmup(max_windows=0), fresh=True)
     text = page(replace(run(measured(PP)), suite=once)).text
     assert "timed once, in 8 worker processes each" in text
-    assert "Nothing is run before it" in text
+    assert "There is no warm-up run before it" in text
     assert "its own worker process" in text
     long = replace(once, window_s=600.0, idle_s=30.0, warmup=Warmup())
     text = page(replace(run(measured(PP)), suite=long)).text

@@ -57,7 +57,7 @@ def ready(
     machine = tested(machine, places, on_note)
     for known in machine.selftests:
         if force and not known.usable and (known.backend, known.device) in places:
-            on_note(f"{trust.place(known)} runs all the same: --force")
+            on_note(f"{trust.place(known)} runs anyway: --force")
     return tuple(trust.with_options(setup, machine) for setup in setups), machine
 
 
