@@ -177,7 +177,7 @@ def test_device_memory_is_what_was_most() -> None:
 def test_a_peak_between_two_looks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "peak_bytes", lambda: 3 * GIB)
     seen = memory.Meter(None, "cpu", lambda: memory.Highest(anonymous=GIB, resident=2 * GIB)).finish(lambda: None)
-    assert any("1 GiB above every look" in note for note in seen.notes)
+    assert any("1 GiB above every sample" in note for note in seen.notes)
 
 
 @LINUX

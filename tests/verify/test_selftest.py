@@ -168,7 +168,7 @@ def test_a_single_failure_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert (found.usable, found.options, found.kind, found.reason) == (True, {}, None, "")
     assert found.kl_max
     assert "SIGSEGV" in told[-1]
-    assert "asked again it is right" in told[-1]
+    assert "asked again, it is right" in told[-1]
 
 
 @posix

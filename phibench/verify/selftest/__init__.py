@@ -137,7 +137,7 @@ def examine(backend: Backend, device: str, machine: Machine, on_note: OnNote) ->
             continue
         again = attempt({})
         if again.outcome == "passed":
-            on_note(f"{reason}; asked again it is right, so nothing is changed")
+            on_note(f"{reason}; asked again, it is right, so nothing is changed")
             return _passed(found, again)
         return _passed(msgspec.structs.replace(failed, options=options), safe)
     return msgspec.structs.replace(failed, usable=False)
