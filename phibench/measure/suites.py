@@ -59,7 +59,7 @@ def _check_protocol(suite: Suite, where: str) -> None:
     once = suite.fresh and suite.repetitions == 1 and not (suite.warmup.max_windows or suite.window_s)
     prompts = not (any(suite.new_tokens) or suite.pairs or suite.walks)
     if suite.page_cache and not (once and prompts):
-        raise PhibenchError(f"{where} times opening to first token: it takes prompts alone, one repetition, fresh, no warm-up")
+        raise PhibenchError(f"{where} times opening to first token: only prompts, one repetition, fresh, no warm-up")
 
 
 def _check_axes(suite: Suite, where: str) -> None:
