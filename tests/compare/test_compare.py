@@ -155,7 +155,7 @@ def test_on_different_machines_launch_n_is_paired_with_launch_n(phibench: Phiben
     store(tmp_path / "results", runs([Timed(0.05 * w, 500 + n) for n, w in enumerate(WOBBLE)], OTHER))
     done = phibench("compare", HERE.slug, OTHER.slug)
     assert "faster 100% (" in done.out, done.err
-    assert "on different machines the n-th launches make a pair" in done.out
+    assert "on different machines the n-th launches are paired" in done.out
 
 
 def test_versions_are_compared_by_what_runs_say(phibench: Phibench, tmp_path: Path) -> None:
