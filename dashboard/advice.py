@@ -193,7 +193,7 @@ def _chart(lines: pd.DataFrame) -> None:
     )
     points = advice_table.plotted(lines, kind)
     st.altair_chart(charts.trade(points, kind, widgets.theme()), width="stretch")
-    st.caption("A full diamond is measured, a ring is reckoned; lines are 80 % intervals. Colour says whether it fits.")
+    st.caption("A full diamond is measured, a ring predicted; lines are 80 % intervals. Colour says whether it fits.")
     if len(points) < len(lines):
         what = f"no {points['benchmark'].iloc[0]} score" if kind == "quality" else "no known memory need"
         left_out = f"{len(lines) - len(points)} of {len(lines)} are not in the chart"

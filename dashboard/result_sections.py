@@ -48,7 +48,7 @@ def batches(shown: pd.DataFrame) -> None:
     if not metrics:
         return
     st.subheader("Several sequences at once", anchor=False)
-    st.caption("All sequences together. In a ring: the knee, from which on no larger batch gives 10 % more")
+    st.caption("All sequences together. In a ring: the knee, after which no larger batch gives 10 % more")
     row = st.container(horizontal=True)
     metric = metrics[0]
     if len(metrics) > 1:
@@ -121,7 +121,7 @@ def energy(shown: pd.DataFrame) -> None:
                 sources = list(dict.fromkeys(lines["energy"].dropna()))
                 if len(sources) > 1:
                     lines["label"] += " · " + lines["energy"].fillna("source not known")
-                _dots(lines, marks, "Joules of a token")
+                _dots(lines, marks, "Joules per token")
                 _notes(lines)
 
 

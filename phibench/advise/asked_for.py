@@ -54,7 +54,7 @@ def _whole(text: str, machine: Machine, verdicts: Sequence[Verdict]) -> Setup:
     asked = units.setup(text)
     backend = backends.load(asked.backend)
     if not backend.RECOMMENDABLE:
-        raise PhibenchError(f"{backend.NAME} answers nothing, so there is nothing to say of it")
+        raise PhibenchError(f"{backend.NAME} answers nothing, so there is nothing to say about it")
     setup = catalog.resolve(msgspec.structs.replace(asked, backend=backend.NAME), backend.FORMATS)
     kinds = {device.kind for device in machine.devices}
     if setup.device not in kinds and f"{setup.device}:0" in kinds:

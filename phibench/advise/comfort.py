@@ -28,14 +28,14 @@ def discomfort(case: Case) -> str:
         return "split over two memories"
     loss = found.get("quant_kld")
     if loss is None or loss.value > goal.equal_loss:
-        return "its build loses what is noticed" if loss else "what its build loses is not known"
+        return "its quantization loses enough to be noticed" if loss else "the loss of its quantization is not known"
     for metric, limit in goal.comfort.items():
         if metric not in found or not judge(metric, found[metric], limit):
             return (
                 in_words(metric, found[metric], limit) if metric in found else f"{METRICS[metric].title} is not known"
             )
     if case.need is None or not all(_leaves_some(case, place) for place in _places(case)):
-        return f"less than {units.gib(spare_bytes(case.machine))} of memory are left for other programs"
+        return f"less than {units.gib(spare_bytes(case.machine))} of memory is left for other programs"
     return ""
 
 

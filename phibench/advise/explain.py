@@ -102,12 +102,12 @@ def _builds(goal: Goal, pick: Verdict, verdicts: Sequence[Verdict]) -> str:
     if part == "not_yes":
         return f"{name} {_falls_short(goal, other)}"
     if part == "uneasy":
-        return f"{name} would serve, but not in comfort"
+        return f"{name} would be usable, but not comfortable"
     if part in ("loss", "noticed") and tps and tps[1] > tps[0]:
         if goal.felt_tps and tps[0] >= goal.felt_tps:
             return f"{name} would be faster, which nobody feels beyond {goal.felt_tps:g} tok/s"
         return f"{name} would be faster, but {behind(goal, pick, other)}"
-    return f"{name} stands behind it: {behind(goal, pick, other)}"
+    return f"{name} ranks behind it: {behind(goal, pick, other)}"
 
 
 def _falls_short(goal: Goal, other: Verdict) -> str:
@@ -140,14 +140,14 @@ def _misses(goal: Goal, above: Verdict, verdict: Verdict) -> str:
 
 
 _NOT_YES = (
-    "", "more speaks against it that no amount cures", "more of it is not known", "loses more than the goal allows",
-    "more memory is lacking", "its limits are missed by more",
+    "", "more speaks against it than memory or time can cure", "more about it is not known",
+    "loses more than the goal allows", "it lacks more memory", "it misses its limits by more",
 )  # fmt: skip
 
 
 def _built(goal: Goal, above: Verdict, verdict: Verdict) -> str:
     one, other = (ranking.order_key(goal, v).made for v in (above, verdict))
-    return "nobody publishes it as it is" if other[0] > one[0] else "an older type, that a younger one has superseded"
+    return "nobody publishes it as it is" if other[0] > one[0] else "an older type that a newer one has superseded"
 
 
 def _than(what: str, mine: str, above: str) -> str:
@@ -156,7 +156,7 @@ def _than(what: str, mine: str, above: str) -> str:
 
 
 def _loses(_goal: Goal, above: Verdict, verdict: Verdict) -> str:
-    return _than("more is lost by its quantization", _nat(verdict), _nat(above))
+    return _than("more loss from its quantization", _nat(verdict), _nat(above))
 
 
 def _slower(_goal: Goal, above: Verdict, verdict: Verdict) -> str:
@@ -177,9 +177,9 @@ _BEHIND: dict[str, Callable[[Goal, Verdict, Verdict], str]] = {
     "processor": lambda _goal, _above, _verdict: "about as fast, but on the processor",
     "loss": _loses,
     "slow": _slower,
-    "basis": lambda _goal, _above, verdict: f"less is known of it, its speed is {_basis(verdict)}",
+    "basis": lambda _goal, _above, verdict: f"less is known about it, its speed is {_basis(verdict)}",
     "size": lambda _goal, above, verdict: _than("larger", _size(verdict), _size(above)),
-    "name": lambda _goal, _above, _verdict: "alike in all that counts, so by name",
+    "name": lambda _goal, _above, _verdict: "equal in all that counts, so ordered by name",
 }
 
 
@@ -193,9 +193,9 @@ def _tier(goal: Goal, verdict: Verdict) -> str:
 
 def _short(verdict: Verdict) -> str:
     if verdict.hard:
-        return "no amount cures that"
+        return "no memory or time cures that"
     if verdict.missed <= 1.0:
-        return "not all is known"
+        return "not everything is known"
     share = (verdict.missed - 1) * 100
     return f"short by {share:.0f} %" if share >= 1 else "short by less than 1 %"
 

@@ -266,13 +266,13 @@ def _notes(use: _Use, first: Prerequisite, names: dict[str, str]) -> Iterator[st
     if "experts" in tool.unset and "experts" in settings:
         yield tool.unset["experts"].format_map(names)
     if not use.variant.chat_template.tokens:
-        yield f"of {use.variant.title} no chat template is known: it goes on with the text that it is given"
+        yield f"no chat template of {use.variant.title} is known: it continues the text that it is given"
     if use.build != use.verdict.build:
-        yield f"another file than the advice's: {use.build.repository}, {use.build.quantization}"
+        yield f"not the same file as in the advice: {use.build.repository}, {use.build.quantization}"
     if not tool.measured_by:
         yield _not_measured(use)
     if use.goal.images or use.goal.audio_s:
-        yield "these lines take text alone"
+        yield "these lines take only text"
 
 
 def _not_measured(use: _Use) -> str:
@@ -285,7 +285,7 @@ def _not_measured(use: _Use) -> str:
         return plain
     told = amounts.amount("decode_tps", decode.value * read / size, 2)
     return (
-        f"{plain}: with its {units.gb(size)} at the same {grounds.share:.0%} of the memory's speed as "
+        f"{plain}: reading its {units.gb(size)} at the same {grounds.share:.0%} of the memory's speed as "
         f"{use.verdict.setup.backend} it would decode about {told} tok/s, predicted and not measured here"
     )
 

@@ -90,11 +90,11 @@ def _changes(was: Answer, machine: Machine, runs: Sequence[Run]) -> list[_Change
             replace(machine, storage=then.storage), runs,
         ),
         _Change(
-            WhyChanged(kind="engines", text="the self-tests of the engines tell something else"),
+            WhyChanged(kind="engines", text="the self-tests of the engines have other results now"),
             replace(machine, selftests=then.selftests, backends=then.backends), runs,
         ),
         _Change(
-            WhyChanged(kind="speed", text=f"the probe tells something else of this machine{_read(then, machine)}"),
+            WhyChanged(kind="speed", text=f"the probe has other figures for this machine{_read(then, machine)}"),
             replace(
                 then, limits=machine.limits, storage=machine.storage, selftests=machine.selftests,
                 backends=machine.backends, devices=with_rates,
@@ -108,7 +108,7 @@ def _not_undone(was: Answer, machine: Machine, runs: Sequence[Run], version: str
     gone = len(set(was.runs) - set(used(machine, runs)))
     found = []
     if gone:
-        text = f"{gone} run{'s' if gone > 1 else ''} that it rested on {'are' if gone > 1 else 'is'} gone or went on"
+        text = f"{gone} run{'s' if gone > 1 else ''} that it rested on {'are' if gone > 1 else 'is'} gone or continued"
         found.append(WhyChanged(kind="runs_gone", text=text))
     if version != was.phibench:
         found.append(WhyChanged(kind="version", text=f"phibench {was.phibench} -> {version}"))

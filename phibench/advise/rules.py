@@ -46,7 +46,7 @@ def runs_the_variant(case: Case) -> Answer:
 
 
 def passes_its_selftest(case: Case) -> Answer:
-    """The engine as it is installed here gave right answers on this device."""
+    """The engine, as installed here, gave right answers on this device."""
     why = trust.objection(case.setup, case.machine)
     return No(f"{why}; phibench doctor tests it again") if why else None
 
@@ -63,11 +63,11 @@ def knows_the_device(case: Case) -> Answer:
 
 
 def can_train(case: Case) -> Answer:
-    """To train, the device is one that adapters are trained on; a processor takes days, and Macs have tools of their
-    own, whose memory nobody has told."""
+    """To train, the device is one that adapters are trained on. A processor takes days; Macs have tools of their own,
+    whose memory nobody has published."""
     if not case.goal.training or case.device.kind.partition(":")[0] in case.backend.TRAINS:
         return None
-    return No(f"adapters are not trained on {case.device.kind}, but on {' or '.join(case.backend.TRAINS)}")
+    return No(f"adapters are trained on {' or '.join(case.backend.TRAINS)}, not on {case.device.kind}")
 
 
 def has_a_file(case: Case) -> Answer:
@@ -85,7 +85,7 @@ def is_for_the_goal(case: Case) -> Answer:
 
 
 def is_able(case: Case) -> Answer:
-    """It can do what the goal requires: abilities are the variant's; what this engine leaves out counts as absent."""
+    """It can do what the goal requires. Abilities are the variant's; what this engine leaves out counts as absent."""
     answers = [_ability(case, name) for name in case.goal.requires]
     return _first(answers)
 
@@ -98,7 +98,7 @@ def _ability(case: Case, name: str) -> Answer:
         "multilingual": (len(v.languages) > 1 if v.languages else None, "several languages"),
         "image": ("image" in v.modalities_in, "images"),
         "audio": ("audio" in v.modalities_in, "audio"),
-        "open_licence": (v.license in _OPEN if v.license else None, "use by whoever has it: its licence"),
+        "open_licence": (v.license in _OPEN if v.license else None, "use by anyone (see its licence)"),
     }
     if name not in abilities:
         raise unknown("ability", name, abilities, f"a goal may require: {', '.join(abilities)}")
@@ -117,7 +117,7 @@ _OPEN = ("MIT", "Apache-2.0", "BSD-3-Clause")  # for business too, on one's own 
 
 
 def speaks_the_language(case: Case) -> Answer:
-    """The language that is asked for is one of those that its makers name."""
+    """The language asked for is one that its makers name."""
     v, language = case.variant, case.goal.language
     if not language or language in v.languages:
         return None
@@ -127,7 +127,7 @@ def speaks_the_language(case: Case) -> Answer:
 
 
 def holds_the_context(case: Case) -> Answer:
-    """The variant reads as much as is asked for, and prompt, thinking and answer have room in it."""
+    """The variant takes a context as long as asked for, and prompt, thinking and answer have room in it."""
     most = case.variant.context_tokens
     if most is None:
         return Unknown(f"the longest context of {case.variant.title} is not known")
@@ -138,15 +138,15 @@ def holds_the_context(case: Case) -> Answer:
     if used > case.goal.context:
         beside = f", {thinking} thinking tokens" if thinking else ""
         seen = " with its pictures and speech" if case.goal.images or case.goal.audio_s else ""
-        return No(f"prompt{seen}{beside} and answer take {used} tokens: set --context")
+        return No(f"prompt{seen}{beside} and answer take {used} tokens, more than the context: set --context")
     return None
 
 
 def fits_in_memory(case: Case) -> Answer:
-    """Every memory that it takes from has it, with the context asked for: judged by the most that it may need.
+    """Every memory that it uses has room for it, with the context asked for: judged by the most that it may need.
 
-    What it may take is what the system says is free, or of a described machine what is left of its memory by the
-    reserve (docs/recommend.md).
+    What it may take is what the system says is free; of a described machine, what the reserve leaves of its memory
+    (docs/recommend.md).
     """
     if case.need is None:
         return None
@@ -179,7 +179,7 @@ def _whose(case: Case) -> str:
 
 
 def fits_on_disk(case: Case) -> Answer:
-    """The disk of the cache has room for its files; of a described machine nobody knows."""
+    """The disk of the cache has room for its files; of a described machine that is not known."""
     storage, reckoned = case.machine.storage, case.estimates.get("disk_bytes")
     free = storage.free_bytes if storage else None
     size = (case.build and case.build.bytes) or (reckoned and reckoned.value)
@@ -189,7 +189,7 @@ def fits_on_disk(case: Case) -> Answer:
 
 
 def is_fast_enough(case: Case) -> Answer:
-    """Tokens per second are as many as the goal asks for."""
+    """Tokens per second reach what the goal asks for."""
     return _limits(case, ("decode_tps", "prefill_tps", "total_tps", "tpot_s"))
 
 
@@ -215,7 +215,7 @@ def keeps_other_limits(case: Case) -> Answer:
 
 
 def has_a_known_speed(case: Case) -> Answer:
-    """No yes to a speed that nobody knows, but for training, of which no time is told."""
+    """No yes where the speed is not known, except for training, which has no predicted time."""
     if case.need is None or case.goal.training or "decode_tps" in {*case.estimates, *case.goal.limits}:
         return None
     return Unknown(f"{_titles(['decode_tps'])} not known", command(case.setup))

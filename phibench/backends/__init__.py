@@ -122,7 +122,7 @@ def check_device(setup: Setup) -> None:
     built = backend.devices()
     if kind not in {device.split(":")[0] for device in built}:
         raise PhibenchError(
-            f"{setup.backend} as it is installed here cannot use {setup.device}; it was built for {', '.join(built)}"
+            f"{setup.backend}, as installed here, cannot use {setup.device}; it was built for {', '.join(built)}"
         )
 
 

@@ -29,6 +29,6 @@ def named(text: str) -> str:
     code = _OWN_NAMES.get(wanted) or wanted.replace("_", "-").partition("-")[0]
     found = CODES.get(code) or names.get(wanted)
     if found is None:
-        remedy = f"no Phi is documented to speak others than: {', '.join(f'{c} {n}' for c, n in CODES.items())}"
+        remedy = f"no Phi is documented to speak any other than: {', '.join(f'{c} {n}' for c, n in CODES.items())}"
         raise unknown("language", text, (*CODES, *CODES.values()), remedy)
     return found

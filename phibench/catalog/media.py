@@ -81,7 +81,7 @@ def image(variant: str, width: int, height: int, crops: int | None = None) -> En
     """
     rule = _IMAGES.get(variant)
     if rule is None:
-        raise PhibenchError(f"nobody knows how {variant} sees an image; those that do: {', '.join(_IMAGES)}")
+        raise PhibenchError(f"how {variant} sees an image is not known; it is known of: {', '.join(_IMAGES)}")
     return rule(width, height, crops)
 
 
@@ -89,7 +89,7 @@ def image(variant: str, width: int, height: int, crops: int | None = None) -> En
 def audio(variant: str, seconds: float) -> Encoded:
     """What a variant makes of so much speech, at 16 kHz. Raises PhibenchError (exit 2) where it hears nothing."""
     if variant not in _AUDIO:
-        raise PhibenchError(f"nobody knows how {variant} hears speech; those that do: {', '.join(_AUDIO)}")
+        raise PhibenchError(f"how {variant} hears speech is not known; it is known of: {', '.join(_AUDIO)}")
     samples = round(seconds * AUDIO_HZ)
     if samples < _WINDOW:
         raise PhibenchError(f"{seconds} s of speech are too short: the first frame takes {_WINDOW / AUDIO_HZ} s")

@@ -24,7 +24,7 @@ class Shape(NamedTuple):
 
 
 def nothing_to_try(place: Machine) -> PhibenchError:
-    why = "nobody publishes such a build for a backend; --any-build shows all"
+    why = "nobody publishes such a build for any backend; --any-build shows all"
     return PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
 
 
@@ -35,7 +35,7 @@ def say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
 
     if code == NOTHING_FITS:
         amounts = any(not verdict.hard for verdict in verdicts)
-        ways = "where the reasons name them: a shorter --context, looser limits, or more memory"
+        ways = "try what the reasons name: a shorter --context, looser limits, or more memory"
         options.note(f"nothing fits; {ways if amounts else 'no amount of memory or time would change that'}")
     elif code == TOO_BUSY:
         for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):

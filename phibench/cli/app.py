@@ -46,7 +46,7 @@ def main() -> None:
         print(error.format_message(), file=sys.stderr)
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
-        guess = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
+        guess = f"; did you mean {error.possibilities[0]}?" if error.possibilities else "."
         options.note(f"phibench: unknown option {error.option_name}{guess} See phibench {_command()}--help")
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -25,7 +25,7 @@ def models(variant: str | None, context: str | None, output: str, out: str | Non
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @options.output
 def hardware(words: tuple[str, ...], output: str, out: str | None) -> None:
-    """List devices as their data sheets say: those in which all WORDs stand, or the one that they name."""
+    """List devices with the figures of their data sheets: those that contain all WORDs, or the one they name."""
     from phibench.show import hardware as show_hardware
 
     options.emit(show_hardware.text(words, output, options.width(out)), out)

@@ -38,7 +38,7 @@ def budget(text: str, flag: str = "--budget") -> float:
     """``120s``, ``2min``, ``90``. Raises PhibenchError (exit 2) for what is no time, or none at all."""
     found = units.seconds(text, flag)
     if not 0 < found <= _MOST_S:
-        raise PhibenchError(f"{flag} {text} is out of range; write a time up to 24h, as {flag} 120s")
+        raise PhibenchError(f"{flag} {text} is out of range; write a time up to 24h, for example {flag} 120s")
     return found
 
 
@@ -60,7 +60,7 @@ def calibrate(
     )
     likely, late = calibration_plan.in_time(plan, began + budget_s - _AFTER_S - time.monotonic())
     if not likely:
-        raise PhibenchError(f"not one slice is done in {units.duration(budget_s)}; give a longer --budget")
+        raise PhibenchError(f"not even one slice can be measured in {units.duration(budget_s)}; give a longer --budget")
     if dry:
         *_, total_s = calibration.totals_s([(piece, seconds) for piece, _, seconds in likely])
         total_s += sum(seconds * task.suite.launches for task, seconds in calibration_plan.again(plan))

@@ -100,7 +100,7 @@ def able(pieces: Sequence[Piece], machine: Machine, known: Knowledge) -> tuple[l
         why = task.objection or next((refusal for _, refusal in task.refused), None)
         reason = why.reason if why else ""
         if task.write_bytes > room and not why:
-            reason = f"needs {units.gb(task.write_bytes)} of disk, {units.gb(room)} can be had"
+            reason = f"needs {units.gb(task.write_bytes)} of disk, only {units.gb(room)} is available"
         if reason:
             refused.append(LeftOut(what=piece.name, reason=reason, setup=setup))
         else:

@@ -85,7 +85,7 @@ def choose(suite: Suite, machine: Machine, backend: str = backends.DEFAULT) -> t
         smaller = prepare((setup,), suite, machine)[0]
         if obstacle(smaller) is None:
             return smaller, f"{wanted}: {why}.\nTaking the largest that fits instead: {setup}"
-    raise PhibenchError(f"{wanted}: {why}; and no smaller Phi of {backend} fits either", NOTHING_FITS)
+    raise PhibenchError(f"{wanted}: {why}; and no smaller Phi for {backend} fits either", NOTHING_FITS)
 
 
 def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple[Task, ...], Suite, list[str]]:
@@ -114,7 +114,7 @@ def obstacle(task: Task) -> str | None:
     room = cache.room_bytes(DISK_RESERVE_BYTES)
     if task.write_bytes > room:
         return (
-            f"needs {units.gb(task.write_bytes)} of disk in {cache.folder()}, where {units.gb(room)} can be had "
+            f"needs {units.gb(task.write_bytes)} of disk in {cache.folder()}, where only {units.gb(room)} is available "
             "(phibench cache shows the limit)"
         )
     return None

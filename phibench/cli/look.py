@@ -27,7 +27,7 @@ def results(paths: tuple[str, ...], results: str | None, output: str, out: str |
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--goal", default="chat", show_default=True, help="For what a Phi is recommended on the page.")
+@click.option("--goal", default="chat", show_default=True, help="Goal for which the page recommends a Phi.")
 @click.option("--out", metavar="FILE", default="report.html", show_default=True, help="The page.")
 @options.results
 def report(runs: tuple[str, ...], goal: str, out: str, results: str | None) -> None:
@@ -89,7 +89,7 @@ def compare(
 @click.argument("file", metavar="FILE")
 @click.option("-m", "--model", metavar="VARIANT", help="Which Phi was measured, if the file does not say.")
 @click.option("-q", "--quant", metavar="QUANT", help="Its quantization, if the file does not say.")
-@click.option("-dev", "--device", help="Where it ran, of llama-batched-bench: cpu, cuda:0, ...")
+@click.option("-dev", "--device", help="Where llama-batched-bench ran: cpu, cuda:0, ...")
 @click.option("--machine", metavar="FILE", help="The machine it was measured on (.toml or .json), if not this one.")
 @options.results
 @options.output

@@ -17,11 +17,11 @@ from phibench.cli import options
     help="Compare backends (comma list), or all that are installed  [default: llama_cpp, else one that is installed]",
 )
 @click.option("--before", "part", flag_value="before", help="Only the first advice, which needs no engine.")
-@click.option("--after", "part", flag_value="after", help="Without the first advice, where it was printed already.")
-@click.option("--wait", metavar="TIME", default="30s", show_default=True, help="Wait so long for a quiet machine.")
+@click.option("--after", "part", flag_value="after", help="Skip the first advice, if it was printed already.")
+@click.option("--wait", metavar="TIME", default="30s", show_default=True, help="How long to wait for a quiet machine.")
 @options.results
 def quickstart(backend: str | None, part: Literal["before", "after"] | None, wait: str, results: str | None) -> None:
-    """Say which Phi should fit here, measure one, say what that changed and what is next."""
+    """Say which Phi should fit here, measure one, then say what that changed and what to do next."""
     from phibench.cli import quickstart as first
     from phibench.core import folders, units
 
@@ -92,13 +92,13 @@ def run(**flags: Any) -> None:
 
 
 @click.command()
-@click.option("--budget", default="120s", show_default=True, help="Time in all; less measures less.")
+@click.option("--budget", default="120s", show_default=True, help="Total time; a shorter one measures less.")
 @click.option("-b", "--backend", help="Backends (comma list).  [default: all that are installed]")
 @click.option(
     "-m", "--model", help="Variants (comma list) whose slices are measured  [default: phi-3.5-mini, phi-4-mini]"
 )
 @options.results
-@click.option("--resume", is_flag=True, help="Go on with the latest calibration.")
+@click.option("--resume", is_flag=True, help="Resume the latest calibration.")
 @click.option("--dry-run", is_flag=True, help="List what would be measured, with times; measure nothing.")
 @options.output
 def calibrate(
@@ -124,7 +124,7 @@ def calibrate(
 @click.option("-b", "--backend", help="Backends (comma list).  [default: all that are installed]")
 @click.option("-q", "--quant", help="Quantizations (comma list).")
 @click.option("-dev", "--device", default="cpu", show_default=True, help="cpu, cuda:0, ...")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and prompts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights and prompts.")
 @options.output
 def verify(
     variant: str | None, models: tuple[str, ...], backend: str | None, quant: str | None, device: str, seed: int,

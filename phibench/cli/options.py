@@ -86,7 +86,7 @@ def machine_of(path: str | None) -> Machine:
     machine = data_sheet.with_memory(files.read_strict(Path(path), Machine))
     for device in machine.devices:
         if device.memory_bytes is None and device.kind not in ("cpu", "npu"):
-            note(f"{path}: how much memory {device.kind} '{device.name}' has is not known; add its memory_bytes")
+            note(f"{path}: the memory size of {device.kind} '{device.name}' is not known; add its memory_bytes")
     return machine
 
 

@@ -55,7 +55,7 @@ def quickstart(
     if not names:
         raise PhibenchError(f"nothing was measured: {'; '.join(absent if wanted else choice.ways_in())}", FAILED)
     if not wanted and names != (backends.DEFAULT,):
-        print(f"{backends.DEFAULT} is not installed, so {names[0]} is measured, which is.\n")
+        print(f"{backends.DEFAULT} is not installed; {names[0]} is, so that is measured.\n")
     machine, alive = choice.trusted(machine, names)
     found = _measured(machine, alive, absent, folder, width) if alive else None
     if found is None:
@@ -122,7 +122,7 @@ def _beside(done: Run) -> str:
         return ""
     quantizations = ", ".join(dict.fromkeys(setup.quantization for setup, _ in sorted(slices)))
     some = "a slice" if len(slices) == 1 else f"{len(slices)} slices"
-    return f"Beside it {some} of a few layers, to tell how fast the others are here: {quantizations}"
+    return f"Also {some} of a few layers, to predict how fast the others are here: {quantizations}"
 
 
 def measure(tasks: Sequence[Task], suite: Suite, machine: Machine, folder: Path) -> tuple[Run, Path]:
@@ -166,7 +166,7 @@ def _line(label: str, value: str, width: int | None) -> str:
 def _title(verdicts: Sequence[Verdict]) -> str:
     bases = {e.basis for v in ranking.shown(verdicts, _TOP) if (e := v.estimates.get("decode_tps"))}
     if bases & {"measured", "calibrated"}:
-        return f"What fits for the goal '{GOAL}', by what was measured here before"
+        return f"What fits for the goal '{GOAL}', based on earlier measurements here"
     return f"What should fit for the goal '{GOAL}': NOT YET MEASURED, from what the probe knows"
 
 

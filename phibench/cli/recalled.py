@@ -35,7 +35,7 @@ def changed(
     try:
         was = advice_files.read(advice_files.path_of(folder, machine, mine), machine, mine)
     except PhibenchError as error:
-        options.note(f"the answer of last time is not known: {error}")
+        options.note(f"the previous answer cannot be read: {error}")
         return None
     if was is None:
         return None
@@ -60,7 +60,7 @@ def keep(
     try:
         advice_files.write(advice_files.path_of(folder, machine, mine), answer)
     except PhibenchError as error:
-        options.note(f"this answer is not remembered: {error}")
+        options.note(f"this answer was not saved: {error}")
 
 
 _KEPT = 5  # variants, as many as are shown where nobody says how many

@@ -24,12 +24,12 @@ _GROUPS = {
     "What for": (
         "goal", "context", "min_tps", "max_ttft", "max_answer", "thinking_tokens", "language", "rank", "batch",
     ),
-    "Which of them (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
+    "Which Phi (any, if nothing is said)": ("variant", "quant", "backend", "any_build"),
     "Which machine (this one, if nothing is said)": (
         "machine", "machines", "gpu", "cpu", "ram", "more_memory", "os", "power",
     ),
-    "One of them": ("explain", "why_not"),
-    "Surer": ("settle",),
+    "About one setup": ("explain", "why_not"),
+    "To be surer": ("settle",),
     "Output": ("top", "places", "run", "results", "output", "out"),
 }  # fmt: skip
 
@@ -55,33 +55,33 @@ class _Told(NamedTuple):
 @click.option("--max-answer", type=float, help="At most this many seconds until the whole answer.")
 @click.option("--thinking-tokens", type=int, help="Assumed thinking tokens of reasoning variants.")
 @click.option("--language", metavar="CODE", help="Made for this language: de, or German.")
-@click.option("--rank", type=int, help="Of adapters, for --goal fine-tuning; --context: tokens of an example.")
-@click.option("--batch", type=int, help="Examples at once, for --goal fine-tuning.")
+@click.option("--rank", type=int, help="Rank of adapters, for --goal fine-tuning; --context: tokens per example.")
+@click.option("--batch", type=int, help="Examples per batch, for --goal fine-tuning.")
 @click.option("-m", "--variant", metavar="NAME[,...]", help="Only these Phi models.")
 @click.option("-q", "--quant", metavar="NAME[,...]", help="Only these quantizations, published or not.")
 @click.option("-b", "--backend", metavar="NAME[,...]", help="Only these backends.")
-@click.option("--any-build", is_flag=True, help="Builds that nobody publishes, too: you would make them yourself.")
+@click.option("--any-build", is_flag=True, help="Also builds that nobody publishes: you would make them yourself.")
 @click.option("--machine", metavar="FILE", help="Use a machine description (.toml or .json) instead of this machine.")
 @click.option("--machines", metavar="FILE", help="One answer for each row of a list (.csv: name, cpu, gpu, ram, os).")
-@click.option("--gpu", metavar="NAME", help="A machine with this GPU; '2x RTX 3090', none.")
+@click.option("--gpu", metavar="NAME", help="A machine with this GPU: '2x RTX 3090', or none.")
 @click.option("--cpu", metavar="NAME", help="A machine with this processor; names as in phibench hardware.")
 @click.option("--ram", metavar="SIZE", help="Its memory, for example 16GiB.")
-@click.option("--more-memory", metavar="SIZE", help="As if so much more of each memory were free.")
-@click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its system.")
-@click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="What feeds it.")
-@click.option("--explain", metavar="SETUP", help="All that is known of phi-4, or phi-4:Q8_0, and its place.")
-@click.option("--why-not", metavar="SETUP", help="Why phi-4, or phi-4:Q8_0, is not first; what makes a no a yes.")
+@click.option("--more-memory", metavar="SIZE", help="Assume that much more of each memory is free.")
+@click.option("--os", type=click.Choice(_OSES, case_sensitive=False), help="Its operating system.")
+@click.option("--power", type=click.Choice(_POWERS, case_sensitive=False), help="Its power source.")
+@click.option("--explain", metavar="SETUP", help="All that is known about phi-4, or phi-4:Q8_0, and its place.")
+@click.option("--why-not", metavar="SETUP", help="Why phi-4, or phi-4:Q8_0, is not first; what turns a no into a yes.")
 @click.option(
     "--settle",
     is_flag=False,
     flag_value="2m",
     metavar="[TIME]",
-    help="Measure what could change the pick, for 2 minutes.",
+    help="Measure what could change the pick, for TIME or 2 minutes.",
 )
-@click.option("--top", default="5", show_default=True, help="How many, or 'all'.")
+@click.option("--top", default="5", show_default=True, help="How many to list, or 'all'.")
 @click.option("--places", is_flag=True, help="Every backend and device of a Phi, not only its best.")
 @click.option(
-    "--run", is_flag=False, flag_value=howto.ALL, metavar="[TOOL]", help="Only the lines to copy for the first."
+    "--run", is_flag=False, flag_value=howto.ALL, metavar="[TOOL]", help="Print only the lines to copy for the pick."
 )
 @options.results
 @options.output
@@ -95,8 +95,8 @@ def recommend(
 ) -> None:  # fmt: skip
     """Recommend a Phi for a machine, and say why the others do not fit.
 
-    Without a machine it is this one. --gpu or --cpu alone is enough to describe another: what is not told is assumed,
-    and listed.
+    Without a machine it is for this one. --gpu or --cpu alone is enough to describe another: what is missing is
+    assumed, and listed.
     """
     from phibench import catalog
     from phibench.advise.candidates import narrowed
@@ -228,7 +228,7 @@ def _each(path: Path, goal: Goal, runs: Sequence[Run], asked: dict[str, Any], sh
     options.emit(fleet.text(answers, goal, shape.context, shape.output, options.width(shape.out)), shape.out)
     if any(answer.has_pick for answer in answers):
         return 0
-    options.note("no machine of the list has an answer; the reasons stand in it")
+    options.note("no machine in the list has an answer; the list gives the reasons")
     return NOTHING_FITS
 
 

@@ -31,7 +31,7 @@ def check_questions(
     asked = {"--explain": explain, "--why-not": why_not, "--settle": settle, "--run": run}
     given = [*(flag for flag, value in asked.items() if value is not None), *(["--places"] if places else [])]
     if len(given) > 1 and given != ["--settle", "--places"]:
-        raise PhibenchError(f"{' and '.join(given)} are questions of their own: leave out all but one")
+        raise PhibenchError(f"{' and '.join(given)} cannot be asked together: leave out all but one")
     if settle is not None and more_memory is not None:
         raise PhibenchError("--settle measures this machine as it is: leave out --more-memory")
 
@@ -42,7 +42,7 @@ def asked_of(explain: str | None, why_not: str | None, machines: str | None, out
         return None
     flag = "--explain" if explain is not None else "--why-not"
     if machines:
-        raise PhibenchError(f"{flag} is of one machine: leave out --machines, or describe that one")
+        raise PhibenchError(f"{flag} is about one machine: leave out --machines, or describe that one")
     if output not in ("table", "json"):
         raise PhibenchError(f"{flag} prints text or JSON: leave out -o, or write -o json")
     return Asked(explain or why_not or "", explain is not None)

@@ -59,11 +59,11 @@ def plan(request: RunRequest) -> Planned:
     real, real_plan = None, None
     if files_ := [name for name in request.models if is_file(name)]:
         if len(request.models) > 1:
-            raise PhibenchError(f"one file or folder at a time, and no variant beside it: -m {files_[0]}")
+            raise PhibenchError(f"-m takes one file or folder, and no variant with it: -m {files_[0]}")
         request, real, real_plan = real_file(request)
     for name in () if real else request.models:
         if os.path.lexists(name):
-            _note(f"{name} means the variant; write ./{name} for what lies here under that name")
+            _note(f"{name} means the variant; write ./{name} for the file or folder of that name")
     if request.every_suite and not request.backends and not real:
         request = msgspec.structs.replace(request, backends=(ALL,))
     request = backend_choice.resolve(request, _note)
@@ -99,7 +99,7 @@ def run_all(planned: Planned, show: Callable[[Sequence[Run]], None]) -> list[Run
         except run.InterruptedRunError:
             if runs:
                 show(runs)
-                print("the suites above are whole; --resume goes on with the others", file=sys.stderr)
+                print("the suites above are complete; --resume continues with the others", file=sys.stderr)
             raise
         print(f"results: {path}", file=sys.stderr)
         runs.append(done)

@@ -172,7 +172,7 @@ class Settling:
                 reason = why if setup in self.measured else "its measurement failed"
                 yield LeftOut(what=str(setup), reason=reason, setup=setup)
         for verdict in settling.unforeseen(*asked):
-            told = next((reason for reason in verdict.unknowns if reason.remedy), "nothing is known of its speed")
+            told = next((reason for reason in verdict.unknowns if reason.remedy), "nothing is known about its speed")
             yield LeftOut(what=str(verdict.setup), reason=str(told), setup=verdict.setup)
 
     def _planned(self, setup: Setup) -> tuple[str, Task | None]:
@@ -181,7 +181,7 @@ class Settling:
         if backend.installed() is None:
             return f"{backend.NAME} is not installed: {backends.install_line(backend)}", None
         if setup.device not in selftest.devices(backend, self.machine):
-            return f"{backend.NAME} as it is installed here does not reach {setup.device}", None
+            return f"the installed build of {backend.NAME} cannot use {setup.device}", None
         try:
             task = prepare((setup,), suite(self.told, setup), self.machine)[0]
         except PhibenchError as error:

@@ -28,7 +28,7 @@ def verify(
         raise PhibenchError(f"--seed starts at 0, not {seed}")
     if models:
         if variant or backend or quant:
-            raise PhibenchError("files are what they are: with -m leave out VARIANT, -b and -q")
+            raise PhibenchError("with -m leave out VARIANT, -b and -q: the files decide them")
         paths = [real_file.path_of(name) for name in models]
         outcomes, told = check_files.compare(paths, seed, device.lower(), _tell, _begin, _trusted)
         caption = f"{told}. {_CAPTION}"

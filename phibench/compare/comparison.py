@@ -144,7 +144,7 @@ def _percent(part: float, sign: str = "") -> str:
 def _advice(rows: Sequence[Row], pairs: Sequence[Sequence[Pair]]) -> list[str]:
     found = []
     if any(row["imported"] for row in rows):
-        found.append("of imported figures nobody saw the turns: the ratio of the medians is shown, and may be noise")
+        found.append("nobody saw whether imported figures took turns: the ratio of the medians is shown, and may be noise")
     if any(row["verdict"] == "unknown" and not row["imported"] for row in rows):
         found.append(f"a verdict takes {stats.MIN_PAIRS} pairs: {_TURNS}")
     turns = [made for made in pairs if len(made) >= stats.MIN_PAIRS and _on_one_machine(made)]
@@ -182,7 +182,7 @@ def _around(sides: Sequence[Selection], used: Sequence[Collection[Run]], paired:
     found = []
     here, there = ({run.machine.identity for run in runs} for runs in used)
     if not here & there:
-        pairs = "the n-th launches make a pair: no noise that both suffered cancels" if paired else "nothing is a pair"
+        pairs = "the n-th launches are paired: no common noise cancels" if paired else "nothing is paired"
         found.append(f"on different machines {pairs}")
     names = sorted({name for runs in used for run in runs for name in run.software})
     versions = {name: [_versions(runs, name) for runs in used] for name in names}

@@ -24,10 +24,10 @@ COMPARED = (  # the others follow from these
 )  # fmt: skip
 _WHY = {  # field -> why what differs in it is left out
     "weights": "real and synthetic weights are never compared",
-    "layers": "it has other layers",
-    "bytes": "it is another file: of another size",
+    "layers": "it has different layers",
+    "bytes": "it is a different file: of another size",
     "example": "one is an example",
-    "short": "one was made short",
+    "short": "one is a short run",
     "imported": "one is imported",
     "suite": "it is from another suite",
     "protocol": "it was measured another way (repetitions, warm-up, ...)",

@@ -33,7 +33,7 @@ def read(path: Path, machine: Machine, question: Question) -> Answer | None:
         found = msgspec.json.decode(path.read_bytes(), type=Answer)
         msgspec.msgpack.encode(found)  # refuses integers beyond 64 bits, which arithmetic would choke on later
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise PhibenchError(f"{path} is no answer that was kept: {files.explained(error)}", FAILED) from None
+        raise PhibenchError(f"{path} is not a saved answer: {files.explained(error)}", FAILED) from None
     if found.schema != SCHEMA:
         raise PhibenchError(f"{path} has schema {found.schema}, this phibench reads {SCHEMA}", FAILED)
     if found.question != question or found.machine.identity != machine.identity:

@@ -14,7 +14,7 @@ DOING = {  # phase -> what was done then, of a test or a model
 }  # fmt: skip
 PHASES = tuple(DOING)
 DOCTOR = "phibench doctor tests this engine"
-_AGAIN = f"{DOCTOR}; -b takes another one"
+_AGAIN = f"{DOCTOR}; -b picks another one"
 NEXT: dict[Kind, str] = {  # what to do about an end
     "signal": _AGAIN,
     "hang": f"PHIBENCH_SILENCE=1h waits longer, if it is only slow; {DOCTOR}",
@@ -32,7 +32,7 @@ _CAUSE = re.compile(
     rf"|^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit)\b(?:: |$)|{_OUT_OF_MEMORY}"
 )
 _WORDS = {"SIGSEGV": "a segmentation fault", "SIGILL": "an illegal instruction",
-          "SIGBUS": "a bus error", "SIGABRT": "it gave up", "SIGFPE": "an arithmetic error"}  # fmt: skip
+          "SIGBUS": "a bus error", "SIGABRT": "it aborted", "SIGFPE": "an arithmetic error"}  # fmt: skip
 
 
 class End(Noun, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ class End(Noun, frozen=True, kw_only=True):
         if self.kind == "out_of_memory":
             return "ran out of memory" + (f" ({self.signal})" if self.signal else "")
         if self.kind == "closed":
-            return f"{'left' if self.code == 0 else 'closed its output'} and gave no answer"
+            return f"{'exited' if self.code == 0 else 'closed its output'} and gave no answer"
         if self.signal == "SIGKILL":
             return f"was killed{' from outside' if self.outside else ''} (SIGKILL)"
         if self.signal:

@@ -46,7 +46,7 @@ def silence_s(usual_s: float) -> float:
     found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*(s|m|min|h)?\s*", text.lower())
     seconds = float(found[1]) * {"m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1) if found else 0.0
     if seconds <= 0:
-        raise PhibenchError(f"PHIBENCH_SILENCE={text} is no duration; write 30s or 10m")
+        raise PhibenchError(f"PHIBENCH_SILENCE={text} is not a duration; write 30s or 10m")
     if seconds > LONGEST_S:
         raise PhibenchError(f"PHIBENCH_SILENCE={text} is too long; at most {LONGEST_S / 3600:.0f}h")
     return seconds

@@ -37,7 +37,7 @@ def seconds(text: str, flag: str) -> float:
     """``30s``, ``2min``, ``1h``; a plain number is seconds. Raises PhibenchError (exit 2) for what is no time."""
     found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*(s|m|min|h)?\s*", text.lower())
     if found is None:
-        raise PhibenchError(f"{flag} {text} is no time; write 30s or 2min")
+        raise PhibenchError(f"{flag} {text} is not a time; write 30s or 2min")
     return float(found[1]) * {"m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1)
 
 

@@ -52,12 +52,12 @@ def objection(row: Bench) -> str | None:
     """Why nobody can say with one device where it ran."""
     computing = _computing(row)
     if unknown := next((name for name in computing if _key(name) not in (*_DEVICES, *_PROCESSOR)), None):
-        return f"it may have run on '{unknown}', which is no device of phibench"
+        return f"it may have run on '{unknown}', a device that phibench does not know"
     # SYCL lists the processor by its own name; libdrm names the graphics inside one so, for ROCm and Vulkan
     used, processor = gpus(row), names.processor(row.cpu_info) if _found(row) == "xpu" else ""
     if used and all(names.is_software(gpu, processor) for gpu in used):
         behind = next((name for name in computing if _key(name) in _DEVICES), "")
-        return f"it ran on {used[0]}, which is the processor behind {behind}, no GPU"
+        return f"it ran on {used[0]}, which is the processor behind {behind}, not a GPU"
     if row.split_mode != "none" and ("/" in row.devices or (_index(row) is None and len(used) > 1)):
         return "it may have run on several accelerators at once"
     return None

@@ -189,7 +189,7 @@ def _is_row(value: dict[str, Any]) -> bool:
 
 def _row(value: dict[str, Any]) -> Bench | Batched:
     if isinstance(value, rows.Doubled):
-        raise PhibenchError(f"the key {value.key[:60]!r} stands twice in it")
+        raise PhibenchError(f"the key {value.key[:60]!r} appears twice in it")
     if value.keys() >= _RUN or ("setup" in value and "samples_ns" in value):
         raise PhibenchError("a row of phibench itself; keep the run file, phibench results FILE shows it")
     if {"pp", "tg", "pl"} <= value.keys():
@@ -214,7 +214,7 @@ def _used(value: dict[str, Any], kind: type[Bench | Batched]) -> dict[str, Any]:
             del used[key]
     for key, one in used.items():
         if wrong := next(filter(_no_number, one if isinstance(one, list) else (one,)), None):
-            raise PhibenchError(f"{key} is {wrong}, which is no number")
+            raise PhibenchError(f"{key} is {wrong}, which is not a number")
     return used
 
 

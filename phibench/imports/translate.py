@@ -77,9 +77,9 @@ def _left_out(row: Bench) -> str | None:
     """Why a row is not what phibench could measure, in words."""
     architecture = row.model_type.split(" ")[0]
     if architecture not in ARCHITECTURES:
-        return f"'{row.model_type}' is no Phi"
+        return f"'{row.model_type}' is not a Phi"
     if row.n_prompt and row.n_gen:
-        return "prompt and answer in one time: when the first token came is not known"
+        return "prompt and answer were timed together: when the first token came is not known"
     said = {
         "neither prompt nor new tokens": not row.n_prompt and not row.n_gen,
         "other machines too (RPC)": devices.other_machines(row),
@@ -89,7 +89,7 @@ def _left_out(row: Bench) -> str | None:
         "tensor_buft_overrides": row.tensor_buft_overrides not in ("none", ""),
     }
     if changed := [key for key, value in said.items() if value]:
-        return f"it ran with {', '.join(changed)}, which no setup of phibench says"
+        return f"it ran with {', '.join(changed)}, which no phibench setup can express"
     return devices.objection(row)
 
 

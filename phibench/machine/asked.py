@@ -105,10 +105,10 @@ def _check_kinds(parts: Parts) -> None:
     gpu, cpu = parts.gpu, parts.cpu
     if gpu and gpu.kind in ("cpu", "npu"):
         is_what = "a processor: give it as the processor (--cpu)" if gpu.kind == "cpu" else "an NPU: leave it out"
-        raise PhibenchError(f"'{gpu.name}' is no GPU but {is_what}")
+        raise PhibenchError(f"'{gpu.name}' is not a GPU but {is_what}")
     if cpu and (cpu.kind in ("igpu", "npu") or cpu.kind.startswith("gpu")):
         is_what = "an NPU: leave it out" if cpu.kind == "npu" else "a GPU: give it as the GPU (--gpu)"
-        raise PhibenchError(f"'{cpu.name}' is no processor but {is_what}")
+        raise PhibenchError(f"'{cpu.name}' is not a processor but {is_what}")
     if gpu and cpu and (gpu.kind in _WHOLE or cpu.vendor == "Apple" or cpu.kind == "phone"):
         one, other = (gpu, cpu) if gpu.kind in _WHOLE else (cpu, gpu)
         raise PhibenchError(f"'{one.name}' is a processor and a GPU and takes no '{other.name}': leave out one of them")

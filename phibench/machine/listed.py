@@ -101,7 +101,7 @@ def _parts(row: Row) -> asked.Parts:
         host, gpu, of_inside = _inside(inside[0], host, memory)
         of_cards = [*of_cards, *of_inside]
     if host is None and gpu is None:
-        raise PhibenchError("neither its processor nor its GPU is told")
+        raise PhibenchError("neither its processor nor its GPU is given")
     if graphics and not real:
         of_cards.append("a virtual machine, with all cores of the processor" if _is_virtual(graphics) else _DRAWS_ONLY)
     without = (bool(graphics) and not real) or row.gpu.lower() in asked.NO_GPU

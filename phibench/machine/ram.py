@@ -35,9 +35,9 @@ def ram_bytes(text: str, unit: str = "") -> int:
     bare = _BARE.fullmatch(text)
     found = _alone(_value(text, grouped=unit not in ("g", "t")), unit) if bare else _sum(text)
     if found is None:
-        raise PhibenchError(f"'{text[:60]}' is no size of memory; write 16GiB, 16384 MB or 16")
+        raise PhibenchError(f"'{text[:60]}' is not a memory size; write 16GiB, 16384 MB or 16")
     if not LEAST_BYTES <= found <= MOST_BYTES:
-        raise PhibenchError(f"'{text[:60]}' is no memory of a machine that runs a Phi; write for example 16GiB")
+        raise PhibenchError(f"'{text[:60]}' is not the memory of a machine that runs a Phi; write for example 16GiB")
     return round(found)
 
 

@@ -49,7 +49,7 @@ def _objection(module: contract.Backend, request: RunRequest) -> str | None:
     built = {device.split(":")[0] for device in module.devices()}
     for device in map(str.lower, request.devices):
         if device.split(":")[0] not in built:
-            return f"as it is installed here it cannot use {device}"
+            return f"the build installed here cannot use {device}"
     for name in request.models:
         variant = catalog.variant(name)
         if why := backends.objection(module, variant):

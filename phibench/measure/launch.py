@@ -26,7 +26,7 @@ from phibench.probe import conditions
 MOST_DEATHS = 2  # of one setup, of one kind in one phase
 _EVENT = msgspec.json.Decoder(Event)
 _HAS: dict[Kind, str] = {
-    "signal": "died of a signal", "hang": "hung", "out_of_memory": "run out of memory", "exit": "left",
+    "signal": "died of a signal", "hang": "hung", "out_of_memory": "run out of memory", "exit": "exited",
     "closed": "given no answer", "wrong_numbers": "given wrong numbers",
 }  # fmt: skip
 Deaths = Counter[tuple[Kind, str]]  # (kind, phase) -> how often, of one setup

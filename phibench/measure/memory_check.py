@@ -52,9 +52,9 @@ def _compared(planned: dict[str, int], made: dict[str, int]) -> str:
     both = [use for use in planned if use in made]
     other = [use for use in both if abs(planned[use] - made[use]) > max(_ROUNDED, _SAME * made[use])]
     if other:
-        told = ", ".join(f"{use} {units.gib(planned[use])}, made {units.gib(made[use])}" for use in other)
-        return f"the engine's own plan is not what it made: {told}"
-    return f"the engine's own plan is what it made: {', '.join(both)}" if both else ""
+        told = ", ".join(f"{use} {units.gib(planned[use])} planned, {units.gib(made[use])} allocated" for use in other)
+        return f"the engine did not allocate what it planned: {told}"
+    return f"the engine allocated what it planned: {', '.join(both)}" if both else ""
 
 
 def largest_context(setup: Setup, plan: Plan, workload: Workload, free: int) -> int | None:

@@ -47,7 +47,7 @@ def real_file(request: RunRequest) -> tuple[RunRequest, Artifact, Plan]:
     from phibench.catalog.readers import folder, gguf
 
     if request.quantizations or request.layers is not None:
-        raise PhibenchError("a file is what it is: leave out -q and --layers")
+        raise PhibenchError("a file has its own quantization and layers: leave out -q and --layers")
     (name,) = request.models
     path = path_of(name)
     found = folder.recognise(path) if path.is_dir() else gguf.recognise(path)

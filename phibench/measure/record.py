@@ -68,7 +68,7 @@ def trust_conditions(machine: Machine, tasks: Sequence[Task]) -> dict[str, str]:
     for one in machine.selftests:
         against = not one.usable and (one.backend, one.device) in forced
         said = trust.sentence(one) or "passed"
-        found[f"{one.backend}_{one.device}"] = f"{said}; run all the same (--force)" if against else said
+        found[f"{one.backend}_{one.device}"] = f"{said}; run anyway (--force)" if against else said
     return found
 
 

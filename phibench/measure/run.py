@@ -89,7 +89,7 @@ def run(
 
 
 def _kept(count: int, path: Path) -> str:
-    return f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume goes on" if count else ""
+    return f"; {count} result{'' if count == 1 else 's'} kept in {path}; --resume continues" if count else ""
 
 
 def _timely(launches: Sequence[Owed], tasks: Sequence[Task], deadline: Deadline | Spare | None) -> Iterator[Owed]:

@@ -50,7 +50,7 @@ def _check_protocol(suite: Suite, where: str) -> None:
     if timed and metered(suite.metrics, "memory"):
         raise PhibenchError(f"{where} watches memory, which costs time: leave out {timed[0]}, or make two suites")
     if (metered(suite.metrics, "energy") or metered(suite.metrics, "window")) and not suite.window_s:
-        raise PhibenchError(f"{where}: energy and sustained speed are of windows; give window_s")
+        raise PhibenchError(f"{where}: energy and sustained speed are measured over windows; give window_s")
     if any(METRICS[metric].net for metric in suite.metrics) and not suite.idle_s:
         raise PhibenchError(f"{where}: energy net of rest needs a rest; give idle_s, or leave the net metrics out")
     for kind in ("cold", "warm"):
@@ -59,7 +59,7 @@ def _check_protocol(suite: Suite, where: str) -> None:
     once = suite.fresh and suite.repetitions == 1 and not (suite.warmup.max_windows or suite.window_s)
     prompts = not (any(suite.new_tokens) or suite.pairs or suite.walks)
     if suite.page_cache and not (once and prompts):
-        raise PhibenchError(f"{where} times opening to first token: prompts alone, one repetition, fresh, no warm-up")
+        raise PhibenchError(f"{where} times opening to first token: only prompts, one repetition, fresh, no warm-up")
 
 
 def _check_axes(suite: Suite, where: str) -> None:
@@ -84,7 +84,7 @@ def requested(request: RunRequest, name: str) -> Suite:
         if not 0 < seconds <= _MOST_S:
             raise PhibenchError(f"--seconds goes up to {_MOST_S}, not {seconds:g}")
         if not suite.window_s and not request.every_suite:
-            raise PhibenchError(f"--seconds is for suites that go on for a time; {suite.name} repeats with -r")
+            raise PhibenchError(f"--seconds is for suites that run for a time; {suite.name} repeats with -r")
         changes["window_s"] = seconds if suite.window_s else 0.0
     given = {field: value for field, value in changes.items() if value is not None}
     return check(msgspec.structs.replace(suite, **given), name)

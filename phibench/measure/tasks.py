@@ -87,7 +87,7 @@ def _task(
     told = max(able, key=size.__getitem__) if able else min(needs, key=size.__getitem__)  # if not even the smallest
     objection = None if able else refused[told]
     if (why := trust.objection(setup, machine)) and not force:
-        objection = Refusal(why, "--force runs it all the same")
+        objection = Refusal(why, "--force runs it anyway")
     write = 0 if real else synth.write_bytes(variant, setup.quantization, fmt, layers)
     return Task(
         setup=setup, suite=suite, threads=threads, need=needs[told], needs=tuple(needs.items()), plan=plan,

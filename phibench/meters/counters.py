@@ -60,7 +60,7 @@ def number(path: Path) -> int:
     with path.open(encoding="utf-8", errors="replace") as stream:
         value = text_files.integer(stream.read(64))
     if value is None or value < 0:
-        raise OSError("it tells no number")
+        raise OSError("it gives no number")
     return value
 
 
@@ -155,8 +155,8 @@ class Reading:
         if seconds <= 0:
             return "the clock stood still"
         if self._joules / seconds > self._most_w():
-            limit = f"{_OVER_LIMIT:g} times its limit" if self.counter.most_w else "what any part takes"
-            return f"told {self._joules / seconds:.4g} W, more than {limit}"
+            limit = f"{_OVER_LIMIT:g} times its limit" if self.counter.most_w else "what any part draws"
+            return f"reported {self._joules / seconds:.4g} W, more than {limit}"
         return ""
 
     def _short(self, seconds: float) -> str:

@@ -131,8 +131,8 @@ def why_not(device: str, places: Sequence[Place], gpus: Sequence[Device]) -> str
     if said:
         return "; ".join(said.values())
     if any(place.source.readable for place in places):
-        which = " (several GPUs, and Vulkan counts them its own way)" if device.startswith("vulkan") and gpus else ""
-        return f"no energy counter of this machine holds {device}{which}"
+        which = " (several GPUs, and Vulkan numbers them its own way)" if device.startswith("vulkan") and gpus else ""
+        return f"no energy counter of this machine covers {device}{which}"
     return "this machine exposes no energy counter (is it a virtual machine?)"
 
 

@@ -105,11 +105,11 @@ class Meter:
     def _notes(self, readings: dict[str, float], peak: int | None, resident: int | None) -> Iterator[str]:
         """Why a figure is missing, or may be too low."""
         if "host_needed_bytes" not in readings:
-            yield "memory needed is not known: this system does not tell which pages of files are used"
+            yield "memory needed is not known: this system does not report which pages of files are used"
         if self._device != "cpu" and "device_peak_bytes" not in readings:
-            yield f"device memory is not known: nothing here tells that of {self._device}"
+            yield f"device memory is not known: nothing here reports that of {self._device}"
         if resident is not None and peak is not None and peak - resident > _MISSED * peak:
-            yield f"the peak was {units.gib(peak - resident)} above every look: memory needed may be that much more"
+            yield f"the peak was {units.gib(peak - resident)} above every sample: memory needed may be that much more"
 
 
 # ------------------------------------------------------------------------------------------- the one that looks

@@ -106,7 +106,7 @@ def sizes(
     if longest and free is not None and variant.context_tokens:
         fits = _Longest(setup, goal, variant, device, free)
         surely, at_best = fits(lambda place: place.high), fits(lambda place: place.low)
-        told = f"{units.gib(free)} free on {device.kind}; high is what fits if all that is estimated comes out small"
+        told = f"{units.gib(free)} free on {device.kind}; high is what fits if every estimate turns out small"
         found["max_context_tokens"] = Estimate(value=surely, low=surely, high=at_best, basis="exact", because=told)
     return found
 

@@ -61,7 +61,7 @@ def loss(quantization: Quantization) -> Estimate | None:
     if quantization.kld is not None:
         return exact(quantization.kld, "published", f"measured on {quantization.kld_source}")
     if quantization.like and (row := catalog.quantization(quantization.like, "gguf")).kld is not None:
-        return exact(row.kld, "assumed", f"as {row.id}, whose bits and blocks it has: {row.kld_source}")
+        return exact(row.kld, "assumed", f"as {row.id}, which has the same bits and blocks: {row.kld_source}")
     return None
 
 

@@ -157,10 +157,10 @@ def _to_make(verdict: Verdict) -> str:
     if source is None:
         return ""
     if "gguf" in backends.load(setup.backend).FORMATS:
-        return f"; convert_hf_to_gguf.py and llama-quantize make it of {source}, as {setup.quantization}"
+        return f"; convert_hf_to_gguf.py and llama-quantize make it from {source}, as {setup.quantization}"
     if "onnx" in backends.load(setup.backend).FORMATS:
-        return f"; python -m onnxruntime_genai.models.builder makes it of {source}"
-    return f"; it is made of {source} as it is opened"
+        return f"; python -m onnxruntime_genai.models.builder makes it from {source}"
+    return f"; it is made from {source} as it is opened"
 
 
 def _nothing_is_sure(goal: Goal, verdicts: Sequence[Verdict]) -> list[str]:

@@ -56,8 +56,8 @@ def nothing_can_be_said(machine: Machine, verdicts: Sequence[Verdict], now: Busy
     count = sum(verdict.doubted for verdict in verdicts)
     told = "; ".join(line for device in machine.devices for line in _doubts(device)) or "what was measured here before"
     who = by(now)
-    closing = f"Now busy: {who}; close that" if who else "Close what was at work when it was measured"
+    closing = f"Now busy: {who}; close that" if who else "Close what was running when it was measured"
     return (
-        f"nothing can be said: no Phi fits for sure, and {count} setups hang on figures that are doubtful: {told}. "
+        f"nothing can be said: no Phi fits for sure, and {count} setups depend on figures that are doubtful: {told}. "
         f"{closing}, and type: phibench {command}"
     )

@@ -27,7 +27,7 @@ def text(found: Calibration, output: str, width: int | None = None) -> str:
     rows, columns = _rows(found.rates), _COLUMNS
     caption = (
         f"Calibrated in {units.duration(found.seconds)} of {units.duration(found.budget_s)}; "
-        "[80 % interval] of what weights of a type pass at"
+        "rates by type of weights, [80 % interval]"
     )
     lines = [*_checked(found), *_doubted(found), *_narrowed(found.narrowed), *_left_out(found.left_out)]
     if output == "md":
@@ -141,7 +141,7 @@ def _narrowed(found: Sequence[Narrowed]) -> list[str]:
     if not found:
         return []
     most = sorted(found, key=lambda n: -_width(n.before) / _width(n.after))[:_MOST_NARROWED]
-    lines = [f"known better now: {len(found)} speeds; the most:" if len(found) > len(most) else "known better now:"]
+    lines = [f"known better now: {len(found)} speeds, most of all:" if len(found) > len(most) else "known better now:"]
     for one in most:
         before = f"{number(one.before[0])}–{number(one.before[1])}" if one.before else "not known"
         lines.append(f"  {one.setup}: {_METRIC[one.metric]} {before} -> {number(one.after[0])}–{number(one.after[1])}")
@@ -159,4 +159,4 @@ def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
         return [f"left out: {one}" for one in left_out]
     names = dict.fromkeys(str(one.setup) for one in late if one.setup)
     others = [f"left out: {one}" for one in left_out if one not in late]
-    return [*others, f"left out for want of time, a longer --budget measures more: {', '.join(names)}"]
+    return [*others, f"left out for lack of time; a longer --budget measures more: {', '.join(names)}"]

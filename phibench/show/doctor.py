@@ -25,7 +25,7 @@ def report(machine: Machine, conditions: Conditions, software: dict[str, str]) -
     ]
     lines += [] if found else ["Nothing wrong found."]
     if rest := unchecked(machine):
-        lines += ["", f"Not told by this system, so not checked: {', '.join(rest)}."]
+        lines += ["", f"Not reported by this system, so not checked: {', '.join(rest)}."]
     tests = {trust.place(one): _selftest(one) for one in machine.selftests}
     lines += _block("Software", _pairs({**software, "installed by": extras.way(), "architecture": machine.arch}))
     lines += _block("Machine", show_machine.text(machine, _WIDTH, scrub).splitlines())

@@ -11,7 +11,7 @@ from phibench.show import tables
 
 def dry_text(rows: list[dict[str, Any]], output: str, width: int | None) -> str:
     """Dry rows for people in a table with the reasons below, whole for programs."""
-    caption = "Nothing was started. Opening and writing files come on top."
+    caption = "Nothing was started. Opening and writing files takes extra time."
     said = tables.text(rows, output, width, _DRY_COLUMNS, caption, "phibench_dry_run")
     if output != "table":
         return said

@@ -19,8 +19,8 @@ from phibench.show import advice_document, advice_notes
 
 NOTHING = "nothing on this machine changes that"
 _LEFT_OUT = "left out by -m, -q or -b"
-NOT_KNOWN = "what is not known of it must be known first"
-NOT_TWO = "no one or two changes are enough"
+NOT_KNOWN = "what is not known about it must be known first"
+NOT_TWO = "no one change or two changes together are enough"
 
 
 class Told(NamedTuple):
@@ -53,7 +53,7 @@ def explained(told: Told, output: str, width: int | None = None) -> str:
     said = {_title(rule): answer for rule in RULES if (answer := asked.weighed.answers.get(rule))}
     lines += [f"- {title}: {_answer(answer)}, {answer}" for title, answer in said.items()]
     silent = [_title(rule) for rule in RULES if rule in asked.weighed.answers and _title(rule) not in said]
-    lines += [f"- nothing to say: {', '.join(silent)}"] if silent else []
+    lines += [f"- no objection: {', '.join(silent)}"] if silent else []
     unasked = [_title(rule) for rule in RULES if rule not in asked.weighed.answers]
     lines += [f"- not asked, since it cannot run: {', '.join(unasked)}"] if unasked else []
     lines += ["", *_order(told)]
@@ -99,7 +99,7 @@ def _instead(told: Told) -> list[str]:
     left = next((v for v in asked.verdicts if v.setup.variant == asked.setup.variant), None)
     if not told.narrowed or asked.place or left is None:
         return []
-    return [f"left of it: {left.setup}: {left.level}, place {asked.verdicts.index(left) + 1} of {len(asked.verdicts)}"]
+    return [f"still left: {left.setup}: {left.level}, place {asked.verdicts.index(left) + 1} of {len(asked.verdicts)}"]
 
 
 def _why(told: Told) -> str:
@@ -139,10 +139,10 @@ def _order(told: Told) -> list[str]:
     if asked.above is None:
         return ["Order", "- the first of all"]
     parts = explain.order(told.goal, asked.above, asked.weighed.verdict)
-    lines = [f"Order, beside what stands directly above it: {asked.above.setup}"]
+    lines = [f"Order, compared with the one directly above: {asked.above.setup}"]
     lines += [f"- {part.words}: both {part.mine}" for part in parts[:-1] if part.mine == part.above]
-    lines += [f"- {part.words}: {part.mine}; above {part.above}" for part in parts[:-1] if part.mine != part.above]
-    return [*lines, f"- this decides, {parts[-1].words}: {parts[-1].mine}; above {parts[-1].above}"]
+    lines += [f"- {part.words}: {part.mine}; above: {part.above}" for part in parts[:-1] if part.mine != part.above]
+    return [*lines, f"- this decides, {parts[-1].words}: {parts[-1].mine}; above: {parts[-1].above}"]
 
 
 def _explained(told: Told) -> dict[str, Any]:

@@ -171,7 +171,7 @@ _COLUMNS: tuple[tables.Column[Answer], ...] = (
     tables.Column(title="memory", cell=_memory, right=True, rank=2),
 )
 LEGEND = (
-    "tok/s with ~ are estimated, from data sheets where nothing was measured. What a row does not tell is assumed: "
+    "tok/s with ~ are estimated, from data sheets where nothing was measured. What a row does not say is assumed: "
     "-o csv says what, with intervals"
 )
 

@@ -31,8 +31,8 @@ def text(words: Sequence[str], output: str, width: int | None = None) -> str:
     if output == "md":
         return tables.markdown(found, _columns(whole=True))
     caption = (
-        f"{len(found)} devices: memory (of those that share it the most that is sold), bandwidth, dense fp16, power.\n"
-        "'phibench hardware WORD...' shows those in which all words stand, and of a single one all that is known."
+        f"{len(found)} devices: memory (where shared, the most that is sold), bandwidth, dense fp16, power.\n"
+        "'phibench hardware WORD...' shows those that contain all words; a single one is shown in full."
     )
     return tables.draw(found, _columns(), width, caption) + "\n"
 
@@ -61,7 +61,7 @@ def detail(row: Hardware) -> list[tuple[str, str]]:
     clocks = [f"{hz / 1e9:g} GHz {of}" for hz, of in ((row.base_hz, "base"), (row.boost_hz, "boost")) if hz]
     modules = _modules(row)
     npu = [row.npu, f"{row.npu_ops_s / 1e12:g} TOPS" if row.npu_ops_s else ""]
-    shared = "of the machine, which it shares; the most that is sold" if row.shares_memory else ""
+    shared = "shared with the machine; the most that is sold" if row.shares_memory else ""
     lines = [
         ("kind", f"{row.kind}, {row.vendor}"),
         ("architecture", row.architecture),

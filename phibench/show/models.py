@@ -196,8 +196,8 @@ def _overview(variants: Sequence[Variant], context: int | None, output: str, wid
     if output == "md":  # which has no caption
         columns.append(column("license", "licence"))
     caption = (
-        "Parameters (of a mixture: active of all), GGUF file size (* of the text tower alone), longest context, "
-        f"KV cache in f16 at {units.context(context or CONTEXT)} or the longest. {_licences(variants)}\n"
+        "Parameters (of a mixture: active of all), GGUF file size (*: of the text tower alone), longest context, "
+        f"KV cache in f16 at {units.context(context or CONTEXT)} or the longest context. {_licences(variants)}\n"
         "'phibench models VARIANT' shows every quantization, score and source."
     )
     return tables.text(overview_rows(variants, context), output, width, columns, caption)

@@ -127,7 +127,7 @@ def _protocol(run: Run) -> list[str]:
         ]
     launches = f", in {suite.launches} worker processes each" if suite.launches > 1 else ""
     times = "once" if suite.repetitions == 1 else f"{suite.repetitions} times"
-    long = f"Each test goes on for {units.duration(suite.window_s)}{launches}."
+    long = f"Each test runs for {units.duration(suite.window_s)}{launches}."
     lines = [
         long if suite.window_s else f"Each test is timed {times}{launches}; setups take turns.",
         _warm_up(suite.warmup),
@@ -140,10 +140,10 @@ def _protocol(run: Run) -> list[str]:
 
 def _warm_up(warmup: Warmup) -> str:
     if not warmup.max_windows:
-        return "Nothing is run before it to warm up."
+        return "There is no warm-up run before it."
     most = "once" if warmup.max_windows == 1 else f"at most {warmup.max_windows} times"
     agree = f" until {warmup.windows} agree within {warmup.tolerance:.0%}" if warmup.max_windows > 1 else ""
-    return f"Before it the test is run untimed{agree}, {most} and for {units.duration(warmup.max_s)} at the longest."
+    return f"Before it, the test runs untimed{agree}, {most} and for at most {units.duration(warmup.max_s)}."
 
 
 def _places(rows: Sequence[Row]) -> list[str]:
@@ -157,7 +157,7 @@ def _more(suite: Suite) -> list[str]:
     cached = f"The model's file is {' and then '.join(suite.page_cache)} in the page cache."
     return [
         *([rests] if suite.idle_s else []),
-        *(["Every test has a worker process of its own."] if suite.fresh else []),
+        *(["Every test has its own worker process."] if suite.fresh else []),
         *([cached] if suite.page_cache else []),
         f"Intervals are 95 %, from {stats.MIN_LAUNCHES} launches on; below that brackets are lowest and highest.",
     ]

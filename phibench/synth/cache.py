@@ -116,8 +116,8 @@ def make_room(needed_bytes: int, replacing: Path | None = None) -> None:
         )
     if needed_bytes > free + total:
         raise PhibenchError(
-            f"a synthetic file of {gb(needed_bytes)} does not fit in {folder()}, where {gb(free + total)} can be had; "
-            "free some, set PHIBENCH_CACHE to another disk, or measure a slice with --layers",
+            f"a synthetic file of {gb(needed_bytes)} does not fit in {folder()}, where only {gb(free + total)} is "
+            "available; free some, set PHIBENCH_CACHE to another disk, or measure a slice with --layers",
             FAILED,
         )
     for path, size, _ in sorted(entries(), key=lambda entry: (entry[0] != replacing, entry[2])):

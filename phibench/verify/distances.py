@@ -98,7 +98,7 @@ def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def objection(found: Distance, allowed: Limit, prompts: Sequence[Prompt], original_context: int | None) -> str | None:
     """Why this is not the same answer: how much, from where on, and what to look at. None when it is the same."""
     if any(math.isnan(value) for value in found.flat):
-        return "the answer has numbers that are none (NaN); look for an overflow"
+        return "the answer contains NaN; look for an overflow"
     most = allowed.kl_max
     over = ((i, at, kl) for i, row in enumerate(found.divergence) for at, kl in enumerate(row) if kl > most)
     if first := next(over, None):

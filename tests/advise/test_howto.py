@@ -197,7 +197,7 @@ def test_f16_is_named_by_its_file_as_bf16_ends_alike() -> None:
 def test_ollamas_own_tag_is_taken_where_it_has_one() -> None:
     own = by_tool(picked("phi-4-mini-instruct", "Q8_0"))["ollama"]
     assert last(own) == "ollama run phi4-mini:3.8b-q8_0"
-    assert "another file" in " ".join(own.notes)
+    assert "not the same file" in " ".join(own.notes)
     assert last(by_tool(picked("phi-4-mini-instruct", "Q5_K_M"))["ollama"]) == (
         "ollama run hf.co/unsloth/Phi-4-mini-instruct-GGUF:Q5_K_M"
     )
@@ -282,7 +282,7 @@ def test_homebrew_lies_elsewhere_on_a_mac_of_intel() -> None:
 def test_pictures_and_speech_are_not_in_the_lines() -> None:
     goal = catalog.goal("vision")
     found = by_tool(picked("phi-3.5-vision-instruct", "bf16", "torch"), goal=goal)
-    assert all("text alone" in " ".join(howto.notes) for howto in found.values())
+    assert all("only text" in " ".join(howto.notes) for howto in found.values())
 
 
 def test_the_question_needs_quotes_and_no_more() -> None:

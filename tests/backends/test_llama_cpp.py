@@ -190,7 +190,7 @@ def test_what_llama_cpp_does_not_plan_is_one_clear_error(llama: contract.Backend
     [
         ("signal.pause()", "its process did not respond for 1 s and was killed"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", r"its process died of SIGSEGV \(a segmentation fault\)"),
-        ("sys.exit(0)", "its process left and gave no answer"),
+        ("sys.exit(0)", "its process exited and gave no answer"),
     ],
 )
 def test_a_llama_cpp_that_dies_or_hangs_while_it_plans_is_one_clear_error(

@@ -370,7 +370,7 @@ def test_a_library_in_the_folder_is_never_loaded(
 def test_a_device_that_is_not_here_is_refused_not_replaced(package: Path) -> None:
     if "cuda:0" in backend.devices():
         pytest.skip("this build has CUDA")
-    assert refused(package, "cuda:0").startswith("fallback: onnxruntime as it is installed here cannot use cuda")
+    assert refused(package, "cuda:0").startswith("fallback: onnxruntime, as installed here, cannot use cuda")
 
 
 @pytest.mark.parametrize("device", ["xpu:1", "npu:1", "webgpu:1"])

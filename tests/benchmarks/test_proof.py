@@ -62,7 +62,7 @@ def test_all_are_run_and_one_that_falls_short_or_dies_stops_no_other(folder: Pat
         "dog: no card here (a card)",
         "elk: 0 | 1 (any)",
         "fox: one | two (both)",
-        "gnu: no figure (the proof left and gave no answer)",
+        "gnu: no figure (the proof exited and gave no answer)",
     ]
     assert "first words" in done.stderr
     assert "ZeroDivisionError" in done.stderr

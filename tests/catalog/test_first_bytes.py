@@ -67,7 +67,7 @@ def test_a_variants_name_stays_one_and_what_lies_under_it_is_told(
     phi3_mini(Path("phi-2"))
     done = phibench("run", "latency", "-m", "phi-2", "--dry-run", "-o", "json")
     assert json.loads(done.out)[0]["setup"].startswith("phi-2:")
-    assert "phi-2 means the variant; write ./phi-2 for what lies here" in done.err
+    assert "phi-2 means the variant; write ./phi-2 for the file or folder of that name" in done.err
     done = phibench("run", "latency", "-m", "./phi-2", "--dry-run", "-o", "json")
     assert json.loads(done.out)[0]["setup"].startswith("phi-3-mini-4k-instruct:Q8_0")
 
@@ -185,7 +185,7 @@ def test_a_download_that_is_not_finished(tmp_path: Path) -> None:
     assert "its name ends in .part" in gguf.recognise(whole).notes[0]
     with whole.open("r+b") as stream:
         stream.truncate(10_000_000)
-    assert "let the download finish that .part stands for" in refused(whole, 1)
+    assert "let the download that .part stands for finish" in refused(whole, 1)
 
 
 def test_a_manifest_of_ollama_names_its_blob(tmp_path: Path, phibench: Phibench) -> None:
@@ -214,7 +214,7 @@ def test_a_manifest_of_ollama_names_its_blob(tmp_path: Path, phibench: Phibench)
     [
         ("https://huggingface.co/microsoft/phi-4-gguf", "is an address, and phibench downloads nothing"),
         ("hf.co/microsoft/Phi-3-mini-4k-instruct-gguf", "is an address, and phibench downloads nothing"),
-        ("microsoft/Phi-3-mini-4k-instruct-gguf", "downloads nothing: give what lies on this disk, or phi-3-mini-4k"),
+        ("microsoft/Phi-3-mini-4k-instruct-gguf", "downloads nothing: give what is on this disk, or phi-3-mini-4k"),
         ("phi3.gguff", "did you mean phi3.gguf?"),
         ("model.safetensors", "there is no file or folder model.safetensors"),
         ("phi3:mini", "unknown variant 'phi3:mini'"),

@@ -198,7 +198,7 @@ TUNING = {
         ("session_options", of("QNN", {"dump_json_qnn_graph": "1"}), "'dump_json_qnn_graph', which"),
         ("session_options", of("cuda", {"user_compute_stream": "4711"}), "'user_compute_stream'"),
         ("session_options", of("cuda", {"device_filtering_options": {"x": 1}}), "'x', which"),
-        ("session_options", of("cuda", 5), "that is no object"),
+        ("session_options", of("cuda", 5), "that is not an object"),
         ("session_options", {"ep.context_enable": "1"}, "'ep.context_enable', which could run or write anything"),
         ("session_options", {"session.debug_layout_transformation": "1"}, "transformation', which could"),
         ("session_options", {"custom_ops_library": "model.onnx"}, "'custom_ops_library', which could run"),
@@ -208,8 +208,8 @@ TUNING = {
         ("session_options", {"log_id": ["a"]}, "no word"),
         ("session_options", {"provider_options": [{"QNN": {"backend_path": "evil.so"}}]}, "'backend_path', which"),
         ("session_options", {"provider_options": [{"QNN": {"soc_model": "../x"}}]}, "no word"),
-        ("session_options", {"provider_options": {"QNN": {}}}, "no list of objects"),
-        ("session_options", [], "that is no object"),
+        ("session_options", {"provider_options": {"QNN": {}}}, "not a list of objects"),
+        ("session_options", [], "that is not an object"),
         ("run_options", {"memory.enable_memory_arena_shrinkage": "cpu:0;gpu:0"}, None),
         ("run_options", {"enable_profiling": "trace"}, "'enable_profiling', which could"),
         ("pipeline", [{"first": {"session_options": {"custom_ops_library": "a"}}}], "'custom_ops_library', which"),
@@ -304,9 +304,9 @@ def test_a_package_that_is_cut_off(tmp_path: Path) -> None:
         stream.truncate(1000)
     assert "cut off: it has 1000 bytes" in refused(path, 1)
     (path / "model.onnx.data").rename(path / "model.onnx_data")  # knights-analytics/hugot 87
-    assert "model.onnx.data: No such file or directory; call model.onnx_data, which lies there, so" in refused(path, 1)
+    assert "model.onnx.data: No such file or directory; rename model.onnx_data, which is there, to" in refused(path, 1)
     (path / "model.onnx_data").rename(path / "model.onnx.data.download")
-    assert "let the download finish that model.onnx.data.download is of" in refused(path, 1)
+    assert "let the download that model.onnx.data.download belongs to finish" in refused(path, 1)
     (path / "model.onnx.data.download").unlink()
     assert refused(path, 1).endswith("model.onnx.data: No such file or directory; download it again")
     (path / "model.onnx").write_bytes(b"\x01no graph at all")

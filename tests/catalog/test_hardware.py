@@ -246,7 +246,7 @@ def test_of_a_size_of_memory_devices_that_have_it_are_told(name: str) -> None:
 
 
 def test_a_size_that_no_card_has_and_a_name_with_a_size_are_told_apart() -> None:
-    assert "no card has so much" in str(hardware.unknown("9 GB"))
+    assert "no card has that much" in str(hardware.unknown("9 GB"))
     assert "'RTX 4080'" in str(hardware.unknown("RTX 4080 9 GB"))
 
 

@@ -78,4 +78,4 @@ def test_a_card_of_a_machine_file_needs_its_name_or_its_memory(phibench: Phibenc
     assert (found.err, json.loads(found.out)["machine"]["devices"][1]["memory_bytes"]) == ("", 8 << 30)
     path.write_text(bare.replace("RTX 4060 Laptop", "RTX 9090"))
     told = phibench("recommend", "--machine", str(path))
-    assert "cuda:0 'RTX 9090' has is not known; add its memory_bytes" in " ".join(told.err.split())
+    assert "cuda:0 'RTX 9090' is not known; add its memory_bytes" in " ".join(told.err.split())

@@ -95,14 +95,14 @@ def test_a_dry_run_lists_what_there_is_time_for_and_the_rest(engines: Callable[.
     assert {"onnxruntime", "torch", "llama_cpp"} == {row["what"].split("@")[1].split("/")[0] for row in rows}
     fewer = json.loads(phibench("calibrate", "--dry-run", "-o", "json", "--budget", "60s").out)
     assert len(fewer) < len(rows)
-    assert "left out for want of time" in phibench("calibrate", "--dry-run", "--budget", "60s").out
+    assert "left out for lack of time" in phibench("calibrate", "--dry-run", "--budget", "60s").out
 
 
 def test_a_budget_for_not_one_slice_is_refused(engines: Callable[..., None], phibench: Phibench) -> None:
     engines()
     done = phibench("calibrate", "--budget", "1s")
     assert (done.code, done.out) == (2, "")
-    assert "not one slice is done in 1 s; give a longer --budget" in done.err
+    assert "not even one slice can be measured in 1 s; give a longer --budget" in done.err
 
 
 def test_an_engine_that_is_not_installed_is_an_error_where_it_was_named(

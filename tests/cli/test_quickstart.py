@@ -57,7 +57,7 @@ def test_with_less_memory_the_largest_that_fits_is_taken_and_said(free_gib: floa
 
 
 def test_nothing_fits_is_exit_3() -> None:
-    with pytest.raises(PhibenchError, match="no smaller Phi of llama_cpp fits either") as raised:
+    with pytest.raises(PhibenchError, match="no smaller Phi for llama_cpp fits either") as raised:
         choice.choose(suites.load("quick"), machine(free_bytes=GIB // 4))
     assert raised.value.exit_code == NOTHING_FITS
 
@@ -65,7 +65,7 @@ def test_nothing_fits_is_exit_3() -> None:
 def test_a_small_disk_is_named_and_the_cache_takes_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4_500_000_000))
     task, note = choice.choose(suites.load("quick"), machine())
-    assert f"needs 2.49 GB of disk in {cache.folder()}, where 2.25 GB can be had" in note  # half of the disk
+    assert f"needs 2.49 GB of disk in {cache.folder()}, where only 2.25 GB is available" in note  # half of the disk
     assert 1_500_000_000 < task.write_bytes <= 2_250_000_000
     cache.make_room(task.write_bytes)
 
@@ -74,7 +74,7 @@ def test_a_limit_of_the_cache_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000_000))
     monkeypatch.setenv("PHIBENCH_CACHE_LIMIT", "2GB")
     task, note = choice.choose(suites.load("quick"), machine())
-    assert "where 2 GB can be had" in note
+    assert "where only 2 GB is available" in note
     cache.make_room(task.write_bytes)
 
 
@@ -295,11 +295,11 @@ def test_an_engine_that_is_installed_takes_the_place_of_the_usual_one(
     engines(absent=absent)
     done = phibench("quickstart")
     assert (done.code, done.err) == (0, "")
-    assert f"llama_cpp is not installed, so {taken} is measured, which is.\n" in done.out
+    assert f"llama_cpp is not installed; {taken} is, so that is measured.\n" in done.out
     changed = done.out.split(CHANGED)[1].split(LAST)[0]
     assert f"  {choice.usual_setup(taken)}\n" in changed
     named = phibench("quickstart", "-b", taken)
-    assert "is measured, which is" not in named.out
+    assert "so that is measured" not in named.out
 
 
 def test_the_usual_engine_is_asked_for_where_it_is_named(engines: Callable[..., None], phibench: Phibench) -> None:
@@ -367,7 +367,7 @@ def test_an_earlier_measurement_is_not_called_unmeasured(engines: Callable[..., 
     phibench("quickstart")
     again = phibench("quickstart")
     assert FIRST not in again.out
-    assert "by what was measured here before" in again.out
+    assert "based on earlier measurements here" in again.out
     assert "still phi-" in again.out.split(CHANGED)[1]
 
 

@@ -107,7 +107,7 @@ def test_another_probe_is_the_reason_where_it_is(here: Any, phibench: Phibench) 
     here(machine(read=8e9))
     (reason,) = changed(phibench)["reasons"]
     assert reason == {
-        "kind": "speed", "text": "the probe tells something else of this machine: it reads 8 GB/s, it was 40 GB/s"
+        "kind": "speed", "text": "the probe has other figures for this machine: it reads 8 GB/s, it was 40 GB/s"
     }  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_or_foreign_answer_is_one_note_and_is_written_anew(
     done = phibench(*ASKED)
     assert done.code == 0
     (line,) = done.err.splitlines()
-    assert line.startswith("the answer of last time is not known: ")
+    assert line.startswith("the previous answer cannot be read: ")
     assert "since " not in done.out
     assert phibench(*ASKED).err == ""
 
@@ -198,7 +198,7 @@ def test_what_a_link_leads_to_is_left_alone(here: Any, phibench: Phibench, tmp_p
     done = phibench(*ASKED)
     assert done.code == 0
     assert mine.read_text(encoding="utf-8") == "mine"
-    assert "this answer is not remembered" in done.err
+    assert "this answer was not saved" in done.err
 
 
 def test_a_goal_that_other_words_ask_for_is_another_question() -> None:

@@ -83,7 +83,7 @@ def test_what_is_no_time(text: str, phibench: Phibench) -> None:
         units.seconds(text, "--wait")
     done = phibench("quickstart", f"--wait={text}")
     assert done.code == BAD_INPUT
-    assert "is no time; write 30s or 2min" in done.err
+    assert "is not a time; write 30s or 2min" in done.err
 
 
 # ------------------------------------------------------------------------------------------------ exit code 5

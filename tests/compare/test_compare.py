@@ -155,7 +155,7 @@ def test_on_different_machines_launch_n_is_paired_with_launch_n(phibench: Phiben
     store(tmp_path / "results", runs([Timed(0.05 * w, 500 + n) for n, w in enumerate(WOBBLE)], OTHER))
     done = phibench("compare", HERE.slug, OTHER.slug)
     assert "faster 100% (" in done.out, done.err
-    assert "on different machines the n-th launches make a pair" in done.out
+    assert "on different machines the n-th launches are paired" in done.out
 
 
 def test_versions_are_compared_by_what_runs_say(phibench: Phibench, tmp_path: Path) -> None:
@@ -236,13 +236,13 @@ def test_memory_is_worse_when_there_is_more_of_it_and_said_once_for_a_worker(
         ({"example": True}, "left out, one is an example: tg4"),
         ({"imported": "llama-bench b1", "weights": "real"}, "left out, real and synthetic weights are never compared"),
         ({"imported": "llama-bench b1", "example": True}, "left out, one is an example: tg4"),
-        ({"imported": "llama-bench b1", "suite": {"short": True}}, "left out, one was made short: tg4"),
-        ({"imported": "llama-bench b1", "layers": 4}, "left out, it has other layers: tg4"),
-        ({"suite": {"short": True}}, "left out, one was made short: tg4"),
+        ({"imported": "llama-bench b1", "suite": {"short": True}}, "left out, one is a short run: tg4"),
+        ({"imported": "llama-bench b1", "layers": 4}, "left out, it has different layers: tg4"),
+        ({"suite": {"short": True}}, "left out, one is a short run: tg4"),
         ({"suite": {"name": "quick"}}, "left out, it is from another suite: tg4"),
         ({"suite": {"repetitions": 1}}, "left out, it was measured another way (repetitions, warm-up, ...): tg4"),
         ({"weights": "real"}, "left out, real and synthetic weights are never compared: tg4"),
-        ({"layers": 4}, "left out, it has other layers: tg4"),
+        ({"layers": 4}, "left out, it has different layers: tg4"),
     ],
 )
 def test_only_like_is_compared_with_like(phibench: Phibench, tmp_path: Path, change: Any, says: str) -> None:
@@ -345,7 +345,7 @@ def test_two_real_files_of_one_quantization_are_not_alike(phibench: Phibench, tm
     real = {"weights": "real", "bytes": 100}
     done = phibench("compare", *two_folders(tmp_path, remade(a, real), remade(b, {**real, "bytes": 101})))
     assert done.code == 1
-    assert "left out, it is another file: of another size" in done.err
+    assert "left out, it is a different file: of another size" in done.err
     same = phibench("compare", *two_folders(tmp_path / "same", remade(a, real), remade(b, real)))
     assert same.code == 0
 

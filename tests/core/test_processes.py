@@ -61,7 +61,7 @@ def said(child: Child, silence_s: float = 30) -> list[int]:
         (-signal.SIGFPE, "Out of memory", "signal", "died of SIGFPE"),
         (-signal.SIGABRT, "failed to allocate pinned memory\nGGML_ASSERT(x) failed", "signal", "died of SIGABRT"),
         (3, "failed to allocate pinned memory\nRuntimeError: no", "exit", "exited with code 3: RuntimeError: no"),
-        (0, "", "closed", "left and gave no answer"),
+        (0, "", "closed", "exited and gave no answer"),
         (None, "", "closed", "closed its output and gave no answer"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_sentence_says_who_what_when_why_and_what_next() -> None:
 def test_a_line_that_is_not_the_childs_is_passed_over(start: Start) -> None:
     child = start(r"""os.write(1, b'"a"\nnoise of an engine\n"\xff"\n{"a": \n\n7\n"b"\n"c"')""")
     assert list(child.events(msgspec.json.Decoder(str), 30)) == ["a", "b", "c"]
-    assert str(child.end()) == "left and gave no answer"
+    assert str(child.end()) == "exited and gave no answer"
 
 
 def test_silence_counts_from_the_first_phase_on(start: Start) -> None:
@@ -120,7 +120,7 @@ def test_one_that_never_starts_is_ended_in_the_end(start: Start, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("soon", "is no duration"), ("0s", "no duration"), ("9999h", "at most 168h")]
+    ("text", "says"), [("soon", "is not a duration"), ("0s", "not a duration"), ("9999h", "at most 168h")]
 )
 def test_a_wrong_limit_of_silence_is_told_before_anything_starts(
     phibench: Phibench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str

@@ -301,8 +301,8 @@ def test_a_file_of_phibenchs_own_is_synthetic(take: Take) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"model_type": "llama 7B Q4_0"}, "'llama 7B Q4_0' is no Phi"),
-        ({"n_gen": 128}, "prompt and answer in one time"),
+        ({"model_type": "llama 7B Q4_0"}, "'llama 7B Q4_0' is not a Phi"),
+        ({"n_gen": 128}, "prompt and answer were timed together"),
         ({"n_prompt": 0}, "neither prompt nor new tokens"),
         ({"embeddings": True}, "embeddings"),
         ({"no_kv_offload": True}, "no_kv_offload"),
@@ -311,7 +311,7 @@ def test_a_file_of_phibenchs_own_is_synthetic(take: Take) -> None:
         ({"backends": "CUDA,RPC", "gpu_info": "NVIDIA L4, 10.0.0.2:50052"}, "other machines too (RPC)"),
         ({"backends": "RPC", "gpu_info": "RPC[localhost:50052]"}, "other machines too (RPC)"),
         ({"backends": "CPU", "rpc": "localhost:50052"}, "other machines too (RPC)"),
-        *(({"backends": name}, f"may have run on '{name}', which is no device of phibench") for name in ACCELERATORS),
+        *(({"backends": name}, f"may have run on '{name}', a device that phibench") for name in ACCELERATORS),
         ({"backends": "BLAS,CANN"}, "may have run on 'CANN'"),
         ({"backends": "OpenCL", "devices": "GPUOpenCL"}, "may have run on 'GPUOpenCL'"),
         ({"backends": "", "opencl": True, "gpu_blas": True}, "may have run on 'opencl'"),
@@ -466,8 +466,8 @@ def bad(text: str) -> str:
 
 HOSTILE = {
     "cut": (json.dumps([bench()], indent=1)[:700], "line 2: it is cut off, the file ends within it"),
-    "nan": (bad('"n_prompt": NaN'), "line 1: n_prompt is nan, which is no number"),
-    "infinite": (bad('"n_prompt": 512, "avg_ns": 1e999'), "line 1: the key 'avg_ns' stands twice"),
+    "nan": (bad('"n_prompt": NaN'), "line 1: n_prompt is nan, which is not a number"),
+    "infinite": (bad('"n_prompt": 512, "avg_ns": 1e999'), "line 1: the key 'avg_ns' appears twice"),
     "infinite alone": (json.dumps(bench()).replace("12000000000,", "1e999,", 1), "line 1: avg_ns is inf"),
     "negative": (bad('"n_prompt": -1'), "line 1: Expected `int` >= 0 - at `$.n_prompt`"),
     "huge": (bad('"n_prompt": 1' + "0" * 30), "line 1: n_prompt is inf"),
@@ -477,7 +477,7 @@ HOSTILE = {
     "list": (bad('"n_prompt": [512]'), "line 1: Expected `int`, got `array`"),
     "null": (bad('"n_prompt": null'), "line 1: Object missing required field `n_prompt`"),
     "half": (bad('"n_prompt": 1.5'), "line 1: Expected `int`"),
-    "twice": (bad('"n_prompt": 512, "n_gen": 9'), "line 1: the key 'n_gen' stands twice"),
+    "twice": (bad('"n_prompt": 512, "n_gen": 9'), "line 1: the key 'n_gen' appears twice"),
     "half a character": (json.dumps(bench(cpu_info="\ud800")), "line 1: 'utf-8' codec"),
     "deep": ('{"n_prompt": ' + "[" * 100_000, "line 1: nested too deeply"),
     "deep, left open": ('{"a":' * 100_000, "line 1: nested too deeply"),

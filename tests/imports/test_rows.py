@@ -277,8 +277,8 @@ def test_lines_that_were_cut_off(take: Take) -> None:
     [
         (json.dumps(PP).replace('"n_gen": 0', '"n_gen": '), "it is cut off or not JSON"),
         (json.dumps(PP).replace('"n_gen": 0', '"n_gen": "no"'), "Expected `int`, got `str` - at `$.n_gen`"),
-        (json.dumps(PP).replace('"n_gen": 0', '"n_gen": 0, "n_gen": 1'), "the key 'n_gen' stands twice"),
-        (json.dumps(PP).replace('"n_gen": 0', '"n_gen": 1e999'), "n_gen is inf, which is no number"),
+        (json.dumps(PP).replace('"n_gen": 0', '"n_gen": 0, "n_gen": 1'), "the key 'n_gen' appears twice"),
+        (json.dumps(PP).replace('"n_gen": 0', '"n_gen": 1e999'), "n_gen is inf, which is not a number"),
         (json.dumps(PP | {"setup": "x"}), "a row of phibench itself"),
         (json.dumps(batched()), "give -m VARIANT and -q QUANT"),
         (json.dumps({"n_prompt": 1, "avg_ns": 1}), "no test of llama-bench"),
@@ -318,7 +318,7 @@ def test_rows_within_another_object_are_rows(take: Take) -> None:
 def test_many_rows_of_one_kind_are_one_line(take: Take) -> None:
     code, said, tests = take(lines(*[bench(model_type="llama 7B Q4_0")] * 9, PP))
     assert (code, tests) == (0, ["pp512"])
-    assert "old, lines 1, 2, 3, 4, 5 and 4 more are left out: 'llama 7B Q4_0' is no Phi" in said
+    assert "old, lines 1, 2, 3, 4, 5 and 4 more are left out: 'llama 7B Q4_0' is not a Phi" in said
 
 
 def test_rows_of_both_tools_are_two_runs(take: Take) -> None:

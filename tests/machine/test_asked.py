@@ -79,8 +79,8 @@ def test_on_battery_no_speed_is_invented() -> None:
     ("words", "said"),
     [
         ({"gpu": "RTX 4061"}, "unknown hardware 'RTX 4061'; nearest: "),
-        ({"gpu": "Core i7-1260P"}, "'Core i7-1260P' is no GPU but a processor"),
-        ({"cpu": "RTX 4060"}, "'RTX 4060' is no processor but a GPU"),
+        ({"gpu": "Core i7-1260P"}, "'Core i7-1260P' is not a GPU but a processor"),
+        ({"cpu": "RTX 4060"}, "'RTX 4060' is not a processor but a GPU"),
         ({"cpu": "Apple M2", "gpu": "RTX 4060"}, "takes no 'RTX 4060'"),
         ({"cpu": "Core i7-1260P", "gpu": "Apple M2"}, "takes no 'Core i7-1260P'"),
         ({"cpu": "Apple M2", "os": "windows"}, "does not run Windows but macOS or Linux"),
@@ -89,8 +89,8 @@ def test_on_battery_no_speed_is_invented() -> None:
         ({"cpu": "A17 Pro", "os": "android"}, "does not run Android but iOS"),
         ({"cpu": "Core i7-1260P", "os": "windos"}, "unknown system 'windos'; did you mean 'windows'?"),
         ({"cpu": "Core i7-1260P", "power": "solar"}, "unknown power 'solar'"),
-        ({"cpu": "Core i7-1260P", "ram": "much"}, "'much' is no size of memory; write 16GiB"),
-        ({"cpu": "Core i7-1260P", "ram": "3 kB"}, "no memory of a machine"),
+        ({"cpu": "Core i7-1260P", "ram": "much"}, "'much' is not a memory size; write 16GiB"),
+        ({"cpu": "Core i7-1260P", "ram": "3 kB"}, "is not the memory of a machine"),
         ({"gpu": "A100 80 GB"}, "is sold in 2 versions: write"),
     ],
 )  # fmt: skip

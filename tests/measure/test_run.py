@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_measures_only_the_rest(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert re.search(r"; 1 result kept in .*; --resume goes on", err)
+    assert re.search(r"; 1 result kept in .*; --resume continues", err)
     kept = run_files.read_run(path)
     assert [str(r.workload) for r in kept.results] == ["pp1"]
 
@@ -323,7 +323,7 @@ def test_the_worker_takes_no_module_from_the_current_folder(
         (("run", "quick", "-dev", "cpu:0"), "cpu takes no number"),
         (("run", "quick", "-dev", "cpu:"), "unknown device 'cpu:'"),
         (("run", "quick", "-m", "x.gguf", "-q", "Q8_0"), "leave out -q"),
-        (("run", "quick", "-m", "phi-4,x.gguf"), "one file or folder at a time"),
+        (("run", "quick", "-m", "phi-4,x.gguf"), "-m takes one file or folder"),
         (("recommend", "--context", "10M"), "no Phi reads more than 131072"),
         (("recommend", "--max-ttft", "0"), "--max-ttft"),
         (("recommend", "--min-tps", "nan"), "--min-tps"),

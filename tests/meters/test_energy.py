@@ -173,7 +173,7 @@ def test_power_beyond_the_limit_is_no_measurement() -> None:
     assert read_out(scripted(0, 140, 280, most_w=100.0), looks=1).joules == 280
     found = read_out(scripted(0, 160, 320, most_w=100.0), looks=1)
     assert found.joules is None
-    assert "told 160 W, more than 1.5 times its limit" in found.note
+    assert "reported 160 W, more than 1.5 times its limit" in found.note
 
 
 @pytest.mark.parametrize("watts", [[10.0] * 5, [10.0, 20.0, 30.0, 40.0], [0.0, 100.0, 0.0]])
@@ -448,7 +448,7 @@ def test_a_battery_that_begins_to_charge_tells_nothing_more(tmp_path: Path) -> N
     assert reading.end().joules == pytest.approx(11.372 * 300)
     reading.begin()
     plant(root, trees.battery("Charging"))
-    assert "not what feeds the machine (charging)" in reading.end().note
+    assert "does not power the machine now (charging)" in reading.end().note
     plant(root, trees.battery("Unknown"))
     reading.begin()
     assert reading.end().joules is None
@@ -657,7 +657,7 @@ def test_every_kind_of_source_comes_with_its_remedy_once(tmp_path: Path) -> None
 
 def test_a_device_that_no_counter_holds_is_named(tmp_path: Path) -> None:
     assert why(plant(tmp_path, trees.AMD_DESKTOP), "dml") == (
-        "unavailable: no energy counter of this machine holds dml"
+        "unavailable: no energy counter of this machine covers dml"
     )
 
 

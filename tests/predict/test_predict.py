@@ -715,7 +715,7 @@ def test_quantization_loss_says_on_which_model_it_was_measured() -> None:
     found = estimates(catalog.goal("chat"))["quant_kld"]
     assert "measured on Llama-3-8B" in found.because
     alike = estimates(catalog.goal("chat"), like(quantization="BF16"))["quant_kld"]
-    assert (alike.basis, alike.because.startswith("as F16, whose bits and blocks it has")) == ("assumed", True)
+    assert (alike.basis, alike.because.startswith("as F16, which has the same bits and blocks")) == ("assumed", True)
     assert "quant_kld" not in estimates(catalog.goal("chat"), like(quantization="fp32", backend="torch"))
 
 

@@ -79,7 +79,7 @@ def test_intel(tmp_path: Path, tree: dict[str, str], name: str, shared: bool) ->
 def test_a_card_that_tells_no_memory_says_so(tmp_path: Path) -> None:
     (found,) = intel.devices(plant(tmp_path, trees.A770_BLIND))
     assert found.memory_bytes is None
-    assert found.notes == ("i915 does not tell how much memory the card has",)
+    assert found.notes == ("i915 does not report how much memory the card has",)
 
 
 def test_each_maker_counts_its_own(tmp_path: Path) -> None:

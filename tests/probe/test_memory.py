@@ -177,7 +177,7 @@ def test_device_memory_is_what_was_most() -> None:
 def test_a_peak_between_two_looks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "peak_bytes", lambda: 3 * GIB)
     seen = memory.Meter(None, "cpu", lambda: memory.Highest(anonymous=GIB, resident=2 * GIB)).finish(lambda: None)
-    assert any("1 GiB above every look" in note for note in seen.notes)
+    assert any("1 GiB above every sample" in note for note in seen.notes)
 
 
 @LINUX
@@ -367,8 +367,8 @@ def test_looking_at_pages_takes_the_time_of_one_repetition_more() -> None:
 @pytest.mark.parametrize(
     ("kv", "note"),
     [
-        (64 * MIB, "the engine's own plan is what it made: kv"),
-        (96 * MIB, "the engine's own plan is not what it made: kv 96 MiB, made 64 MiB"),
+        (64 * MIB, "the engine allocated what it planned: kv"),
+        (96 * MIB, "the engine did not allocate what it planned: kv 96 MiB planned, 64 MiB allocated"),
         (None, "llama.cpp does not tell its plan"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_folder_is_all_its_files(folder: Path) -> None:
 def test_what_stays_in_memory_is_said_and_not_called_cold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(folder / "model.gguf")
     monkeypatch.setattr(page_cache, "_drop", lambda file: None)
-    with pytest.raises(PhibenchError, match=r"unavailable: 100% of model\.gguf stay in the page cache"):
+    with pytest.raises(PhibenchError, match=r"unavailable: 100% of model\.gguf stays in the page cache"):
         page_cache.prepare(file, "cold")
 
 

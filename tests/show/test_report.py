@@ -162,11 +162,11 @@ def test_the_protocol_is_told_as_it_was() -> None:
     once = replace(run().suite, repetitions=1, launches=8, warmup=Warmup(max_windows=0), fresh=True)
     text = page(replace(run(measured(PP)), suite=once)).text
     assert "timed once, in 8 worker processes each" in text
-    assert "Nothing is run before it" in text
-    assert "a worker process of its own" in text
+    assert "There is no warm-up run before it" in text
+    assert "its own worker process" in text
     long = replace(once, window_s=600.0, idle_s=30.0, warmup=Warmup())
     text = page(replace(run(measured(PP)), suite=long)).text
-    assert "goes on for 10 min" in text
+    assert "runs for 10 min" in text
     assert "rests 30 s before and after" in text
     assert "until 3 agree within 3%, at most 5 times and for 10 s at the longest" in text
 

@@ -168,7 +168,7 @@ def test_a_single_failure_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert (found.usable, found.options, found.kind, found.reason) == (True, {}, None, "")
     assert found.kl_max
     assert "SIGSEGV" in told[-1]
-    assert "asked again it is right" in told[-1]
+    assert "asked again, it is right" in told[-1]
 
 
 @posix
@@ -398,17 +398,17 @@ def test_force_runs_what_is_not_usable_here_and_says_so(phibench: Phibench, tmp_
     suite, dead = suites.load("quick"), machine(known(**DEAD))
     (refused,), (forced,) = (tasks.prepare((SETUP,), suite, dead, force=force) for force in (False, True))
     assert refused.objection
-    assert str(refused.objection).endswith("; --force runs it all the same")
+    assert str(refused.objection).endswith("; --force runs it anyway")
     assert forced.objection is None
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selftest, "examine", lambda *_: known(**DEAD))
         selftest.ready((SETUP,), dead, lines.append, force=True)
-        assert lines[-1] == "llama_cpp runs all the same: --force"
+        assert lines[-1] == "llama_cpp runs anyway: --force"
         lines.clear()
         selftest.ready((SETUP,), dead, lines.append)
         assert not [line for line in lines if "--force" in line]
-    assert record.trust_conditions(dead, (forced,))["llama_cpp_cpu"].endswith("; run all the same (--force)")
+    assert record.trust_conditions(dead, (forced,))["llama_cpp_cpu"].endswith("; run anyway (--force)")
     assert "--force" not in record.trust_conditions(dead, (refused,))["llama_cpp_cpu"]
 
 

@@ -501,7 +501,7 @@ def test_every_death_has_a_name_and_the_next_question_is_answered(
         "SIGSEGV prefill": ("signal", "died of SIGSEGV (a segmentation fault)", answering),
         "SIGILL prefill": ("signal", "died of SIGILL (an illegal instruction)", answering),
         "SIGBUS opening": ("signal", "died of SIGBUS (a bus error)", opening),
-        "SIGABRT prefill": ("signal", "died of SIGABRT (it gave up)", f"{answering}: GGML_ASSERT(told_to_fail) failed"),
+        "SIGABRT prefill": ("signal", "died of SIGABRT (it aborted)", f"{answering}: GGML_ASSERT(told_to_fail) failed"),
         "SIGKILL opening": ("signal", KILLED, opening),
         "exit prefill": ("exit", "exited with code 3", answering),
         "closed prefill": ("closed", "closed its output and gave no answer", answering),
@@ -661,7 +661,7 @@ def test_a_death_is_a_row_of_the_command_and_what_was_answered_stays(
     assert [(row["verdict"], row["kind"]) for row in rows] == [("failed", None), ("failed", "signal"), ("failed", None)]
     assert rows[1]["reason"] == (
         "llama-cpp-python 1.2 died of SIGSEGV (a segmentation fault) preparing a small model; "
-        "phibench doctor tests this engine; -b takes another one"
+        "phibench doctor tests this engine; -b picks another one"
     )
 
 

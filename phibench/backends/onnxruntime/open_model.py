@@ -72,7 +72,7 @@ class OpenModel:
         if kind != "cpu":
             found = providers.provider(kind)
             if found is None:
-                raise FallbackError(f"onnxruntime as it is installed here cannot use {kind}")
+                raise FallbackError(f"onnxruntime, as installed here, cannot use {kind}")
             provider, library = found
             if index not in ("", "0") and not provider.pick:
                 raise UnavailableError(f"onnxruntime cannot choose among devices of {provider.full}: ask for {kind}:0")

@@ -59,7 +59,7 @@ def unknown(name: str, kinds: Collection[str] = ()) -> PhibenchError:
     quoted, meant = name[:_MOST_CHARS], [row for row in rows() if not kinds or row.kind in kinds]
     if size := only_size(name):
         sized = [row for row in meant if row.memory_bytes == size * _GIB and not row.shares_memory]
-        told = f"{len(sized)} cards have so much, such as {_some(sized)}" if sized else "no card has so much"
+        told = f"{len(sized)} cards have that much, such as {_some(sized)}" if sized else "no card has that much"
         return PhibenchError(
             f"'{quoted}' says how much memory, not which device: {told}; 'phibench hardware' lists all"
         )

@@ -112,7 +112,7 @@ def _members(found: Any) -> Iterator[tuple[str, Any]]:
 def _check(options: Any, known: frozenset[str], where: str, folder: Path) -> None:
     """Raises PhibenchError unless these are known options with plain values."""
     if not isinstance(options, dict):
-        raise PhibenchError(f"{where} that is no object: {_REMEDY}")
+        raise PhibenchError(f"{where} that is not an object: {_REMEDY}")
     for key, value in options.items():
         if key == "provider_options" and key in known:
             for name, of_one in _providers(value, where):
@@ -123,13 +123,13 @@ def _check(options: Any, known: frozenset[str], where: str, folder: Path) -> Non
                 f"{where} {key[:60]!r}, which could run or write anything, so phibench does not open it: {remedy}"
             )
         elif not _is_plain(value):
-            raise PhibenchError(f"{where} {key!r} with a value that is no number, no word and no switch: {_REMEDY}")
+            raise PhibenchError(f"{where} {key!r} with a value that is not a number, a word or a switch: {_REMEDY}")
 
 
 def _check_provider(name: str, options: Any, where: str, folder: Path) -> None:
     """As :func:`_check`; a folder for compiled models may only lie inside the model's own."""
     if not isinstance(options, dict):
-        raise PhibenchError(f"{where} that is no object: {_REMEDY}")
+        raise PhibenchError(f"{where} that is not an object: {_REMEDY}")
     left = dict(options)
     for key in _CACHES.get(name.lower().removesuffix("executionprovider"), frozenset()) & left.keys():
         value = left.pop(key)
@@ -143,7 +143,7 @@ def _check_provider(name: str, options: Any, where: str, folder: Path) -> None:
 
 def _providers(found: Any, where: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise PhibenchError(f"{where} 'provider_options' that are no list of objects: {_REMEDY}")
+        raise PhibenchError(f"{where} 'provider_options' that are not a list of objects: {_REMEDY}")
     for one in found:
         yield from one.items()
 

@@ -75,7 +75,7 @@ def parse_json(content: bytes, path: Path) -> dict[str, Any]:
         first_bytes.check_json(path, content)
         raise PhibenchError(f"{path} is not JSON: download it again") from None
     if not isinstance(found, dict):
-        raise PhibenchError(f"{path} is JSON, but no object: download it again")
+        raise PhibenchError(f"{path} is JSON, but not an object: download it again")
     return found
 
 
@@ -143,12 +143,12 @@ def cut_off(path: Path, needs: int) -> PhibenchError:
 def again(path: Path) -> str:
     """What to do about a file that ends too early."""
     end = first_bytes.unfinished(path)
-    return f"let the download finish that {end} stands for" if end else "download it again"
+    return f"let the download that {end} stands for finish" if end else "download it again"
 
 
 def unreadable(path: Path, error: OSError) -> PhibenchError:
     """What of the file or folder at ``path`` cannot be read, and what to do (exit 1)."""
-    remedy = "; ask for leave to read it" if isinstance(error, PermissionError) else ""
+    remedy = "; ask for permission to read it" if isinstance(error, PermissionError) else ""
     name = error.filename or path
     if isinstance(error, FileNotFoundError):
         remedy = f"; {_in_its_place(Path(name))}"
@@ -160,9 +160,9 @@ def _in_its_place(path: Path) -> str:
     names = _names_in(path.parent)
     half = next((one for one in names if one.startswith(path.name) and first_bytes.unfinished(Path(one))), None)
     if half:
-        return f"let the download finish that {plain(half)} is of"
+        return f"let the download that {plain(half)} belongs to finish"
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.9)  # model.onnx is not near to model.onnx.data
-    return f"call {plain(near[0])}, which lies there, so again, if it is that" if near else "download it again"
+    return f"rename {plain(near[0])}, which is there, to that, if it is the same" if near else "download it again"
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -189,4 +189,4 @@ def missing(path: Path, what: str) -> PhibenchError:
 def _hint(path: Path) -> str:
     meant = naming.meant([path.name], catalog.variants())
     synthetic = f", or {meant[0].id} for synthetic weights" if len(meant) == 1 else ""
-    return f"phibench downloads nothing: give what lies on this disk{synthetic}"
+    return f"phibench downloads nothing: give what is on this disk{synthetic}"

@@ -22,10 +22,10 @@ def counters(place: Place, root: Path, stack: contextlib.ExitStack) -> list[Coun
     def watts() -> float:
         status = text_files.text(place.at / "status", 64).strip()
         if status != "Discharging" or power_supply.supply(root) == "mains":
-            raise OSError(f"it is not what feeds the machine ({status.lower() or 'unknown'})")
+            raise OSError(f"it does not power the machine now ({status.lower() or 'unknown'})")
         power_uw = power_supply.battery_uw(place.at)
         if not power_uw:
-            raise OSError("it tells no power")
+            raise OSError("it reports no power")
         return power_uw / 1e6
 
     return [Counter(name=place.source.name, scope=place.source.scope, method="integrated_power", read=watts,

@@ -70,7 +70,7 @@ def _device(root: Path, folder: Path, kind: str) -> Device:
         memory_bytes=memory,
         free_bytes=free,
         shares_memory=shared,
-        because="amdgpu tells no bus width, so no bandwidth follows from it",
+        because="amdgpu reports no bus width, so no bandwidth follows from it",
         driver="amdgpu",
         power_limit_w=pci.limit_w(limit_uw),
         facts={key: value for key, value in facts.items() if value},

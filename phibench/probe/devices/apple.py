@@ -39,14 +39,14 @@ def device(name: str, memory_bytes: int | None, wired_mb: int | None) -> tuple[D
         usable = wired_mb << 20
     elif memory_bytes and memory_bytes > 0:
         usable = int(memory_bytes * (_SMALL_SHARE if memory_bytes <= _SMALL_BYTES else _LARGE_SHARE))
-        notes.append("macOS does not tell the GPU's share of memory; two thirds to three quarters are from memory")
+        notes.append("macOS does not report the GPU's share of memory; two thirds to three quarters are remembered, not looked up")
     return (
         Device(
             kind="metal",
             name=f"{name or 'Apple'} GPU",
             memory_bytes=min(usable, memory_bytes) if usable and memory_bytes else usable,
             shares_memory=True,
-            because="macOS does not tell the memory bandwidth",
+            because="macOS does not report the memory bandwidth",
             driver="Metal",
             notes=tuple(notes),
         ),
@@ -80,7 +80,7 @@ def energy() -> Callable[[], int]:
             raise OSError(clean(str(error))) from None
         told = [value for part in _PARTS if (value := getattr(seen, part, None)) is not None]
         if not told:
-            raise OSError("it tells no energy")
+            raise OSError("it reports no energy")
         return sum(told)
 
     return read

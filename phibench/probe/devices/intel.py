@@ -53,13 +53,13 @@ def _device(root: Path, folder: Path, driver: str, kind: str, more: tuple[str, .
     if integrated:
         notes.append("integrated: its memory is a part of the machine's")
     elif memory is None:
-        notes.append(f"{driver} does not tell how much memory the card has")
+        notes.append(f"{driver} does not report how much memory the card has")
     return Device(
         kind=kind,
         name=f"Intel {'integrated GPU' if integrated else 'GPU'} {pci.identity(folder)}".strip(),
         memory_bytes=memory,
         shares_memory=integrated,
-        because=f"{driver} tells neither memory clock nor bus width",
+        because=f"{driver} reports neither memory clock nor bus width",
         driver=driver,
         power_limit_w=pci.limit_w(limit_uw),
         facts={key: value for key, value in facts.items() if value},

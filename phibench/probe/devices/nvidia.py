@@ -101,13 +101,13 @@ def _device(api: Any, gpu: Gpu, kind: str) -> Device:
     shared = shares_memory(api, one, name)
     total, free = _memory(api, one, shared=shared)
     spec = None if shared or gpu.part is not None else _bandwidth(api, gpu.whole)
-    rate, because, notes = spec, "NVML: highest memory clock x 2 x bus width" if spec else "NVML tells none", []
+    rate, because, notes = spec, "NVML: highest memory clock x 2 x bus width" if spec else "NVML reports none", []
     if shared:
-        because = "NVML tells none for memory that is shared with the processor"
+        because = "NVML reports none for memory that is shared with the processor"
         notes.append("its memory is the machine's, as on GB10, N1X and Jetson")
     problems = (_DIVIDED,) if is_cut(api, gpu.whole) else ()
     if problems:
-        rate, because = None, "a MIG slice has a part of the GPU's, and NVML does not tell which"
+        rate, because = None, "a MIG slice has a part of the GPU's, and NVML does not report which"
         notes.append(_DIVIDED.evidence)
         if gpu.part is None:  # not one that this process may see: what the whole has says nothing
             total = free = None

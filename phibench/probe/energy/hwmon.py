@@ -82,4 +82,4 @@ def watts(found: Found) -> Access:
     """To a power in µW."""
     if found.value is None:
         return found.access
-    return Access("" if 0 <= found.value <= MOST_UW else f"tells nonsense ({found.value} µW)")
+    return Access("" if 0 <= found.value <= MOST_UW else f"reports nonsense ({found.value} µW)")

@@ -72,7 +72,7 @@ def sources(root: Path = cpu.ROOT, *, rapl: bool = False) -> Iterator[Found]:
         found = event(root, name)
         if found is None:
             continue
-        access = _forbidden(root) if found.joules else Access("tells no scale in joules")
+        access = _forbidden(root) if found.joules else Access("gives no scale in joules")
         if not access.why and root == cpu.ROOT:
             access = Access(opens(found.kind, found.config, found.cpus[0]))
         yield Found(name, scope, access, "RAPL: the same counters" if rapl else part, apart=not part)
@@ -113,7 +113,7 @@ def opened(kind: int, config: int, on: int) -> int | str:
     if sys.platform != "linux" or number is None:
         return "not opened on this system"
     if not (0 <= kind < 1 << 32):
-        return "tells no type"
+        return "gives no type"
     # struct perf_event_attr up to its first published size, 64 bytes: type, size, config, and zeros.
     attributes = ctypes.create_string_buffer(struct.pack("=IIQ", kind, 64, config).ljust(64, b"\0"), 64)
     call = ctypes.CDLL(None, use_errno=True).syscall

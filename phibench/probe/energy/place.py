@@ -47,7 +47,7 @@ def read(path: Path, shown: str, alike: str = "") -> Found:
         return Found(None, Access(f"needs read access to {shown}: {grant} (until the next boot)", grant))
     except OSError as error:
         return Found(None, Access(f"cannot be read: {cpu.clean(error.strerror or 'unknown error')}"))
-    return Found(value, Access("" if value is not None else "tells no number"))
+    return Found(value, Access("" if value is not None else "gives no number"))
 
 
 def one_place(

@@ -54,7 +54,7 @@ def found(root: Path) -> Iterator[Place]:
         status = word(folder / "status") or "unknown"
         why = _no_watts(battery_uw(folder))
         if on == "mains" or status != "Discharging":
-            why = f"it is not what feeds the machine ({status.lower()}): unplug the power supply"
+            why = f"it does not power the machine now ({status.lower()}): unplug the power supply"
         yield one_place("battery", folder, f"battery {cpu.clean(folder.name)}", "system_dc", "power", Access(why))
 
 
@@ -68,8 +68,8 @@ def battery_uw(folder: Path) -> int | None:
 
 def _no_watts(power_uw: int | None) -> str:
     if power_uw is None:
-        return "tells no power"
-    return "" if 0 < power_uw <= MOST_UW else f"tells nonsense ({power_uw} µW)"
+        return "reports no power"
+    return "" if 0 < power_uw <= MOST_UW else f"reports nonsense ({power_uw} µW)"
 
 
 def _supplies(root: Path) -> list[Path]:

@@ -63,5 +63,5 @@ def counter_uj(path: Path, shown: str, alike: str = "") -> Access:
     if found.value is None:
         return found.access
     if found.value < 0 or (highest and found.value > highest):
-        return Access(f"tells nonsense ({found.value} µJ)")
+        return Access(f"reports nonsense ({found.value} µJ)")
     return Access("" if found.value else "stands at 0, as in a virtual machine")

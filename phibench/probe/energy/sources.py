@@ -85,7 +85,7 @@ def _elsewhere() -> Iterator[Place]:
 def _nvml(gpu: Device) -> Place:
     """Its counter, else its power, which the driver only samples."""
     method = gpu.energy_method or "counter"
-    why = "its driver tells neither energy nor power (some laptops, virtual GPUs, Jetson)"
+    why = "its driver reports neither energy nor power (some laptops, virtual GPUs, Jetson)"
     access = Access("" if gpu.energy_method else why)
     return one_place("nvml", Path(gpu.kind), f"NVML {gpu.kind}", "gpu_board", method, access)
 

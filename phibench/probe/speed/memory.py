@@ -66,7 +66,7 @@ def read_bandwidth(
     """
     size, least = array_bytes(threads, free_bytes, cache_bytes)
     if size < least:
-        return _unknown(f"needs {units.gib(least * _FREE_SHARE)} of free memory, there are {units.gib(free_bytes)}")
+        return _unknown(f"needs {units.gib(least * _FREE_SHARE)} of free memory, only {units.gib(free_bytes)} is free")
     arguments = ["--seconds", seconds, "--threads", threads, "--bytes", size, *(["--cpus", cpus] if cpus else [])]
     found = child.ask(__spec__.name, arguments, Bandwidth, 60 + 10 * seconds)
     return _unknown(found) if isinstance(found, str) else found

@@ -87,4 +87,4 @@ def _of_memory(total: int, nodes_bytes: int, mapped: int, ceilings: list[cgroup.
 
 def _counted(held: Sequence[Held]) -> list[str]:
     counted = sum(one.free_bytes for one in held)
-    return [f"{units.gib(counted)} of the free memory are in ZFS's cache, which gives way"] if counted else []
+    return [f"{units.gib(counted)} of the free memory is in ZFS's cache, which gives way"] if counted else []

@@ -27,7 +27,7 @@ def prepare(artifact: Path | None, wanted: Literal["cold", "warm"]) -> None:
         _warm(file) if wanted == "warm" else _drop(file)
     if wanted == "cold" and (share := cached_share(artifact)) > _COLD_SHARE:
         raise NotMeasurableError(
-            f"{share:.0%} of {artifact.name} stay in the page cache, so it cannot be opened cold; "
+            f"{share:.0%} of {artifact.name} stays in the page cache, so it cannot be opened cold; "
             "end the program that maps it, or put the cache on a disk (PHIBENCH_CACHE), not in memory"
         )
 
@@ -77,7 +77,7 @@ def _resident(file: Path) -> tuple[int, int]:
         raise NotMeasurableError(f"{file.name} cannot be mapped to see whether it is in memory")
     try:
         if library.mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), vector):
-            raise NotMeasurableError(f"the system does not tell whether {file.name} is in memory")
+            raise NotMeasurableError(f"the system does not report whether {file.name} is in memory")
     finally:
         library.munmap(ctypes.c_void_p(address), ctypes.c_size_t(size))
     return count, sum(byte & 1 for byte in vector)

@@ -57,7 +57,7 @@ def ready(
     machine = tested(machine, places, on_note)
     for known in machine.selftests:
         if force and not known.usable and (known.backend, known.device) in places:
-            on_note(f"{trust.place(known)} runs all the same: --force")
+            on_note(f"{trust.place(known)} runs anyway: --force")
     return tuple(trust.with_options(setup, machine) for setup in setups), machine
 
 
@@ -137,7 +137,7 @@ def examine(backend: Backend, device: str, machine: Machine, on_note: OnNote) ->
             continue
         again = attempt({})
         if again.outcome == "passed":
-            on_note(f"{reason}; asked again it is right, so nothing is changed")
+            on_note(f"{reason}; asked again, it is right, so nothing is changed")
             return _passed(found, again)
         return _passed(msgspec.structs.replace(failed, options=options), safe)
     return msgspec.structs.replace(failed, usable=False)

@@ -119,8 +119,8 @@ def _answer(fmt: str, made: seeded_models.Model, name: str, job: Job, board: Boa
 
 def _wrong(name: str, distance: distances.Distance) -> str:
     if math.isnan(distance.kl_max):
-        return f"with {name} its answer has numbers that are none (NaN)"
-    return f"with {name} its answer is {distance.kl_max:.2g} nat (KL) off, {KL_MAX:g} may be"
+        return f"with {name} its answer contains NaN"
+    return f"with {name} its answer is {distance.kl_max:.2g} nat (KL) off, limit {KL_MAX:g}"
 
 
 def _asked(path: Path, name: str, job: Job, board: Board) -> tuple[NDArray[np.float32], str]:
