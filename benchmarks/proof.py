@@ -56,12 +56,16 @@ def main() -> int:
 
 
 def chosen(folder: Path, names: Iterable[str]) -> list[Path]:
-    """The files of these proofs, in this order; of all, without names. Raises PhibenchError for an unknown name."""
+    """The files of these proofs, in this order, ``busy`` with its part ``busy_picks``; of all, without names. Raises
+    PhibenchError for an unknown name."""
     known = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in _WITH}
+    found: dict[str, Path] = {}
     for name in names:
-        if name not in known:
+        parts = {stem: path for stem, path in known.items() if stem == name or stem.startswith(f"{name}_")}
+        if not parts:
             raise unknown("proof", name, known, f"there are: {', '.join(known)}")
-    return [known[name] for name in dict.fromkeys(names)] or [*known.values()]
+        found |= parts
+    return [*found.values()] or [*known.values()]
 
 
 def proved(path: Path, page: Path) -> Outcome:

@@ -52,12 +52,22 @@ def _cpus(count: float) -> str:
 
 
 def nothing_can_be_said(machine: Machine, verdicts: Sequence[Verdict], now: Busy, command: str) -> str:
-    """One paragraph: what is doubtful, what keeps the machine busy, what to close, what to type."""
+    """One paragraph: what is doubtful, what is sure all the same, what keeps the machine busy, what to type."""
     count = sum(verdict.doubted for verdict in verdicts)
     told = "; ".join(line for device in machine.devices for line in _doubts(device)) or "what was measured here before"
     who = by(now)
     closing = f"Now busy: {who}; close that" if who else "Close what was running when it was measured"
     return (
         f"nothing can be said: no Phi fits for sure, and {count} setups depend on figures that are doubtful: {told}. "
-        f"{closing}, and type: phibench {command}"
+        f"{_sure(verdicts)}. {closing}, and type: phibench {command}"
+    )
+
+
+def _sure(verdicts: Sequence[Verdict]) -> str:
+    """What no doubt touches: a doubtful figure is never the reason for a no, and memory is not doubted."""
+    ruled_out, first = sum(verdict.verdict == "no" for verdict in verdicts), verdicts[0]
+    fits = ", which fits into memory" if first.overflows <= 1.0 and first.estimates else ""
+    return (
+        f"What is sure: {ruled_out} of {len(verdicts)} setups are a no however fast this machine is; of the others "
+        f"{first.setup} is the nearest to a yes{fits}"
     )

@@ -207,15 +207,18 @@ NOW = Busy(look_s=1.0, cpus=2, share=0.7, programs=(Program(name="cc1plus", cpus
 
 def test_the_paragraph_says_what_is_doubtful_who_is_busy_and_what_to_type() -> None:
     here = place(4e9, 9e9, 4e10)
-    text = show_busy.nothing_can_be_said(here, recommend.advise(here, CHAT, ()), NOW, "recommend")
+    verdicts = recommend.advise(here, CHAT, ())
+    text = show_busy.nothing_can_be_said(here, verdicts, NOW, "recommend")
     for told in (
         "4 GB/s to 9 GB/s, too low: its threads had a core only 41%", "float32 40 GFLOP/s to 80 GFLOP/s",
         "cc1plus (1.2 cpus), rsync (20% of a cpu)", "phibench recommend",
+        f"{sum(v.verdict == 'no' for v in verdicts)} of {len(verdicts)} setups are a no however fast",
+        f"{verdicts[0].setup} is the nearest to a yes, which fits into memory",
     ):  # fmt: skip
         assert told in text
     calm = show_busy.nothing_can_be_said(here, recommend.advise(here, CHAT, ()), Busy(), "recommend")
     assert "cc1plus" not in calm
-    assert "Close what was at work" in calm
+    assert "Close what was running" in calm
 
 
 def test_the_host_of_a_virtual_machine_is_named_where_it_took_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,12 @@ def test_one_that_holds_is_run_alone_and_only_its_line_changes(folder: Path) -> 
     page = (folder / "proofs.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in page if not line.startswith("| fox |")] == PAGE.splitlines()
     assert rows(folder)["fox"][0] == "one / two (both)"
+
+
+def test_a_part_of_a_proof_is_run_with_it(folder: Path) -> None:
+    shutil.copy(folder / "proofs" / "ape.py", folder / "proofs" / "ape_tail.py")
+    assert prove(folder, "ape").stdout == "ape: 3 of 3 (3)\nape_tail: 3 of 3 (3)\n"
+    assert prove(folder, "ape_tail").stdout == "ape_tail: 3 of 3 (3)\n"
 
 
 def test_a_page_is_made_where_there_is_none(folder: Path) -> None:

@@ -12,18 +12,27 @@ from typing import Any
 import psutil
 import pytest
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "proofs" / "busy.py"
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "proofs"
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def busy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("proof_busy", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["proof_busy"] = module
-    spec.loader.exec_module(module)
-    return module
+    return loaded("busy")
+
+
+@pytest.fixture(scope="module")
+def picks(busy: ModuleType) -> ModuleType:
+    assert busy
+    return loaded("busy_picks")
 
 
 def trial(busy: ModuleType, before: float, seen: float, most: float, after: float, kinds: str = "r") -> Any:
@@ -128,3 +137,35 @@ def test_its_programs_end_with_it_however_it_ends(busy: ModuleType) -> None:
         interrupted()
     assert running
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in running)
+
+
+def said(picks: ModuleType, pick: str, *others: str, code: int = 0, wall_s: float = 100.0) -> Any:
+    return picks.Said(exit_code=code, pick=pick, could_lead=(pick, *others), wall_s=wall_s)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "beside", "wrong"),
+    [
+        (("a:Q4", "a:Q5"), {"pick": "a:Q4"}, ""),
+        (("a:Q4", "a:Q5"), {"pick": "a:Q5"}, ""),
+        (("a:Q4",), {"pick": "a:Q5"}, "busy pick a:Q5, quiet a:Q4, where it could not lead"),
+        (("a:Q4",), {"pick": "b:Q5", "code": 5}, ""),  # too busy: no pick
+        (("a:Q4",), {"pick": "", "code": 0}, "busy: exit code 0, pick none"),
+        (("a:Q4",), {"pick": "a:Q4", "code": 1}, "busy: exit code 1, pick a:Q4"),
+        (("a:Q4",), {"pick": "a:Q4", "wall_s": 299.0}, "299 s beside the programs, which had ended by then"),
+    ],
+)
+def test_a_pick_beside_programs_is_held_to_the_quiet_one(
+    picks: ModuleType, quiet: tuple[str, ...], beside: dict[str, Any], wrong: str
+) -> None:
+    assert picks.wrong(picks.Trial(quiet=said(picks, *quiet), busy=said(picks, **beside))) == wrong
+
+
+def test_too_busy_on_a_quiet_machine_is_wrong(picks: ModuleType) -> None:
+    one = picks.Trial(quiet=said(picks, "a:Q4", code=5), busy=said(picks, "a:Q4"))
+    assert picks.wrong(one) == "too busy to say on a quiet machine"
+
+
+def test_the_pick_is_the_first_row_of_the_last_advice(picks: ModuleType) -> None:
+    printed = "1   phi-2:Q8_0   perhaps\n1 is offered as a/b: c.gguf\nMeasured\n1   phi-4:Q4_K_M   usable\n1 is offered"
+    assert picks._PICK.findall(printed) == ["phi-2:Q8_0", "phi-4:Q4_K_M"]

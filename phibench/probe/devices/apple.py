@@ -39,7 +39,7 @@ def device(name: str, memory_bytes: int | None, wired_mb: int | None) -> tuple[D
         usable = wired_mb << 20
     elif memory_bytes and memory_bytes > 0:
         usable = int(memory_bytes * (_SMALL_SHARE if memory_bytes <= _SMALL_BYTES else _LARGE_SHARE))
-        notes.append("macOS does not report the GPU's share of memory; two thirds to three quarters are remembered, not looked up")
+        notes.append("macOS does not report the GPU's share of memory; two thirds to three quarters is assumed")
     return (
         Device(
             kind="metal",
