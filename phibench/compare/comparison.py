@@ -144,9 +144,7 @@ def _percent(part: float, sign: str = "") -> str:
 def _advice(rows: Sequence[Row], pairs: Sequence[Sequence[Pair]]) -> list[str]:
     found = []
     if any(row["imported"] for row in rows):
-        found.append(
-            "it is not known if imported figures took turns: the ratio of medians is shown, and may be noise"
-        )
+        found.append("nobody saw whether imported figures took turns: the ratio of medians is shown, and may be noise")
     if any(row["verdict"] == "unknown" and not row["imported"] for row in rows):
         found.append(f"a verdict takes {stats.MIN_PAIRS} pairs: {_TURNS}")
     turns = [made for made in pairs if len(made) >= stats.MIN_PAIRS and _on_one_machine(made)]
