@@ -66,8 +66,8 @@ def nothing_can_be_said(machine: Machine, verdicts: Sequence[Verdict], now: Busy
 def _sure(verdicts: Sequence[Verdict]) -> str:
     """What no doubt touches: a doubtful figure is never the reason for a no, and memory is not doubted."""
     ruled_out, first = sum(verdict.verdict == "no" for verdict in verdicts), verdicts[0]
-    fits = ", which fits into memory" if first.overflows <= 1.0 and first.estimates else ""
+    fits = ", and fits into memory" if first.overflows <= 1.0 and first.estimates else ""
     return (
-        f"What is sure: {ruled_out} of {len(verdicts)} setups are a no however fast this machine is; of the others "
-        f"{first.setup} is the nearest to a yes{fits}"
+        f"What is sure: {ruled_out} of {len(verdicts)} setups are a no whatever these figures turn out to be; "
+        f"of the others {first.setup} comes first{fits}"
     )

@@ -212,8 +212,8 @@ def test_the_paragraph_says_what_is_doubtful_who_is_busy_and_what_to_type() -> N
     for told in (
         "4 GB/s to 9 GB/s, too low: its threads had a core only 41%", "float32 40 GFLOP/s to 80 GFLOP/s",
         "cc1plus (1.2 cpus), rsync (20% of a cpu)", "phibench recommend",
-        f"{sum(v.verdict == 'no' for v in verdicts)} of {len(verdicts)} setups are a no however fast",
-        f"{verdicts[0].setup} is the nearest to a yes, which fits into memory",
+        f"{sum(v.verdict == 'no' for v in verdicts)} of {len(verdicts)} setups are a no whatever",
+        f"{verdicts[0].setup} comes first, and fits into memory",
     ):  # fmt: skip
         assert told in text
     calm = show_busy.nothing_can_be_said(here, recommend.advise(here, CHAT, ()), Busy(), "recommend")
