@@ -35,6 +35,8 @@ def report(runs: tuple[str, ...], goal: str, out: str, results: str | None) -> N
 
     Each RUN is a file, an id or its beginning, or latest.
     """
+    import msgspec
+
     from phibench import catalog
     from phibench.advise.recommend import advise
     from phibench.core import files, folders
@@ -43,7 +45,8 @@ def report(runs: tuple[str, ...], goal: str, out: str, results: str | None) -> N
 
     wanted, known = catalog.goal(goal), options.stored_runs(results)
     found = show_report.chosen(runs, folders.results_dir(results), known)
-    every = {(run.machine.identity, run.id, run.suite.name): run for run in (*known, *found)}.values()
+    own = (msgspec.structs.replace(run, example=False) for run in found)  # measured on the machine that is advised
+    every = {(run.machine.identity, run.id, run.suite.name): run for run in (*known, *own)}.values()
     machines = {run.machine.identity: run.machine for run in found}.values()
     advice = [Advice(machine, wanted, advise(machine, wanted, tuple(every))) for machine in machines]
     files.write_text(Path(out), show_report.page(found, advice))

@@ -35,12 +35,15 @@ def advice_section(given: Advice) -> str:
 
 
 def _table(told: advice.Advised) -> str:
-    head = "".join(f"<th>{shown(column.title)}</th>" for column in told.columns)
+    """Under each row its words, which stay in sight where the table is wider than the screen."""
+    head, wide = "".join(f"<th>{shown(column.title)}</th>" for column in told.columns), len(told.columns) - 1
     body = []
     for row, words in zip(told.rows, told.words, strict=True):
         body.append(f"<tr>{''.join(f'<td>{shown(column.cell(row) or UNKNOWN)}</td>' for column in told.columns)}</tr>")
-        body.append(f'<tr class="why"><td></td><td colspan="{len(told.columns) - 1}">{shown(words)}</td></tr>')
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody></table>"
+        body.append(f'<tr class="why"><td></td><td colspan="{wide}"><span>{shown(words)}</span></td></tr>')
+    table = (
+        f'<table class="advice">\n<thead><tr>{head}</tr></thead>\n<tbody>\n' + "\n".join(body) + "\n</tbody></table>"
+    )
     return f'<div class="scroll">{table}</div>'
 
 

@@ -395,6 +395,19 @@ def test_it_ends_with_the_phi_that_fits_why_and_the_lines_that_run_it(
         assert {key for _, attributes in page.elements for key in attributes} <= ATTRIBUTES | {"colspan", "open"}
 
 
+def test_what_the_page_shows_counts_for_its_advice(phibench: Phibench, tmp_path: Path) -> None:
+    """Seen: of a run that is an example its own figures were not known in the advice below them."""
+    whole = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
+    machine = described(None, "Core i7-12700H", "16GiB", "linux", None).machine
+    one = run(*(measured(work, (0.5, 0.5), setup=whole) for work in (workload(256, 0), workload(0, 32))))
+    for name, is_example in (("own", False), ("example", True)):
+        files.write_json(tmp_path / f"{name}.json", replace(one, machine=machine, example=is_example))
+        assert phibench("report", str(tmp_path / f"{name}.json"), "--out", str(tmp_path / f"{name}.html")).code == 0
+    own, other = (Page((tmp_path / f"{name}.html").read_text("utf-8")).text for name in ("own", "example"))
+    assert "measured here" in own.partition("Which Phi for chat")[2]
+    assert own.partition("Which Phi for chat")[2] == other.partition("Which Phi for chat")[2]
+
+
 def test_where_nothing_fits_the_page_says_so_and_has_no_lines(phibench: Phibench, tmp_path: Path) -> None:
     tiny = replace(run(measured(PP)), machine=described(None, "Raspberry Pi 4", "1GiB", None, None).machine)
     files.write_json(tmp_path / "tiny.json", tiny)
