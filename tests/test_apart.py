@@ -18,6 +18,7 @@ import pytest
 
 LIBRARIES = {"llama_cpp": r"libggml|libllama|ggml-base|llama_cpp[/\\]", "onnxruntime": r"onnxruntime",
              "torch": r"site-packages[/\\]torch[/\\]"}  # fmt: skip
+EXAMPLE = next((Path(__file__).parents[1] / "results" / "example").glob("*.json"))
 INSTALLED = {name for name in LIBRARIES if importlib.util.find_spec(name)}
 NOTES = f"""
 import atexit, os, re, sys
@@ -99,7 +100,7 @@ def loaded(words: str, environment: dict[str, str], folder: Path, codes: Sequenc
         ("run quick -m phi-1 --layers 1 -b all -p 8 -n 2 -r 1 --launches 1", INSTALLED),
         ("run memory -m phi-1 --layers 1 -b llama_cpp --quick -p 8", INSTALLED & {"llama_cpp"}),
         ("results", set()),
-        ("report", set()),
+        (f"report {EXAMPLE}", set()),
         ("verify phi-2 -q Q8_0,int8", INSTALLED),
         ("doctor", INSTALLED),
         ("probe", INSTALLED),
