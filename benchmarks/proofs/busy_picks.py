@@ -2,7 +2,8 @@
 
 Ten trials, each one quickstart on a quiet machine and one beside a program of 50 % on every cpu, which knows nothing:
 no cache, no runs. A pick beside the programs is right where it is the quiet one before it or one that could lead
-there within the intervals of what is said of it (phibench/advise/settling.py). "Too busy to say" (exit code 5) is none.
+there within the intervals (phibench/advise/settling.py), as the quiet one could lead beside the programs. "Too busy
+to say" (exit code 5) is none.
 Asked for: 7 picks at least, all right, and of the quiet ones never "too busy". ``--trials N --state FILE`` does a
 part and goes on where it was left; the last part says how it went.
 """
@@ -79,8 +80,9 @@ def wrong(trial: Trial) -> str:
             return f"{when}: exit code {said.exit_code}, pick {said.pick or 'none'}"
     if trial.busy.wall_s > HOGS_LAST_S:
         return f"{trial.busy.wall_s:.0f} s beside the programs, which had ended by then"
-    if picked(trial) and trial.busy.pick not in (trial.quiet.pick, *trial.quiet.could_lead):
-        return f"busy pick {trial.busy.pick}, quiet {trial.quiet.pick}, where it could not lead"
+    quiet, beside = trial.quiet, trial.busy
+    if picked(trial) and not (beside.pick in quiet.could_lead and quiet.pick in beside.could_lead):
+        return f"busy pick {beside.pick}, quiet {quiet.pick}, where it could not lead, or the other way round"
     return ""
 
 
@@ -119,8 +121,10 @@ def main() -> int:
     faults = [told for trial in trials if (told := wrong(trial))]
     for fault in faults:
         print(fault, file=sys.stderr)
+    sizes = sorted(len(trial.quiet.could_lead) for trial in trials)
     print(
-        f"beside programs {len(picks)} picks of {len(trials)}, {same} the quiet one, {len(faults)} wrong; quiet "
+        f"beside programs {len(picks)} picks of {len(trials)}, {same} the quiet one, {len(faults)} wrong, where on the "
+        f"quiet machine {sizes[0]} to {sizes[-1]} setups could lead; quiet "
         f'{quiet_too_busy} times "too busy" (at least {PICKS}, each the quiet one or one that could lead there; never)'
     )
     return 0 if len(picks) >= PICKS and not faults else 1

@@ -140,7 +140,7 @@ def _misses(goal: Goal, above: Verdict, verdict: Verdict) -> str:
 
 
 _NOT_YES = (
-    "", "more speaks against it than memory or time can cure", "more about it is not known",
+    "", "it has more objections that no memory or time cures", "more about it is not known",
     "loses more than the goal allows", "it lacks more memory", "it misses its limits by more",
 )  # fmt: skip
 

@@ -31,7 +31,10 @@ def in_words(metric: str, estimate: Estimate, limit: float) -> str:
     doubtful = " (doubtful)" if estimate.doubt else ""
     misses = "is" if judge(metric, estimate, limit) is False else "may be"
     side = "below" if row.better == "higher" else "over"
-    return f"{row.title} {shown(metric, estimate)}{unit}{doubtful} {misses} {side} {amount(metric, limit, 3)}{unit}"
+    told = next((d for d in range(2, 7) if amount(metric, estimate.value, d) != amount(metric, limit, d)), 2)
+    return (
+        f"{row.title} {shown(metric, estimate, told)}{unit}{doubtful} {misses} {side} {amount(metric, limit, 3)}{unit}"
+    )
 
 
 def worse_end(metric: str, estimate: Estimate) -> float:

@@ -13,7 +13,6 @@ from phibench.advise import rules
 from phibench.advise.candidates import Candidate, kv_types, with_options
 from phibench.advise.case import Answer, Case, Doubted, Missed, No, Perhaps, Rule, Unknown
 from phibench.advise.comfort import discomfort
-from phibench.advise.limits import miss
 from phibench.advise.ranking import hope, order_key
 from phibench.analysis import trust
 from phibench.core.errors import PhibenchError
@@ -107,16 +106,10 @@ class Scales:
             yield _weighed(case, answers)
             barred = _others(answers)
         if case.need and not barred and self._is_of_interest(goal, one, split=True):
-            is_fast = functools.partial(self._is_fast, case)
-            for split in splits.offered(self._known, setup, case.need, one.device, is_fast):
+            for split in splits.offered(self._known, setup, case.need, one.device):
                 case = msgspec.structs.replace(case, setup=split)
                 if (speeds := self._speeds(case, one, split=True)) is not None:
                     yield _weighed(*self._answered(case, first, speeds))
-
-    def _is_fast(self, case: Case, setup: Setup) -> bool:
-        """Whether its steps are sure to be as fast as the goal asks for."""
-        decode = predictions.decode_tps(self._known, case.goal, setup, case.variant)
-        return decode is not None and miss("decode_tps", decode, case.goal.limits.get("decode_tps", 0.0)) <= 1.0
 
     def _speeds(
         self, case: Case, one: Candidate, overflows: float = 1.0, *, split: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from phibench.cli import options
@@ -28,7 +28,11 @@ def nothing_to_try(place: Machine) -> PhibenchError:
     return PhibenchError(why if place.devices else f"{place.name} has no device to run on", NOTHING_FITS)
 
 
-def say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
+def say_why(
+    code: int, place: Machine, verdicts: Sequence[Verdict], advise: Callable[[Machine], Sequence[Verdict]]
+) -> None:
+    """``advise``: the same question about another machine."""
+    from phibench.advise.doubted import at_the_ends
     from phibench.core.text import wrap
     from phibench.probe import busy
     from phibench.show import busy as show_busy
@@ -38,5 +42,6 @@ def say_why(code: int, place: Machine, verdicts: Sequence[Verdict]) -> None:
         ways = "try what the reasons name: a shorter --context, looser limits, or more memory"
         options.note(f"nothing fits; {ways if amounts else 'no amount of memory or time would change that'}")
     elif code == TOO_BUSY:
-        for line in wrap(show_busy.nothing_can_be_said(place, verdicts, busy.look(), "recommend")):
+        ends = at_the_ends(place, advise)
+        for line in wrap(show_busy.nothing_can_be_said(place, verdicts, ends, busy.look(), "recommend")):
             options.note(line)

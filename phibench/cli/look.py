@@ -35,21 +35,17 @@ def report(runs: tuple[str, ...], goal: str, out: str, results: str | None) -> N
 
     Each RUN is a file, an id or its beginning, or latest.
     """
-    import msgspec
-
     from phibench import catalog
-    from phibench.advise.recommend import advise
     from phibench.core import files, folders
+    from phibench.core.errors import PhibenchError
     from phibench.show import report as show_report
-    from phibench.show.report_advice import Advice
+    from phibench.show import report_advice
 
+    if out in runs or Path(out).suffix.lower() == ".json":
+        raise PhibenchError(f"--out {out} is where a run may be; write a page, for example --out report.html")
     wanted, known = catalog.goal(goal), options.stored_runs(results)
     found = show_report.chosen(runs, folders.results_dir(results), known)
-    own = (msgspec.structs.replace(run, example=False) for run in found)  # measured on the machine that is advised
-    every = {(run.machine.identity, run.id, run.suite.name): run for run in (*known, *own)}.values()
-    machines = {run.machine.identity: run.machine for run in found}.values()
-    advice = [Advice(machine, wanted, advise(machine, wanted, tuple(every))) for machine in machines]
-    files.write_text(Path(out), show_report.page(found, advice))
+    files.write_text(Path(out), show_report.page(found, report_advice.of_machines(found, known, wanted)))
     options.note(f"report: {out}")
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from phibench import backends, catalog
 from phibench.advise import ranking, recommend
+from phibench.advise.doubted import at_the_ends
 from phibench.cli import calibrate, choice, waiting
 from phibench.cli import run as cli_run
 from phibench.core import extras, run_files
@@ -65,12 +67,12 @@ def quickstart(
             _stands(machine, goal, runs, width)
         return FAILED
     setups, done, path = found
-    verdicts = recommend.advise(machine, goal, run_files.read_runs(folder)[0])
+    advise = functools.partial(recommend.advise, goal=goal, runs=run_files.read_runs(folder)[0])
+    verdicts = advise(machine)
     _show_changed(machine, goal, setups, before, verdicts, width)
     print(f"Run file: {path}\n\nNext:\n{next_commands(setups[0], extras.program())}")
-    if alive != names or (absent and not everything):
-        return FAILED
-    return record.exit_code((done,)) or _outcome(machine, verdicts, now)
+    failed = alive != names or (absent and not everything)
+    return FAILED if failed else record.exit_code((done,)) or _outcome(machine, verdicts, advise, now)
 
 
 def _stands(machine: Machine, goal: Goal, runs: Sequence[Run], width: int | None) -> None:
@@ -88,11 +90,13 @@ def _show_changed(
     _show(f"What fits for the goal '{GOAL}'", _advice(machine, goal, after, width) + told_too)
 
 
-def _outcome(machine: Machine, verdicts: Sequence[Verdict], now: Busy) -> int:
+def _outcome(
+    machine: Machine, verdicts: Sequence[Verdict], advise: Callable[[Machine], Sequence[Verdict]], now: Busy
+) -> int:
     """The exit code of the advice; where nothing can be said, with why."""
     code = recommend.outcome(verdicts, here=True)
     if code == TOO_BUSY:
-        told = wrap(show_busy.nothing_can_be_said(machine, verdicts, now, "quickstart"))
+        told = wrap(show_busy.nothing_can_be_said(machine, verdicts, at_the_ends(machine, advise), now, "quickstart"))
         print("", *told, sep="\n", file=sys.stderr)
     return code
 

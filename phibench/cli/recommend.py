@@ -102,7 +102,7 @@ def recommend(
     from phibench.advise.candidates import narrowed
     from phibench.core import units
 
-    count, told = _top(top), _Told(gpu, cpu, ram, os, power)
+    count, told = _top(top), _Told(*(word and word.strip() for word in (gpu, cpu, ram, os, power)))
     _check_where(machine, machines, told)
     recommend_why.check_questions(explain, why_not, settle, run, more_memory, places=places)
     howto.check(run, output, machines)
@@ -212,7 +212,7 @@ def _one(
     if here:
         recalled.keep(folder, place, wanted, asked, runs, verdicts)
     if not why_so.nearest:
-        say_why(code, place, verdicts)
+        say_why(code, place, verdicts, lambda there: advise(there, goal, runs, **asked))
     return code
 
 

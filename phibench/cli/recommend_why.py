@@ -105,10 +105,13 @@ def answered(
     found = find(asked.setup, asks.machine, asks.goal, asks.runs, verdicts)
     search = Search(Again(asks, found.one, found.setup))
     changes = search.single or [change for change in (search.change(),) if change]
+    narrowed = bool(only.variants or only.quantizations or only.backends)
+    if narrowed and not found.place:  # another build was asked for already
+        changes = [change for change in changes if "build" not in change.moves]
     told = explained.Told(
         asks.machine, asks.goal, found, changes, reasons.nearest(asks, verdicts) if code == NOTHING_FITS else None,
         rules.command(found.setup) if here and reasons.is_guessed(found.weighed.verdict, asks.goal) else "",
-        lacks=not search.is_beyond_amounts, narrowed=bool(only.variants or only.quantizations or only.backends),
+        lacks=not search.is_beyond_amounts, narrowed=narrowed,
     )  # fmt: skip
     say = explained.explained if asked.explain else explained.why_not
     options.emit(say(told, output, options.width(out)), out)

@@ -90,7 +90,7 @@ def _code(one: Settling) -> int:
     for line in failures(one.done) if one.done else ():
         options.note(line)
     code = recommend.outcome(one.verdicts, here=True)
-    say_why(code, one.machine, one.verdicts)
+    say_why(code, one.machine, one.verdicts, one.advised)
     return (record.exit_code((one.done,)) if one.done else 0) or code
 
 
@@ -110,7 +110,7 @@ class Settling:
         self._goal, self._before, self._asked, self._folder = goal, tuple(runs), asked, folder
         self.told = as_asked(goal, **{name: value for name, value in asked.items() if name not in ("only", "chosen")})
         self._tested: set[tuple[str, str]] = set()
-        self.verdicts = self._advised()
+        self.verdicts = self.advised(self.machine)
 
     @property
     def measured(self) -> tuple[Setup, ...]:
@@ -124,7 +124,7 @@ class Settling:
     def until(self, ends: float) -> None:
         """Measure until nothing could change the pick, or no time is left for what could."""
         while self._next(ends):
-            self.verdicts = self._advised()
+            self.verdicts = self.advised(self.machine)
 
     def since_last(self) -> Changed | None:
         """What is different since somebody asked the same."""
@@ -133,8 +133,8 @@ class Settling:
     def keep(self) -> None:
         recalled.keep(self._folder, self.machine, self._goal, self._asked, self.runs, self.verdicts)
 
-    def _advised(self) -> tuple[Verdict, ...]:
-        return recommend.advise(self.machine, self._goal, self.runs, **self._asked)
+    def advised(self, machine: Machine) -> tuple[Verdict, ...]:
+        return recommend.advise(machine, self._goal, self.runs, **self._asked)
 
     def undecided(self) -> list[Setup]:
         """What could change the pick and was not tried yet."""

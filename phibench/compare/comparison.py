@@ -182,7 +182,7 @@ def _around(sides: Sequence[Selection], used: Sequence[Collection[Run]], paired:
     found = []
     here, there = ({run.machine.identity for run in runs} for runs in used)
     if not here & there:
-        pairs = "the n-th launches are paired: no common noise cancels" if paired else "nothing is paired"
+        pairs = "the n-th launches are paired, so noise that both suffered stays" if paired else "nothing is paired"
         found.append(f"on different machines {pairs}")
     names = sorted({name for runs in used for run in runs for name in run.software})
     versions = {name: [_versions(runs, name) for runs in used] for name in names}

@@ -9,18 +9,18 @@ from phibench.core.metrics import METRICS
 from phibench.core.nouns import Estimate
 
 
-def shown(metric: str, estimate: Estimate) -> str:
-    """A value as people read it; an estimate never looks like a measurement.
+def shown(metric: str, estimate: Estimate, digits: int = 0) -> str:
+    """A value as people read it; an estimate never looks like a measurement. ``digits``: so many at least.
 
     ``12.3`` measured, exact or published; ``~9.1 (7.9–10)`` estimated, with its interval; ``~90 s (60–120 s) assumed``
     where it hangs on something that nobody published.
     """
     if estimate.basis in ("exact", "published", "measured"):
-        return amount(metric, estimate.value, 3)
+        return amount(metric, estimate.value, max(3, digits))
     low, high = (_amount(metric, v, 2) for v in (estimate.low, estimate.high))
     first = low.number if low.unit == high.unit else low  # the same unit is told once
     mark = " assumed" if estimate.basis == "assumed" else ""
-    return f"~{amount(metric, estimate.value, 2)} ({first}–{high}){mark}"
+    return f"~{amount(metric, estimate.value, max(2, digits))} ({first}–{high}){mark}"
 
 
 def amount(metric: str, value: float, digits: int) -> str:

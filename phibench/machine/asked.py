@@ -91,7 +91,7 @@ def counted(text: str) -> tuple[int, str]:
 
 
 def _memory(text: str | None) -> int | None:
-    return ram.ram_bytes(text) if text else None
+    return None if text is None else ram.ram_bytes(text)
 
 
 def _one_of(text: str | None, known: tuple[T, ...], what: str) -> T | None:

@@ -1,7 +1,7 @@
 """The split of a model that is too large for a GPU: as many layers as fit, or all without the first ones' experts.
 
-Where a processor is about as fast as the GPU beside it, steps may take least on the processor and prompts on the GPU:
-then it is also worth a look to put as little on the GPU as can be, or no more than steps allow.
+Where a processor is about as fast as the GPU beside it, steps may take least on the processor and prompts on the GPU.
+Then fewer layers on the GPU are worth a look, too: how many is a trade of the one for the other, and the goal decides.
 """
 
 from __future__ import annotations
@@ -17,21 +17,19 @@ from phibench.predict.offload import EXPERTS, LAYERS
 from phibench.predict.speed import Knowledge
 
 _LEAST = 2  # asked for: the head and one layer
+# Chosen: so near to each other that none between two is much better, and the same on every machine, so that a better
+# one has all that a worse one was offered.
+_FEWER = (_LEAST, 3, 4, 6, 8, 11, 16, 23, 32, 45)
 
 
-def offered(
-    known: Knowledge, setup: Setup, need: Need, device: Device, steps_keep_up: Callable[[Setup], bool]
-) -> tuple[Setup, ...]:  # fmt: skip
-    """Of ``setup`` those that are worth a look, none twice; ``steps_keep_up``: whether one is fast enough."""
+def offered(known: Knowledge, setup: Setup, need: Need, device: Device) -> tuple[Setup, ...]:
+    """Of ``setup`` those that are worth a look, none twice."""
     if not offload.splits(setup) or device.shares_memory:
         return ()
     found = [best(known, setup, need, device)]
     if _host_keeps_up(known, setup):
-        layers = functools.partial(_with_layers, setup)
-        fits = functools.partial(_fits_with, known.machine, setup, need, device)
-        most = _most(lambda n: fits({LAYERS: n}) and steps_keep_up(layers(n)), costs.cost_sheet(setup).plan.layers)
-        there = (layers(n) for n in (max(most, _LEAST), _LEAST))
-        found += [one for one in there if _fits(known.machine, one, need, device)]
+        fewer = (_with(setup, {LAYERS: n}) for n in _FEWER if n <= costs.cost_sheet(setup).plan.layers)
+        found += [one for one in fewer if _fits(known.machine, one, need, device)]
     return tuple(one for one in dict.fromkeys(found) if one)
 
 
@@ -71,10 +69,6 @@ def _most(fits: Callable[[int], bool], most: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def _with_layers(setup: Setup, layers: int) -> Setup:
-    return _with(setup, {LAYERS: layers})
 
 
 def _with(setup: Setup, more: dict[str, int]) -> Setup:

@@ -51,23 +51,31 @@ def _cpus(count: float) -> str:
     return f"{count:.0%} of a cpu" if count < 1 else f"{count:.1f} cpus"
 
 
-def nothing_can_be_said(machine: Machine, verdicts: Sequence[Verdict], now: Busy, command: str) -> str:
-    """One paragraph: what is doubtful, what is sure all the same, what keeps the machine busy, what to type."""
-    count = sum(verdict.doubted for verdict in verdicts)
+def nothing_can_be_said(
+    machine: Machine, verdicts: Sequence[Verdict], ends: tuple[Verdict | None, Verdict | None], now: Busy, command: str
+) -> str:  # fmt: skip
+    """One paragraph: what is doubtful, what leads at both ``ends`` of it, what keeps the machine busy, what to type."""
+    count = sum(verdict.doubted and verdict.verdict == "unknown" for verdict in verdicts)
     told = "; ".join(line for device in machine.devices for line in _doubts(device)) or "what was measured here before"
     who = by(now)
     closing = f"Now busy: {who}; close that" if who else "Close what was running when it was measured"
     return (
         f"nothing can be said: no Phi fits for sure, and {count} setups depend on figures that are doubtful: {told}. "
-        f"{_sure(verdicts)}. {closing}, and type: phibench {command}"
+        f"{_at_both(*ends)}{closing}, and type: phibench {command}"
     )
 
 
-def _sure(verdicts: Sequence[Verdict]) -> str:
-    """What no doubt touches: a doubtful figure is never the reason for a no, and memory is not doubted."""
-    ruled_out, first = sum(verdict.verdict == "no" for verdict in verdicts), verdicts[0]
-    fits = ", and fits into memory" if first.overflows <= 1.0 and first.estimates else ""
+def _at_both(slow: Verdict | None, fast: Verdict | None) -> str:
+    if slow is None or fast is None:
+        return ""
+    if slow.setup == fast.setup:
+        levels = (
+            slow.level
+            if slow.level == fast.level
+            else f"{slow.level} as slow as seen, {fast.level} as fast as it can be"
+        )
+        return f"Either way the pick is {slow.setup} ({levels}). "
     return (
-        f"What is sure: {ruled_out} of {len(verdicts)} setups are a no whatever these figures turn out to be; "
-        f"of the others {first.setup} comes first{fits}"
+        f"As slow as seen, the pick is {slow.setup} ({slow.level}); as fast as it can be, it is {fast.setup} "
+        f"({fast.level}). "
     )

@@ -72,11 +72,13 @@ def why_not(told: Told, output: str, width: int | None = None) -> str:
                 "verdict": verdict.verdict,
                 "change": advice_document.changed(change),
                 "reasons": _reasons(told),
+                "left": str(left.setup) if (left := _left(told)) else None,
             }
         )
     lines = [_headline(told), *_instead(told)]
     if verdict.verdict == "yes":
-        return _wrapped([*lines, f"why: {_beside_the_pick(told)}"], width)
+        why = [] if _is_left_out(told) else [f"why: {_beside_the_pick(told)}"]
+        return _wrapped([*lines, *why, *_nearest(told)], width)
     return _wrapped([*lines, *(f"- {reason}" for reason in _reasons(told)), *_would_change(told)], width)
 
 
@@ -93,13 +95,22 @@ def _headline(told: Told) -> str:
     return f"{asked.setup} for {goal.id} on {told.machine.name}: {asked.weighed.verdict.level}, {of}"
 
 
-def _instead(told: Told) -> list[str]:
+def _is_left_out(told: Told) -> bool:
+    return told.narrowed and not told.asked.place
+
+
+def _left(told: Told) -> Verdict | None:
     """Of a setup that -q or -b leaves out what is left of its variant: somebody typed a change behind the question."""
     asked = told.asked
-    left = next((v for v in asked.verdicts if v.setup.variant == asked.setup.variant), None)
-    if not told.narrowed or asked.place or left is None:
+    of_it = (verdict for verdict in asked.verdicts if verdict.setup.variant == asked.setup.variant)
+    return next(of_it, None) if _is_left_out(told) else None
+
+
+def _instead(told: Told) -> list[str]:
+    left, verdicts = _left(told), told.asked.verdicts
+    if left is None:
         return []
-    return [f"still left: {left.setup}: {left.level}, place {asked.verdicts.index(left) + 1} of {len(asked.verdicts)}"]
+    return [f"still left: {left.setup}: {left.level}, place {verdicts.index(left) + 1} of {len(verdicts)}"]
 
 
 def _why(told: Told) -> str:
@@ -114,14 +125,16 @@ def _beside_the_pick(told: Told) -> str:
 
 def _said(told: Told, above: Verdict | None) -> str:
     asked = told.asked
-    if told.narrowed and not asked.place:
+    if _is_left_out(told):
         return _LEFT_OUT
     reasons = ROWS_ALONE._replace(whole_family=not told.narrowed)
     return explain.why(told.goal, asked.weighed.verdict, above, asked.verdicts, reasons)
 
 
 def _would_change(told: Told) -> list[str]:
-    if not told.changes:
+    if _is_left_out(told) and not told.changes:
+        lines = []
+    elif not told.changes:
         holes = told.asked.weighed.verdict.holes
         lines = [NOT_KNOWN if holes else NOT_TWO if told.lacks else NOTHING]
     else:
@@ -129,9 +142,11 @@ def _would_change(told: Told) -> list[str]:
         lines += [f"- {advice_notes.changed(told.asked.setup, change)}" for change in told.changes]
     if told.calibrate:
         lines.append(f"its speeds are predicted, a measurement may say otherwise: {told.calibrate}")
-    if told.nearest:
-        lines.append(advice_notes.nearest(*told.nearest))
-    return lines
+    return [*lines, *_nearest(told)]
+
+
+def _nearest(told: Told) -> list[str]:
+    return [advice_notes.nearest(*told.nearest)] if told.nearest else []
 
 
 def _order(told: Told) -> list[str]:

@@ -39,10 +39,16 @@ def text(words: Sequence[str], output: str, width: int | None = None) -> str:
 
 def chosen(words: Sequence[str]) -> tuple[Hardware, ...]:
     """Rows in which all words stand, whatever their case; else those that the words together name."""
-    found = hardware.with_words(words) or hardware.versions(" ".join(words))
+    wanted = [word.lower() for word in words]
+    found = tuple(row for row in hardware.rows() if all(word in _searched(row) for word in wanted))
+    found = found or hardware.versions(" ".join(words))
     if not found:
         raise hardware.unknown(" ".join(words))
     return found
+
+
+def _searched(row: Hardware) -> str:
+    return " ".join((row.name, row.kind, row.vendor, row.architecture, *row.also)).lower()
 
 
 def records(found: Sequence[Hardware]) -> list[Record]:

@@ -47,7 +47,7 @@ def _tags(run: Run, rows: Sequence[Row]) -> str:
     warn = [f"a slice of {count} layers" for count in layers]
     warn += ["short: a first look"] if run.suite.short else []
     warn += [f"imported from {run.imported}"] if run.imported else []
-    warn += ["an example, not measured here"] if run.example else []
+    warn += ["an example that comes with phibench"] if run.example else []
     warn += ["doubtful"] if run.warnings else []
     items = [f"<li>{shown(text)}</li>" for text in plain] + [f'<li class="warn">{shown(text)}</li>' for text in warn]
     return f'<ul class="tags">{"".join(items)}</ul>'

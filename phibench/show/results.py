@@ -79,7 +79,7 @@ def _caption(rows: Sequence[Row], constant: dict[str, str]) -> str:
     if any(row.run.suite.short for row in rows):
         words["short"] = "a short run (--quick)"
     if any(row.run.example for row in rows):
-        words["example"] = "an example, not measured here"
+        words["example"] = "an example that comes with phibench"
     return ", ".join(words.values())
 
 

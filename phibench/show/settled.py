@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from phibench.core.nouns import LeftOut, Settled, Verdict
 from phibench.core.text import wrap
 from phibench.show import changed
 
+_FIGURES = re.compile(r"\d[\d.]*(?: ?(?:min|h|s|[kMGT]?i?B)\b)?(?: \d+ s\b)?")
 _NAMED = 3  # of those that are left out for one reason
 _SURE = "no other setup could come first, wherever in its interval its speed is"
 
@@ -35,12 +37,12 @@ def to_json(settled: Settled) -> dict[str, Any]:
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
-    """A line for each reason, with the first of those that it holds for."""
+    """A line for each reason, whatever its figures, with the first of those that it holds for."""
     of: dict[str, list[LeftOut]] = {}
     for one in left_out:
-        of.setdefault("no time" if one.late else one.reason, []).append(one)
+        of.setdefault(_FIGURES.sub("#", one.reason), []).append(one)
     for ones in of.values():
         names = ", ".join(one.what for one in ones[:_NAMED])
         more = f" and {len(ones) - _NAMED} more" if len(ones) > _NAMED else ""
-        of_all = " for the first of them" if ones[0].late and len(ones) > 1 else ""
+        of_all = " for the first of them" if len({one.reason for one in ones}) > 1 else ""
         yield f"could still change the pick: {names}{more}: {ones[0].reason}{of_all}"

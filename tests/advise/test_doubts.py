@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from phibench import catalog
 from phibench.advise import limits, ranking, recommend
 from phibench.advise.case import Doubted, Unknown
+from phibench.advise.doubted import at_the_ends
 from phibench.core.errors import NOTHING_FITS, TOO_BUSY
 from phibench.core.nouns import Device, Estimate, Goal, Machine, Run, Verdict
 from phibench.predict import costs, terms
@@ -207,18 +208,47 @@ NOW = Busy(look_s=1.0, cpus=2, share=0.7, programs=(Program(name="cc1plus", cpus
 
 def test_the_paragraph_says_what_is_doubtful_who_is_busy_and_what_to_type() -> None:
     here = place(4e9, 9e9, 4e10)
-    verdicts = recommend.advise(here, CHAT, ())
-    text = show_busy.nothing_can_be_said(here, verdicts, NOW, "recommend")
+    verdicts, ends = (
+        recommend.advise(here, CHAT, ()),
+        at_the_ends(here, lambda there: recommend.advise(there, CHAT, ())),
+    )
+    text = show_busy.nothing_can_be_said(here, verdicts, ends, NOW, "recommend")
     for told in (
         "4 GB/s to 9 GB/s, too low: its threads had a core only 41%", "float32 40 GFLOP/s to 80 GFLOP/s",
         "cc1plus (1.2 cpus), rsync (20% of a cpu)", "phibench recommend",
-        f"{sum(v.verdict == 'no' for v in verdicts)} of {len(verdicts)} setups are a no whatever",
-        f"{verdicts[0].setup} comes first, and fits into memory",
+        f"{sum(v.doubted and v.verdict == 'unknown' for v in verdicts)} setups depend",
     ):  # fmt: skip
         assert told in text
-    calm = show_busy.nothing_can_be_said(here, recommend.advise(here, CHAT, ()), Busy(), "recommend")
+    calm = show_busy.nothing_can_be_said(here, verdicts, ends, Busy(), "recommend")
     assert "cc1plus" not in calm
     assert "Close what was running" in calm
+
+
+@pytest.mark.parametrize(("read", "most"), [(4e9, 9e9), (1.2e10, 6e10), (2e10, 2.2e10)])
+def test_at_both_ends_it_says_what_a_machine_without_doubt_is_told(read: float, most: float) -> None:
+    """Seen: what came first among doubtful figures was called sure, and was the pick at neither end."""
+    here = place(read, most, 2e11)
+
+    def advise(machine: Machine) -> tuple[Verdict, ...]:
+        return recommend.advise(machine, CHAT, ())
+
+    slow, fast = at_the_ends(here, advise)
+    assert slow is not None
+    assert fast is not None
+    assert not slow.doubted
+    assert not fast.doubted
+    for end, rate, times in ((slow, read, 1), (fast, most, 2)):
+        cpu = here.device("cpu")
+        assert cpu is not None
+        sure = msgspec.structs.replace(
+            cpu, read_bytes_s=rate, matrix_flops_s={k: times * v for k, v in cpu.matrix_flops_s.items()},
+            most_read_bytes_s=None, most_matrix_flops_s={}, doubt="", matrix_doubt="",
+        )  # fmt: skip
+        assert advise(msgspec.structs.replace(here, devices=(sure,)))[0] == end
+    text = show_busy.nothing_can_be_said(here, advise(here), (slow, fast), Busy(), "recommend")
+    same = f"Either way the pick is {slow.setup} ("
+    two = f"As slow as seen, the pick is {slow.setup} ({slow.level}); as fast as it can be, it is {fast.setup} "
+    assert (same if slow.setup == fast.setup else two) in text
 
 
 def test_the_host_of_a_virtual_machine_is_named_where_it_took_more() -> None:

@@ -139,7 +139,7 @@ def test_its_programs_end_with_it_however_it_ends(busy: ModuleType) -> None:
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in running)
 
 
-def said(picks: ModuleType, pick: str, *others: str, code: int = 0, wall_s: float = 100.0) -> Any:
+def said(picks: ModuleType, pick: str, others: tuple[str, ...] = (), code: int = 0, wall_s: float = 100.0) -> Any:
     return picks.Said(exit_code=code, pick=pick, could_lead=(pick, *others), wall_s=wall_s)
 
 
@@ -147,8 +147,13 @@ def said(picks: ModuleType, pick: str, *others: str, code: int = 0, wall_s: floa
     ("quiet", "beside", "wrong"),
     [
         (("a:Q4", "a:Q5"), {"pick": "a:Q4"}, ""),
-        (("a:Q4", "a:Q5"), {"pick": "a:Q5"}, ""),
-        (("a:Q4",), {"pick": "a:Q5"}, "busy pick a:Q5, quiet a:Q4, where it could not lead"),
+        (("a:Q4", "a:Q5"), {"pick": "a:Q5", "others": ("a:Q4",)}, ""),
+        (
+            ("a:Q4", "a:Q5"),
+            {"pick": "a:Q5"},
+            "busy pick a:Q5, quiet a:Q4, where it could not lead, or the other way round",
+        ),
+        (("a:Q4",), {"pick": "a:Q5"}, "busy pick a:Q5, quiet a:Q4, where it could not lead, or the other way round"),
         (("a:Q4",), {"pick": "b:Q5", "code": 5}, ""),  # too busy: no pick
         (("a:Q4",), {"pick": "", "code": 0}, "busy: exit code 0, pick none"),
         (("a:Q4",), {"pick": "a:Q4", "code": 1}, "busy: exit code 1, pick a:Q4"),
@@ -158,7 +163,7 @@ def said(picks: ModuleType, pick: str, *others: str, code: int = 0, wall_s: floa
 def test_a_pick_beside_programs_is_held_to_the_quiet_one(
     picks: ModuleType, quiet: tuple[str, ...], beside: dict[str, Any], wrong: str
 ) -> None:
-    assert picks.wrong(picks.Trial(quiet=said(picks, *quiet), busy=said(picks, **beside))) == wrong
+    assert picks.wrong(picks.Trial(quiet=said(picks, quiet[0], quiet[1:]), busy=said(picks, **beside))) == wrong
 
 
 def test_too_busy_on_a_quiet_machine_is_wrong(picks: ModuleType) -> None:

@@ -32,7 +32,7 @@ def document(phibench: Phibench, *words: str, code: int = 0) -> Any:
 )
 def test_with_the_flags_it_is_a_yes(phibench: Phibench, machine: tuple[str, ...], setup: str, code: int) -> None:
     found = document(phibench, *machine, "--why-not", setup, code=code)
-    assert found.keys() == {"setup", "verdict", "change", "reasons"}
+    assert found.keys() == {"setup", "verdict", "change", "reasons", "left"}
     assert found["verdict"] == "no"
     assert found["reasons"]
     change = found["change"]
@@ -111,7 +111,9 @@ def test_what_goes_not_together_is_said_in_a_line(phibench: Phibench, words: tup
 
 def test_what_was_left_out_is_said_to_be_so(phibench: Phibench) -> None:
     said = " ".join(phibench("recommend", *DESKTOP, "-m", "phi-2", "--why-not", "phi-4").out.split())
-    assert said.endswith("why: left out by -m, -q or -b")
+    assert (
+        "comfortable, left out by -m, -q or -b Nothing fits. The nearest is phi-2" in said
+    )  # what is asked for is none
 
 
 def test_a_change_that_is_typed_behind_the_question_is_answered(phibench: Phibench) -> None:
@@ -121,6 +123,8 @@ def test_a_change_that_is_typed_behind_the_question_is_answered(phibench: Phiben
     flag, _, setup = change.partition("(")[2].partition("): ")
     said = " ".join(phibench("recommend", *asked, *flag.split()).out.split())
     assert f"left out by -m, -q or -b still left: {setup}: usable, place " in said
+    assert document(phibench, *asked[:2], *flag.split(), *asked[2:])["left"] == setup
+    assert "(-q " not in said  # a build was asked for
     assert "still left" not in phibench("recommend", *asked).out
     assert "still left" not in phibench("recommend", *asked, "-m", "phi-2").out  # nothing of it is
 

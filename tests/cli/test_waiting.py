@@ -15,7 +15,7 @@ from phibench.advise import recommend
 from phibench.cli import quickstart, waiting
 from phibench.core import files, units
 from phibench.core.errors import BAD_INPUT, TOO_BUSY, PhibenchError
-from phibench.core.nouns import Machine
+from phibench.core.nouns import Machine, Verdict
 from phibench.machine import inventory
 from phibench.probe import busy
 from phibench.probe.busy import Busy, Program
@@ -143,6 +143,10 @@ def test_the_first_advice_of_quickstart_waits_and_goes_on(monkeypatch: pytest.Mo
 
 def test_quickstart_leaves_with_5_where_nothing_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
     goal = catalog.goal("chat")
-    assert quickstart._outcome(slow(), recommend.advise(slow(), goal, ()), LOUD) == TOO_BUSY
+
+    def advise(machine: Machine) -> tuple[Verdict, ...]:
+        return recommend.advise(machine, goal, ())
+
+    assert quickstart._outcome(slow(), advise(slow()), advise, LOUD) == TOO_BUSY
     assert "type: phibench quickstart" in " ".join(capsys.readouterr().err.split())
-    assert quickstart._outcome(slow(""), recommend.advise(slow(""), goal, ()), LOUD) != TOO_BUSY
+    assert quickstart._outcome(slow(""), advise(slow("")), advise, LOUD) != TOO_BUSY

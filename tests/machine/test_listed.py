@@ -168,7 +168,7 @@ def test_each_spelling_of_a_row_is_the_same_machine(cells: tuple[str, str, str, 
         (of("Core i7-1260P", "", "", "BeOS"), "unknown system 'BeOS'"),
         (of(), "neither its processor nor its GPU is given"),
         (of("", "VMware SVGA 3D"), "neither its processor nor its GPU is given"),
-        (of("AMD EPYC Processor"), "'AMD EPYC' stands in "),
+        (of("AMD EPYC Processor"), "'AMD EPYC' fits "),
     ],
 )  # fmt: skip
 def test_a_row_that_is_not_known_says_why(row: Listed, said: str) -> None:

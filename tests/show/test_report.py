@@ -133,7 +133,7 @@ def test_a_figure_stands_with_its_interval_and_the_unknown_as_unknown() -> None:
 def test_where_figures_come_from_is_said() -> None:
     plain = run(measured(PP))
     assert "short: a first look" in page(replace(plain, suite=replace(plain.suite, short=True))).text
-    assert "an example, not measured here" in page(replace(plain, example=True)).text
+    assert "an example that comes with phibench" in page(replace(plain, example=True)).text
     imported = page(replace(plain, imported="llama-bench b5163", conditions={})).text
     assert "imported from llama-bench b5163" in imported
     assert "saw neither the run nor its conditions" in imported

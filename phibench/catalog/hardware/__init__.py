@@ -15,18 +15,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from phibench.catalog.hardware.names import Reading, only_size, plain, reading, readings, squeezed, whole
+from phibench.catalog.hardware.names import Reading, is_part, only_size, plain, reading, readings, squeezed, whole
 from phibench.catalog.hardware.table import COLUMNS, rows
 from phibench.core.errors import PhibenchError
 from phibench.core.nouns import Hardware
 
-__all__ = ["COLUMNS", "agreed", "find", "named", "nearest", "rows", "unknown", "versions", "with_words"]
+__all__ = ["COLUMNS", "agreed", "find", "named", "nearest", "rows", "unknown", "versions"]
 
 _GIB = 1 << 30
 # What a driver says of a card's memory is less than its name by what ECC and firmware keep (T4: 15109 of 16384 MiB,
 # A10G: 22.5 of 24 GiB), and never more by more than a rounding of GB for GiB.
 _TOLD_LEAST, _TOLD_MOST = 0.88, 1.03
 _NEAREST = 3
+_AT_HOME = ("gpu-desktop", "gpu-laptop", "igpu", "cpu", "soc")
 _MOST_CHARS = 100  # of a name that is quoted
 
 
@@ -54,39 +55,33 @@ def named(name: str, memory_bytes: float | None = None, cores: int | None = None
 def unknown(name: str, kinds: Collection[str] = ()) -> PhibenchError:
     """The error for a name that no row has: what it is nearest to, and the remedy; ``kinds``: of these alone.
 
-    Where it only says how much memory, which devices have so much; where it stands in many names, in how many.
+    Where it only says how much memory, which devices have so much; where it is a part of many names, some of them.
     """
     quoted, meant = name[:_MOST_CHARS], [row for row in rows() if not kinds or row.kind in kinds]
-    if size := only_size(name):
+    size, by = only_size(name)
+    if size and "cpu" in kinds:
+        return PhibenchError(f"'{quoted}' says how much memory, not which processor: --ram {size}GiB says that")
+    if size:
         sized = [row for row in meant if row.memory_bytes == size * _GIB and not row.shares_memory]
-        told = f"{len(sized)} cards have that much, such as {_some(sized)}" if sized else "no card has that much"
+        sized = [row for row in sized if not by or row.vendor in by]
+        told = f"{len(sized)} cards have that much, such as {_some(sized)}" if sized else "no such card has that much"
         return PhibenchError(
             f"'{quoted}' says how much memory, not which device: {told}; 'phibench hardware' lists all"
         )
-    many = sum(row in meant for row in with_words(words)) if (words := quoted.split()) else 0
-    if many > 1:
-        return PhibenchError(
-            f"'{quoted}' stands in {many} names: write one of those that 'phibench hardware {quoted}' lists"
-        )
+    many = [row for row in meant if is_part(name, row)]
+    if len(many) > 1:
+        told = f"fits {len(many)} devices, such as {_some(many)}: write one of their names"
+        return PhibenchError(f"'{quoted}' {told}; 'phibench hardware' lists all")
     near = ", ".join(f"'{row.name}'" for row in nearest(name, kinds))
     return PhibenchError(f"unknown hardware '{quoted}'; nearest: {near}; 'phibench hardware' lists all")
 
 
 def _some(found: Sequence[Hardware]) -> str:
-    """Of all speeds, from slow to fast."""
+    """Of all speeds, from slow to fast; rather what stands on desks than in racks."""
     by_speed = sorted(found, key=lambda row: row.read_bytes_s or 0.0)
+    by_speed = [row for row in by_speed if row.kind in _AT_HOME] or by_speed
     some = [by_speed[round(share * (len(by_speed) - 1) / (_NEAREST - 1))].name for share in range(_NEAREST)]
     return ", ".join(dict.fromkeys(some))
-
-
-def with_words(words: Sequence[str]) -> tuple[Hardware, ...]:
-    """Rows in whose names, kind, maker or architecture all words stand, whatever their case."""
-    wanted = [word.lower() for word in words]
-    return tuple(row for row in rows() if all(word in _searched(row) for word in wanted))
-
-
-def _searched(row: Hardware) -> str:
-    return " ".join((row.name, row.kind, row.vendor, row.architecture, *row.also)).lower()
 
 
 def versions(name: str, memory_bytes: float | None = None, cores: int | None = None) -> tuple[Hardware, ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from phibench.core.nouns import Hardware
+
 _MOST_CHARS = 300
 
 
@@ -63,22 +65,12 @@ _NOISE = re.compile(
 )
 
 _NO_NAME = {
-    "a",
-    "an",
-    "any",
-    "card",
-    "cards",
-    "gpus",
-    "laptop",
-    "memory",
-    "my",
-    "of",
-    "ram",
-    "the",
-    "video",
-    "vram",
+    "any", "card", "cards", "gpu", "gpus", "graphics", "laptop", "memory", "of", "processor", "ram", "video", "vram",
     "with",
-}
+}  # fmt: skip
+_BEFORE = {"a", "an", "my", "the"}
+_WORDS = re.compile(r"[a-z0-9+.]+")
+_MARKS = {"NVIDIA": ("geforce",)}  # of makers that no name in the table has
 
 
 def readings(name: str) -> tuple[Reading, ...]:
@@ -86,18 +78,34 @@ def readings(name: str) -> tuple[Reading, ...]:
     text = _undressed(name)
     if re.search(r"\bmig \d|\bvirtual\b", text):  # a slice has a part of the GPU; "Apple M1 (Virtual)"
         return ()
-    vendors = frozenset(vendor for vendor, words in _VENDORS.items() if re.search(rf"\b(?:{words})\b", text))
+    vendors = _makers(text)
     listed = re.findall(r"\[([^\]]+)\]", text)
     models = _alternatives(listed[-1]) if listed else (text,)
     return tuple(found for model in models if (found := reading(model, vendors)).key)
 
 
-def only_size(name: str) -> int | None:
-    """GB, of words that say how much memory and nothing else: "8 GB card"."""
-    text = _NOISE.sub(" ", name[:_MOST_CHARS].lower())
-    size = _MEMORY.search(text)
-    words = text.replace(size[0], " ", 1).split() if size else []
-    return int(size[1]) if size and all(word in _NO_NAME for word in words) else None
+def only_size(name: str) -> tuple[int | None, frozenset[str]]:
+    """GB, of words that say how much memory and nothing else but a maker: "NVIDIA 8 GB card"."""
+    text = name[:_MOST_CHARS].lower()
+    size, by = _MEMORY.search(text), _makers(text)
+    words = _NOISE.sub(" ", text.replace(size[0], " ", 1)).split() if size else []
+    return (int(size[1]) if size and all(word in _NO_NAME | _BEFORE for word in words) else None), by
+
+
+def is_part(name: str, row: Hardware) -> bool:
+    """Whether each word of a name begins a word of the row's names, its maker's included; of one letter it is one."""
+    words = _WORDS.findall(_undressed(name))
+    wanted = [word for i, word in enumerate(words) if word not in (_NO_NAME if i else _NO_NAME | _BEFORE)]
+    own = [*_WORDS.findall(" ".join((row.name, *row.also)).lower()), row.vendor.lower(), *_MARKS.get(row.vendor, ())]
+    return bool(wanted) and all(any(_begins(word, one) for one in own) for word in wanted)
+
+
+def _begins(word: str, one: str) -> bool:
+    return one == word if len(word) == 1 else one.startswith(word)
+
+
+def _makers(text: str) -> frozenset[str]:
+    return frozenset(vendor for vendor, words in _VENDORS.items() if re.search(rf"\b(?:{words})\b", text))
 
 
 def whole(name: str) -> str:

@@ -13,6 +13,8 @@ AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=1 << 30)]
 Rate = Annotated[float, msgspec.Meta(ge=1.0, le=1e18)]  # per second; below one is a slip of the pen
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # more than 31 years is a damaged file
 
+DeviceKind = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*(:[0-9]{1,4})?\Z")]  # it stands in commands
+
 # How a process that opened an engine ended, or what was wrong with what it gave.
 Kind = Literal["signal", "hang", "wrong_numbers", "out_of_memory", "exit", "closed"]
 

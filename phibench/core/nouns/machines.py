@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from phibench.core.nouns.base import AtLeastOne, Count, Kind, Noun, Rate
+from phibench.core.nouns.base import AtLeastOne, Count, DeviceKind, Kind, Noun, Rate
 from phibench.core.nouns.instructions import had
 
 
@@ -41,7 +41,7 @@ class Device(Noun, frozen=True, kw_only=True):
     and ``most_...``.
     """
 
-    kind: str
+    kind: DeviceKind
     name: str
     memory_bytes: Count | None = None
     free_bytes: Count | None = None  # of an accelerator; what the cpu has free is in Limits
