@@ -395,6 +395,46 @@ def test_it_ends_with_the_phi_that_fits_why_and_the_lines_that_run_it(
         assert {key for _, attributes in page.elements for key in attributes} <= ATTRIBUTES | {"colspan", "open"}
 
 
+def test_the_advice_names_hardware_and_not_what_somebody_called_it(phibench: Phibench, tmp_path: Path) -> None:
+    machine = described("RTX 4060 Laptop", None, "16GiB", "linux", None).machine
+    files.write_json(tmp_path / "own.json", replace(run(measured(PP)), machine=replace(machine, name="Hans-Laptop")))
+    assert phibench("report", str(tmp_path / "own.json"), "--out", str(tmp_path / "own.html")).code == 0
+    source = (tmp_path / "own.html").read_text("utf-8")
+    assert "Hans" not in source
+    assert "on Core i7-12700H and RTX 4060 Laptop" in Page(source).text.partition("Which Phi for chat")[2]
+
+
+def test_where_nothing_fits_the_page_tells_the_nearest(phibench: Phibench, tmp_path: Path) -> None:
+    small = described(None, "Raspberry Pi 5", "4GiB", None, None).machine
+    files.write_json(tmp_path / "small.json", replace(run(), machine=small))  # nothing was measured
+    assert phibench("report", str(tmp_path / "small.json"), "--out", str(tmp_path / "small.html")).code == 0
+    text = Page((tmp_path / "small.html").read_text("utf-8")).text
+    said = " ".join(phibench("recommend", "--cpu", "Raspberry Pi 5", "--ram", "4GiB").out.split())
+    nearest = "Nothing fits. The nearest is " + said.partition("Nothing fits. The nearest is ")[2].partition(")")[0]
+    assert nearest in text
+
+
+@pytest.mark.parametrize("out", ["own.json", "OTHER.JSON"])
+def test_a_page_is_not_written_over_a_run(phibench: Phibench, tmp_path: Path, out: str) -> None:
+    files.write_json(tmp_path / "own.json", run(measured(PP)))
+    before = (tmp_path / "own.json").read_bytes()
+    done = phibench("report", str(tmp_path / "own.json"), "--out", str(tmp_path / out))
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert (tmp_path / "own.json").read_bytes() == before
+    assert not (tmp_path / "OTHER.JSON").exists()
+
+
+def test_a_device_of_a_strangers_file_puts_no_words_into_a_command(phibench: Phibench, tmp_path: Path) -> None:
+    files.write_json(tmp_path / "own.json", run(measured(PP)))
+    text = (tmp_path / "own.json").read_text("utf-8").replace('"kind":"cpu"', '"kind":"cpu; touch x"')
+    text = text.replace('"kind": "cpu"', '"kind": "cpu; touch x"')
+    assert "touch x" in text
+    (tmp_path / "evil.json").write_text(text, "utf-8")
+    done = phibench("report", str(tmp_path / "evil.json"), "--out", str(tmp_path / "evil.html"))
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert not (tmp_path / "evil.html").exists()
+
+
 def test_what_the_page_shows_counts_for_its_advice(phibench: Phibench, tmp_path: Path) -> None:
     """Seen: of a run that is an example its own figures were not known in the advice below them."""
     whole = Setup(variant="phi-4-mini-instruct", quantization="Q4_K_M", backend="llama_cpp")
