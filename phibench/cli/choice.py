@@ -111,13 +111,17 @@ def obstacle(task: Task) -> str | None:
     """Why it cannot be measured here; None where it can."""
     if refusal := task.objection or next((refusal for _, refusal in task.refused), None):
         return refusal.reason
-    room = cache.room_bytes(DISK_RESERVE_BYTES)
-    if task.write_bytes > room:
+    if lacks_disk(task):
+        room = cache.room_bytes(DISK_RESERVE_BYTES)
         return (
             f"needs {units.gb(task.write_bytes)} of disk in {cache.folder()}, where only {units.gb(room)} is available "
             "(phibench cache shows the limit)"
         )
     return None
+
+
+def lacks_disk(task: Task) -> bool:
+    return task.write_bytes > cache.room_bytes(DISK_RESERVE_BYTES)
 
 
 def smaller_setups(below_bytes: int, backend: str = backends.DEFAULT) -> list[Setup]:

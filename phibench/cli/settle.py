@@ -145,9 +145,9 @@ class Settling:
         """Whether something was found out: of an engine, or by measuring the first for which there is time."""
         known, left_out = Knowledge(self.machine, self.runs), []
         for setup in self.undecided():
-            why, task = self._planned(setup)
-            if task is None:
-                left_out.append(LeftOut(what=str(setup), reason=why, setup=setup))
+            task = self._planned(setup)
+            if isinstance(task, LeftOut):
+                left_out.append(task)
                 continue
             seconds = calibration_plan.expected(task, self.machine, known)
             should = seconds.all_s(1) + seconds.start_s
@@ -175,19 +175,19 @@ class Settling:
             told = next((reason for reason in verdict.unknowns if reason.remedy), "nothing is known about its speed")
             yield LeftOut(what=str(verdict.setup), reason=str(told), setup=verdict.setup)
 
-    def _planned(self, setup: Setup) -> tuple[str, Task | None]:
+    def _planned(self, setup: Setup) -> Task | LeftOut:
         """What would be run, or why it cannot be here."""
-        backend = backends.load(setup.backend)
+        backend, left_out = backends.load(setup.backend), functools.partial(LeftOut, what=str(setup), setup=setup)
         if backend.installed() is None:
-            return f"{backend.NAME} is not installed: {backends.install_line(backend)}", None
+            return left_out(reason=f"{backend.NAME} is not installed: {backends.install_line(backend)}")
         if setup.device not in selftest.devices(backend, self.machine):
-            return f"the installed build of {backend.NAME} cannot use {setup.device}", None
+            return left_out(reason=f"the installed build of {backend.NAME} cannot use {setup.device}")
         try:
             task = prepare((setup,), suite(self.told, setup), self.machine)[0]
         except PhibenchError as error:
-            return str(error), None
+            return left_out(reason=str(error))
         why = choice.obstacle(task)
-        return (why, None) if why else ("", task)
+        return left_out(reason=why, disk=not task.objection and choice.lacks_disk(task)) if why else task
 
     def _is_new(self, setup: Setup) -> bool:
         """Whether a self-test of its engine on its device has just found something that the advice must know."""

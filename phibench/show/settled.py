@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ from phibench.core.nouns import LeftOut, Settled, Verdict
 from phibench.core.text import wrap
 from phibench.show import changed
 
-_FIGURES = re.compile(r"\d[\d.]*(?: ?(?:min|h|s|[kMGT]?i?B)\b)?(?: \d+ s\b)?")
 _NAMED = 3  # of those that are left out for one reason
 _SURE = "no other setup could come first, wherever in its interval its speed is"
 
@@ -37,10 +35,10 @@ def to_json(settled: Settled) -> dict[str, Any]:
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
-    """A line for each reason, whatever its figures, with the first of those that it holds for."""
+    """A line for each reason, with the first of those that it holds for; how much is lacking, of the first alone."""
     of: dict[str, list[LeftOut]] = {}
     for one in left_out:
-        of.setdefault(_FIGURES.sub("#", one.reason), []).append(one)
+        of.setdefault("time" if one.late else "disk" if one.disk else one.reason, []).append(one)
     for ones in of.values():
         names = ", ".join(one.what for one in ones[:_NAMED])
         more = f" and {len(ones) - _NAMED} more" if len(ones) > _NAMED else ""

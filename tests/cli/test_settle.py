@@ -21,11 +21,12 @@ from phibench.backends.llama_cpp import facts
 from phibench.cli import run as cli_run
 from phibench.core import files, folders, run_files
 from phibench.core.errors import BAD_INPUT, FAILED, INTERRUPTED
-from phibench.core.nouns import Machine, Result, Run, SelfTest, Suite
+from phibench.core.nouns import LeftOut, Machine, Result, Run, SelfTest, Settled, Setup, Suite
 from phibench.machine import inventory
 from phibench.measure import run
 from phibench.measure.tasks import Task
 from phibench.show import changed
+from phibench.show import settled as settled_lines
 from phibench.verify import selftest
 
 CPU = msgspec.structs.replace(
@@ -145,6 +146,17 @@ def test_without_time_nothing_is_measured_and_what_could_change_the_pick_is_name
     assert found["measured"] == []
     assert all(one["late"] for one in found["left_out"])
     assert not folders.results_dir().exists()
+
+
+def test_what_lacks_disk_is_one_line_whatever_it_lacks() -> None:
+    """Seen: fifteen paragraphs that differed in gigabytes alone."""
+    pick = Setup(variant="phi-4", quantization="Q4_K_M", backend="llama_cpp")
+    lacking = tuple(
+        LeftOut(what=f"phi-{n}", reason=f"needs {n} GB of disk, 2 GB is there", disk=True) for n in range(3, 9)
+    )
+    found = Settled(seconds=1, budget_s=1, before=pick, measured=(), left_out=lacking)
+    (line,) = (one for one in settled_lines.text(found, (), (), "table", 500).splitlines() if "could still" in one)
+    assert line.endswith("phi-3, phi-4, phi-5 and 3 more: needs 3 GB of disk, 2 GB is there for the first of them")
 
 
 def test_an_engine_that_is_not_installed_is_named_and_not_measured(

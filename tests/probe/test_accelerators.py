@@ -159,8 +159,8 @@ def test_apples_share_of_memory() -> None:
     (by_default,) = apple.device("Apple M4", 24 * GIB, 0)
     assert set_by_hand.memory_bytes == 20 * GIB
     assert by_default.memory_bytes == 16 * GIB
-    assert any("from memory" in note for note in by_default.notes)
-    assert not any("from memory" in note for note in set_by_hand.notes)
+    assert any("is assumed" in note for note in by_default.notes)
+    assert not any("is assumed" in note for note in set_by_hand.notes)
     (unknown,) = apple.device("", None, None)
     assert unknown.memory_bytes is None
 

@@ -48,12 +48,14 @@ class Check(Noun, frozen=True, kw_only=True):
 
 
 class LeftOut(Noun, frozen=True, kw_only=True):
-    """A slice, a check or an engine that was not measured. ``late``: there was no time, so a longer one would."""
+    """A slice, a check or an engine that was not measured. ``late``: there was no time, so a longer one would;
+    ``disk``: no room for its file."""
 
     what: str
     reason: str
     setup: Setup | None = None
     late: bool = False
+    disk: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
