@@ -97,9 +97,8 @@ def able(pieces: Sequence[Piece], machine: Machine, known: Knowledge) -> tuple[l
         setup = trust.with_options(piece.setup, machine)
         task = prepare((setup,), piece.suite, machine, layers=piece.layers)[0]
         room = cache.room_bytes(choice.DISK_RESERVE_BYTES)
-        why = task.objection or next((refusal for _, refusal in task.refused), None)
-        reason = why.reason if why else ""
-        if task.write_bytes > room and not why:
+        reason = choice.refused(task)
+        if task.write_bytes > room and not reason:
             reason = f"needs {units.gb(task.write_bytes)} of disk, only {units.gb(room)} is available"
         if reason:
             refused.append(LeftOut(what=piece.name, reason=reason, setup=setup))

@@ -109,10 +109,10 @@ def compare(suite: Suite, machine: Machine, names: Sequence[str]) -> tuple[tuple
 
 def obstacle(task: Task) -> str | None:
     """Why it cannot be measured here; None where it can."""
-    if refusal := task.objection or next((refusal for _, refusal in task.refused), None):
-        return refusal.reason
-    if lacks_disk(task):
-        room = cache.room_bytes(DISK_RESERVE_BYTES)
+    if why := refused(task):
+        return why
+    room = cache.room_bytes(DISK_RESERVE_BYTES)
+    if task.write_bytes > room:
         return (
             f"needs {units.gb(task.write_bytes)} of disk in {cache.folder()}, where only {units.gb(room)} is available "
             "(phibench cache shows the limit)"
@@ -120,8 +120,10 @@ def obstacle(task: Task) -> str | None:
     return None
 
 
-def lacks_disk(task: Task) -> bool:
-    return task.write_bytes > cache.room_bytes(DISK_RESERVE_BYTES)
+def refused(task: Task) -> str | None:
+    """Why a rule will not have it measured; how much the disk lacks is not asked."""
+    refusal = task.objection or next((refusal for _, refusal in task.refused), None)
+    return refusal.reason if refusal else None
 
 
 def smaller_setups(below_bytes: int, backend: str = backends.DEFAULT) -> list[Setup]:

@@ -187,7 +187,7 @@ class Settling:
         except PhibenchError as error:
             return left_out(reason=str(error))
         why = choice.obstacle(task)
-        return left_out(reason=why, disk=not task.objection and choice.lacks_disk(task)) if why else task
+        return left_out(reason=why, disk=choice.refused(task) is None) if why else task
 
     def _is_new(self, setup: Setup) -> bool:
         """Whether a self-test of its engine on its device has just found something that the advice must know."""
