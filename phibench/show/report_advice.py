@@ -14,9 +14,8 @@ from phibench.advise.moves import Inquiry
 from phibench.core.errors import NOTHING_FITS
 from phibench.core.nouns import Goal, Howto, Machine, Run, Verdict
 from phibench.show import advice, howto
-from phibench.show.report_sections import hardware
+from phibench.show.report_sections import bullets, hardware, table
 from phibench.show.svg import shown
-from phibench.show.tables import UNKNOWN
 
 TOP = 3  # variants
 
@@ -52,30 +51,16 @@ def advice_section(given: Advice) -> str:
     if not verdicts:
         return f"<section>\n{title}\n<p>{shown(machine.name)} has no device to run on.</p>\n</section>"
     told = advice.advised(machine, goal, goal.context, verdicts, TOP, hints=False, reasons=why)
-    notes = "".join(f"<li>{shown(note)}</li>" for note in told.notes)
     nothing = recommend.outcome(verdicts, here=False) == NOTHING_FITS and not why.nearest
     parts = [title, f'<p class="soft">{shown(told.caption)}</p>', *(["<p>Nothing fits.</p>"] if nothing else [])]
-    parts += [_table(told), f"<ul>{notes}</ul>"]
+    parts += [table(told.rows, told.columns, told.words), bullets(told.notes)]
     parts += ["<h3>Run it</h3>", *(_lines(one, one is told.run[0]) for one in told.run)] if told.run else []
     return "<section>\n" + "\n".join(parts) + "\n</section>"
-
-
-def _table(told: advice.Advised) -> str:
-    """Under each row its words, which stay in sight where the table is wider than the screen."""
-    head, wide = "".join(f"<th>{shown(column.title)}</th>" for column in told.columns), len(told.columns) - 1
-    body = []
-    for row, words in zip(told.rows, told.words, strict=True):
-        body.append(f"<tr>{''.join(f'<td>{shown(column.cell(row) or UNKNOWN)}</td>' for column in told.columns)}</tr>")
-        body.append(f'<tr class="why"><td></td><td colspan="{wide}"><span>{shown(words)}</span></td></tr>')
-    table = (
-        f'<table class="advice">\n<thead><tr>{head}</tr></thead>\n<tbody>\n' + "\n".join(body) + "\n</tbody></table>"
-    )
-    return f'<div class="scroll">{table}</div>'
 
 
 def _lines(one: Howto, opened: bool) -> str:
     """Of one tool; folded, as there are many."""
     lines = "\n".join(map(shown, howto.text([one]).splitlines()))
-    notes = "".join(f"<li>{shown(note)}</li>" for note in filter(None, (one.misses, *one.notes)))
-    parts = [f"<summary>{shown(one.title)}</summary>", f"<pre>{lines}</pre>", *([f"<ul>{notes}</ul>"] if notes else [])]
+    notes = [*filter(None, (one.misses, *one.notes))]
+    parts = [f"<summary>{shown(one.title)}</summary>", f"<pre>{lines}</pre>", *([bullets(notes)] if notes else [])]
     return f"<details{' open' if opened else ''}>{''.join(parts)}</details>"

@@ -25,17 +25,17 @@ def run_section(run: Run) -> str:
     rows = results.rows([run])
     parts = [f"<h2>{shown(run.suite.name.capitalize())}</h2>", f"<p>{shown(run.suite.question)}</p>", _tags(run, rows)]
     if run.warnings:
-        parts.append(f'<div class="doubt"><strong>Doubtful</strong>{_list(run.warnings)}</div>')
+        parts.append(f'<div class="doubt"><strong>Doubtful</strong>{bullets(run.warnings)}</div>')
     if rows:
         caption, subject, measures = results.layout(rows)
         good = [row for row in rows if row.status == "ok"]
         parts += [charts.charts(run, rows), "<h3>Results</h3>"]
         parts += [f'<p class="soft">{shown(line)}</p>' for line in caption.splitlines()]
-        parts += [_table(good, (*subject, *measures))] if good else ["<p>Nothing could be measured.</p>"]
+        parts += [table(good, (*subject, *measures))] if good else ["<p>Nothing could be measured.</p>"]
         parts += [_failures(rows, subject), _energy(rows, subject), _notes(rows, subject)]
     else:
         parts.append("<p>It holds no results.</p>")
-    parts += ["<h3>How it was measured</h3>", _list([*_protocol(run), *_places(rows)]), _conditions(run.conditions)]
+    parts += ["<h3>How it was measured</h3>", bullets([*_protocol(run), *_places(rows)]), _conditions(run.conditions)]
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
@@ -53,16 +53,22 @@ def _tags(run: Run, rows: Sequence[Row]) -> str:
     return f'<ul class="tags">{"".join(items)}</ul>'
 
 
-def _table(rows: Sequence[R], columns: Sequence[Column[R]]) -> str:
+def table(rows: Sequence[R], columns: Sequence[Column[R]], below: Sequence[str] = ()) -> str:
+    """``below``: what stands under each row, in sight also where the table is wider than the screen."""
+
     def cells(tag: str, texts: Iterable[str]) -> str:
         return "".join(
             f"<{tag}{' class=r' if c.right else ''}>{shown(text)}</{tag}>"
             for c, text in zip(columns, texts, strict=True)
         )
 
-    lines = [cells("td", (UNKNOWN if (text := c.cell(row)) is None else text for c in columns)) for row in rows]
-    head = cells("th", (c.title for c in columns))
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    cells_of = [cells("td", (UNKNOWN if (text := c.cell(row)) is None else text for c in columns)) for row in rows]
+    lines = [f"<tr>{line}</tr>" for line in cells_of]
+    under = f'<tr class="why"><td></td><td colspan="{len(columns) - 1}"><span>'
+    if below:
+        said = (f"{under}{shown(words)}</span></td></tr>" for words in below)
+        lines = [line for pair in zip(lines, said, strict=True) for line in pair]
+    head, body = cells("th", (c.title for c in columns)), "\n".join(lines)
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
@@ -72,7 +78,7 @@ def _failures(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     if not found:
         return ""
     columns = (*subject, Column(title="why", cell=lambda row: row.reason))
-    return f"<h3>Not measured</h3>\n{_table(found, columns)}"
+    return f"<h3>Not measured</h3>\n{table(found, columns)}"
 
 
 def _energy(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
@@ -88,7 +94,7 @@ def _energy(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
     ]
     if any(part.note for _, part in read):
         columns.append(Column(title="remark", cell=lambda line: line[1].note))
-    return f"<h3>Energy as it was read</h3>\n{_table(read, columns)}" if read else ""
+    return f"<h3>Energy as it was read</h3>\n{table(read, columns)}" if read else ""
 
 
 def _of_row(column: Column[Row]) -> Column[tuple[Row, Energy]]:
@@ -107,7 +113,7 @@ def _notes(rows: Sequence[Row], subject: Sequence[Column[Row]]) -> str:
             said.setdefault(note.text, []).append(charts.name(row, subject))
     told = list(dict.fromkeys(text for row in rows for text in row.contest))
     told += [f"{_names(names, len(rows))}{text}" for text, names in said.items()]
-    return f"<h3>Notes</h3>\n{_list(told)}" if told else ""
+    return f"<h3>Notes</h3>\n{bullets(told)}" if told else ""
 
 
 def _names(names: Sequence[str], of: int) -> str:
@@ -172,7 +178,7 @@ def _conditions(conditions: dict[str, str]) -> str:
     columns = [Column(title=title, cell=_cell(title)) for title in ("what", "before", "after")]
     if not rows:
         return "<p>Conditions were not recorded.</p>"
-    return f"<details><summary>Conditions before and after</summary>\n{_table(rows, columns)}</details>"
+    return f"<details><summary>Conditions before and after</summary>\n{table(rows, columns)}</details>"
 
 
 def _reading(value: float | str | None, unit: Unit | None) -> str | None:
@@ -215,5 +221,5 @@ def _facts(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{''.join(f'<dt>{shown(key)}</dt><dd>{shown(value)}</dd>' for key, value in pairs)}</dl>"
 
 
-def _list(texts: Iterable[str]) -> str:
+def bullets(texts: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{shown(text)}</li>' for text in texts)}</ul>"
